@@ -1,0 +1,64 @@
+"""chainkit: models, prompts, embeddings and chains behind langchain-core's interfaces.
+
+Importing this package loads no third-party library; each public name is imported when it is first used.
+
+>>> import chainkit
+>>> model = chainkit.chat_model("fake:?reply=Hello!")
+>>> (chainkit.prompt("Greet {name}") | model).invoke({"name": "Ada"}).content
+'Hello!'
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chainkit.base.errors import ChainkitError as ChainkitError
+    from chainkit.knowledge import ask as ask
+    from chainkit.prompts.short import prompt as prompt
+    from chainkit.registry import chat_model as chat_model
+    from chainkit.registry import embeddings as embeddings
+    from chainkit.registry import llm as llm
+    from chainkit.vectors import clusters as clusters
+    from chainkit.vectors import heatmap as heatmap
+    from chainkit.vectors import similarity as similarity
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ChainkitError": "chainkit.base.errors",
+    "ask": "chainkit.knowledge",
+    "chat_model": "chainkit.registry",
+    "clusters": "chainkit.vectors",
+    "embeddings": "chainkit.registry",
+    "heatmap": "chainkit.vectors",
+    "llm": "chainkit.registry",
+    "prompt": "chainkit.prompts.short",
+    "similarity": "chainkit.vectors",
+}
+
+__all__ = [  # noqa: RUF022 - the front doors first
+    "llm",
+    "chat_model",
+    "embeddings",
+    "prompt",
+    "similarity",
+    "clusters",
+    "heatmap",
+    "ask",
+    "ChainkitError",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'chainkit' has no attribute '{name}'")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

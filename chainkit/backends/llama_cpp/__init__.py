@@ -1,0 +1,1 @@
+"""GGUF models on a CPU, over llama.cpp's C API."""

@@ -1,0 +1,1 @@
+"""Words that every part of chainkit shares: standard library and numpy only."""

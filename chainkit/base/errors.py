@@ -1,0 +1,249 @@
+"""Every error that chainkit raises on purpose.
+
+    ChainkitError
+    ├── SpecError (ValueError)            the string for a model is wrong
+    │   └── UnknownProvider
+    ├── NoModel                           nothing to run on was found
+    ├── MissingLibrary (ImportError)      an extra is not installed
+    │   └── LibraryMismatch               it is installed, but in a build that is not known
+    ├── MissingKey                        no API key was found
+    ├── ModelFileError                    a model file is absent, cut short, or of another kind
+    ├── ContextOverflow (ValueError)      the text does not fit the model's context
+    ├── TemplateError (ValueError)        a chat template cannot be rendered
+    ├── BadVectors (ValueError)           vectors that cannot be compared
+    ├── DocumentError                     a document cannot be read
+    ├── Unsupported                       this model or service cannot do what was asked
+    └── ProviderError                     a service answered with an error, or not at all
+        ├── AuthenticationFailed          401
+        ├── PermissionDenied              403
+        ├── ModelNotFound                 404
+        ├── BadRequest                    400, 422 and other 4xx
+        ├── RateLimited                   429
+        ├── ServerFailed                  5xx
+        ├── ConnectionFailed              no answer: refused, DNS, TLS
+        │   └── TimedOut
+        ├── MalformedReply                an answer that is not what the API promises
+        └── StreamBroken                  a stream that ended before its end
+
+A message says what was wrong, with the value, and what to do. No message holds a key.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ChainkitError(Exception):
+    """The root of the tree: catch it to catch all that chainkit raises on purpose."""
+
+
+class SpecError(ChainkitError, ValueError):
+    """The string that names a model cannot be understood."""
+
+
+class UnknownProvider(SpecError):
+    """The part before the first colon is no provider.
+
+    Attributes:
+        provider: The name that was given.
+    """
+
+    def __init__(self, provider: str, known: Iterable[str], spec: str = "") -> None:
+        self.provider = provider
+        names = sorted(known)
+        hint = nearest(provider, names)
+        advice = f"did you mean '{hint}'?" if hint else f"known providers: {', '.join(names)}"
+        tag = f"; if '{spec}' is an Ollama tag, write 'ollama:{spec}'" if spec and not hint else ""
+        super().__init__(f"no provider '{provider}'; {advice}{tag}")
+
+
+class NoModel(ChainkitError):
+    """No model was named and none could be found."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no language model is set up. Three ways to get one: "
+            "(1) name one, as in CHAINKIT_MODEL=gguf:./model.gguf or chat_model('openai:gpt-4o-mini'); "
+            "(2) set the API key of a provider, as in OPENAI_API_KEY=..., or store it with 'chainkit keys set openai'; "
+            "(3) put a GGUF file into the models folder that 'chainkit models' prints"
+        )
+
+
+class MissingLibrary(ChainkitError, ImportError):
+    """A library that a backend needs is not installed.
+
+    Attributes:
+        library: What could not be imported.
+        extra: The chainkit extra that brings it.
+    """
+
+    def __init__(self, library: str, extra: str) -> None:
+        self.library = library
+        self.extra = extra
+        super().__init__(f"{library} is not installed; run: pip install 'chainkit[{extra}]'")
+
+
+class LibraryMismatch(MissingLibrary):
+    """A native library is installed in a build whose layouts chainkit does not know."""
+
+    def __init__(self, library: str, extra: str, reason: str) -> None:
+        super().__init__(library, extra)
+        self.args = (f"{library} cannot be used: {reason}; run: pip install 'chainkit[{extra}]'",)
+
+
+class MissingKey(ChainkitError):
+    """A hosted model needs an API key and none was found.
+
+    Attributes:
+        provider: Whose key is missing.
+        variables: The environment variables that were looked at.
+    """
+
+    def __init__(self, provider: str, variables: Iterable[str]) -> None:
+        self.provider = provider
+        self.variables = tuple(variables)
+        names = " or ".join(self.variables)
+        super().__init__(f"no API key for {provider}: set {names}, or run: chainkit keys set {provider}")
+
+
+class ModelFileError(ChainkitError):
+    """A model file cannot be used.
+
+    Attributes:
+        path: The file.
+    """
+
+    def __init__(self, path: object, reason: str) -> None:
+        self.path = str(path)
+        super().__init__(f"{path}: {reason}")
+
+
+class ContextOverflow(ChainkitError, ValueError):
+    """The text is longer than what the model can read.
+
+    Attributes:
+        tokens: Tokens that were needed.
+        limit: Tokens that there is room for.
+    """
+
+    def __init__(self, tokens: int, limit: int, advice: str = "shorten the text or raise n_ctx") -> None:
+        self.tokens = tokens
+        self.limit = limit
+        super().__init__(
+            f"the text needs {tokens} tokens and the context holds {limit}, {tokens - limit} too many; {advice}"
+        )
+
+
+class TemplateError(ChainkitError, ValueError):
+    """A chat template failed, was refused by the sandbox, or grew past its limits."""
+
+
+class BadVectors(ChainkitError, ValueError):
+    """Vectors that are not finite, differ in length, or are missing."""
+
+
+class DocumentError(ChainkitError):
+    """A document cannot be read.
+
+    Attributes:
+        path: The document.
+        reason: Why, in a few words.
+    """
+
+    def __init__(self, path: object, reason: str) -> None:
+        self.path = str(path)
+        self.reason = reason
+        super().__init__(f"{path}: {reason}")
+
+
+class Unsupported(ChainkitError):
+    """The model or service cannot do what was asked; the message says what can."""
+
+
+class ProviderError(ChainkitError):
+    """A hosted service failed.
+
+    Attributes:
+        provider: The service.
+        status: HTTP status, or None if there was no answer.
+        request_id: The service's own id of the request, for its support.
+        retries: How often the call had been repeated before this error.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str = "",
+        status: int | None = None,
+        request_id: str | None = None,
+        retries: int = 0,
+    ) -> None:
+        self.provider = provider
+        self.status = status
+        self.request_id = request_id
+        self.retries = retries
+        super().__init__(message)
+
+
+class AuthenticationFailed(ProviderError):
+    """401: the key is missing, wrong or expired."""
+
+
+class PermissionDenied(ProviderError):
+    """403: the key is right, but may not do this."""
+
+
+class ModelNotFound(ProviderError):
+    """404: the service has no such model or address."""
+
+
+class BadRequest(ProviderError):
+    """400, 422 and other 4xx: the request itself is wrong; repeating it will not help."""
+
+
+class RateLimited(ProviderError):
+    """429: too many requests, or the quota is used up.
+
+    Attributes:
+        retry_after_seconds: What the service asked to wait, or None if it did not say.
+    """
+
+    retry_after_seconds: float | None = None
+
+
+class ServerFailed(ProviderError):
+    """5xx: the service failed; trying later may help."""
+
+
+class ConnectionFailed(ProviderError):
+    """No answer came: refused, unknown host, TLS failure, or the line broke."""
+
+
+class TimedOut(ConnectionFailed):
+    """No answer came in time."""
+
+
+class MalformedReply(ProviderError):
+    """The service answered with something that its API does not promise."""
+
+
+class StreamBroken(ProviderError):
+    """A stream ended before its end.
+
+    Attributes:
+        partial: The text that had arrived.
+    """
+
+    partial: str = ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word most like `word`, or None if none is close.
+
+    >>> nearest("opnai", ["openai", "gguf"])
+    'openai'
+    """
+    matches = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
+    return matches[0] if matches else None

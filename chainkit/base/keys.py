@@ -1,0 +1,101 @@
+"""API keys: where they are looked for, and the file that holds the stored ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chainkit.base.errors import ChainkitError, MissingKey
+from chainkit.base.paths import config_dir
+
+KEY_VARIABLES: dict[str, tuple[str, ...]] = {
+    "openai": ("OPENAI_API_KEY",),
+    "anthropic": ("ANTHROPIC_API_KEY",),
+    "cohere": ("CO_API_KEY", "COHERE_API_KEY"),
+    "mistral": ("MISTRAL_API_KEY",),
+    "groq": ("GROQ_API_KEY",),
+    "google": ("GOOGLE_API_KEY", "GEMINI_API_KEY"),
+    "huggingface": ("HF_TOKEN", "HUGGINGFACEHUB_API_TOKEN", "HUGGINGFACE_API_KEY"),
+}
+"""The environment variables of each provider, the usual one first."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """A secret and where it was found; only `secret` holds it, and it is left out of `repr`."""
+
+    provider: str
+    source: str
+    secret: str = field(repr=False)
+
+
+def find_key(provider: str) -> Key | None:
+    """The key of a provider: environment first, then the stored one; None if there is none."""
+    for variable in KEY_VARIABLES.get(provider, ()):
+        if secret := os.environ.get(variable, "").strip():
+            return Key(provider, variable, secret)
+    stored = _read().get(provider)
+    return Key(provider, str(keys_file()), stored) if stored else None
+
+
+def need_key(provider: str) -> Key:
+    """The key of a provider.
+
+    Raises:
+        MissingKey: There is none; the error names the variables.
+    """
+    key = find_key(provider)
+    if key is None:
+        raise MissingKey(provider, KEY_VARIABLES.get(provider, ()))
+    return key
+
+
+def store_key(provider: str, secret: str) -> Path:
+    """Keep a key in a file that only the user can read; returns the file."""
+    if not secret.strip():
+        raise ValueError(f"the key for {provider} is empty")
+    return _write(_read() | {provider: secret.strip()})
+
+
+def forget_key(provider: str) -> bool:
+    """Remove a stored key; False if there was none."""
+    stored = _read()
+    if provider not in stored:
+        return False
+    del stored[provider]
+    _write(stored)
+    return True
+
+
+def stored_providers() -> list[str]:
+    """The providers that have a stored key."""
+    return sorted(_read())
+
+
+def keys_file() -> Path:
+    """The file of stored keys; it need not exist."""
+    return config_dir() / "keys.json"
+
+
+def _read() -> dict[str, str]:
+    path = keys_file()
+    if not path.exists():
+        return {}
+    try:
+        stored = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ChainkitError(f"{path} is not valid JSON; mend it or delete it") from error
+    return {str(provider): str(secret) for provider, secret in stored.items()}
+
+
+def _write(stored: dict[str, str]) -> Path:
+    path = keys_file()
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, temporary = tempfile.mkstemp(dir=path.parent)  # made with mode 0600
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(stored, file, indent=2)
+    Path(temporary).replace(path)
+    return path

@@ -1,0 +1,1 @@
+"""Answers from the user's own documents."""

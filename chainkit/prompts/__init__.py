@@ -1,0 +1,1 @@
+"""What langchain-core's templates lack."""

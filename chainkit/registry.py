@@ -1,0 +1,163 @@
+"""From the name of a model to the model: tables of text, so that no backend is imported before it is used."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chainkit.base.errors import NoModel, SpecError, nearest
+from chainkit.base.keys import find_key
+from chainkit.base.paths import models_dir
+from chainkit.base.spec import Spec, normalised, parse_spec
+
+if TYPE_CHECKING:
+    from langchain_core.embeddings import Embeddings
+    from langchain_core.language_models import BaseChatModel, BaseLLM
+
+Table = Mapping[str, str]
+
+# provider -> "module:class"; the class is called as Class(model=name, **options)
+LLMS: Table = {
+    "fake": "chainkit.backends.fake:FakeLLM",
+    "gguf": "chainkit.backends.llama_cpp.models:GGUFModel",
+    "openai": "chainkit.backends.openai:OpenAIModel",
+}
+CHAT_MODELS: Table = {
+    "fake": "chainkit.backends.fake:FakeChat",
+    "gguf": "chainkit.backends.llama_cpp.models:GGUFChat",
+    "openai": "chainkit.backends.openai:OpenAIChat",
+}
+EMBEDDINGS: Table = {
+    "fake": "chainkit.backends.fake:FakeEmbeddings",
+    "gguf": "chainkit.backends.llama_cpp.models:GGUFEmbeddings",
+    "minilm": "chainkit.backends.sentence:SentenceEmbeddings",
+    "openai": "chainkit.backends.openai:OpenAIEmbeddings",
+}
+
+ALIASES: Table = {"hf": "huggingface"}
+
+DEFAULT_CHAT_MODELS: Table = {"openai": "gpt-4o-mini"}
+"""The model of each provider that stands in when only an API key is set, in the order of preference."""
+
+
+def llm(spec: str | None = None, **options: Any) -> BaseLLM:
+    """A model that continues text: `llm("gguf:./llama-2-7b.Q4_K_M.gguf")`.
+
+    Args:
+        spec: `provider:name?option=value&...`; without one, as for `chat_model`.
+        options: Settings of the model; they win over those in the spec.
+
+    Raises:
+        SpecError: The spec or an option cannot be understood.
+        NoModel: No spec was given and nothing to run on was found.
+        MissingLibrary: The backend's library is not installed.
+    """
+    return _make("language model", LLMS, spec or default_spec(), options)
+
+
+def chat_model(spec: str | None = None, **options: Any) -> BaseChatModel:
+    """A model that answers messages: `chat_model("openai:gpt-4o-mini")`.
+
+    Args:
+        spec: `provider:name?option=value&...`; without one: `CHAINKIT_MODEL`, else the first provider whose API
+            key is set, else the newest GGUF file in the models folder.
+        options: Settings of the model; they win over those in the spec.
+
+    Raises:
+        SpecError: The spec or an option cannot be understood.
+        NoModel: No spec was given and nothing to run on was found.
+        MissingLibrary: The backend's library is not installed.
+    """
+    return _make("chat model", CHAT_MODELS, spec or default_spec(), options)
+
+
+def embeddings(spec: str = "minilm", **options: Any) -> Embeddings:
+    """A model that turns texts into vectors: `embeddings("minilm")`.
+
+    Args:
+        spec: `provider:name?option=value&...`.
+        options: Settings of the model; they win over those in the spec.
+
+    Raises:
+        SpecError: The spec or an option cannot be understood.
+        MissingLibrary: The backend's library is not installed.
+    """
+    return _make("embeddings", EMBEDDINGS, spec, options)
+
+
+def default_spec() -> str:
+    """The spec of the model that stands in when none is named.
+
+    Raises:
+        NoModel: There is none; the error lists the ways to get one.
+    """
+    if named := os.environ.get("CHAINKIT_MODEL", "").strip():
+        return named
+    for provider, name in DEFAULT_CHAT_MODELS.items():
+        if find_key(provider):
+            return f"{provider}:{name}"
+    pulled = local_models()
+    if not pulled:
+        raise NoModel
+    return f"gguf:{pulled[0]}"
+
+
+def local_models() -> list[Path]:
+    """The GGUF files in the models folder, the newest first."""
+    return sorted(models_dir().glob("**/*.gguf"), key=lambda path: path.stat().st_mtime, reverse=True)
+
+
+def providers() -> list[str]:
+    """All provider names, aliases included."""
+    return sorted({*LLMS, *CHAT_MODELS, *EMBEDDINGS, *ALIASES})
+
+
+def _make(kind: str, table: Table, text: str, options: Mapping[str, Any]) -> Any:
+    spec = parse_spec(text, known=providers())
+    provider = ALIASES.get(spec.provider, spec.provider)
+    if provider not in table:
+        raise SpecError(f"{provider} has no {kind}; providers that have one: {', '.join(sorted(table))}")
+    return _build(_load(table[provider]), spec, dict(spec.options) | dict(options))
+
+
+def _load(row: str) -> Any:
+    module, _, name = row.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _build(model_class: Any, spec: Spec, options: dict[str, Any]) -> Any:
+    from pydantic import ValidationError
+
+    _refuse_unknown(spec, options, _option_names(model_class))
+    try:
+        return model_class(model=spec.name, **options)
+    except ValidationError as error:
+        raise SpecError(_explained(spec, error)) from None  # pydantic's own text repeats every value, keys too
+
+
+def _option_names(model_class: Any) -> list[str]:
+    fields: Mapping[str, Any] = model_class.model_fields
+    return [name for key, field in fields.items() for name in {key, field.alias or key}]
+
+
+def _refuse_unknown(spec: Spec, options: Iterable[str], known: Iterable[str]) -> None:
+    names = sorted(known)
+    for option in options:
+        if option not in names:
+            hint = nearest(option, names)
+            advice = f"did you mean '{hint}'?" if hint else f"options: {', '.join(names)}"
+            raise SpecError(f"{spec.provider} has no option '{option}'; {advice}")
+
+
+def _explained(spec: Spec, error: Any) -> str:
+    faults = [
+        f"option '{'.'.join(map(str, fault['loc']))}': {fault['msg']}" if fault["loc"] else str(fault["msg"])
+        for fault in error.errors(include_input=False, include_url=False)
+    ]
+    return f"{spec.provider}:{spec.name}: {'; '.join(faults)}"
+
+
+__all__ = ["chat_model", "default_spec", "embeddings", "llm", "local_models", "normalised", "providers"]

@@ -1,0 +1,1 @@
+"""Texts compared by meaning: similarity, groups, pictures."""
