@@ -7,6 +7,7 @@
     ├── MissingLibrary (ImportError)      an extra is not installed
     │   └── LibraryMismatch               it is installed, but in a build that is not known
     ├── MissingKey                        no API key was found
+    │   └── KeyWithheld                   there is one, but not for this host
     ├── ModelFileError                    a model file is absent, cut short, or of another kind
     ├── ContextOverflow (ValueError)      the text does not fit the model's context
     ├── TemplateError (ValueError)        a chat template cannot be rendered
@@ -18,12 +19,15 @@
         ├── PermissionDenied              403
         ├── ModelNotFound                 404
         ├── BadRequest                    400, 422 and other 4xx
+        │   └── RequestTooLong            400: more text than the model can read (also a ContextOverflow)
         ├── RateLimited                   429
         ├── ServerFailed                  5xx
         ├── ConnectionFailed              no answer: refused, DNS, TLS
         │   └── TimedOut
         ├── MalformedReply                an answer that is not what the API promises
+        ├── Refused                       the model declined to answer
         └── StreamBroken                  a stream that ended before its end
+            └── StreamStalled             a stream that fell silent (also a TimedOut)
 
 A message says what was wrong, with the value, and what to do. No message holds a key.
 """
@@ -31,7 +35,10 @@ A message says what was wrong, with the value, and what to do. No message holds 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_OLLAMA_TAG = re.compile(r":(latest|[\d.]+[bm])\b", re.IGNORECASE)
 
 
 class ChainkitError(Exception):
@@ -54,7 +61,7 @@ class UnknownProvider(SpecError):
         names = sorted(known)
         hint = nearest(provider, names)
         advice = f"did you mean '{hint}'?" if hint else f"known providers: {', '.join(names)}"
-        tag = f"; if '{spec}' is an Ollama tag, write 'ollama:{spec}'" if spec and not hint else ""
+        tag = f"; if it is an Ollama tag, write 'ollama:{spec}'" if _OLLAMA_TAG.search(spec) else ""
         super().__init__(f"no provider '{provider}'; {advice}{tag}")
 
 
@@ -105,6 +112,22 @@ class MissingKey(ChainkitError):
         self.variables = tuple(variables)
         names = " or ".join(self.variables)
         super().__init__(f"no API key for {provider}: set {names}, or run: chainkit keys set {provider}")
+
+
+class KeyWithheld(MissingKey):
+    """A key is there, but it belongs to another host than the one that is asked.
+
+    Attributes:
+        host: The host that does not get the key.
+    """
+
+    def __init__(self, provider: str, variables: Iterable[str], host: str) -> None:
+        super().__init__(provider, variables)
+        self.host = host
+        self.args = (
+            f"the API key for {provider} is not sent to {host}, which is not {provider}'s own host; "
+            "give the key of that service with api_key=...",
+        )
 
 
 class ModelFileError(ChainkitError):
@@ -203,6 +226,18 @@ class BadRequest(ProviderError):
     """400, 422 and other 4xx: the request itself is wrong; repeating it will not help."""
 
 
+class RequestTooLong(BadRequest, ContextOverflow):
+    """400: the service counted more tokens than its model can read.
+
+    Attributes:
+        tokens: Tokens that the service counted, or None if it did not say.
+        limit: Tokens that the model can read, or None if the service did not say.
+    """
+
+    tokens: int | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    limit: int | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
 class RateLimited(ProviderError):
     """429: too many requests, or the quota is used up.
 
@@ -229,6 +264,10 @@ class MalformedReply(ProviderError):
     """The service answered with something that its API does not promise."""
 
 
+class Refused(ProviderError):
+    """The model declined to answer; the message is what it said."""
+
+
 class StreamBroken(ProviderError):
     """A stream ended before its end.
 
@@ -237,6 +276,10 @@ class StreamBroken(ProviderError):
     """
 
     partial: str = ""
+
+
+class StreamStalled(StreamBroken, TimedOut):
+    """A stream was silent for longer than the timeout."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
