@@ -207,7 +207,7 @@ class ProviderError(ChainkitError):
         self.status = status
         self.request_id = request_id
         self.retries = retries
-        super().__init__(message)
+        Exception.__init__(self, message)  # not super(): beside ContextOverflow that would be its two numbers
 
 
 class AuthenticationFailed(ProviderError):
