@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from chainkit.base.errors import NoModel, SpecError, nearest
 from chainkit.base.keys import find_key
 from chainkit.base.paths import models_dir
-from chainkit.base.spec import Spec, normalised, parse_spec
+from chainkit.base.spec import Spec, parse_spec
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
@@ -55,7 +55,7 @@ def llm(spec: str | None = None, **options: Any) -> BaseLLM:
         NoModel: No spec was given and nothing to run on was found.
         MissingLibrary: The backend's library is not installed.
     """
-    return _make("language model", LLMS, spec or default_spec(), options)
+    return _make("language model", LLMS, default_spec() if spec is None else spec, options)
 
 
 def chat_model(spec: str | None = None, **options: Any) -> BaseChatModel:
@@ -71,7 +71,7 @@ def chat_model(spec: str | None = None, **options: Any) -> BaseChatModel:
         NoModel: No spec was given and nothing to run on was found.
         MissingLibrary: The backend's library is not installed.
     """
-    return _make("chat model", CHAT_MODELS, spec or default_spec(), options)
+    return _make("chat model", CHAT_MODELS, default_spec() if spec is None else spec, options)
 
 
 def embeddings(spec: str = "minilm", **options: Any) -> Embeddings:
@@ -157,7 +157,4 @@ def _explained(spec: Spec, error: Any) -> str:
         f"option '{'.'.join(map(str, fault['loc']))}': {fault['msg']}" if fault["loc"] else str(fault["msg"])
         for fault in error.errors(include_input=False, include_url=False)
     ]
-    return f"{spec.provider}:{spec.name}: {'; '.join(faults)}"
-
-
-__all__ = ["chat_model", "default_spec", "embeddings", "llm", "local_models", "normalised", "providers"]
+    return f"{spec.provider}: {'; '.join(faults)}"

@@ -7,6 +7,7 @@ import os
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeGuard, cast
 
 from chainkit.base.errors import ChainkitError, MissingKey
 from chainkit.base.paths import config_dir
@@ -88,7 +89,13 @@ def _read() -> dict[str, str]:
         stored = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise ChainkitError(f"{path} is not valid JSON; mend it or delete it") from error
-    return {str(provider): str(secret) for provider, secret in stored.items()}
+    if not _maps_text_to_text(stored):
+        raise ChainkitError(f"{path} does not hold provider names and keys; mend it or delete it")
+    return stored
+
+
+def _maps_text_to_text(value: object) -> TypeGuard[dict[str, str]]:
+    return isinstance(value, dict) and all(isinstance(item, str) for item in cast("dict[str, object]", value).values())
 
 
 def _write(stored: dict[str, str]) -> Path:

@@ -1,0 +1,50 @@
+"""The short way to a langchain-core prompt template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+    from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
+
+
+@overload
+def prompt(template: str, **fixed: Any) -> PromptTemplate: ...
+
+
+@overload
+def prompt(template: Sequence[tuple[str, Any] | BaseMessage], **fixed: Any) -> ChatPromptTemplate: ...
+
+
+def prompt(
+    template: str | Sequence[tuple[str, Any] | BaseMessage], **fixed: Any
+) -> PromptTemplate | ChatPromptTemplate:
+    """A prompt template: text for a text, messages for a list of `(role, text)` pairs.
+
+    Args:
+        template: `{name}` stands for a variable, `{{` and `}}` for braces.
+        fixed: Variables that are known already; they can still be given again when the template is used.
+
+    Returns:
+        langchain-core's own template, a Runnable: `prompt(...) | model`.
+
+    Raises:
+        ValueError: A placeholder cannot be read.
+
+    >>> prompt("Tell me about {topic}").invoke({"topic": "bees"}).to_string()
+    'Tell me about bees'
+    >>> chat = prompt([("system", "Answer in {language}."), ("human", "{question}")], language="French")
+    >>> [m.content for m in chat.invoke({"question": "Why?"}).to_messages()]
+    ['Answer in French.', 'Why?']
+    """
+    from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
+
+    if isinstance(template, str):
+        text = PromptTemplate.from_template(template, partial_variables=fixed)
+        if "" in text.input_variables:
+            raise ValueError("the prompt holds {}; write {name} for a variable, or {{}} for the two braces")
+        return text
+    chat = ChatPromptTemplate.from_messages(list(template))
+    return chat.partial(**fixed) if fixed else chat

@@ -1,0 +1,130 @@
+"""Names become models, and wrong names become errors that say what to do."""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from langchain_core.embeddings import Embeddings
+from langchain_core.language_models import BaseChatModel, BaseLLM
+
+import chainkit
+from chainkit.base.errors import NoModel, SpecError, UnknownProvider
+from chainkit.base.keys import KEY_VARIABLES, store_key
+from chainkit.base.paths import models_dir
+from chainkit.registry import CHAT_MODELS, DEFAULT_CHAT_MODELS, EMBEDDINGS, LLMS, default_spec
+
+
+def test_the_three_front_doors_give_langchain_objects() -> None:
+    assert isinstance(chainkit.llm("fake:"), BaseLLM)
+    assert isinstance(chainkit.chat_model("fake:"), BaseChatModel)
+    assert isinstance(chainkit.embeddings("fake:"), Embeddings)
+
+
+def test_options_of_the_spec_are_settings_and_keywords_win() -> None:
+    assert chainkit.chat_model("Fake:?reply=spec").invoke("x").content == "spec"
+    assert chainkit.chat_model("fake:?reply=spec", reply="keyword").invoke("x").content == "keyword"
+
+
+def test_an_unknown_option_is_suggested() -> None:
+    with pytest.raises(SpecError, match="no option 'repyl'; did you mean 'reply'"):
+        chainkit.llm("fake:", repyl="x")
+
+
+def test_a_bad_value_names_the_option_in_one_line() -> None:
+    with pytest.raises(SpecError, match="'dimensions'") as caught:
+        chainkit.embeddings("fake:?dimensions=many")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bad_value_of_a_key_is_not_repeated() -> None:
+    with pytest.raises(SpecError) as caught:
+        chainkit.chat_model("openai:gpt-4o", api_key={"oops": "sk-secret"})
+    assert "sk-secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_provider_without_that_kind_lists_those_that_have_it() -> None:
+    with pytest.raises(SpecError, match="minilm has no chat model; providers that have one: .*openai"):
+        chainkit.chat_model("minilm")
+
+
+def test_an_unknown_provider_is_a_value_error_too() -> None:
+    with pytest.raises(ValueError, match="did you mean") as caught:
+        chainkit.chat_model("opnai:gpt-4o")
+    assert isinstance(caught.value, UnknownProvider)
+
+
+@pytest.mark.parametrize("table", [LLMS, CHAT_MODELS, EMBEDDINGS], ids=["llm", "chat", "embeddings"])
+def test_every_row_of_chainkit_points_at_a_class(table: dict[str, str]) -> None:
+    for row in table.values():
+        module, _, name = row.partition(":")
+        if module.startswith("chainkit."):
+            assert isinstance(getattr(importlib.import_module(module), name), type)
+
+
+def test_every_default_provider_has_a_key_and_a_chat_model() -> None:
+    assert set(DEFAULT_CHAT_MODELS) <= set(KEY_VARIABLES)
+    assert set(DEFAULT_CHAT_MODELS) <= set(CHAT_MODELS)
+
+
+class TestWithoutASpec:
+    def test_nothing_set_up_names_three_ways(self) -> None:
+        with pytest.raises(NoModel, match=r"\(1\).*\(2\).*\(3\)"):
+            chainkit.chat_model()
+
+    def test_the_named_model_comes_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CHAINKIT_MODEL", "fake:?reply=named")
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-x")
+        assert chainkit.chat_model().invoke("x").content == "named"
+
+    def test_then_a_provider_with_a_key(self) -> None:
+        store_key("openai", "sk-x")
+        self._pull("a.gguf", age=0)
+        assert default_spec().startswith("openai:")
+
+    def test_then_the_model_pulled_last(self) -> None:
+        self._pull("new.gguf", age=0)
+        self._pull("old.gguf", age=100)
+        assert default_spec() == f"gguf:{models_dir() / 'new.gguf'}"
+
+    def test_an_empty_spec_is_not_a_missing_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CHAINKIT_MODEL", "fake:")
+        with pytest.raises(SpecError, match="empty"):
+            chainkit.chat_model("")
+
+    @staticmethod
+    def _pull(name: str, age: int) -> None:
+        path: Path = models_dir() / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"GGUF")
+        then = path.stat().st_mtime - age
+        os.utime(path, (then, then))
+
+
+def imported_by(statement: str) -> set[str]:
+    """Top-level modules outside the standard library that a statement loads in a fresh interpreter."""
+    program = f"import sys; before = set(sys.modules); {statement}; print(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in done.stdout.split()} - set(sys.stdlib_module_names)
+
+
+def test_importing_chainkit_loads_no_third_party_module() -> None:
+    assert imported_by("import chainkit") == {"chainkit"}
+
+
+def test_importing_the_registry_loads_no_third_party_module() -> None:
+    assert imported_by("import chainkit.registry") == {"chainkit"}
+
+
+@pytest.mark.parametrize("name", chainkit.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(chainkit, name) is not None
+    assert name in dir(chainkit)
+
+
+def test_a_wrong_public_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'lmm'"):
+        chainkit.lmm  # noqa: B018
