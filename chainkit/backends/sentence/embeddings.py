@@ -1,0 +1,136 @@
+"""Texts into vectors, behind langchain-core's interface."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from langchain_core.embeddings import Embeddings
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
+
+from chainkit.backends.sentence.recipe import Recipe, read_recipe
+from chainkit.backends.sentence.runtimes import Precision, Runtime, load_runtime
+from chainkit.backends.sentence.tokens import TextTruncated, Tokens
+from chainkit.backends.sentence.vectors import pooled, unit
+from chainkit.backends.sentence.weights import find_folder
+from chainkit.base.errors import BadTexts, ContextOverflow
+
+Array = np.ndarray[Any, Any]
+
+_TEXTS_AT_ONCE = 16_384  # tokens of so many texts are held at a time
+
+
+class SentenceEmbeddings(BaseModel, Embeddings):
+    """Sentence embeddings on the CPU: all-MiniLM-L6-v2, or another BERT-like model of sentence-transformers.
+
+    The files are found when the object is made, the weights are mapped when the first text comes. Threads may share
+    one object; the async methods run in a worker thread.
+
+    Attributes:
+        model: A folder, a name on the Hugging Face hub, or empty for all-MiniLM-L6-v2.
+        revision: Branch, tag or commit on the hub.
+        runtime: "onnxruntime", "openvino", or "auto": OpenVINO where it is installed.
+        precision: "auto" computes in bfloat16 where OpenVINO runs on a CPU that multiplies it, else in float32.
+        n_threads: None takes all CPUs that the process may use.
+        truncate: A text longer than the model reads is cut with a `TextTruncated` warning, or refused ("error").
+        normalize: Vectors have length 1, so that their dot product is the cosine.
+
+    Raises:
+        ModelFileError: The model was not found, or its files cannot be used.
+        MissingLibrary: tokenizers, onnxruntime or onnx is not installed.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = ""
+    revision: str = "main"
+    runtime: Literal["auto", "onnxruntime", "openvino"] = "auto"
+    precision: Precision = "auto"
+    n_threads: int | None = Field(default=None, ge=1)
+    truncate: Literal["warn", "error"] = "warn"
+    normalize: bool = True
+
+    _recipe: Recipe = PrivateAttr()
+    _tokens: Tokens = PrivateAttr()
+    _runtime: Runtime | None = PrivateAttr(default=None)
+    _loading: Any = PrivateAttr(default_factory=threading.Lock)
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _text(cls, model: Any) -> Any:
+        return str(model) if hasattr(model, "__fspath__") else model
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Find the files and read what they say."""
+        self._recipe = read_recipe(find_folder(self.model, self.revision))
+        self._tokens = Tokens(
+            self._recipe.folder, self._recipe.max_tokens, int(self._recipe.config.get("pad_token_id") or 0)
+        )
+
+    def embed_array(self, texts: Sequence[str]) -> Array:
+        """The vectors of texts, float32, N x D; the same set of texts gives the same vectors in any order.
+
+        Raises:
+            BadTexts: Not a list of texts, or a text that is not valid Unicode.
+            ContextOverflow: A text is too long and `truncate` is "error".
+        """
+        return self._vectors(texts)
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """The vectors of texts as lists; `embed_array` is faster and takes a tenth of the memory."""
+        return self._vectors(texts).tolist()
+
+    def embed_query(self, text: str) -> list[float]:
+        """The vector of one text."""
+        return self._vectors([text])[0].tolist()
+
+    @property
+    def dimensions(self) -> int:
+        """D, the length of a vector."""
+        return int(self._recipe.config["hidden_size"]) * len(self._recipe.pooling)
+
+    def _vectors(self, texts: Sequence[str]) -> Array:
+        texts = _checked(texts)
+        # longest first: what is too long shows itself, and the most memory is taken, at the beginning
+        unique = sorted(set(texts), key=lambda text: (-len(text), text))
+        vectors = np.zeros((len(unique), self.dimensions), np.float32)
+        cut: dict[str, int] = {}
+        for start in range(0, len(unique), _TEXTS_AT_ONCE):
+            encoded = self._tokens.encoded(unique[start : start + _TEXTS_AT_ONCE])
+            cut |= {unique[start + row]: tokens for row, tokens in encoded.cut.items()}
+            if self.truncate == "error":
+                self._refuse(cut, texts)
+            for batch in self._tokens.batches(encoded):
+                states = self._loaded().states(batch.ids, batch.mask)
+                vectors[start + batch.rows] = pooled(states, batch.mask, self._recipe.pooling)
+        if cut:
+            places = [row for row, text in enumerate(texts) if text in cut]
+            warnings.warn(TextTruncated(places, len(texts), self._tokens.limit), stacklevel=3)
+        rows = {text: row for row, text in enumerate(unique)}
+        found = vectors[[rows[text] for text in texts]] if texts else vectors
+        return unit(found) if self.normalize or self._recipe.normalized else found
+
+    def _refuse(self, cut: dict[str, int], texts: Sequence[str]) -> None:
+        for row, text in enumerate(texts):
+            if text in cut:
+                advice = f"split text {row}, or pass truncate='warn' to use its beginning"
+                raise ContextOverflow(cut[text], self._tokens.limit, advice)
+
+    def _loaded(self) -> Runtime:
+        with self._loading:
+            if self._runtime is None:
+                self._runtime = load_runtime(self._recipe, self.runtime, self.precision, self.n_threads)
+            return self._runtime
+
+
+def _checked(texts: Sequence[str]) -> list[str]:
+    if isinstance(texts, str):
+        raise BadTexts("a list of texts is wanted, got one text; write [text], or use embed_query")
+    texts = list(texts)
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise BadTexts(f"text {row} is of type {type(text).__name__}, not str")
+    return texts

@@ -1,0 +1,68 @@
+"""The tensors of a safetensors file, mapped into memory rather than read."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainkit.base.errors import ModelFileError
+
+Array = np.ndarray[Any, Any]
+
+_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4"}
+_HEADER_LIMIT = 100_000_000  # bytes; the limit of the format's own reader
+
+
+def read_tensors(path: Path) -> dict[str, Array]:
+    """All tensors of a file by name; float32 ones share the mapped file, pages of it are read when they are used.
+
+    Half-precision tensors come as float32 copies.
+
+    Raises:
+        ModelFileError: The file is no safetensors file, or is cut short.
+    """
+    header, start = _header(path)
+    # "c": private pages, so that a library that insists on a writable buffer accepts them; the file stays as it is
+    data = np.memmap(path, np.uint8, "c")[start:]
+    return {name: _tensor(path, data, name, entry) for name, entry in header.items() if name != "__metadata__"}
+
+
+def _header(path: Path) -> tuple[Mapping[str, Any], int]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        first = file.read(8)
+        if len(first) < 8:
+            raise ModelFileError(path, "is not a safetensors file: shorter than 8 bytes; fetch it again")
+        (length,) = struct.unpack("<Q", first)
+        if length > min(size - 8, _HEADER_LIMIT):
+            raise ModelFileError(
+                path, "is cut short or not a safetensors file: its header does not fit; fetch it again"
+            )
+        try:
+            header = json.loads(file.read(length))
+        except ValueError as error:
+            raise ModelFileError(path, "is not a safetensors file: its header is not JSON; fetch it again") from error
+    if not isinstance(header, dict):
+        raise ModelFileError(path, "is not a safetensors file: its header is not an object")
+    return header, 8 + length
+
+
+def _tensor(path: Path, data: Array, name: str, entry: Any) -> Array:
+    try:
+        kind, shape, (first, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        dtype = np.dtype(_DTYPES[kind])
+        fits = 0 <= first <= end <= len(data) and end - first == math.prod(shape) * dtype.itemsize
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(path, f"tensor '{name}' has an entry that cannot be read: {entry}") from error
+    if not fits:
+        raise ModelFileError(path, f"is cut short: the {len(data):,} bytes do not hold tensor '{name}'; fetch it again")
+    values = data[first:end].view(dtype).reshape(shape)
+    if kind == "BF16":
+        return (values.astype(np.uint32) << 16).view(np.float32)
+    return values.astype(np.float32) if kind in {"F16", "F64"} else values
