@@ -12,7 +12,11 @@
     ├── ContextOverflow (ValueError)      the text does not fit the model's context
     ├── TemplateError (ValueError)        a chat template cannot be rendered
     ├── BadVectors (ValueError)           vectors that cannot be compared
+    ├── BadTexts (ValueError)             texts that cannot be embedded or grouped
     ├── DocumentError                     a document cannot be read
+    ├── IndexFileError                    an index file cannot be used
+    │   ├── BrokenIndex                   it is damaged, or of another kind or version
+    │   └── EmbeddingsMismatch            it was made with another embedding model
     ├── Unsupported                       this model or service cannot do what was asked
     └── ProviderError                     a service answered with an error, or not at all
         ├── AuthenticationFailed          401
@@ -166,6 +170,10 @@ class BadVectors(ChainkitError, ValueError):
     """Vectors that are not finite, differ in length, or are missing."""
 
 
+class BadTexts(ChainkitError, ValueError):
+    """Texts that are not text, blank, not valid Unicode, or too few for what was asked."""
+
+
 class DocumentError(ChainkitError):
     """A document cannot be read.
 
@@ -178,6 +186,26 @@ class DocumentError(ChainkitError):
         self.path = str(path)
         self.reason = reason
         super().__init__(f"{path}: {reason}")
+
+
+class IndexFileError(ChainkitError):
+    """An index file cannot be used.
+
+    Attributes:
+        path: The file.
+    """
+
+    def __init__(self, path: object, reason: str) -> None:
+        self.path = str(path)
+        super().__init__(f"{path}: {reason}")
+
+
+class BrokenIndex(IndexFileError):
+    """An index file is damaged, or of another kind or version; it has to be made anew."""
+
+
+class EmbeddingsMismatch(IndexFileError):
+    """An index was made with another embedding model, so its vectors cannot be compared."""
 
 
 class Unsupported(ChainkitError):
