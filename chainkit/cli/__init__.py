@@ -1,1 +1,1 @@
-"""The chainkit command: each file parses, calls and shows."""
+"""The `chainkit` command; each file parses, calls and shows."""

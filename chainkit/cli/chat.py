@@ -1,0 +1,199 @@
+"""`chainkit chat`: a conversation in the terminal."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import click
+
+from chainkit.base.errors import ChainkitError, ContextOverflow
+from chainkit.cli.faults import one_line, trace, without_keys
+from chainkit.cli.options import chosen, debug_option, json_option, model_options
+from chainkit.cli.rows import decoded
+from chainkit.cli.screen import note, say, say_json, waiting
+
+try:
+    import readline  # importing it is what makes arrow keys work at the prompt
+except ImportError:  # not part of Python on Windows
+    readline = None
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import BaseMessage
+
+_COMMAND = re.compile(r"/[a-z]+(\s|$)")  # a path, like /etc/hosts, is part of a question
+
+HELP = """\
+/reset        forget the conversation
+/system TEXT  tell the model how to behave; /system alone shows what it was told
+/help         show this
+/exit         leave; so do Ctrl-D, and Ctrl-C twice
+Ctrl-C stops an answer. A line that ends with \\ goes on in the next."""
+
+
+@click.command()
+@model_options
+@click.option("--system", metavar="TEXT", default="", help="Tell the model how to behave.")
+@json_option
+@debug_option
+def chat(model_spec: str | None, temperature: float | None, max_tokens: int | None, system: str, as_json: bool) -> None:
+    """Talk with a model in the terminal.
+
+    The model sees the whole conversation each time. Ctrl-C stops an answer; a second Ctrl-C at the empty prompt,
+    Ctrl-D or /exit leaves; /help shows the rest. Without a terminal, each line of standard input is a question, and
+    --json writes {"question": "...", "answer": "...", "model": "..."} for each.
+    """
+    from chainkit.registry import chat_model, default_spec
+
+    spec = model_spec or default_spec()
+    with waiting("loading the model"):
+        model = chat_model(spec, **chosen(temperature=temperature, max_tokens=max_tokens))
+    conversation = Conversation(model, system)
+    if sys.stdin.isatty() and sys.stdout.isatty() and not as_json:
+        _converse(conversation, without_keys(spec))
+    else:
+        _answer_lines(conversation, without_keys(spec) if as_json else None)
+
+
+class Conversation:
+    """What was said so far; sent to the model with every question.
+
+    Attributes:
+        system: How the model shall behave; empty for nothing.
+    """
+
+    def __init__(self, model: BaseChatModel, system: str = "") -> None:
+        self._model = model
+        self._said: list[BaseMessage] = []
+        self.system = system
+
+    def ask(self, question: str) -> Iterator[str]:
+        """The answer, piece by piece.
+
+        What was heard of it becomes part of the conversation, also when the answer is stopped; a question that got
+        no word of an answer does not.
+
+        Raises:
+            ContextOverflow: The conversation has grown longer than what the model can read.
+        """
+        from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+
+        asked = HumanMessage(question)
+        start = [SystemMessage(self.system)] if self.system else []
+        heard: list[str] = []
+        try:
+            with closing(self._model.stream([*start, *self._said, asked])) as chunks:  # pyright: ignore[reportArgumentType]
+                for chunk in chunks:
+                    heard.append(str(chunk.text))
+                    yield heard[-1]
+        finally:
+            if any(heard):
+                self._said += [asked, AIMessage("".join(heard))]
+
+    def reset(self) -> None:
+        """Forget what was said; how to behave stays."""
+        self._said.clear()
+
+    def __len__(self) -> int:
+        return len(self._said)
+
+
+class _Leave(Exception):
+    """/exit was typed."""
+
+
+def _answer_lines(conversation: Conversation, json_model: str | None) -> None:
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        question = decoded("standard input", line, number).strip()
+        try:
+            if not question or _obeyed(conversation, question):
+                continue
+        except _Leave:
+            return
+        if json_model is None:
+            _show(conversation, question)
+        else:
+            answer = "".join(conversation.ask(question))
+            say_json({"question": question, "answer": answer, "model": json_model})
+
+
+def _converse(conversation: Conversation, spec: str) -> None:
+    say(f"{spec}. /help shows what you can type; Ctrl-D leaves.")
+    interrupted = False
+    while True:
+        try:
+            line = _read_line()
+            interrupted = not _turn(conversation, line)
+        except (EOFError, _Leave):
+            return
+        except KeyboardInterrupt:
+            say("")
+            if interrupted and not _typed():
+                return
+            interrupted = True
+            note("Ctrl-C again leaves")
+
+
+def _turn(conversation: Conversation, line: str) -> bool:
+    """Do what was typed; False if Ctrl-C stopped the answer."""
+    try:
+        if line and not _obeyed(conversation, line):
+            _show(conversation, line)
+    except KeyboardInterrupt:
+        say("\n(stopped)")
+        return False
+    except ChainkitError as error:
+        trace(click.get_current_context(), error)
+        advice = "; /reset forgets the conversation and starts afresh" if isinstance(error, ContextOverflow) else ""
+        note(one_line(f"{error}{advice}"))
+    return True
+
+
+def _show(conversation: Conversation, question: str) -> None:
+    with waiting("thinking") as bar, closing(conversation.ask(question)) as pieces:  # pyright: ignore[reportArgumentType]
+        for piece in pieces:
+            bar.stop()
+            say(piece, end="")
+    say("")
+
+
+def _obeyed(conversation: Conversation, line: str) -> bool:
+    """Do what a line like /reset says; False if it is no such line.
+
+    Raises:
+        _Leave: It says /exit.
+    """
+    if not _COMMAND.match(line):
+        return False
+    word, _, rest = line.partition(" ")
+    match word:
+        case "/exit" | "/quit":
+            raise _Leave
+        case "/reset":
+            conversation.reset()
+            note("the conversation is forgotten")
+        case "/system":
+            conversation.system = rest.strip() or conversation.system
+            note(f"system: {conversation.system or 'nothing is set'}")
+        case "/help":
+            say(HELP)
+        case _:
+            raise ChainkitError(f"no command {word}; /help shows them")
+    return True
+
+
+def _read_line() -> str:
+    lines = [input("> ")]
+    while lines[-1].endswith("\\"):
+        lines[-1] = lines[-1][:-1]
+        lines.append(input(". "))
+    return "\n".join(lines).strip()
+
+
+def _typed() -> str:
+    """What stood at the prompt when it was interrupted."""
+    return readline.get_line_buffer() if readline else ""

@@ -1,0 +1,99 @@
+"""Errors as a user sees them: one line that says what to do, and an exit status."""
+
+from __future__ import annotations
+
+import errno
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from chainkit.base.errors import ChainkitError
+from chainkit.base.keys import KEY_VARIABLES, find_key
+
+DEBUG = "chainkit.debug"
+"""The name in click's `ctx.meta` under which --debug is kept."""
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+_SECRET_OPTION = re.compile(r"(?i)((?:api_?)?(?:key|token|secret)=)(?!\.\.\.)[^&\s'\"]+")
+
+
+class Fault(click.ClickException):
+    """An error that ends the program with status 1 and one line on standard error."""
+
+    def show(self, file: Any = None) -> None:
+        """Write the line."""
+        click.echo(f"chainkit: {one_line(self.message)}", file=file or sys.stderr)
+
+
+@contextmanager
+def told(ctx: click.Context) -> Iterator[None]:
+    """Turn what ends a command into what click ends the program with."""
+    try:
+        yield
+        flush()
+    except (KeyboardInterrupt, click.Abort):
+        raise click.exceptions.Exit(INTERRUPTED) from None
+    except (click.ClickException, click.exceptions.Exit):
+        raise
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise  # the reader has gone: click ends silently
+        raise _fault(ctx, error, _of_system(error)) from error
+    except (ChainkitError, UnicodeError, MemoryError) as error:
+        raise _fault(ctx, error, str(error) or type(error).__name__) from error
+    except Exception as error:
+        # The outer edge of the program: nobody above could handle this, and a user is shown a line, not a traceback.
+        name = type(error).__name__
+        raise _fault(ctx, error, f"unexpected {name}: {error}; --debug shows where, please report it") from error
+
+
+def flush() -> None:
+    """Write out what is buffered, so that a reader that has gone is noticed here and not at exit."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def one_line(text: str) -> str:
+    """A message on one line, without any API key that may stand in it.
+
+    >>> one_line("bad spec\\n 'openai:x?api_key=sk-123'")
+    "bad spec 'openai:x?api_key=***'"
+    """
+    return without_keys(" ".join(text.split()))
+
+
+def without_keys(text: str) -> str:
+    """The text with `***` for every key that is set here, and for what follows `api_key=`."""
+    text = _SECRET_OPTION.sub(r"\1***", text)
+    for provider in KEY_VARIABLES:
+        try:
+            key = find_key(provider)
+        except ChainkitError:  # the file of keys is broken, so no key of it can be in use
+            return text
+        if key and len(key.secret) > 3:
+            text = text.replace(key.secret, "***")
+    return text
+
+
+def trace(ctx: click.Context, error: BaseException) -> None:
+    """Show where an error came from, if --debug was given."""
+    if ctx.meta.get(DEBUG):
+        click.echo(without_keys("".join(traceback.format_exception(error))), file=sys.stderr, nl=False)
+
+
+def _fault(ctx: click.Context, error: BaseException, message: str) -> Fault:
+    trace(ctx, error)
+    return Fault(message)
+
+
+def _of_system(error: OSError) -> str:
+    if isinstance(error, ChainkitError) or not error.strerror:
+        return str(error)
+    reason = error.strerror[:1].lower() + error.strerror[1:]
+    return f"{error.filename}: {reason}" if error.filename else reason

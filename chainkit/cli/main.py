@@ -1,0 +1,90 @@
+"""The `chainkit` command itself: a table of commands, each imported when it runs."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import sys
+from typing import Any, NamedTuple
+
+import click
+
+from chainkit import __version__
+from chainkit.base.errors import nearest
+from chainkit.cli.faults import told
+from chainkit.cli.options import debug_option
+
+
+class Row(NamedTuple):
+    """Where a command lives and the line that `chainkit --help` shows for it."""
+
+    home: str
+    help: str
+
+
+# command -> "module:command" and its help; shown in this order
+COMMANDS: dict[str, Row] = {
+    "chat": Row("chainkit.cli.chat:chat", "Talk with a model in the terminal."),
+    "complete": Row("chainkit.cli.complete:complete", "Let a model continue a text."),
+    "embed": Row("chainkit.cli.embed:embed", "Turn texts into vectors."),
+    "models": Row("chainkit.cli.models:models", "Show what can be used here and what is missing."),
+    "keys": Row("chainkit.cli.keys:keys", "Store, list and forget API keys."),
+}
+
+
+class Commands(click.Group):
+    """A group that knows the names and help lines of its commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now; None if there is none of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].home.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does it, but with the nearest name for one that does not exist."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            hint = nearest(name, COMMANDS)
+            ctx.fail(f"No such command '{name}'." + (f" Did you mean '{hint}'?" if hint else ""))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The help lines from the table."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, row.help) for name, row in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; its errors become one line and an exit status."""
+        with told(ctx):
+            return super().invoke(ctx)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="chainkit")
+@debug_option
+def cli() -> None:
+    """Language models, embeddings and questions about your files, local or hosted.
+
+    'chainkit COMMAND --help' explains a command; 'chainkit models' shows what can be used here.
+    """
+
+
+def main() -> None:
+    """Run the command that the program's arguments name, and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        # a terminal that cannot show a character gets a '?' in its place, not a crash
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    cli.main(prog_name="chainkit")
+
+
+if __name__ == "__main__":
+    main()

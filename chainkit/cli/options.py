@@ -1,0 +1,76 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from chainkit.cli.faults import DEBUG
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+def _keep_debug(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.meta[DEBUG] = True
+
+
+debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_keep_debug,
+    help="Show the whole traceback of an error.",
+)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON for a program to read.")
+
+embeddings_option = click.option(
+    "--embeddings",
+    "embeddings_spec",
+    metavar="SPEC",
+    default="minilm",
+    show_default=True,
+    help="Model that turns texts into vectors.",
+)
+
+column_option = click.option(
+    "--column", metavar="NAME", help="Column of a CSV file, or field of a JSONL file, that holds the text."
+)
+
+format_option = click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["lines", "csv", "tsv", "jsonl"]),
+    help="How to read FILE; by default its ending says, and everything else is one text per line.",
+)
+
+
+def model_options(command: Decorated) -> Decorated:
+    """--model, --temperature and --max-tokens; `chosen` turns the last two into settings."""
+    for option in (
+        click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Longest answer, in tokens."),
+        click.option("--temperature", type=click.FloatRange(min=0), metavar="T", help="0 takes the likeliest token."),
+        click.option(
+            "--model",
+            "model_spec",
+            metavar="SPEC",
+            envvar="CHAINKIT_MODEL",
+            show_envvar=True,
+            help="Model to use, like openai:gpt-4o-mini or gguf:./model.gguf.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def chosen(**settings: Any) -> dict[str, Any]:
+    """The settings that the user gave; a model keeps its own value for the rest.
+
+    >>> chosen(temperature=0.0, max_tokens=None)
+    {'temperature': 0.0}
+    """
+    return {name: value for name, value in settings.items() if value is not None}

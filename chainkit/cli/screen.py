@@ -1,0 +1,140 @@
+"""What a command shows: text, JSON and tables on standard output, notes and bars on standard error."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+PATIENCE_SECONDS = 0.7
+"""How long something may take before a bar says that it is going on."""
+
+_UNFOLDED = 100_000  # columns
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def say(text: str, *, end: str = "\n") -> None:
+    """Write a result; in a terminal, without characters that would steer the terminal."""
+    # named, because click takes UTF-8 where it is not told a stream and standard output is ASCII
+    click.echo((plain(text) if sys.stdout.isatty() else text) + end, file=sys.stdout, nl=False)
+
+
+def note(text: str) -> None:
+    """Tell the user something that is no part of the result."""
+    click.echo(f"chainkit: {plain(text)}", file=sys.stderr)
+
+
+def say_json(value: Any, *, indent: int | None = None) -> None:
+    """Write a value as JSON, in ASCII where standard output is not UTF-8."""
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+    click.echo(json.dumps(value, ensure_ascii=not unicode, indent=indent, allow_nan=False), file=sys.stdout)
+
+
+def plain(text: str) -> str:
+    """Text without control characters other than tab and new line.
+
+    >>> plain("red \\x1b[31m?")
+    'red [31m?'
+    """
+    return _CONTROLS.sub("", text)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
+    """Write a table: folded to a terminal's width, or one line for each row where there is no terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    terminal = sys.stdout.isatty()
+    sheet = Table(box=box.SIMPLE_HEAD, show_edge=False, title=title, title_justify="left", pad_edge=False)
+    for column in columns:
+        sheet.add_column(column, overflow="fold")
+    for row in rows:
+        sheet.add_row(*(Text(plain(cell if terminal else " ".join(cell.split()))) for cell in row))
+    console = Console(file=sys.stdout, width=None if terminal else _UNFOLDED, highlight=False)
+    with console.capture() as capture:
+        console.print(sheet)
+    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()).strip("\n"), file=sys.stdout)
+
+
+class Waiting:
+    """Tells that something is going on, and how far it is, once it takes longer than `PATIENCE_SECONDS`."""
+
+    def __init__(self, doing: str, total: int | None) -> None:
+        self._doing = doing
+        self._done = 0
+        self._total = total
+        self._shown: tuple[Progress, Any] | None = None
+        self._timer = threading.Timer(PATIENCE_SECONDS, self._show)
+        self._timer.daemon = True
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Begin to wait."""
+        self._timer.start()
+
+    def to(self, done: int, total: int | None = None, doing: str | None = None) -> None:
+        """So many are done, of so many, of what is being done now."""
+        with self._lock:
+            self._doing, self._done, self._total = doing or self._doing, done, total or self._total
+            if self._shown:
+                progress, task = self._shown
+                progress.update(task, description=self._doing, completed=self._done, total=self._total)
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        self._timer.cancel()
+        self._timer.join()
+        if self._shown:
+            self._shown[0].stop()
+
+    def _show(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+        progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        with self._lock:
+            progress.start()
+            task = progress.add_task(self._doing, total=self._total, completed=self._done)
+            self._shown = progress, task
+
+
+class Silence:
+    """Stands in for `Waiting` where standard error is no terminal."""
+
+    def to(self, done: int, total: int | None = None, doing: str | None = None) -> None:
+        """Nothing to tell."""
+
+    def stop(self) -> None:
+        """Nothing to take away."""
+
+
+@contextmanager
+def waiting(doing: str, total: int | None = None) -> Iterator[Waiting | Silence]:
+    """A bar on standard error while the block runs, in a terminal only."""
+    if not sys.stderr.isatty():
+        yield Silence()
+        return
+    bar = Waiting(doing, total)
+    bar.start()
+    try:
+        yield bar
+    finally:
+        bar.stop()

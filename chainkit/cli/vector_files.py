@@ -1,0 +1,211 @@
+"""Files of vectors that an interrupted run can go on with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+
+from chainkit.base.errors import BadVectors, ChainkitError
+from chainkit.cli.faults import without_keys
+from chainkit.cli.rows import Row
+
+
+class VectorFile(Protocol):
+    """Where vectors are written, in the order of the texts.
+
+    Attributes:
+        done: How many vectors are in place.
+    """
+
+    done: int
+
+    def add(self, rows: Sequence[Row], vectors: Sequence[Sequence[float]]) -> None:
+        """Write the vectors of the next rows."""
+
+    def finish(self) -> None:
+        """Make the file what the user asked for; all vectors are in place."""
+
+
+@contextmanager
+def vector_file(path: Path, rows: Sequence[Row], model: str, *, overwrite: bool = False) -> Iterator[VectorFile]:
+    """Open the output of these rows, at the place where an earlier run ended.
+
+    Raises:
+        ChainkitError: The ending is neither .jsonl nor .npy, or the file was made from other texts or another model.
+    """
+    if path.is_dir() or not path.parent.is_dir():
+        raise ChainkitError(f"{path}: {'is a folder' if path.is_dir() else f'there is no folder {path.parent}'}")
+    ending = path.suffix.lower()
+    if ending not in {".jsonl", ".ndjson", ".npy"}:
+        raise ChainkitError(f"{path}: vectors are written to .jsonl or .npy; choose one of these endings")
+    working = _part(path) if ending == ".npy" else path
+    if overwrite:
+        working.unlink(missing_ok=True)
+    elif working != path and path.exists():
+        raise ChainkitError(f"{path} exists; --overwrite makes it afresh")
+    with working.open("r+b" if working.exists() else "w+b") as handle:
+        yield NpyFile(path, handle, rows, model) if ending == ".npy" else JsonlFile(path, handle, rows, model)
+
+
+def jsonl_row(row: Row, model: str, vector: Sequence[float]) -> dict[str, Any]:
+    """A line of the JSONL output, its numbers as short as float32 allows."""
+    numbers = [float(str(number)) for number in checked([vector])[0]]
+    return {"line": row.line, "text": row.text, "model": without_keys(model), "vector": numbers}
+
+
+def checked(vectors: Sequence[Sequence[float]]) -> np.ndarray:
+    """Vectors as float32, shape (N, D).
+
+    Raises:
+        BadVectors: They differ in length, have none, or hold a number that is not finite.
+    """
+    widths = sorted({len(vector) for vector in vectors})
+    if len(widths) != 1 or not widths[0]:
+        raise BadVectors(f"the model gave vectors of different lengths: {', '.join(map(str, widths))}")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused below
+        array = np.asarray(vectors, dtype="<f4")
+    if not np.isfinite(array).all():
+        raise BadVectors("the model gave a vector with a number that is not finite")
+    return array
+
+
+class JsonlFile:
+    """One JSON object per line; a line that was cut short is written again."""
+
+    def __init__(self, path: Path, handle: BinaryIO, rows: Sequence[Row], model: str) -> None:
+        self._path = path
+        self._handle = handle
+        self._model = model
+        self.done = 0
+        end = 0
+        for content in handle:
+            if not content.endswith(b"\n"):
+                self._check_torn(content)
+                break
+            self._check(content, rows)
+            self.done += 1
+            end += len(content)
+        handle.seek(end)
+        handle.truncate()
+
+    def add(self, rows: Sequence[Row], vectors: Sequence[Sequence[float]]) -> None:
+        """Write one line for each row."""
+        for row, vector in zip(rows, vectors, strict=True):
+            line = json.dumps(jsonl_row(row, self._model, vector), ensure_ascii=False, allow_nan=False)
+            self._handle.write(line.encode() + b"\n")
+        self._handle.flush()
+        self.done += len(rows)
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
+
+    def _check_torn(self, content: bytes) -> None:
+        # what is cut off below must be ours, not the only line of somebody's file
+        if not content.startswith(_LINE_BEGIN) and not _LINE_BEGIN.startswith(content):
+            raise ChainkitError(f"{self._path}: this was not written by 'chainkit embed'; {_ADVICE}")
+
+    def _check(self, content: bytes, rows: Sequence[Row]) -> None:
+        where = f"{self._path} line {self.done + 1}"
+        if self.done >= len(rows):
+            raise ChainkitError(f"{where}: more vectors than there are texts; {_ADVICE}")
+        try:
+            found = json.loads(content)
+            same = found["text"] == rows[self.done].text and found["model"] == without_keys(self._model)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ChainkitError(f"{where}: this was not written by 'chainkit embed'; {_ADVICE}") from error
+        if not same:
+            raise ChainkitError(f"{where}: made from another text or by another model; {_ADVICE}")
+
+
+class NpyFile:
+    """A NumPy array of float32, shape (N, D), that is put together from a part file once all rows are there.
+
+    The part file has a line of JSON, {"texts": sha256, "model": ..., "width": D}, then the rows as raw float32.
+    """
+
+    def __init__(self, path: Path, handle: BinaryIO, rows: Sequence[Row], model: str) -> None:
+        self._path = path
+        self._handle = handle
+        self._total = len(rows)
+        self._head = {"texts": _digest(rows), "model": without_keys(model)}
+        self._width = 0
+        self.done = 0
+        self._begin = 0
+        first = handle.readline()
+        if first.endswith(b"\n"):
+            self._resume(first)
+        else:
+            handle.seek(0)
+            handle.truncate()
+
+    def add(self, rows: Sequence[Row], vectors: Sequence[Sequence[float]]) -> None:
+        """Append the vectors.
+
+        Raises:
+            BadVectors: Their length is not that of the earlier ones, or a number is not finite.
+        """
+        array = checked(vectors)
+        if not self._width:
+            self._start(array.shape[1])
+        if array.shape[1] != self._width:
+            raise BadVectors(f"the model gave vectors of {array.shape[1]} numbers after some of {self._width}")
+        self._handle.write(array.tobytes())
+        self._handle.flush()
+        self.done += len(rows)
+
+    def finish(self) -> None:
+        """Write the array beside the part file, then put it in its place."""
+        ready = self._path.with_name(self._path.name + ".ready")
+        with ready.open("wb") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (self._total, self._width)}
+            np.lib.format.write_array_header_1_0(file, header)
+            self._handle.seek(self._begin)
+            shutil.copyfileobj(self._handle, file)
+        self._handle.close()
+        ready.replace(self._path)
+        _part(self._path).unlink()
+
+    def _start(self, width: int) -> None:
+        self._width = width
+        line = json.dumps(self._head | {"width": width}).encode() + b"\n"
+        self._handle.write(line)
+        self._begin = len(line)
+
+    def _resume(self, first: bytes) -> None:
+        part = _part(self._path)
+        try:
+            found = json.loads(first)
+            self._width = int(found.pop("width"))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ChainkitError(f"{part}: this was not written by 'chainkit embed'; {_ADVICE}") from error
+        if found != self._head:
+            raise ChainkitError(f"{part}: made from other texts or by another model; {_ADVICE}")
+        self._begin = len(first)
+        row_bytes = 4 * self._width
+        self.done = min((os.fstat(self._handle.fileno()).st_size - self._begin) // row_bytes, self._total)
+        self._handle.seek(self._begin + self.done * row_bytes)
+        self._handle.truncate()
+
+
+_LINE_BEGIN = b'{"line": '
+_ADVICE = "--overwrite starts afresh"
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
+def _digest(rows: Sequence[Row]) -> str:
+    digest = hashlib.sha256()
+    for row in rows:
+        data = row.text.encode()
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()

@@ -1,0 +1,33 @@
+"""The command with one more provider, `slow`: a chat model that takes its time, for tests that interrupt it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from chainkit import registry
+from chainkit.backends.fake import FakeChat
+from chainkit.base.errors import ContextOverflow, StreamBroken
+from chainkit.cli.main import main
+
+
+class SlowChat(FakeChat):
+    """Waits between its words; fails where a question says so; tells how many messages it was sent."""
+
+    def _stream(self, messages: Any, *arguments: Any, **settings: Any) -> Any:
+        question = str(messages[-1].text)
+        if question == "overflow":
+            raise ContextOverflow(5000, 4096)
+        if question == "count":
+            messages = [messages[-1].model_copy(update={"content": f"{len(messages)} messages"})]
+        for number, chunk in enumerate(super()._stream(messages, *arguments, **settings)):
+            if question.startswith("slowly") and number:
+                time.sleep(0.1)
+            if question.startswith("break") and number == 2:
+                raise StreamBroken("the line broke", provider="slow")
+            yield chunk
+
+
+if __name__ == "__main__":
+    registry.CHAT_MODELS["slow"] = "__main__:SlowChat"  # type: ignore[index]
+    main()

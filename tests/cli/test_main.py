@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from chainkit import __version__
+from chainkit.cli.main import COMMANDS, cli
+
+LIGHT = {"chainkit", "click", "colorama", "_distutils_hack", "__main__", "__editable___chainkit_finder"}
+
+WHAT_IS_LOADED = """
+import contextlib, io, sys
+from chainkit.cli.main import cli
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    cli(sys.argv[1:], prog_name="chainkit")
+print(*{name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names)
+"""
+
+
+def loaded(*arguments: str) -> set[str]:
+    return set(subprocess.check_output([sys.executable, "-c", WHAT_IS_LOADED, *arguments], text=True).split())
+
+
+def test_help_imports_nothing_but_click() -> None:
+    assert loaded("--help") <= LIGHT
+
+
+def test_version_imports_nothing_but_click() -> None:
+    assert loaded("--version") <= LIGHT
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_imports_nothing_but_click(command: str) -> None:
+    assert loaded(command, "--help") <= LIGHT
+
+
+def test_help_imports_no_command() -> None:
+    code = WHAT_IS_LOADED + "\nprint(*sorted(sys.modules))"
+    modules = subprocess.check_output([sys.executable, "-c", code, "--help"], text=True).split()
+    assert not {row.home.partition(":")[0] for row in COMMANDS.values()} & set(modules)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(run, command: str) -> None:
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert result.output.startswith(f"Usage: chainkit {command} ")
+    found = cli.get_command(click.Context(cli), command)
+    assert found is not None
+    assert found.name == command
+    assert found.help
+    for parameter in found.params:
+        assert isinstance(parameter, click.Argument) or parameter.help, parameter.name  # type: ignore[attr-defined]
+
+
+def test_help_lists_every_command_with_its_line(run) -> None:
+    output = " ".join(run("--help").output.split())
+    for name, row in COMMANDS.items():
+        assert f"{name} {row.help}" in output
+
+
+def test_the_module_and_the_command_are_the_same(spawn) -> None:
+    done = spawn("--version")
+    assert done.returncode == 0
+    assert done.stdout.decode().split() == ["chainkit,", "version", __version__]
+
+
+def test_an_unknown_command_is_a_usage_error_with_the_nearest_name(run) -> None:
+    result = run("modls")
+    assert result.exit_code == 2
+    assert "No such command 'modls'. Did you mean 'models'?" in result.stderr
+
+
+def test_an_unknown_option_is_a_usage_error(run) -> None:
+    assert run("--frobnicate").exit_code == 2
+    assert run("models", "--frobnicate").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["complete", "x", "--model", "opnai:gpt"],
+        ["complete", "x", "--model", ""],
+        ["complete", "x"],
+        ["complete", ""],
+        ["embed", "absent.txt"],
+        ["embed", "."],
+        ["keys", "forget", "openai"],
+        ["keys", "set", "nobody"],
+        ["complete", "x", "--model", "fake:?reply=a&b"],
+    ],
+)
+def test_an_error_is_one_line_on_stderr_and_status_1(run, arguments: list[str]) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("chainkit: ")
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_debug_shows_the_traceback_and_then_the_line(run, place: str) -> None:
+    arguments = ["complete", "x", "--model", "opnai:gpt"]
+    result = run(*(["--debug", *arguments] if place == "before" else [*arguments, "--debug"]))
+    assert result.exit_code == 1
+    assert "Traceback (most recent call last)" in result.stderr
+    assert result.stderr.splitlines()[-1] == "chainkit: no provider 'opnai'; did you mean 'openai'?"
+
+
+def test_a_fault_nobody_foresaw_is_one_line_too(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(COMMANDS, "models", COMMANDS["models"]._replace(home="chainkit.registry:nothing"))
+    result = run("models")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("chainkit: unexpected AttributeError: ")
+    assert "--debug" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as gone:
+        done = subprocess.run(
+            [sys.executable, "-m", "chainkit", "models"], stdout=gone, stderr=subprocess.PIPE, check=False
+        )
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_output_survives_an_encoding_that_lacks_the_characters(spawn, encoding: str) -> None:
+    text = "naïve 日本 🙂"
+    environment = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    done = spawn("complete", text, "--model", "fake:", environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode(encoding).rstrip("\r\n") == text.encode(encoding, "replace").decode(encoding)
+    as_json = spawn("complete", text, "--model", "fake:", "--json", environment=environment)
+    assert json.loads(as_json.stdout.decode(encoding))["text"] == text
+
+
+def test_tables_survive_ascii(spawn) -> None:
+    done = spawn("models", environment={"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0, done.stderr
+    assert b"?" not in done.stdout
+
+
+def test_no_colour_codes_outside_a_terminal(spawn) -> None:
+    for environment in ({}, {"NO_COLOR": "1"}, {"FORCE_COLOR": ""}):
+        assert b"\x1b" not in spawn("models", environment=environment).stdout
+
+
+def test_a_narrow_pipe_keeps_each_row_on_one_line(spawn) -> None:
+    wide = spawn("keys", "list").stdout.decode()
+    assert any("HF_TOKEN or HUGGINGFACEHUB_API_TOKEN or HUGGINGFACE_API_KEY" in line for line in wide.splitlines())
+
+
+def test_no_message_shows_a_key(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "sk-abcdef0123456789"
+    monkeypatch.setenv("OPENAI_API_KEY", secret)
+    for arguments in (
+        ["complete", "x", "--model", f"fake:?api_key={secret}"],
+        ["complete", "x", "--model", f"fake:?api_key={secret}&x"],
+        ["complete", "x", "--model", f"{secret}:model"],
+        ["embed", f"{secret}.txt", "--debug"],
+        ["models", "--json"],
+        ["keys", "list"],
+    ):
+        assert secret not in run(*arguments).output
+
+
+def test_a_key_in_a_spec_is_hidden_even_if_it_is_no_known_key(run) -> None:
+    assert "sk-unknown" not in run("complete", "x", "--model", "fake:?api_key=sk-unknown&x").output
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_control_c_ends_with_130(tmp_path: Path) -> None:
+    import signal
+    import time
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "chainkit", "complete", "-", "--model", "fake:"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    time.sleep(0.7)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert b"Traceback" not in stderr

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from chainkit import registry
+from chainkit.base.keys import KEY_VARIABLES
+from chainkit.base.paths import models_dir
+from chainkit.cli import models
+from chainkit.cli.models import NEEDS, Needs
+
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
+
+
+def test_every_provider_of_the_registry_has_a_row() -> None:
+    assert set(NEEDS) == set(registry.providers()) - set(registry.ALIASES)
+
+
+def test_every_extra_that_is_named_exists() -> None:
+    extras = tomllib.loads(PYPROJECT.read_text())["project"]["optional-dependencies"]
+    assert {needs.extra for needs in NEEDS.values()} - {""} <= set(extras)
+
+
+def test_every_provider_that_needs_a_key_has_a_variable() -> None:
+    assert {name for name, needs in NEEDS.items() if needs.key} <= set(KEY_VARIABLES)
+
+
+def rows(run) -> dict[str, dict[str, object]]:
+    return {row["name"]: row for row in json.loads(run("models", "--json").stdout)["providers"]}
+
+
+def test_what_lacks_a_key_says_how_to_set_it(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openai")
+    assert rows(run)["openai"]["fix"] == "chainkit keys set openai"
+    assert rows(run)["openai"]["usable"] is False
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-abcdef0123456789")
+    assert rows(run)["openai"] == {
+        "name": "openai",
+        "offers": ["chat", "text", "embeddings"],
+        "installed": True,
+        "key": "OPENAI_API_KEY",
+        "usable": True,
+        "fix": None,
+    }
+
+
+def test_what_lacks_a_library_says_how_to_install_it(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(NEEDS, "gguf", Needs(("no_such_library|nor_this",), "gguf"))
+    assert rows(run)["gguf"]["fix"] == "pip install 'chainkit[gguf]'"
+    assert "pip install 'chainkit[gguf]'" in run("models").stdout
+
+
+def test_one_of_several_libraries_is_enough() -> None:
+    assert models._installed("no_such_library|json")
+    assert not models._installed("no_such_library|nor_this")
+
+
+def test_local_models_are_listed_with_their_names(run) -> None:
+    assert f"put a GGUF file into {models_dir()}" in run("models").stdout
+    models_dir().mkdir(parents=True)
+    path = models_dir() / "small.gguf"
+    path.write_bytes(b"x" * 1500)
+    assert json.loads(run("models", "--json").stdout)["files"] == [{"path": str(path), "bytes": 1500}]
+    shown = run("models").stdout
+    assert f"gguf:{path}" in shown
+    assert "1.5 kB" in shown
+
+
+def test_the_model_used_without_a_name_is_shown(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert json.loads(run("models", "--json").stdout)["default"] is None
+    monkeypatch.setenv("CHAINKIT_MODEL", "fake:?api_key=sk-hidden")
+    assert json.loads(run("models", "--json").stdout)["default"] == "fake:?api_key=***"
+    assert "Used without --model: fake:?api_key=***" in run("models").stdout
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [(0, "0 bytes"), (999, "999 bytes"), (7_600_000, "7.6 MB"), (4e9, "4.0 GB")]
+)
+def test_sizes_are_readable(tmp_path: Path, size: float, shown: str) -> None:
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.truncate(int(size))
+    assert models._size(path) == shown
