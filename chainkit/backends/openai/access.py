@@ -1,0 +1,109 @@
+"""Which address is asked, and with which key: a key goes to its provider's own hosts and nowhere else."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from dataclasses import dataclass, field
+
+from chainkit.backends.openai.services import Service
+from chainkit.base.errors import KeyWithheld
+from chainkit.base.keys import KEY_VARIABLES, find_key, need_key
+
+try:
+    import httpx2
+except ImportError as error:
+    from chainkit.base.errors import MissingLibrary
+
+    raise MissingLibrary("openai", extra="openai") from error
+
+NO_KEY = "none"
+"""What is sent to a service of one's own that asks for no key."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """An address and its key.
+
+    Attributes:
+        base_url: Where requests go.
+        key: The secret; left out of `repr`.
+        source: Where the key came from: an environment variable, a file, `api_key`, or empty.
+        own: Whether the address belongs to the provider itself.
+    """
+
+    base_url: str
+    key: str = field(repr=False)
+    source: str
+    own: bool
+
+
+def find_access(service: Service, base_url: str | None, api_key: str | None) -> Access:
+    """The address and the key of a model.
+
+    A key that was found (in the environment or stored) is sent to the provider's own hosts over https, and to the
+    address that the user's environment names in `base_url_variable`. Any other address needs its own `api_key`; one
+    on this machine or in a private network is asked without a key.
+
+    Raises:
+        ValueError: The address is no plain http or https URL.
+        MissingKey: There is no key.
+        KeyWithheld: There may be one, but this host does not get it.
+    """
+    chosen = base_url or (os.environ.get(service.base_url_variable, "") if service.base_url_variable else "")
+    address = chosen.strip() or service.base_url
+    url = checked_url(address)
+    own = _is_own(service, url)
+    if api_key:
+        return Access(address, api_key, "api_key", own)
+    trusted = own or base_url is None
+    found = find_key(service.provider) if trusted else None
+    if found:
+        return Access(address, found.secret, found.source, own)
+    if _is_near(url.host):
+        return Access(address, NO_KEY, "", own)
+    if trusted:
+        need_key(service.provider)
+    raise KeyWithheld(service.provider, KEY_VARIABLES.get(service.provider, ()), url.host)
+
+
+def checked_url(address: str) -> httpx2.URL:
+    """The parsed address, by the library that will send to it.
+
+    Raises:
+        ValueError: It is no plain http or https URL.
+    """
+    if re.search(r"[\s\\\x00-\x1f]", address):
+        raise ValueError("base_url must not hold spaces, backslashes or control characters")
+    try:
+        url = httpx2.URL(address)
+    except httpx2.InvalidURL as error:
+        raise ValueError(f"base_url is no URL: {error}") from None
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ValueError(f"base_url must begin with http:// or https:// and name a host, like {EXAMPLE}")
+    if url.userinfo or url.query or url.fragment:
+        raise ValueError(f"base_url must hold no user, password, query or fragment, like {EXAMPLE}")
+    return url
+
+
+EXAMPLE = "http://localhost:8000/v1"
+
+
+def _is_own(service: Service, url: httpx2.URL) -> bool:
+    if url.scheme != "https" or not service.base_url:
+        return False
+    main = httpx2.URL(service.base_url)
+    if url.host == main.host:
+        return url.port == main.port
+    suffixes = [pattern.removeprefix("*") for pattern in service.own_hosts if pattern.startswith("*.")]
+    return url.host in service.own_hosts or any(url.host.endswith(suffix) for suffix in suffixes)
+
+
+def _is_near(host: str) -> bool:
+    """Whether a host is this machine or in a private network."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith((".localhost", ".local", ".internal")) or "." not in host
+    return address.is_private or address.is_loopback

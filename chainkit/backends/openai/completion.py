@@ -1,0 +1,223 @@
+"""Models that continue a text, over the legacy Completions API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseLLM, LangSmithParams
+from langchain_core.outputs import Generation, GenerationChunk, LLMResult
+from pydantic import Field
+
+from chainkit.backends.openai import calls
+from chainkit.backends.openai.client import Connection
+from chainkit.backends.openai.errors import malformed
+from chainkit.backends.openai.hosted import Hosted, JsonObject, Texts
+from chainkit.backends.openai.reply import no_choices
+from chainkit.backends.openai.request import COMPLETION_SETTINGS, completion_body
+from chainkit.base.errors import StreamBroken, Unsupported
+
+PATH = "/completions"
+Json = Mapping[str, Any]
+
+
+class OpenAIModel(Hosted, BaseLLM):
+    """A model that continues text, of OpenAI or of any service that speaks its Completions API.
+
+    Settings that are None are left to the service (OpenAI then stops after 16 tokens). For the address, the key and
+    the time limits see `Hosted`. Several prompts go out in one request.
+
+    Attributes:
+        temperature: 0 to 2; how far the model strays from the likeliest words.
+        top_p: 0 to 1; only the likeliest words with this total probability are candidates.
+        max_tokens: The limit on new tokens.
+        stop: The model stops before the first of these texts.
+        seed: The same seed gives mostly the same text.
+        n: How many continuations of one prompt; more than one cannot be streamed.
+        best_of: How many continuations the service tries for each that it gives.
+        logprobs: 0 to 5; how many likely tokens are told at each position.
+        suffix: What comes after the continuation.
+        echo: Whether the prompt is given back too.
+        stream_usage: Whether a stream tells its token counts; some services refuse to.
+    """
+
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, ge=0, le=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    stop: Texts = Field(default_factory=list)
+    seed: int | None = None
+    n: int | None = Field(default=None, ge=1)
+    best_of: int | None = Field(default=None, ge=1)
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    logprobs: int | None = Field(default=None, ge=0, le=5)
+    logit_bias: JsonObject | None = None
+    user: str | None = None
+    suffix: str | None = None
+    echo: bool | None = None
+    stream_usage: bool = True
+
+    @property
+    def _llm_type(self) -> str:
+        return "openai"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {"model": self.model, "base_url": self._access().base_url, **self._settings()}
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = LangSmithParams(
+            ls_provider=self.service.provider, ls_model_name=kwargs.get("model", self.model), ls_model_type="llm"
+        )
+        if (temperature := kwargs.get("temperature", self.temperature)) is not None:
+            params["ls_temperature"] = temperature
+        if (limit := kwargs.get("max_tokens", self.max_tokens)) is not None:
+            params["ls_max_tokens"] = limit
+        if stop or self.stop:
+            params["ls_stop"] = stop or self.stop
+        return params
+
+    def _settings(self) -> dict[str, Any]:
+        chosen = {name: value for name in COMPLETION_SETTINGS if (value := getattr(self, name)) not in (None, [])}
+        return {**chosen, "extra_body": self.extra_body} if self.extra_body else chosen
+
+    def _body(
+        self, prompts: Sequence[str], stop: list[str] | None, options: Json, *, stream: bool = False
+    ) -> dict[str, Any]:
+        settings = {"model": self.model, **self._settings()}
+        if stop:
+            settings["stop"] = stop
+        body = completion_body(prompts, settings, options)
+        if not stream:
+            return body
+        if max(body.get("n") or 1, body.get("best_of") or 1) > 1:
+            raise Unsupported("several continuations cannot be streamed as one; use generate() or n=1")
+        usage = {"stream_options": {"include_usage": True}} if self.stream_usage else {}
+        return {**body, "stream": True, **usage}
+
+    def _generate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        body, connection = self._body(prompts, stop, kwargs), self._connection()
+        reply = calls.post(self._clients, connection, PATH, body)
+        return result(reply, len(prompts), connection)
+
+    async def _agenerate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        body, connection = self._body(prompts, stop, kwargs), self._connection()
+        reply = await calls.apost(self._clients, connection, PATH, body)
+        return result(reply, len(prompts), connection)
+
+    def _stream(
+        self,
+        prompt: str,
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[GenerationChunk]:
+        body, connection = self._body([prompt], stop, kwargs, stream=True), self._connection()
+        for chunk in calls.stream(self._clients, connection, PATH, body, TextReading(connection)):
+            if run_manager:
+                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+
+    async def _astream(
+        self,
+        prompt: str,
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[GenerationChunk]:
+        body, connection = self._body([prompt], stop, kwargs, stream=True), self._connection()
+        async for chunk in calls.astream(self._clients, connection, PATH, body, TextReading(connection)):
+            if run_manager:
+                await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+
+
+def result(reply: calls.Reply, prompts: int, connection: Connection) -> LLMResult:
+    """The continuations of each prompt, in the order of the prompts.
+
+    Raises:
+        MalformedReply: There are too few choices, or they cannot be shared out among the prompts.
+    """
+    choices = reply.data.get("choices")
+    if not choices or not isinstance(choices, list):
+        raise no_choices(reply.data, connection)
+    if len(choices) % prompts:
+        raise malformed(connection, f"{len(choices)} choices for {prompts} prompts")
+    in_order = sorted(choices, key=lambda choice: choice.get("index") or 0)
+    each = len(choices) // prompts
+    generations = [
+        [
+            Generation(text=choice.get("text") or "", generation_info=_info(choice))
+            for choice in in_order[at : at + each]
+        ]
+        for at in range(0, len(choices), each)
+    ]
+    told: dict[str, Any] = {"model_name": reply.data.get("model"), "token_usage": reply.data.get("usage") or {}}
+    if reply.data.get("system_fingerprint"):
+        told["system_fingerprint"] = reply.data["system_fingerprint"]
+    if reply.retries:
+        told["retries"] = reply.retries
+    return LLMResult(generations=generations, llm_output=told)  # pyright: ignore[reportArgumentType]
+
+
+def _info(choice: Json) -> dict[str, Any]:
+    info: dict[str, Any] = {"finish_reason": choice.get("finish_reason")}
+    return {**info, "logprobs": choice["logprobs"]} if choice.get("logprobs") else info
+
+
+class TextReading:
+    """Turns the events of a completion stream into chunks of text; see `calls.Reading`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.retries = 0
+        self._texts: list[str] = []
+        self._connection = connection
+        self._last: dict[str, Any] = {}
+
+    @property
+    def partial(self) -> str:
+        """The text so far."""
+        return "".join(self._texts)
+
+    def read(self, event: dict[str, Any]) -> GenerationChunk | None:
+        """The chunk of one event, if it has text."""
+        if event.get("usage"):
+            self._last["token_usage"] = event["usage"]
+        if event.get("model"):
+            self._last["model_name"] = event["model"]
+        choices = event.get("choices")
+        if not choices:
+            return None
+        if choices[0].get("finish_reason"):
+            self._last["finish_reason"] = choices[0]["finish_reason"]
+        text = choices[0].get("text") or ""
+        if not text:
+            return None
+        self._texts.append(text)
+        logprobs = choices[0].get("logprobs")
+        return GenerationChunk(text=text, generation_info={"logprobs": logprobs} if logprobs else None)
+
+    def end(self, *, announced: bool) -> GenerationChunk:
+        """An empty chunk with the finish reason, the name of the model and the usage."""
+        if not announced and "finish_reason" not in self._last:
+            raise StreamBroken(
+                f"the stream of {self._connection.provider} ended after {len(self.partial)} characters without a "
+                "finish reason; .partial has them",
+                provider=self._connection.provider,
+                retries=self.retries,
+            )
+        info = {**self._last, "retries": self.retries} if self.retries else self._last
+        return GenerationChunk(text="", generation_info=info)

@@ -1,0 +1,156 @@
+"""What went wrong at a service, in chainkit's words; no message holds a key."""
+
+from __future__ import annotations
+
+import email.utils
+import re
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from chainkit.backends.openai.access import NO_KEY
+from chainkit.backends.openai.client import Connection
+from chainkit.base.errors import (
+    AuthenticationFailed,
+    BadRequest,
+    ConnectionFailed,
+    MalformedReply,
+    MissingLibrary,
+    ModelNotFound,
+    PermissionDenied,
+    ProviderError,
+    RateLimited,
+    RequestTooLong,
+    ServerFailed,
+    TimedOut,
+)
+from chainkit.base.keys import KEY_VARIABLES
+
+try:
+    import httpx2
+    import openai
+except ImportError as error:
+    raise MissingLibrary("openai", extra="openai") from error
+
+LONGEST_QUOTE = 500
+BY_STATUS: dict[int, type[ProviderError]] = {
+    401: AuthenticationFailed,
+    403: PermissionDenied,
+    404: ModelNotFound,
+    429: RateLimited,
+}
+
+
+def translated(error: openai.APIError, connection: Connection) -> ProviderError:
+    """The error of the openai package as one of chainkit's."""
+    if isinstance(error, openai.APIStatusError):
+        return _from_status(error, connection)
+    if isinstance(error, openai.APITimeoutError):
+        return TimedOut(
+            f"{_place(connection)} did not answer in time (timeout {connection.timeout:g} s, "
+            f"connect_timeout {connection.connect_timeout:g} s)",
+            provider=connection.provider,
+        )
+    if isinstance(error, openai.APIConnectionError):
+        return _unreachable(error, connection)
+    return ProviderError(clean(str(error), connection), provider=connection.provider)
+
+
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """What a Retry-After header asks for, in seconds, or None if there is none that can be read.
+
+    >>> retry_after_seconds({"retry-after": "1.5"}), retry_after_seconds({"retry-after": "soon"})
+    (1.5, None)
+    """
+    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        text = headers.get(name, "").strip()
+        if re.fullmatch(r"\d{1,9}(\.\d{0,9})?", text):
+            return float(text) * scale
+    try:
+        date = email.utils.parsedate_to_datetime(headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return max(0.0, date.timestamp() - time.time())
+
+
+def malformed(connection: Connection, reason: str, body: str = "", *, request_id: str | None = None) -> MalformedReply:
+    """The error for an answer that the API does not promise, with the beginning of that answer."""
+    quote = f": {clean(body, connection)[:200]!r}" if body else ""
+    told = f"{_place(connection)} sent {reason}{quote}"
+    return MalformedReply(told, provider=connection.provider, request_id=request_id)
+
+
+def clean(text: str, connection: Connection) -> str:
+    """A text of the service, shortened and without the key, which some services repeat."""
+    secret = connection.access.key
+    if secret and secret != NO_KEY:
+        text = text.replace(secret, "***")
+    text = re.sub(r"\b(sk|gsk|xai|hf)[-_][\w*-]{6,}", "***", text)
+    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]} ..."
+
+
+def _from_status(error: openai.APIStatusError, connection: Connection) -> ProviderError:
+    status = error.status_code
+    said = clean(_message(error), connection)
+    details: dict[str, Any] = {"provider": connection.provider, "status": status, "request_id": error.request_id}
+    if status == 401:
+        return AuthenticationFailed(_about_key(connection), **details)
+    if status == 400 and (error.code == "context_length_exceeded" or "maximum context length" in said):
+        return _too_long(said, connection, details)
+    kind = BY_STATUS.get(status, ServerFailed if status >= 500 else BadRequest)
+    translated = kind(f"{_place(connection)} answered {status}: {said}", **details)
+    if isinstance(translated, RateLimited):
+        translated.retry_after_seconds = retry_after_seconds(error.response.headers)
+    return translated
+
+
+def _about_key(connection: Connection) -> str:
+    place, source = _place(connection), connection.access.source
+    variables = " or ".join(KEY_VARIABLES.get(connection.provider, ()))
+    if not source:
+        return f"{place} wants an API key (401): give it with api_key=..."
+    if source == "api_key":
+        return f"{place} refused the key given as api_key (401); {variables} is where it is looked for otherwise"
+    advice = f"set the right one in {variables}" if variables else "give the right one"
+    return f"{place} refused the key from {source} (401): {advice}, or run: chainkit keys set {connection.provider}"
+
+
+def _too_long(said: str, connection: Connection, details: dict[str, Any]) -> RequestTooLong:
+    error = RequestTooLong(f"{_place(connection)} answered 400: {said}", **details)
+    if limit := re.search(r"maximum context length is (\d+)", said):
+        error.limit = int(limit[1])
+    if tokens := re.search(r"(?:resulted in|requested|contains? at least) (\d+)", said):
+        error.tokens = int(tokens[1])
+    return error
+
+
+def _message(error: openai.APIStatusError) -> str:
+    body = error.body
+    if isinstance(body, Mapping):
+        inner = body.get("error", body)
+        told = inner.get("message", inner) if isinstance(inner, Mapping) else inner
+        return str(told)
+    text = re.sub(r"<[^<>]*>|\s+", " ", error.response.text[:4000])
+    return re.sub(r" +", " ", text).strip() or "nothing more"
+
+
+def _unreachable(error: openai.APIConnectionError, connection: Connection) -> ConnectionFailed:
+    causes = list(_causes(error))
+    if any(isinstance(cause, ssl.SSLError) for cause in causes) or "SSL" in str(causes[-1]):
+        reason = f"its TLS connection failed ({causes[-1]}); check the address and the system's certificates"
+    else:
+        reason = f"{causes[-1] or type(causes[-1]).__name__}; is the address right and the service running?"
+    told = f"no connection to {_place(connection)}: {clean(reason, connection)}"
+    return ConnectionFailed(told, provider=connection.provider)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
+
+
+def _place(connection: Connection) -> str:
+    return f"{connection.provider} at {httpx2.URL(connection.access.base_url).netloc.decode()}"

@@ -1,0 +1,158 @@
+"""The settings that every model behind OpenAI's API has: where it is, with which key, and how long to wait."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+
+from chainkit.backends.openai.access import Access, checked_url, find_access
+from chainkit.backends.openai.client import Clients, Connection
+from chainkit.backends.openai.services import COMPATIBLE, OPENAI, Service
+from chainkit.base.errors import nearest
+
+SECRET_HEADERS = re.compile(r"authorization|cookie|.*(api|auth)[-_]?(key|token).*", re.IGNORECASE)
+
+
+def _parsed(value: object) -> object:
+    """JSON where a spec gives text: `openai:gpt-4o?extra_body={"top_k":1}`."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError('expected JSON, like {"name": 1}') from None
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+JsonObject = Annotated[dict[str, Any], BeforeValidator(_parsed)]
+"""A dict, or JSON text of one."""
+Texts = Annotated[list[str], BeforeValidator(_listed)]
+"""A list of texts, or one text."""
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Hosted(BaseModel):
+    """What the models of a service have in common.
+
+    A key that is given is used for any address. Without one, the key is looked for in the environment, then among
+    the stored ones, and sent to the provider's own hosts only; see `access.find_access`. It is never part of `repr`,
+    of a pickle or of a serialised chain.
+
+    Attributes:
+        model: What the service calls the model.
+        api_key: The key; better left to the environment.
+        base_url: The address of a compatible service, up to and including `/v1`.
+        timeout: Longest silence in seconds: before the first byte of an answer and between any two.
+        connect_timeout: Longest wait in seconds for a connection.
+        total_timeout: Longest time in seconds for a call with all its repeats; None for no limit.
+        max_retries: How often a call is repeated after a failure that may pass.
+        max_retry_seconds: Longest time in seconds spent on waiting between repeats; a service that asks for more
+            with Retry-After gets no second try.
+        headers: Sent with every request; none may hold a key.
+        extra_body: Parameters that only this service knows.
+    """
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
+
+    model: str
+    api_key: SecretStr | None = Field(default=None, repr=False)
+    base_url: str | None = None
+    timeout: Seconds = 600.0
+    connect_timeout: Seconds = 5.0
+    total_timeout: Seconds | None = None
+    max_retries: int = Field(default=2, ge=0, le=20)
+    max_retry_seconds: float = Field(default=60.0, ge=0, allow_inf_nan=False)
+    headers: Annotated[dict[str, str], BeforeValidator(_parsed)] = Field(default_factory=dict, repr=False)
+    extra_body: JsonObject = Field(default_factory=dict)
+
+    _clients: Clients = PrivateAttr(default_factory=Clients)
+    _found: dict[tuple[str | None, str | None], Access] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown(cls, given: Any) -> Any:
+        if isinstance(given, Mapping):
+            names = [name for key, field in cls.model_fields.items() for name in (key, field.alias) if name]
+            for option in given:
+                if option not in names:
+                    hint = nearest(str(option), names)
+                    advice = f"did you mean '{hint}'?" if hint else "what only a service knows goes into extra_body"
+                    raise ValueError(f"no option '{option}'; {advice}")
+        return given
+
+    @field_validator("model")
+    @classmethod
+    def _named(cls, model: str) -> str:
+        if not model.strip():
+            raise ValueError("the service needs the name of a model, like openai:gpt-4o-mini")
+        return model
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain_address(cls, base_url: str | None) -> str | None:
+        if base_url is not None:
+            checked_url(base_url)
+        return base_url
+
+    @field_validator("headers")
+    @classmethod
+    def _no_secret_headers(cls, headers: dict[str, str]) -> dict[str, str]:
+        for name in headers:
+            if SECRET_HEADERS.fullmatch(name):
+                raise ValueError(f"header '{name}' would hold a secret in the open; give the key as api_key")
+        return headers
+
+    @model_validator(mode="after")
+    def _find_key(self) -> Any:
+        """Fail now and not in the first call if there is no key."""
+        self._access()
+        return self
+
+    @property
+    def service(self) -> Service:
+        """What is particular about the service behind this model."""
+        return OPENAI if self._access().own or self.base_url is None else COMPATIBLE
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """A pickle holds no key; the model looks for one again when it is used."""
+        state = super().__getstate__()
+        private = {**(state["__pydantic_private__"] or {}), "_found": {}}
+        fields = {**state["__dict__"], "api_key": None}
+        fields.pop("_serialized", None)
+        return {**state, "__dict__": fields, "__pydantic_private__": private}
+
+    def _access(self) -> Access:
+        secret = self.api_key.get_secret_value() if self.api_key else None
+        place = (self.base_url, secret)
+        found = self._found.get(place)
+        if found is None:
+            found = self._found[place] = find_access(OPENAI, self.base_url, secret)
+        return found
+
+    def _connection(self) -> Connection:
+        return Connection(
+            provider=OPENAI.provider,
+            access=self._access(),
+            timeout=self.timeout,
+            connect_timeout=self.connect_timeout,
+            total_timeout=self.total_timeout,
+            max_retries=self.max_retries,
+            max_retry_seconds=self.max_retry_seconds,
+            headers=tuple(self.headers.items()),
+        )

@@ -1,0 +1,183 @@
+"""Building requests of the Chat Completions API: langchain-core's messages in, dicts out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, FunctionMessage, ToolMessage
+
+from chainkit.backends.openai.content import Part, parts, spoken_parts
+from chainkit.base.errors import Unsupported, nearest
+
+Json = dict[str, Any]
+
+SAMPLING = (
+    "temperature", "top_p", "max_tokens", "stop", "seed", "n", "frequency_penalty", "presence_penalty", "logprobs",
+    "top_logprobs", "logit_bias", "user",
+)  # fmt: skip
+CHAT_SETTINGS = (
+    *SAMPLING, "reasoning_effort", "verbosity", "service_tier", "store", "parallel_tool_calls", "modalities", "audio",
+    "prompt_cache_key", "safety_identifier",
+)  # fmt: skip
+"""What a chat model can be set to, by the names of the API."""
+
+CALL_OPTIONS = frozenset(
+    {*CHAT_SETTINGS, "model", "tools", "tool_choice", "response_format", "prediction", "web_search_options", "metadata"}
+    | {"extra_body"}
+)
+"""What may be given for one call."""
+
+COMPLETION_SETTINGS = (*(name for name in SAMPLING if name != "top_logprobs"), "best_of", "echo", "suffix")
+"""What a completion model can be set to, by the names of the API."""
+
+COMPLETION_OPTIONS = frozenset({*COMPLETION_SETTINGS, "model", "extra_body"})
+"""What may be given for one call of a completion model."""
+
+OURS = frozenset({"stream", "ls_structured_output_format", "structured_output_format"})
+"""What langchain-core passes along for itself."""
+
+
+def chat_body(
+    messages: Sequence[BaseMessage], settings: Mapping[str, Any], options: Mapping[str, Any], *, max_tokens_field: str
+) -> Json:
+    """The body of a request.
+
+    Args:
+        messages: The conversation.
+        settings: Those of the model; None means that the service decides.
+        options: Those of this call; they win.
+        max_tokens_field: What the service calls the limit on new tokens.
+
+    Raises:
+        Unsupported: An option or a content block is unknown.
+    """
+    body, extra = _chosen(settings, options, CALL_OPTIONS)
+    if "max_tokens" in body:
+        body[max_tokens_field] = body.pop("max_tokens")
+    return {**body, "messages": list(chat_messages(messages)), **extra}
+
+
+def completion_body(prompts: Sequence[str], settings: Mapping[str, Any], options: Mapping[str, Any]) -> Json:
+    """The body of a completion request; a single prompt goes as text, since some services take no list.
+
+    Raises:
+        Unsupported: An option is unknown.
+    """
+    body, extra = _chosen(settings, options, COMPLETION_OPTIONS)
+    return {**body, "prompt": prompts[0] if len(prompts) == 1 else list(prompts), **extra}
+
+
+def _chosen(settings: Mapping[str, Any], options: Mapping[str, Any], known: frozenset[str]) -> tuple[Json, Json]:
+    refuse_unknown(options, known)
+    chosen = {**settings, **{name: value for name, value in options.items() if name not in OURS}}
+    extra = chosen.pop("extra_body", None) or {}
+    return {name: value for name, value in chosen.items() if value is not None and value != []}, extra
+
+
+def refuse_unknown(options: Iterable[str], known: frozenset[str]) -> None:
+    """Refuse the options of a call that no request has a place for."""
+    for name in options:
+        if name not in known and name not in OURS:
+            hint = nearest(name, known)
+            advice = f"did you mean '{hint}'?" if hint else "what only this service knows goes into extra_body={...}"
+            raise Unsupported(f"no option '{name}' for a call; {advice}")
+
+
+def chat_messages(messages: Sequence[BaseMessage]) -> Iterable[Json]:
+    """The messages of a request.
+
+    The API takes only text as the result of a tool. Images and files there follow in a message of the user, after
+    the last of the results that belong together, and the result says so.
+    """
+    waiting: list[Part] = []
+    for message in messages:
+        if not isinstance(message, ToolMessage) and waiting:
+            yield {"role": "user", "content": waiting}
+            waiting = []
+        if isinstance(message, ToolMessage):
+            told, media = _tool_result(message)
+            waiting += media
+            yield told
+        else:
+            yield _WRITERS.get(message.type, _other)(message)
+    if waiting:
+        yield {"role": "user", "content": waiting}
+
+
+def _human(message: BaseMessage) -> Json:
+    return _named(message, {"role": "user", "content": _content(message)})
+
+
+def _system(message: BaseMessage) -> Json:
+    role = message.additional_kwargs.get("__openai_role__", "system")  # langchain-core's mark of a developer message
+    return _named(message, {"role": role, "content": _content(message)})
+
+
+def _assistant(message: BaseMessage) -> Json:
+    assert isinstance(message, AIMessage)
+    told: Json = {"role": "assistant"}
+    text = message.content if isinstance(message.content, str) else spoken_parts(message.content)
+    calls = [
+        _call(call["id"], call["name"], json.dumps(call["args"], ensure_ascii=False)) for call in message.tool_calls
+    ]
+    calls += [_call(call["id"], call["name"], call["args"] or "") for call in message.invalid_tool_calls]
+    if calls:
+        told["tool_calls"] = calls
+    if refusal := message.additional_kwargs.get("refusal"):
+        told["refusal"] = refusal
+    if audio := message.additional_kwargs.get("audio"):
+        told["audio"] = {"id": audio["id"]}
+    told["content"] = text or (None if len(told) > 1 else "")
+    return _named(message, told)
+
+
+def _call(id_: str | None, name: str | None, arguments: str) -> Json:
+    return {"id": id_ or "", "type": "function", "function": {"name": name or "", "arguments": arguments}}
+
+
+def _function(message: BaseMessage) -> Json:
+    assert isinstance(message, FunctionMessage)
+    return {"role": "function", "name": message.name, "content": _content(message)}
+
+
+def _other(message: BaseMessage) -> Json:
+    if isinstance(message, ChatMessage):
+        return _named(message, {"role": message.role, "content": _content(message)})
+    raise Unsupported(f"a chat request has no place for a message of type '{message.type}'")
+
+
+def _tool_result(message: ToolMessage) -> tuple[Json, list[Part]]:
+    told: Json = {"role": "tool", "tool_call_id": message.tool_call_id}
+    if isinstance(message.content, str):
+        return {**told, "content": message.content}, []
+    every = parts(message.content)
+    text = [part for part in every if part["type"] == "text"]
+    media = [part for part in every if part["type"] != "text"]
+    if media:
+        text.append({"type": "text", "text": "(The rest of this result follows in the next message of the user.)"})
+        media.insert(0, {"type": "text", "text": f"The rest of the result of tool call {message.tool_call_id}:"})
+    return {**told, "content": text or ""}, media
+
+
+def _content(message: BaseMessage) -> str | list[Part]:
+    return message.content if isinstance(message.content, str) else parts(message.content)
+
+
+def _named(message: BaseMessage, told: Json) -> Json:
+    if message.name:
+        told["name"] = message.name
+    return told
+
+
+_WRITERS: dict[str, Callable[[BaseMessage], Json]] = {
+    "human": _human,
+    "HumanMessageChunk": _human,
+    "system": _system,
+    "SystemMessageChunk": _system,
+    "ai": _assistant,
+    "AIMessageChunk": _assistant,
+    "function": _function,
+    "FunctionMessageChunk": _function,
+}

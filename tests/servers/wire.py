@@ -1,0 +1,169 @@
+"""HTTP/1.1 in a thread, byte for byte under the test's control: an answer can be cut or delayed anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client sent; header names are lower case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Wait this long before the next part."""
+
+    seconds: float
+
+
+class Cut:
+    """Drop the connection here."""
+
+
+Part = bytes | Pause | Cut
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server sends: parts in order. One that is `streamed` goes out part by part in chunked encoding."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
+    streamed: bool = False
+
+
+class Server:
+    """Answers each request on 127.0.0.1 with what `answer(request)` says, from a thread of its own.
+
+    Attributes:
+        requests: Every request so far.
+        port: Where it listens.
+        connections: How many connections are open now.
+        accepted: How many there have been.
+    """
+
+    def __init__(self, answer: Callable[[Request], Answer]) -> None:
+        self.requests: list[Request] = []
+        self.connections = 0
+        self.accepted = 0
+        self.port = 0
+        self._answer = answer
+        self._loop = asyncio.new_event_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        """Listen; returns when clients can connect."""
+        started = threading.Event()
+        self._loop.call_soon(lambda: self._loop.create_task(self._listen(started)))
+        self._thread.start()
+        if not started.wait(10):
+            raise RuntimeError("the test server did not start")
+
+    def stop(self) -> None:
+        """Drop every connection and end the thread."""
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    async def _listen(self, started: threading.Event) -> None:
+        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024)
+        self.port = self._listener.sockets[0].getsockname()[1]
+        started.set()
+
+    async def _close(self) -> None:
+        self._listener.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.connections += 1
+        self.accepted += 1
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                while request := await _read(reader):
+                    self.requests.append(request)
+                    if not await self._play(self._answer(request), reader, writer):
+                        break
+        finally:
+            self.connections -= 1
+            self._tasks.discard(task)
+            writer.transport.abort()
+
+    async def _play(self, answer: Answer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Send an answer; False if the connection was dropped instead."""
+        parts = list(answer.parts)
+        while parts and isinstance(parts[0], Pause):  # a pause before the first byte delays the headers too
+            await _pause(parts.pop(0).seconds, reader)
+        if not answer.streamed:
+            parts = _with_length(answer, parts)
+        else:
+            writer.write(_head(answer, {"transfer-encoding": "chunked"}))
+        for part in parts:
+            if isinstance(part, Pause):
+                await _pause(part.seconds, reader)
+            elif isinstance(part, Cut):
+                await writer.drain()
+                await asyncio.sleep(0.01)
+                return False
+            else:
+                writer.write(b"%x\r\n%b\r\n" % (len(part), part) if answer.streamed else part)
+                await writer.drain()
+        if answer.streamed:
+            writer.write(b"0\r\n\r\n")
+        await writer.drain()
+        return True
+
+
+async def _pause(seconds: float, reader: asyncio.StreamReader) -> None:
+    """Wait, but not longer than the client does."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while asyncio.get_running_loop().time() < deadline:
+        if reader.at_eof():
+            raise ConnectionResetError
+        await asyncio.sleep(min(0.01, seconds))
+
+
+def _with_length(answer: Answer, parts: list[Part]) -> list[Part]:
+    length = sum(len(part) for part in parts if isinstance(part, bytes))
+    return [_head(answer, {"content-length": str(length)}), *parts]
+
+
+def _head(answer: Answer, extra: Mapping[str, str]) -> bytes:
+    lines = [f"HTTP/1.1 {answer.status} X", *(f"{k}: {v}" for k, v in {**answer.headers, **extra}.items())]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+async def _read(reader: asyncio.StreamReader) -> Request | None:
+    head = await reader.readuntil(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").strip().split("\r\n")
+    method, path, _ = first.split(" ")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    return Request(method, path, headers, body)
