@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from chainkit.registry import chat_model as chat_model
     from chainkit.registry import embeddings as embeddings
     from chainkit.registry import llm as llm
-    from chainkit.vectors import clusters as clusters
-    from chainkit.vectors import heatmap as heatmap
-    from chainkit.vectors import similarity as similarity
+    from chainkit.sentences import clusters as clusters
+    from chainkit.sentences import heatmap as heatmap
+    from chainkit.sentences import similarity as similarity
 
 __version__ = "0.1.0"
 
@@ -30,12 +30,12 @@ _HOMES = {
     "ChainkitError": "chainkit.base.errors",
     "ask": "chainkit.knowledge",
     "chat_model": "chainkit.registry",
-    "clusters": "chainkit.vectors",
+    "clusters": "chainkit.sentences",
     "embeddings": "chainkit.registry",
-    "heatmap": "chainkit.vectors",
+    "heatmap": "chainkit.sentences",
     "llm": "chainkit.registry",
     "prompt": "chainkit.prompts.short",
-    "similarity": "chainkit.vectors",
+    "similarity": "chainkit.sentences",
 }
 
 __all__ = [  # noqa: RUF022 - the front doors first

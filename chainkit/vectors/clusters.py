@@ -1,0 +1,221 @@
+"""Texts that mean the same, in groups; the number of groups need not be known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from langchain_core.embeddings import Embeddings
+
+from chainkit.vectors.given import Given, Items, Vectors, read_given, unit
+from chainkit.vectors.keywords import keywords
+from chainkit.vectors.tree import Cut, cut_tree
+
+Array = np.ndarray[Any, Any]
+
+OUTLIER = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Items that belong together.
+
+    Attributes:
+        label: Its number; 0 is the largest group.
+        name: Its first keywords, or for vectors without texts "group" and the number.
+        members: Rows of the items, those in the middle of the group first.
+        representative: Row of the item nearest to the group's mean.
+        keywords: Words that are frequent in the group and rare elsewhere, the most telling first.
+    """
+
+    label: int
+    name: str
+    members: tuple[int, ...]
+    representative: int
+    keywords: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Clustering:
+    """N items in groups.
+
+    Attributes:
+        texts: The items; None where only vectors were given.
+        vectors: Their vectors at unit length, float32, N x D.
+        labels: The group of each item, N of them; -1 for an outlier.
+        groups: The groups, the largest first.
+        order: All rows in an order in which each group is one run and neighbours are alike.
+        silhouette: How well the groups are separated, -1 to 1; None if there is one group or each item is its own.
+    """
+
+    texts: tuple[str, ...] | None
+    vectors: Array
+    labels: Array
+    groups: tuple[Group, ...]
+    order: tuple[int, ...]
+    silhouette: float | None
+
+    @property
+    def k(self) -> int:
+        """The number of groups, outliers not counted."""
+        return len(self.groups)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The number of items in each group."""
+        return tuple(len(group) for group in self.groups)
+
+    @property
+    def members(self) -> tuple[tuple[int, ...], ...]:
+        """The rows of each group."""
+        return tuple(group.members for group in self.groups)
+
+    @property
+    def outliers(self) -> tuple[int, ...]:
+        """The rows that belong to no group."""
+        return tuple(int(row) for row in np.flatnonzero(self.labels == OUTLIER))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as plain lists and numbers, ready for JSON; vectors are left out."""
+        return {
+            "k": self.k,
+            "silhouette": self.silhouette,
+            "labels": self.labels.tolist(),
+            "order": list(self.order),
+            "outliers": list(self.outliers),
+            "groups": [self._group_as_dict(group) for group in self.groups],
+        }
+
+    def __str__(self) -> str:
+        """The groups as text, one item a line."""
+        lines: list[str] = []
+        for group in self.groups:
+            lines.append(f"{group.label}  {group.name} ({len(group)})")
+            lines += [f"   {self._item(row)}" for row in group.members]
+        if self.outliers:
+            lines += [f"outliers ({len(self.outliers)})", *(f"   {self._item(row)}" for row in self.outliers)]
+        return "\n".join(lines)
+
+    def _item(self, row: int) -> str:
+        return f"item {row}" if self.texts is None else " ".join(self.texts[row].split())
+
+    def _group_as_dict(self, group: Group) -> dict[str, Any]:
+        plain: dict[str, Any] = {
+            "label": group.label,
+            "name": group.name,
+            "size": len(group),
+            "keywords": list(group.keywords),
+            "representative": group.representative,
+            "members": list(group.members),
+        }
+        if self.texts is not None:
+            plain["texts"] = [self.texts[row] for row in group.members]
+        return plain
+
+
+def clusters(
+    items: Items,
+    embeddings: Embeddings | Vectors | None = None,
+    k: int | None = None,
+    threshold: float | None = None,
+    *,
+    min_size: int = 1,
+) -> Clustering:
+    """Put texts that mean the same into groups; the same set gives the same groups in any order.
+
+    >>> found = clusters([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]])
+    >>> found.labels.tolist(), found.sizes
+    ([1, 1, 0, 0], (2, 2))
+
+    Args:
+        items: Texts, or vectors (N x D). Equal items count as one when groups are formed.
+        embeddings: What turns texts into vectors, or the vectors of the texts themselves; not needed for vectors.
+        k: The number of groups; None finds it: where the silhouette is best, 2 or more for three or more items.
+        threshold: Instead of k: items are together as long as the mean cosine between two groups is at least this.
+        min_size: Items of smaller groups become outliers, label -1.
+
+    Raises:
+        BadTexts: No texts, blank ones, or things that are no texts.
+        BadVectors: Vectors that are not finite or differ in length.
+        ValueError: k and threshold together, or out of range.
+    """
+    _check(k, threshold, min_size)
+    given = read_given(items, embeddings)
+    if k is not None and k > len(given.vectors):
+        raise ValueError(f"k is {k}, but only {len(given.vectors)} of the {len(given.rows)} items are different")
+    cut = cut_tree(given.vectors, k, threshold)
+    return _clustering(items if given.texts is not None else None, given, cut, min_size)
+
+
+def _check(k: int | None, threshold: float | None, min_size: int) -> None:
+    if k is not None and threshold is not None:
+        raise ValueError("give k or threshold, not both")
+    if k is not None and k < 1:
+        raise ValueError(f"k must be 1 or more, got {k}")
+    if threshold is not None and not -1 <= threshold <= 1:
+        raise ValueError(f"threshold is a cosine and must be between -1 and 1, got {threshold}")
+    if min_size < 1:
+        raise ValueError(f"min_size must be 1 or more, got {min_size}")
+
+
+def _clustering(texts: Any, given: Given, cut: Cut, min_size: int) -> Clustering:
+    vectors = unit(given.vectors)
+    places = _groups_of(cut.labels, np.bincount(given.rows, minlength=len(vectors)), min_size)
+    counts = np.bincount(given.rows, minlength=len(vectors))
+    central = [_by_closeness(vectors, place, counts) for place in places]
+    telling = _keywords(given, places)
+    labels = np.full(len(vectors), OUTLIER)
+    for label, place in enumerate(places):
+        labels[place] = label
+    rows_of = _rows_of(given.rows, len(vectors))
+    groups = tuple(
+        Group(
+            label=label,
+            name=", ".join(telling[label][:3]) or f"group {label}",
+            members=tuple(row for place in order for row in rows_of[place]),
+            representative=rows_of[order[0]][0],
+            keywords=tuple(telling[label]),
+        )
+        for label, order in enumerate(central)
+    )
+    return Clustering(
+        texts=None if texts is None else tuple(texts),
+        vectors=vectors[given.rows],
+        labels=labels[given.rows],
+        groups=groups,
+        order=tuple(row for place in cut.order for row in rows_of[place]),
+        silhouette=cut.silhouette,
+    )
+
+
+def _groups_of(labels: Array, counts: Array, min_size: int) -> list[Array]:
+    """The places of each group's items, the largest group first; of equal ones, that with the first place."""
+    groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    groups = [group for group in groups if counts[group].sum() >= min_size]
+    return sorted(groups, key=lambda group: (-int(counts[group].sum()), int(group[0])))
+
+
+def _by_closeness(vectors: Array, places: Array, counts: Array) -> list[int]:
+    mean = (vectors[places] * counts[places, None]).sum(axis=0)
+    closeness = np.round(vectors[places] @ mean, 5)  # what is equal but for rounding goes by content
+    return [int(places[i]) for i in np.lexsort((places, -closeness))]
+
+
+def _keywords(given: Given, groups: Sequence[Array]) -> list[list[str]]:
+    if given.texts is None or not groups:
+        return [[] for _ in groups]
+    counts = np.bincount(given.rows)
+    texts = given.texts
+    return keywords([[texts[place] for place in group for _ in range(counts[place])] for group in groups])
+
+
+def _rows_of(rows: Array, count: int) -> list[list[int]]:
+    found: list[list[int]] = [[] for _ in range(count)]
+    for row, place in enumerate(rows.tolist()):
+        found[place].append(row)
+    return found

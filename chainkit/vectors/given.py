@@ -1,0 +1,163 @@
+"""What a caller gave, as checked vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from langchain_core.embeddings import Embeddings
+
+from chainkit.base.errors import BadTexts, BadVectors
+
+Array = np.ndarray[Any, Any]
+Vectors = Array | Sequence[Sequence[float]]
+Items = Sequence[str] | Vectors
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Different items in an order of their own, so that no result depends on the order they came in.
+
+    Attributes:
+        texts: The different texts, sorted; None where only vectors were given.
+        vectors: One for each different item, float32, M x D.
+        rows: For each item as it was given, its place in `vectors`; N of them.
+    """
+
+    texts: list[str] | None
+    vectors: Array
+    rows: Array
+
+
+def read_given(items: Items, embeddings: Embeddings | Vectors | None) -> Given:
+    """Sort out equal items and embed each text once.
+
+    Args:
+        items: Texts, or vectors (N x D).
+        embeddings: What turns texts into vectors, or the vectors of the texts themselves.
+
+    Raises:
+        BadTexts: No texts, blank ones, or things that are no texts.
+        BadVectors: Vectors that are not finite or differ in length.
+    """
+    if not are_texts(items):
+        vectors = checked_vectors(items)
+        unique, rows = np.unique(vectors, axis=0, return_inverse=True)
+        return Given(None, unique, rows.reshape(-1))
+    texts = checked_texts(items)
+    unique = sorted(set(texts))
+    places = {text: place for place, text in enumerate(unique)}
+    rows = np.array([places[text] for text in texts])
+    if embeddings is None or isinstance(embeddings, Embeddings):
+        return Given(unique, embedded(unique, embeddings), rows)
+    vectors = checked_vectors(embeddings)
+    if len(vectors) != len(texts):
+        raise BadVectors(f"{len(texts)} texts and {len(vectors)} vectors; each text needs its vector")
+    first = {text: row for row, text in reversed(list(enumerate(texts)))}
+    return Given(unique, vectors[[first[text] for text in unique]], rows)
+
+
+def vectors_of(items: Items, embeddings: Embeddings | None) -> Array:
+    """The vectors of items in their own order, float32, N x D; raises as `read_given`, but blank texts are welcome."""
+    if not are_texts(items):
+        return checked_vectors(items)
+    texts = checked_texts(items, blank_too=True)
+    unique = sorted(set(texts))
+    places = {text: place for place, text in enumerate(unique)}
+    return embedded(unique, embeddings)[[places[text] for text in texts]]
+
+
+def embedded(texts: list[str], embeddings: Embeddings | None) -> Array:
+    """The vectors of texts, float32, N x D; through `embed_array` where the embeddings have it.
+
+    Raises:
+        BadVectors: The embeddings gave too few vectors, or vectors that cannot be compared.
+    """
+    if embeddings is None:
+        raise ValueError("embeddings is None: give an Embeddings object, or vectors instead of texts")
+    direct = getattr(embeddings, "embed_array", None)
+    vectors = checked_vectors(direct(texts) if callable(direct) else embeddings.embed_documents(texts))
+    if len(vectors) != len(texts):
+        raise BadVectors(f"{type(embeddings).__name__} gave {len(vectors)} vectors for {len(texts)} texts")
+    return vectors
+
+
+def checked_texts(items: Items, *, blank_too: bool = False) -> list[str]:
+    """The items as a list of texts.
+
+    Raises:
+        BadTexts: One of them is no text, or (unless `blank_too`) blank.
+    """
+    texts: list[str] = []
+    for row, item in enumerate(items):
+        if not isinstance(item, str):
+            raise BadTexts(f"text {row} is of type {type(item).__name__}, not str")
+        texts.append(item)
+    blank = [row for row, text in enumerate(texts) if not text.strip()]
+    if blank and not blank_too:
+        more = f" and {len(blank) - 5} more" if len(blank) > 5 else ""
+        where = ", ".join(map(str, blank[:5]))
+        raise BadTexts(f"blank texts have no meaning to compare; leave them out: texts {where}{more}")
+    return texts
+
+
+def checked_vectors(given: Any) -> Array:
+    """Vectors as float32, N x D.
+
+    Raises:
+        BadVectors: There are none, they differ in length, or a value is not a finite number.
+    """
+    vectors = given if isinstance(given, np.ndarray) else _stacked(given)
+    if vectors.ndim != 2 or vectors.size == 0:
+        raise BadVectors(f"vectors must be a table of N rows and D columns, got an array of shape {vectors.shape}")
+    if vectors.dtype.kind not in "fiu":
+        raise BadVectors(f"vectors must hold real numbers, got {vectors.dtype}")
+    vectors = vectors.astype(np.float32, copy=False)
+    bad = np.flatnonzero(~np.isfinite(vectors.sum(axis=1)))  # a sum is finite only if all its numbers are
+    bad = [row for row in bad if not np.isfinite(vectors[row]).all()]
+    if bad:
+        raise BadVectors(f"vector {bad[0]} has a value that is not finite (NaN or infinite); {len(bad)} such vectors")
+    return vectors
+
+
+def unit(vectors: Array) -> Array:
+    """The vectors at length 1; a vector of zeros stays as it is and is like nothing."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(lengths == 0, 1, lengths)
+
+
+def are_texts(items: Items) -> bool:
+    """Whether the items are texts rather than vectors.
+
+    Raises:
+        BadTexts: There are no items, or one text stands where a list of them is wanted.
+    """
+    if isinstance(items, str):
+        raise BadTexts("a list of texts is wanted, got one text; write [text]")
+    if isinstance(items, np.ndarray):
+        return items.dtype.kind in "UO"
+    if len(items) == 0:
+        raise BadTexts("no texts were given")
+    return not _is_vector(next(iter(items)))
+
+
+def _is_vector(item: Any) -> bool:
+    return isinstance(item, np.ndarray) or (isinstance(item, Sequence) and not isinstance(item, (str, bytes)))
+
+
+def _stacked(given: Any) -> Array:
+    rows = list(given)
+    for row, vector in enumerate(rows):
+        if not _is_vector(vector):
+            raise BadVectors(f"vector {row} is of type {type(vector).__name__}, not a list of numbers")
+        if len(vector) != len(rows[0]):
+            raise BadVectors(
+                f"vectors differ in length: vector 0 has {len(rows[0])} numbers, vector {row} has {len(vector)}; "
+                "were they made by different models?"
+            )
+    try:
+        return np.array(rows, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise BadVectors(f"vectors must hold real numbers: {error}") from error

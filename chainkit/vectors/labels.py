@@ -1,0 +1,116 @@
+"""Texts as short labels, and fonts that have their characters."""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+import warnings
+from collections.abc import Iterable, Sequence
+
+FALLBACK = "□"
+"""Stands for a character that no installed font has."""
+
+
+class MissingGlyphs(UserWarning):
+    """No installed font has some characters; a box stands for each in the picture.
+
+    Attributes:
+        characters: The characters.
+    """
+
+    def __init__(self, characters: Sequence[str]) -> None:
+        self.characters = list(characters)
+        shown = "".join(characters[:20])
+        super().__init__(
+            f"no installed font has {len(characters)} of the characters ({shown}); a box stands for each. "
+            "Install a font that has them, such as Noto Sans CJK for Chinese, Japanese and Korean"
+        )
+
+
+def label(text: str, columns: int = 64) -> str:
+    """A text on one line, shortened with an ellipsis; wide characters take two columns.
+
+    >>> label("Best travel neck  pillow for long flights", columns=20)
+    'Best travel neck pi…'
+    """
+    line = "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
+    if width(line) <= columns:
+        return line
+    taken = 0
+    for place, character in enumerate(line):
+        taken += width(character)
+        if taken > columns - 1:
+            return line[:place].rstrip() + "…"
+    return line
+
+
+def width(text: str) -> int:
+    """Columns that a text takes in a terminal.
+
+    >>> width("本ab")
+    4
+    """
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def drawable(labels: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The labels with boxes for what cannot be drawn, and the font families that draw them, the usual one first.
+
+    Warns:
+        MissingGlyphs: Some characters are in no installed font.
+    """
+    families, missing = font_families(frozenset("".join(labels)))
+    if missing:
+        warnings.warn(MissingGlyphs(missing), stacklevel=4)
+    boxes = str.maketrans(dict.fromkeys(missing, FALLBACK))
+    return [text.translate(boxes) for text in labels], families
+
+
+@functools.lru_cache(maxsize=64)
+def font_families(characters: frozenset[str]) -> tuple[list[str], list[str]]:
+    """Font families that together have the characters, and the characters that none has."""
+    from matplotlib import font_manager, rcParams
+    from matplotlib.font_manager import FontProperties
+
+    usual = str(FontProperties(family=rcParams["font.family"]).get_name())
+    families = [usual]
+    left = characters - _characters(font_manager.findfont(usual)) - {" "}
+    for family, path in _others(usual):
+        if not left:
+            break
+        if found := left & _characters(path):
+            families.append(family)
+            left -= found
+    return families, sorted(left)
+
+
+def _others(usual: str) -> Iterable[tuple[str, str]]:
+    from matplotlib import font_manager
+
+    upright = [f for f in font_manager.fontManager.ttflist if f.style == "normal" and f.name != usual]
+    # sans-serif before the rest, the plainest weight first; the name settles what is left
+    upright.sort(key=lambda f: ("Sans" not in f.name, abs(_weight(f.weight) - 400), f.name, f.fname))
+    seen: set[str] = set()
+    for font in upright:
+        if font.name not in seen:
+            seen.add(font.name)
+            yield font.name, font.fname
+
+
+def _weight(weight: object) -> int:
+    from matplotlib.font_manager import weight_dict
+
+    return weight if isinstance(weight, int) else weight_dict.get(str(weight), 400)
+
+
+@functools.lru_cache(maxsize=256)
+def _characters(path: str) -> frozenset[str]:
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        font = FT2Font(path)
+    except (OSError, RuntimeError):  # a font file that FreeType cannot read has nothing for us
+        return frozenset()
+    if font.num_fixed_sizes:  # bitmaps, as in fonts of coloured emoji, cannot be drawn
+        return frozenset()
+    return frozenset(map(chr, font.get_charmap()))

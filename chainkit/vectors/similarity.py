@@ -1,0 +1,54 @@
+"""How alike texts are, all against all."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import numpy as np
+from langchain_core.embeddings import Embeddings
+
+from chainkit.base.errors import BadVectors
+from chainkit.vectors.given import Items, unit, vectors_of
+
+Array = np.ndarray[Any, Any]
+Metric = Literal["cosine", "dot", "euclidean", "manhattan"]
+
+
+def similarity(
+    a: Items, embeddings: Embeddings | None = None, b: Items | None = None, metric: Metric = "cosine"
+) -> Array:
+    """How alike each item of `a` is to each of `b`, float32, N x M; more is more alike in every metric.
+
+    >>> similarity([[1.0, 0.0], [1.0, 1.0]]).round(2)
+    array([[1.  , 0.71],
+           [0.71, 1.  ]], dtype=float32)
+
+    Args:
+        a: Texts, or vectors (N x D).
+        embeddings: What turns texts into vectors; not needed for vectors.
+        b: Texts or vectors (M x D); without them, `a` is compared with itself.
+        metric: "cosine" is between -1 and 1 (0 for a vector of zeros), "dot" is unlimited, "euclidean" and
+            "manhattan" are distances with a minus sign.
+
+    Raises:
+        BadTexts: No texts were given, or things that are no texts.
+        BadVectors: Vectors that are not finite, or differ in length.
+    """
+    if metric not in get_args(Metric):
+        raise ValueError(f"metric must be one of {', '.join(get_args(Metric))}, got {metric!r}")
+    left = vectors_of(a, embeddings)
+    right = left if b is None else vectors_of(b, embeddings)
+    if left.shape[1] != right.shape[1]:
+        raise BadVectors(f"vectors differ in length: a has {left.shape[1]} numbers each, b has {right.shape[1]}")
+    return _compared(left, right, metric)
+
+
+def _compared(left: Array, right: Array, metric: Metric) -> Array:
+    if metric == "cosine":
+        return np.clip(unit(left) @ unit(right).T, -1, 1)
+    if metric == "dot":
+        return left @ right.T
+    from scipy.spatial.distance import cdist
+
+    # differences in float64: |a|^2 + |b|^2 - 2ab would give equal vectors a distance
+    return -cdist(left, right, "cityblock" if metric == "manhattan" else "euclidean").astype(np.float32)
