@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from chainkit.base.errors import ChainkitError
-from chainkit.cli.options import column_option, debug_option, embeddings_option, format_option
+from chainkit.cli.options import column_option, debug_option, embeddings_option, format_option, output_path
 from chainkit.cli.rows import Row, Rows, read_rows
-from chainkit.cli.screen import note, say_json, waiting
-
-if TYPE_CHECKING:
-    from langchain_core.embeddings import Embeddings
-
-    from chainkit.cli.vector_files import VectorFile
-
-BATCH = 64
+from chainkit.cli.screen import note, say_json
 
 
 @click.command()
 @click.argument("file")
 @click.option("-o", "--output", metavar="PATH", help="A .jsonl or .npy file; by default JSONL on standard output.")
 @click.option("--overwrite", is_flag=True, help="Start the output file afresh.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=BATCH, show_default=True, help="Texts at a time.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Texts at a time.")
 @embeddings_option
 @column_option
 @format_option
@@ -49,7 +39,7 @@ def embed(
     if output is None:
         _to_stdout(rows.rows, embeddings_spec, batch_size)
     else:
-        _to_file(rows.rows, embeddings_spec, batch_size, Path(output), overwrite)
+        _to_file(rows.rows, embeddings_spec, batch_size, output, overwrite)
 
 
 def tell_blanks(rows: Rows) -> None:
@@ -60,21 +50,20 @@ def tell_blanks(rows: Rows) -> None:
 
 
 def _to_stdout(rows: Sequence[Row], spec: str, batch_size: int) -> None:
+    from chainkit.cli.embedding import embedded
     from chainkit.cli.vector_files import jsonl_row
 
-    with waiting("embedding", len(rows)) as bar:
-        model = _model(spec)
-        for start in range(0, len(rows), batch_size):
-            batch = rows[start : start + batch_size]
-            vectors = _vectors(model, batch)
-            for row, vector in zip(batch, vectors, strict=True):
-                say_json(jsonl_row(row, spec, vector))
-            bar.to(start + len(batch))
+    left = iter(rows)
+    for vectors in embedded([row.text for row in rows], spec, batch_size):
+        for vector, row in zip(vectors, left, strict=False):
+            say_json(jsonl_row(row, spec, vector))
 
 
-def _to_file(rows: Sequence[Row], spec: str, batch_size: int, path: Path, overwrite: bool) -> None:
-    from chainkit.cli.vector_files import vector_file
+def _to_file(rows: Sequence[Row], spec: str, batch_size: int, output: str, overwrite: bool) -> None:
+    from chainkit.cli.embedding import embedded
+    from chainkit.cli.vector_files import ENDINGS, vector_file
 
+    path = output_path(output, ENDINGS)
     with vector_file(path, rows, spec, overwrite=overwrite) as file:
         if file.done == len(rows):
             file.finish()
@@ -82,28 +71,7 @@ def _to_file(rows: Sequence[Row], spec: str, batch_size: int, path: Path, overwr
             return
         if file.done:
             note(f"going on after {file.done} of {len(rows)} vectors that are in place")
-        _fill(file, rows, spec, batch_size)
+        for vectors in embedded([row.text for row in rows], spec, batch_size, file.done):
+            file.add(rows[file.done : file.done + len(vectors)], vectors)
         file.finish()
     note(f"wrote {len(rows)} vectors to {path}")
-
-
-def _fill(file: VectorFile, rows: Sequence[Row], spec: str, batch_size: int) -> None:
-    with waiting("embedding", len(rows)) as bar:
-        model = _model(spec)
-        while file.done < len(rows):
-            batch = rows[file.done : file.done + batch_size]
-            file.add(batch, _vectors(model, batch))
-            bar.to(file.done)
-
-
-def _model(spec: str) -> Embeddings:
-    from chainkit.registry import embeddings
-
-    return embeddings(spec)
-
-
-def _vectors(model: Embeddings, rows: Sequence[Row]) -> list[list[float]]:
-    vectors = model.embed_documents([row.text for row in rows])
-    if len(vectors) != len(rows):
-        raise ChainkitError(f"the model gave {len(vectors)} vectors for {len(rows)} texts")
-    return vectors

@@ -6,6 +6,7 @@ import errno
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -35,7 +36,10 @@ class Fault(click.ClickException):
 def told(ctx: click.Context) -> Iterator[None]:
     """Turn what ends a command into what click ends the program with."""
     try:
-        yield
+        with warnings.catch_warnings():
+            if not ctx.meta.get(DEBUG):
+                warnings.showwarning = _show_warning
+            yield
         flush()
     except (KeyboardInterrupt, click.Abort):
         raise click.exceptions.Exit(INTERRUPTED) from None
@@ -90,6 +94,10 @@ def trace(ctx: click.Context, error: BaseException) -> None:
 def _fault(ctx: click.Context, error: BaseException, message: str) -> Fault:
     trace(ctx, error)
     return Fault(message)
+
+
+def _show_warning(message: Warning | str, *_place: object) -> None:
+    click.echo(f"chainkit: {one_line(str(message))}", file=sys.stderr)
 
 
 def _of_system(error: OSError) -> str:

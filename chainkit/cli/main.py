@@ -24,9 +24,12 @@ class Row(NamedTuple):
 
 # command -> "module:command" and its help; shown in this order
 COMMANDS: dict[str, Row] = {
+    "ask": Row("chainkit.cli.ask:ask", "Answer a question from your files, with citations."),
     "chat": Row("chainkit.cli.chat:chat", "Talk with a model in the terminal."),
     "complete": Row("chainkit.cli.complete:complete", "Let a model continue a text."),
     "embed": Row("chainkit.cli.embed:embed", "Turn texts into vectors."),
+    "cluster": Row("chainkit.cli.cluster:cluster", "Sort texts into groups by meaning."),
+    "heatmap": Row("chainkit.cli.heatmap:heatmap", "Draw how alike texts are."),
     "models": Row("chainkit.cli.models:models", "Show what can be used here and what is missing."),
     "keys": Row("chainkit.cli.keys:keys", "Store, list and forget API keys."),
 }

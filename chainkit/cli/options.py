@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from chainkit.base.errors import ChainkitError
 from chainkit.cli.faults import DEBUG
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -49,6 +51,18 @@ format_option = click.option(
 )
 
 
+groups_option = click.option(
+    "-k", "--groups", type=click.IntRange(min=1), metavar="N", help="How many groups; by default found."
+)
+
+threshold_option = click.option(
+    "--threshold",
+    type=click.FloatRange(-1, 1),
+    metavar="COSINE",
+    help="Instead of a number of groups: how alike groups must be to become one.",
+)
+
+
 def model_options(command: Decorated) -> Decorated:
     """--model, --temperature and --max-tokens; `chosen` turns the last two into settings."""
     for option in (
@@ -65,6 +79,22 @@ def model_options(command: Decorated) -> Decorated:
     ):
         command = option(command)
     return command
+
+
+def output_path(text: str, endings: tuple[str, ...]) -> Path:
+    """The file to write to, checked before any work is done for it.
+
+    Raises:
+        ChainkitError: It is a folder, has no folder, or has none of these endings.
+    """
+    path = Path(text)
+    if path.is_dir():
+        raise ChainkitError(f"{path}: is a folder; name a file in it")
+    if path.suffix.lower() not in endings:
+        raise ChainkitError(f"{path}: cannot be written; choose one of these endings: {', '.join(endings)}")
+    if not path.parent.is_dir():
+        raise ChainkitError(f"{path}: there is no folder {path.parent}; make it first")
+    return path
 
 
 def chosen(**settings: Any) -> dict[str, Any]:

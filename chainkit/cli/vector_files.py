@@ -14,8 +14,11 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from chainkit.base.errors import BadVectors, ChainkitError
+from chainkit.cli.embedding import Array
 from chainkit.cli.faults import without_keys
 from chainkit.cli.rows import Row
+
+ENDINGS = (".jsonl", ".ndjson", ".npy")
 
 
 class VectorFile(Protocol):
@@ -27,7 +30,7 @@ class VectorFile(Protocol):
 
     done: int
 
-    def add(self, rows: Sequence[Row], vectors: Sequence[Sequence[float]]) -> None:
+    def add(self, rows: Sequence[Row], vectors: Array) -> None:
         """Write the vectors of the next rows."""
 
     def finish(self) -> None:
@@ -39,13 +42,9 @@ def vector_file(path: Path, rows: Sequence[Row], model: str, *, overwrite: bool 
     """Open the output of these rows, at the place where an earlier run ended.
 
     Raises:
-        ChainkitError: The ending is neither .jsonl nor .npy, or the file was made from other texts or another model.
+        ChainkitError: The file is there already as an array, or was made from other texts or by another model.
     """
-    if path.is_dir() or not path.parent.is_dir():
-        raise ChainkitError(f"{path}: {'is a folder' if path.is_dir() else f'there is no folder {path.parent}'}")
     ending = path.suffix.lower()
-    if ending not in {".jsonl", ".ndjson", ".npy"}:
-        raise ChainkitError(f"{path}: vectors are written to .jsonl or .npy; choose one of these endings")
     working = _part(path) if ending == ".npy" else path
     if overwrite:
         working.unlink(missing_ok=True)
@@ -55,26 +54,10 @@ def vector_file(path: Path, rows: Sequence[Row], model: str, *, overwrite: bool 
         yield NpyFile(path, handle, rows, model) if ending == ".npy" else JsonlFile(path, handle, rows, model)
 
 
-def jsonl_row(row: Row, model: str, vector: Sequence[float]) -> dict[str, Any]:
-    """A line of the JSONL output, its numbers as short as float32 allows."""
-    numbers = [float(str(number)) for number in checked([vector])[0]]
+def jsonl_row(row: Row, model: str, vector: Array) -> dict[str, Any]:
+    """A line of the JSONL output; `vector` is float32, and its numbers are as short as that allows."""
+    numbers = [float(str(number)) for number in vector]
     return {"line": row.line, "text": row.text, "model": without_keys(model), "vector": numbers}
-
-
-def checked(vectors: Sequence[Sequence[float]]) -> np.ndarray:
-    """Vectors as float32, shape (N, D).
-
-    Raises:
-        BadVectors: They differ in length, have none, or hold a number that is not finite.
-    """
-    widths = sorted({len(vector) for vector in vectors})
-    if len(widths) != 1 or not widths[0]:
-        raise BadVectors(f"the model gave vectors of different lengths: {', '.join(map(str, widths))}")
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused below
-        array = np.asarray(vectors, dtype="<f4")
-    if not np.isfinite(array).all():
-        raise BadVectors("the model gave a vector with a number that is not finite")
-    return array
 
 
 class JsonlFile:
@@ -96,7 +79,7 @@ class JsonlFile:
         handle.seek(end)
         handle.truncate()
 
-    def add(self, rows: Sequence[Row], vectors: Sequence[Sequence[float]]) -> None:
+    def add(self, rows: Sequence[Row], vectors: Array) -> None:
         """Write one line for each row."""
         for row, vector in zip(rows, vectors, strict=True):
             line = json.dumps(jsonl_row(row, self._model, vector), ensure_ascii=False, allow_nan=False)
@@ -146,18 +129,17 @@ class NpyFile:
             handle.seek(0)
             handle.truncate()
 
-    def add(self, rows: Sequence[Row], vectors: Sequence[Sequence[float]]) -> None:
+    def add(self, rows: Sequence[Row], vectors: Array) -> None:
         """Append the vectors.
 
         Raises:
-            BadVectors: Their length is not that of the earlier ones, or a number is not finite.
+            BadVectors: Their length is not that of the earlier ones.
         """
-        array = checked(vectors)
         if not self._width:
-            self._start(array.shape[1])
-        if array.shape[1] != self._width:
-            raise BadVectors(f"the model gave vectors of {array.shape[1]} numbers after some of {self._width}")
-        self._handle.write(array.tobytes())
+            self._start(vectors.shape[1])
+        if vectors.shape[1] != self._width:
+            raise BadVectors(f"the model gave vectors of {vectors.shape[1]} numbers after some of {self._width}")
+        self._handle.write(vectors.astype("<f4").tobytes())
         self._handle.flush()
         self.done += len(rows)
 
