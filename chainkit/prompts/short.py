@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
-    from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
+
+    from chainkit.prompts.template import ChatPromptTemplate, PromptTemplate
 
 
 @overload
@@ -28,7 +29,8 @@ def prompt(
         fixed: Variables that are known already; they can still be given again when the template is used.
 
     Returns:
-        langchain-core's own template, a Runnable: `prompt(...) | model`.
+        A template of langchain-core, a Runnable: `prompt(...) | model`. What `|` makes of it is a sequence that runs
+        without langchain-core's run managers while nobody listens.
 
     Raises:
         ValueError: A placeholder cannot be read.
@@ -39,7 +41,7 @@ def prompt(
     >>> [m.content for m in chat.invoke({"question": "Why?"}).to_messages()]
     ['Answer in French.', 'Why?']
     """
-    from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
+    from chainkit.prompts.template import ChatPromptTemplate, PromptTemplate
 
     if isinstance(template, str):
         text = PromptTemplate.from_template(template, partial_variables=fixed)
