@@ -1,0 +1,57 @@
+"""The tables of the house agree with each other: code, extras, pages."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from chainkit.registry import ALIASES, CHAT_MODELS, EMBEDDINGS, LLMS
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+SOURCES = sorted((ROOT / "chainkit").rglob("*.py"))
+NAMED_EXTRA = re.compile(r"""(?:extra=|chainkit\[)["']?([a-z-]+)""")
+
+
+def everything_in(extra: str) -> set[str]:
+    """The requirements of an extra, those of the extras it names included."""
+    wanted: set[str] = set()
+    for item in EXTRAS[extra]:
+        own = re.fullmatch(r"chainkit\[(.+)\]", item)
+        wanted |= set().union(*(everything_in(name) for name in own[1].split(","))) if own else {item}
+    return wanted
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_extra_that_an_error_names_exists(path: Path) -> None:
+    assert set(NAMED_EXTRA.findall(path.read_text("utf-8"))) - {"forbid"} <= set(EXTRAS)  # pydantic has an extra too
+
+
+def test_every_extra_installs_something() -> None:
+    assert all(EXTRAS.values())
+
+
+def test_the_default_install_has_no_torch() -> None:
+    wanted = set(PROJECT["dependencies"]) | everything_in("all")
+    assert not [item for item in wanted if re.match(r"(torch|transformers|sentence.transformers)\b", item)]
+
+
+def test_the_readme_names_every_extra_for_users() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    missing = [name for name in EXTRAS if name not in {"dev", "test"} and f"`{name}`" not in readme]
+    assert not missing
+
+
+def test_an_alias_is_no_row_and_leads_to_one() -> None:
+    tables = LLMS.keys() | CHAT_MODELS.keys() | EMBEDDINGS.keys()
+    assert not ALIASES.keys() & tables
+    assert set(ALIASES.values()) <= tables
+
+
+@pytest.mark.parametrize("folder", [path for path in (ROOT / "chainkit").rglob("*") if (path / "__init__.py").exists()])
+def test_a_folder_says_what_it_is_for(folder: Path) -> None:
+    assert (folder / "__init__.py").read_text("utf-8").startswith('"""')
