@@ -100,7 +100,8 @@ class LibraryMismatch(MissingLibrary):
 
     def __init__(self, library: str, extra: str, reason: str) -> None:
         super().__init__(library, extra)
-        self.args = (f"{library} cannot be used: {reason}; run: pip install 'chainkit[{extra}]'",)
+        self.msg = f"{library} cannot be used: {reason}; run: pip install 'chainkit[{extra}]'"  # what str() shows
+        self.args = (self.msg,)
 
 
 class MissingKey(ChainkitError):

@@ -1,0 +1,150 @@
+"""`ask`: from a question and some paths to an answer, with the index kept between questions."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chainkit.base.errors import BrokenIndex, DocumentError, EmbeddingsMismatch
+from chainkit.base.paths import cache_dir
+from chainkit.knowledge.answer import ANSWER_TOKENS, Answer, AnswerStream, stream_answer
+from chainkit.knowledge.documents import Paths
+from chainkit.knowledge.index import Index, Progress, Report, default_embeddings, model_name
+
+if TYPE_CHECKING:
+    from langchain_core.embeddings import Embeddings
+    from langchain_core.language_models import BaseChatModel, BaseLLM
+    from langchain_core.prompts import BasePromptTemplate
+
+
+def ask(
+    question: str,
+    paths: Paths | Index,
+    *,
+    model: BaseChatModel | BaseLLM | None = None,
+    embeddings: Embeddings | None = None,
+    k: int = 6,
+    prompt: BasePromptTemplate[Any] | str | None = None,
+    context_tokens: int | None = None,
+    answer_tokens: int = ANSWER_TOKENS,
+    keep_index: bool = True,
+    progress: Progress | None = None,
+) -> Answer:
+    """Answer a question from documents, with citations of file and lines or page.
+
+    The first question over some paths reads and embeds them; the index is kept in the cache folder, so that later ones
+    only look for files that have changed.
+
+    Args:
+        paths: Files, folders and patterns, or an `Index`, which is asked as it is.
+        model: Writes the answer; None picks the best sentences of the documents instead and says so.
+        embeddings: Finds passages by meaning; None takes MiniLM. Not used where `paths` is an `Index`.
+        k: How many passages the answer may rest on.
+        prompt: In place of chainkit's own, with the variables `passages` and `question`.
+        context_tokens: How much the model can read; None asks the model, and takes 4,096 where it does not say.
+        answer_tokens: Room that is left for the answer.
+        keep_index: False keeps the index in memory for this one question.
+        progress: Called with a stage ("checking", "indexing"), how many files are done, and how many there are.
+
+    Raises:
+        DocumentError: None of the paths could be read.
+        ContextOverflow: Not even one passage fits into the model's context.
+        MissingLibrary: The library of the embeddings is not installed.
+        ValueError: The question is empty, or the prompt lacks a variable.
+    """
+    return ask_stream(
+        question,
+        paths,
+        model=model,
+        embeddings=embeddings,
+        k=k,
+        prompt=prompt,
+        context_tokens=context_tokens,
+        answer_tokens=answer_tokens,
+        keep_index=keep_index,
+        progress=progress,
+    ).answer
+
+
+def ask_stream(
+    question: str,
+    paths: Paths | Index,
+    *,
+    model: BaseChatModel | BaseLLM | None = None,
+    embeddings: Embeddings | None = None,
+    k: int = 6,
+    prompt: BasePromptTemplate[Any] | str | None = None,
+    context_tokens: int | None = None,
+    answer_tokens: int = ANSWER_TOKENS,
+    keep_index: bool = True,
+    progress: Progress | None = None,
+) -> AnswerStream:
+    """`ask`, with the text of the answer in pieces as it is written; the arguments and errors are the same."""
+    if not question.strip():
+        raise ValueError("the question is empty")
+    index, report = (paths, Report()) if isinstance(paths, Index) else _updated(paths, embeddings, keep_index, progress)
+    return stream_answer(
+        question,
+        index,
+        model=model,
+        k=k,
+        prompt=prompt,
+        context_tokens=context_tokens,
+        answer_tokens=answer_tokens,
+        skipped=report.skipped,
+        notes=report.notes,
+    )
+
+
+def index_file(paths: Paths, embeddings: Embeddings) -> Path:
+    """Where `ask` keeps the index of these paths."""
+    listed = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+    places = sorted({os.path.abspath(os.path.expanduser(os.fspath(path))) for path in listed})
+    key = hashlib.sha256("\0".join([model_name(embeddings), *places]).encode("utf-8", "surrogateescape")).hexdigest()
+    return cache_dir() / "indexes" / f"{key[:32]}.sqlite"
+
+
+def _updated(
+    paths: Paths, embeddings: Embeddings | None, keep_index: bool, progress: Progress | None
+) -> tuple[Index, Report]:
+    embeddings = embeddings if embeddings is not None else default_embeddings()
+    file = index_file(paths, embeddings) if keep_index else None
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        index, report = _opened(paths, embeddings, file, progress)
+    except (BrokenIndex, EmbeddingsMismatch):
+        if file is None:
+            raise
+        _delete(file)  # it is a cache: what it held can be made again
+        index, report = _opened(paths, embeddings, file, progress)
+    if not len(index):
+        index.close()
+        raise _nothing(paths, report)
+    return index, report
+
+
+def _opened(paths: Paths, embeddings: Embeddings, file: Path | None, progress: Progress | None) -> tuple[Index, Report]:
+    index = Index(file, embeddings)
+    try:
+        report = index.update(paths, progress=progress)
+        if len(index):
+            index.search("?", 1)  # says now if the vectors are of another model
+    except BaseException:
+        index.close()
+        raise
+    return index, report
+
+
+def _delete(file: Path) -> None:
+    for ending in ("", "-wal", "-shm"):
+        Path(f"{file}{ending}").unlink(missing_ok=True)
+
+
+def _nothing(paths: Paths, report: Report) -> DocumentError:
+    listed = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+    names = ", ".join(os.fspath(path) for path in listed) or "no path was given"
+    reasons = "; ".join(map(str, report.skipped[:5])) or "there is no document"
+    return DocumentError(names, f"nothing to read ({reasons})")

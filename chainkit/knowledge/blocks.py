@@ -1,0 +1,41 @@
+"""The pieces that a document is made of before it is split into passages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["heading", "paragraph", "item", "code", "table"]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A heading, a paragraph, an item of a list, a piece of code or a table.
+
+    Attributes:
+        text: As it stands in the file where the file is text, so that a quote can be found again.
+        kind: What may be done with it: only paragraphs and items are cut at sentences.
+        level: Of a heading, 1 is the highest; 0 for everything else.
+        first_line: The line of the file that the block begins in, from 1; None where a file has no lines.
+        last_line: The line it ends in, included.
+        page: From 1; None where a file has no pages.
+    """
+
+    text: str
+    kind: Kind = "paragraph"
+    level: int = 0
+    first_line: int | None = None
+    last_line: int | None = None
+    page: int | None = None
+
+    def lines(self, start: int, end: int) -> tuple[int | None, int | None]:
+        """The lines of the file that hold `text[start:end]`.
+
+        Exact where the text stands in the file as it is here, else the lines of the whole block.
+        """
+        if self.first_line is None or self.last_line is None:
+            return None, None
+        if self.text.count("\n") != self.last_line - self.first_line:
+            return self.first_line, self.last_line
+        first = self.first_line + self.text.count("\n", 0, start)
+        return first, first + self.text.count("\n", start, end)

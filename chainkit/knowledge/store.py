@@ -1,0 +1,347 @@
+"""The SQLite file behind an index: documents, passages, their words (FTS5) and their vectors."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainkit.base.errors import BrokenIndex, IndexFileError
+from chainkit.knowledge.split import Passage
+
+FORMAT = "1"
+WAIT_SECONDS = 120
+_VECTORS_AT_ONCE = 8_192
+_VARIABLES_AT_ONCE = 500
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sources (path TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS documents (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL UNIQUE, fingerprint TEXT NOT NULL,
+    is_file INTEGER NOT NULL, notes TEXT NOT NULL DEFAULT '[]'
+);
+CREATE TABLE IF NOT EXISTS passages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, document INTEGER NOT NULL REFERENCES documents (id),
+    position INTEGER NOT NULL, headings TEXT NOT NULL, text TEXT NOT NULL,
+    page INTEGER, first_line INTEGER, last_line INTEGER, metadata TEXT
+);
+CREATE INDEX IF NOT EXISTS passages_of_document ON passages (document, position);
+CREATE TABLE IF NOT EXISTS vectors (id INTEGER PRIMARY KEY, vector BLOB NOT NULL);
+CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (
+    headings, text, content='passages', content_rowid='id', tokenize='porter unicode61 remove_diacritics 2'
+);
+CREATE TRIGGER IF NOT EXISTS passage_comes AFTER INSERT ON passages BEGIN
+    INSERT INTO words (rowid, headings, text) VALUES (new.id, new.headings, new.text);
+END;
+CREATE TRIGGER IF NOT EXISTS passage_goes AFTER DELETE ON passages BEGIN
+    INSERT INTO words (words, rowid, headings, text) VALUES ('delete', old.id, old.headings, old.text);
+    DELETE FROM vectors WHERE id = old.id;
+END;
+"""
+# Temporary tables live in a file of this connection alone: writing them neither locks the index nor shows in it.
+_STAGE = """
+CREATE TEMP TABLE IF NOT EXISTS staged (
+    path TEXT NOT NULL, position INTEGER NOT NULL, headings TEXT NOT NULL, text TEXT NOT NULL,
+    page INTEGER, first_line INTEGER, last_line INTEGER, metadata TEXT, vector BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS temp.staged_path ON staged (path, position);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A document as the store knows it.
+
+    Attributes:
+        path: An absolute path, or the id of a text that is no file.
+        fingerprint: Changes with its bytes and with how it is read and split.
+        is_file: Whether it can be read again from `path`.
+        notes: How it was read, for instance with a guessed encoding.
+    """
+
+    path: str
+    fingerprint: str
+    is_file: bool = True
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A passage with what is stored beside it."""
+
+    id: int
+    passage: Passage
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+class Store:
+    """One SQLite file, or memory alone.
+
+    Safe to use from several threads and from several processes: readers never wait, writers wait for each other.
+    What a call has stored survives the end of the process at any moment, and a document is stored whole or not at all.
+
+    Args:
+        path: The file; None keeps everything in memory.
+
+    Raises:
+        IndexFileError: The file is no index, is damaged, comes from another version, or cannot be written.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        with self._translated():
+            self._db = sqlite3.connect(
+                path or ":memory:", timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._prepare()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._db.close()
+
+    def meta(self, name: str) -> Any:
+        """A stored setting, or None."""
+        row = self._one("SELECT value FROM meta WHERE name = ?", name)
+        return row[0] if row else None
+
+    def set_meta(self, values: Mapping[str, object]) -> None:
+        """Store settings."""
+        with self._transaction():
+            self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+
+    def sources(self) -> list[str]:
+        """The paths and patterns that the index is to follow."""
+        return [row[0] for row in self._all("SELECT path FROM sources ORDER BY path")]
+
+    def add_sources(self, paths: Iterable[str]) -> None:
+        """Follow more paths."""
+        with self._transaction():
+            self._db.executemany("INSERT OR IGNORE INTO sources VALUES (?)", [(path,) for path in paths])
+
+    def remove_sources(self, paths: Iterable[str]) -> None:
+        """Follow paths no longer."""
+        with self._transaction():
+            self._db.executemany("DELETE FROM sources WHERE path = ?", [(path,) for path in paths])
+
+    def documents(self) -> dict[str, Stored]:
+        """All documents by path."""
+        rows = self._all("SELECT path, fingerprint, is_file, notes FROM documents ORDER BY id")
+        return {
+            path: Stored(path, mark, bool(is_file), tuple(json.loads(notes))) for path, mark, is_file, notes in rows
+        }
+
+    def count(self) -> int:
+        """The number of passages."""
+        return self._one("SELECT count(*) FROM passages")[0]
+
+    def version(self) -> int:
+        """A number that changes when another connection has changed the file."""
+        return self._one("PRAGMA data_version")[0]
+
+    def stage(self, rows: Iterable[tuple[Passage, Mapping[str, Any] | None, bytes]]) -> None:
+        """Put passages with metadata and vectors aside, outside the index, until `commit`."""
+        with self._lock, self._translated():
+            self._db.execute("BEGIN")
+            try:
+                self._db.executemany("INSERT INTO staged VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_staged, rows))
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def unstage(self, path: str) -> None:
+        """Forget what was put aside of one document."""
+        with self._lock, self._translated():
+            self._db.execute("DELETE FROM staged WHERE path = ?", (path,))
+
+    def commit(self, documents: Sequence[Stored]) -> None:
+        """Make documents part of the index with what was put aside for them, each in place of its former self."""
+        with self._transaction():
+            for document in documents:
+                known = self._db.execute(
+                    "SELECT fingerprint FROM documents WHERE path = ?", (document.path,)
+                ).fetchone()
+                if not known or known[0] != document.fingerprint:  # else another process was faster
+                    self._delete(document.path)
+                    self._insert(document)
+            self._db.execute("DELETE FROM staged")
+
+    def remove(self, paths: Iterable[str]) -> list[str]:
+        """Remove documents; those of the paths that were there."""
+        with self._transaction():
+            return [path for path in paths if self._delete(path)]
+
+    def snapshot(self, after: int, width: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The ids of all passages, rising, and the vectors of those above `after`: float32 (N, width).
+
+        Both are of one moment, whatever other processes write meanwhile.
+        """
+        with self._lock, self._translated():
+            self._db.execute("BEGIN")
+            try:
+                ids = np.fromiter((row[0] for row in self._db.execute("SELECT id FROM vectors ORDER BY id")), np.int64)
+                return ids, self._vectors(after, width)
+            finally:
+                self._db.execute("COMMIT")
+
+    def _vectors(self, after: int, width: int) -> NDArray[np.float32]:
+        cursor = self._db.execute("SELECT vector FROM vectors WHERE id > ? ORDER BY id", (after,))
+        parts = [np.empty((0, width), np.float32)]
+        while rows := cursor.fetchmany(_VECTORS_AT_ONCE):
+            parts.append(np.frombuffer(b"".join(row[0] for row in rows), np.float32).reshape(-1, width))
+        return np.concatenate(parts)
+
+    def match(self, query: str, limit: int) -> list[tuple[int, float]]:
+        """Ids and scores (BM25, more is better) of the passages that best match an FTS5 query."""
+        rows = self._all("SELECT rowid, -rank FROM words WHERE words MATCH ? ORDER BY rank LIMIT ?", query, limit)
+        return [(int(number), float(score)) for number, score in rows]
+
+    def passages(self, ids: Sequence[int]) -> dict[int, Row]:
+        """The passages with these ids, as far as they still exist."""
+        found: dict[int, Row] = {}
+        for start in range(0, len(ids), _VARIABLES_AT_ONCE):
+            some = [int(number) for number in ids[start : start + _VARIABLES_AT_ONCE]]
+            marks = ",".join("?" * len(some))
+            for row in self._all(
+                "SELECT p.id, d.path, p.position, p.headings, p.text, p.page, p.first_line, p.last_line, p.metadata "  # noqa: S608
+                f"FROM passages p JOIN documents d ON d.id = p.document WHERE p.id IN ({marks})",
+                *some,
+            ):
+                found[row[0]] = _row(row)
+        return found
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        if not self._one("SELECT count(*) FROM sqlite_master WHERE name = 'meta'")[0]:
+            if self._one("SELECT count(*) FROM sqlite_master")[0]:
+                raise BrokenIndex(self.path, "is a SQLite file of something else, not an index")
+            with self._transaction():
+                for statement in _statements(_TABLES):
+                    self._db.execute(statement)
+                self._db.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (FORMAT,))
+        if self.meta("format") != FORMAT:
+            raise IndexFileError(
+                self.path, f"has format {self.meta('format')}, this chainkit knows {FORMAT}; index anew"
+            )
+        for statement in _statements(_STAGE):
+            self._db.execute(statement)
+
+    def _insert(self, document: Stored) -> None:
+        cursor = self._db.execute(
+            "INSERT INTO documents (path, fingerprint, is_file, notes) VALUES (?, ?, ?, ?)",
+            (document.path, document.fingerprint, document.is_file, json.dumps(document.notes)),
+        )
+        first = self._db.execute(
+            "SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'passages'"
+        ).fetchone()[0]
+        number = cursor.lastrowid
+        self._db.execute(
+            "INSERT INTO passages (id, document, position, headings, text, page, first_line, last_line, metadata) "
+            "SELECT ? + row_number() OVER (ORDER BY position) - 1, ?, position, headings, text, page, first_line, "
+            "last_line, metadata FROM staged WHERE path = ?",
+            (first, number, document.path),
+        )
+        self._db.execute(
+            "INSERT INTO vectors "
+            "SELECT ? + row_number() OVER (ORDER BY position) - 1, vector FROM staged WHERE path = ?",
+            (first, document.path),
+        )
+
+    def _delete(self, path: str) -> int:
+        row = self._db.execute("SELECT id FROM documents WHERE path = ?", (path,)).fetchone()
+        if row is None:
+            return 0
+        self._db.execute("DELETE FROM passages WHERE document = ?", row)
+        self._db.execute("DELETE FROM documents WHERE id = ?", row)
+        return 1
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._lock, self._translated():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise _named(self.path or "index in memory", error) from error
+
+    def _all(self, statement: str, *values: object) -> list[Any]:
+        with self._lock, self._translated():
+            return self._db.execute(statement, values).fetchall()
+
+    def _one(self, statement: str, *values: object) -> Any:
+        with self._lock, self._translated():
+            return self._db.execute(statement, values).fetchone()
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script; unlike `executescript`, running them one by one stays inside a transaction."""
+    gathered = ""
+    for line in script.splitlines(keepends=True):
+        gathered += line
+        if sqlite3.complete_statement(gathered):
+            yield gathered
+            gathered = ""
+
+
+def _staged(row: tuple[Passage, Mapping[str, Any] | None, bytes]) -> tuple[object, ...]:
+    passage, metadata, vector = row
+    return (
+        passage.path,
+        passage.position,
+        "\n".join(passage.headings),
+        passage.text,
+        passage.page,
+        passage.first_line,
+        passage.last_line,
+        json.dumps(metadata) if metadata else None,
+        vector,
+    )
+
+
+def _row(row: Sequence[Any]) -> Row:
+    number, path, position, headings, text, page, first_line, last_line, metadata = row
+    passage = Passage(
+        text=text,
+        path=path,
+        headings=tuple(headings.split("\n")) if headings else (),
+        position=position,
+        page=page,
+        first_line=first_line,
+        last_line=last_line,
+    )
+    return Row(number, passage, json.loads(metadata) if metadata else {})
+
+
+def _named(path: Path | str, error: sqlite3.DatabaseError) -> IndexFileError:
+    text = str(error)
+    if "locked" in text:
+        reason = f"another process has been writing for more than {WAIT_SECONDS} seconds; try again"
+        return IndexFileError(path, reason)
+    if "not a database" in text or "malformed" in text:
+        return BrokenIndex(path, f"is not an index or is damaged ({text}); delete it and index anew")
+    return IndexFileError(path, f"cannot be used ({text})")
