@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -118,6 +119,21 @@ class SentenceEmbeddings(BaseModel, Embeddings):
             if text in cut:
                 advice = f"split text {row}, or pass truncate='warn' to use its beginning"
                 raise ContextOverflow(cut[text], self._tokens.limit, advice)
+
+    @property
+    def folder(self) -> Path:
+        """Where the model's files are."""
+        return self._recipe.folder
+
+    def __getstate__(self) -> dict[Any, Any]:
+        # neither locks nor sessions can be pickled; the other side loads its own
+        state = super().__getstate__()
+        return state | {"__pydantic_private__": {}}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__(state)
+        self.__pydantic_private__ = {"_runtime": None, "_loading": threading.Lock()}
+        self.model_post_init(None)
 
     def _loaded(self) -> Runtime:
         with self._loading:

@@ -122,10 +122,10 @@ def _downloaded(repo: str, revision: str) -> Path | None:
 
     patterns = [*_WANTED]
     try:
-        files = huggingface_hub.list_repo_files(repo, revision=revision)
-        if "model.safetensors" not in files:
-            patterns.append("onnx/model.onnx*")
         folder = Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=patterns))
+        if not (folder / "model.safetensors").is_file():
+            patterns.append("onnx/model.onnx*")
+            folder = Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=patterns))
     except RepositoryNotFoundError as error:
         raise ModelNotFound(
             f"the hub has no model '{repo}'; is the name right?", provider="huggingface", status=404
