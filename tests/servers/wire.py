@@ -107,7 +107,7 @@ class Server:
         self.accepted += 1
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                while request := await _read(reader):
+                while request := await _read(reader, writer):
                     self.requests.append(request)
                     if not await self._play(self._answer(request), reader, writer):
                         break
@@ -160,8 +160,14 @@ def _head(answer: Answer, extra: Mapping[str, str]) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-async def _read(reader: asyncio.StreamReader) -> Request | None:
-    head = await reader.readuntil(b"\r\n\r\n")
+async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request | None:
+    head = await reader.readexactly(1)
+    if not head.isalpha():  # somebody tries TLS, and is told off as by any web server
+        writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        return None
+    head += await reader.readuntil(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").strip().split("\r\n")
     method, path, _ = first.split(" ")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}

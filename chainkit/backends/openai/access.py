@@ -18,6 +18,7 @@ except ImportError as error:
 
     raise MissingLibrary("openai", extra="openai") from error
 
+EXAMPLE = "http://localhost:8000/v1"
 NO_KEY = "none"
 """What is sent to a service of one's own that asks for no key."""
 
@@ -51,8 +52,7 @@ def find_access(service: Service, base_url: str | None, api_key: str | None) -> 
         MissingKey: There is no key.
         KeyWithheld: There may be one, but this host does not get it.
     """
-    chosen = base_url or (os.environ.get(service.base_url_variable, "") if service.base_url_variable else "")
-    address = chosen.strip() or service.base_url
+    address = base_url if base_url is not None else _usual_address(service)
     url = checked_url(address)
     own = _is_own(service, url)
     if api_key:
@@ -87,7 +87,9 @@ def checked_url(address: str) -> httpx2.URL:
     return url
 
 
-EXAMPLE = "http://localhost:8000/v1"
+def _usual_address(service: Service) -> str:
+    chosen = os.environ.get(service.base_url_variable, "") if service.base_url_variable else ""
+    return chosen.strip() or service.base_url
 
 
 def _is_own(service: Service, url: httpx2.URL) -> bool:

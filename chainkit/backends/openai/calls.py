@@ -96,7 +96,7 @@ def stream(clients: Clients, connection: Connection, path: str, body: Json, read
                     yield chunk
             if announced:
                 break
-    last = reading.end(announced=announced)
+        last = reading.end(announced=announced)
     if last is not None:
         yield last
 
@@ -125,7 +125,7 @@ async def astream(
                 if announced:
                     await _drain(pieces)
                     break
-    last = reading.end(announced=announced)
+        last = reading.end(announced=announced)
     if last is not None:
         yield last
 

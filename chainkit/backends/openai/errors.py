@@ -136,11 +136,12 @@ def _message(error: openai.APIStatusError) -> str:
 
 
 def _unreachable(error: openai.APIConnectionError, connection: Connection) -> ConnectionFailed:
-    causes = list(_causes(error))
-    if any(isinstance(cause, ssl.SSLError) for cause in causes) or "SSL" in str(causes[-1]):
-        reason = f"its TLS connection failed ({causes[-1]}); check the address and the system's certificates"
+    causes = list(_causes(error))[1:]
+    reason = next((text for cause in reversed(causes) if (text := str(cause))), "it was closed at once")
+    if "SSL" in reason or any(isinstance(cause, ssl.SSLError) for cause in causes):
+        reason = f"TLS failed ({reason}); check the address and the system's certificates"
     else:
-        reason = f"{causes[-1] or type(causes[-1]).__name__}; is the address right and the service running?"
+        reason = f"{reason}; is the address right and the service running?"
     told = f"no connection to {_place(connection)}: {clean(reason, connection)}"
     return ConnectionFailed(told, provider=connection.provider)
 

@@ -92,8 +92,9 @@ class Hosted(BaseModel):
             for option in given:
                 if option not in names:
                     hint = nearest(str(option), names)
-                    advice = f"did you mean '{hint}'?" if hint else "what only a service knows goes into extra_body"
-                    raise ValueError(f"no option '{option}'; {advice}")
+                    advice = f"did you mean '{hint}'? " if hint else ""
+                    other = "what only this service knows goes into extra_body={...}"
+                    raise ValueError(f"no option '{option}'; {advice}{other}")
         return given
 
     @field_validator("model")

@@ -65,7 +65,7 @@ def tool_calls(calls: Sequence[Json]) -> tuple[list[ToolCall], list[InvalidToolC
         function = call.get("function") or {}
         name, given, id_ = function.get("name"), function.get("arguments"), call.get("id")
         try:
-            arguments = given if isinstance(given, Mapping) else json.loads(given or "{}", strict=False)
+            arguments = json.loads(given or "{}", strict=False) if isinstance(given, str | None) else given
         except ValueError as error:
             invalid.append(_invalid(name, given, id_, str(error)))
             continue

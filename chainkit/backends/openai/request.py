@@ -81,8 +81,9 @@ def refuse_unknown(options: Iterable[str], known: frozenset[str]) -> None:
     for name in options:
         if name not in known and name not in OURS:
             hint = nearest(name, known)
-            advice = f"did you mean '{hint}'?" if hint else "what only this service knows goes into extra_body={...}"
-            raise Unsupported(f"no option '{name}' for a call; {advice}")
+            advice = f"did you mean '{hint}'? " if hint else ""
+            other = "what only this service knows goes into extra_body={...}"
+            raise Unsupported(f"no option '{name}' for a call; {advice}{other}")
 
 
 def chat_messages(messages: Sequence[BaseMessage]) -> Iterable[Json]:
