@@ -14,9 +14,13 @@ import click
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+    from rich.table import Table
 
 PATIENCE_SECONDS = 0.7
 """How long something may take before a bar says that it is going on."""
+
+NARROW = 50
+"""Columns that a terminal must have for a table."""
 
 _UNFOLDED = 100_000  # columns
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -48,23 +52,37 @@ def plain(text: str) -> str:
     return _CONTROLS.sub("", text)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
-    """Write a table: folded to a terminal's width, or one line for each row where there is no terminal."""
-    from rich import box
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Write a table: folded to a terminal's width, or one line for each row where there is no terminal.
+
+    A terminal with fewer than `NARROW` columns gets one line for each cell.
+    """
     from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    clean = [[plain(cell if terminal else " ".join(cell.split())) for cell in row] for row in rows]
+    console = Console(file=sys.stdout, width=None if terminal else _UNFOLDED, highlight=False)
+    if console.width < NARROW:
+        records = ["\n".join(f"{c}: {cell}" for c, cell in zip(columns, row, strict=True) if cell) for row in clean]
+        say("\n\n".join(records))
+        return
+    with console.capture() as capture:
+        console.print(_sheet(columns, clean))
+    lines = [line.rstrip() for line in capture.get().splitlines()]
+    click.echo("\n".join(lines).strip("\n"), file=sys.stdout)
+
+
+def _sheet(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    terminal = sys.stdout.isatty()
-    sheet = Table(box=box.SIMPLE_HEAD, show_edge=False, title=title, title_justify="left", pad_edge=False)
+    sheet = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in columns:
         sheet.add_column(column, overflow="fold")
     for row in rows:
-        sheet.add_row(*(Text(plain(cell if terminal else " ".join(cell.split()))) for cell in row))
-    console = Console(file=sys.stdout, width=None if terminal else _UNFOLDED, highlight=False)
-    with console.capture() as capture:
-        console.print(sheet)
-    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()).strip("\n"), file=sys.stdout)
+        sheet.add_row(*map(Text, row))  # Text, so that square brackets are no markup
+    return sheet
 
 
 class Waiting:

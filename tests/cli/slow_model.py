@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from chainkit import registry
-from chainkit.backends.fake import FakeChat
+from chainkit.backends.fake import FakeChat, FakeEmbeddings
 from chainkit.base.errors import ContextOverflow, StreamBroken
 from chainkit.cli.main import main
 
@@ -28,6 +28,15 @@ class SlowChat(FakeChat):
             yield chunk
 
 
+class SlowEmbeddings(FakeEmbeddings):
+    """Takes two seconds for each call."""
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        time.sleep(2)
+        return super().embed_documents(texts)
+
+
 if __name__ == "__main__":
     registry.CHAT_MODELS["slow"] = "__main__:SlowChat"  # type: ignore[index]
+    registry.EMBEDDINGS["slow"] = "__main__:SlowEmbeddings"  # type: ignore[index]
     main()

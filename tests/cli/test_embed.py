@@ -9,8 +9,8 @@ import pytest
 import chainkit.registry
 from chainkit.backends.fake import FakeEmbeddings
 from chainkit.base.errors import BadVectors, ChainkitError
-from chainkit.cli.rows import Row
 from chainkit.cli.embedding import checked
+from chainkit.cli.rows import Row
 from chainkit.cli.vector_files import jsonl_row, vector_file
 
 FAKE = ["--embeddings", "fake:?dimensions=16"]

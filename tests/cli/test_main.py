@@ -46,6 +46,47 @@ def test_help_imports_no_command() -> None:
     assert not {row.home.partition(":")[0] for row in COMMANDS.values()} & set(modules)
 
 
+@pytest.mark.parametrize("command", ["set", "list", "forget"])
+def test_help_of_keys_imports_nothing_but_click(command: str) -> None:
+    assert loaded("keys", command, "--help") <= LIGHT
+
+
+# command -> arguments and standard input with which its --json output is read here
+JSON_CALLS: dict[str, tuple[list[str], str]] = {
+    "ask": (["ask", "What is red?", "in.txt", "--embeddings", "fake:"], ""),
+    "chat": (["chat", "--model", "fake:"], "one question"),
+    "complete": (["complete", "x", "--model", "fake:"], ""),
+    "cluster": (["cluster", "in.txt", "--embeddings", "fake:"], ""),
+    "models": (["models"], ""),
+    "keys list": (["keys", "list"], ""),
+}
+
+
+def commands_with_json() -> set[str]:
+    context = click.Context(cli)
+    found: set[str] = set()
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        group = command.commands if isinstance(command, click.Group) else {"": command}
+        for inner, one in group.items():
+            if any("--json" in parameter.opts for parameter in one.params):  # type: ignore[union-attr]
+                found.add(f"{name} {inner}".strip())
+    return found
+
+
+def test_every_json_output_is_read_by_a_test() -> None:
+    assert commands_with_json() == set(JSON_CALLS)
+
+
+@pytest.mark.parametrize("command", JSON_CALLS)
+def test_every_json_output_parses(run, command: str) -> None:
+    Path("in.txt").write_text("The apple is red.\nThe sky is blue.\n")
+    arguments, stdin = JSON_CALLS[command]
+    result = run(*arguments, "--json", input=stdin)
+    assert result.exit_code == 0, result.stderr
+    json.loads(result.stdout)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(run, command: str) -> None:
     result = run(command, "--help")

@@ -1,0 +1,129 @@
+"""`chainkit ask`: a question answered from files, with citations."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from chainkit.base.errors import ChainkitError, NoModel
+from chainkit.cli.faults import without_keys
+from chainkit.cli.options import chosen, debug_option, embeddings_option, json_option, model_options
+from chainkit.cli.screen import note, say, say_json, waiting
+
+if TYPE_CHECKING:
+    from chainkit.knowledge import Answer, AnswerStream
+
+
+@click.command()
+@click.argument("question")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@model_options
+@embeddings_option
+@click.option(
+    "-k", "--passages", type=click.IntRange(min=1), default=6, show_default=True, help="How many the answer rests on."
+)
+@click.option("--extract", is_flag=True, help="Show the nearest sentences instead of asking a language model.")
+@click.option("--no-cache", is_flag=True, help="Read all files anew and keep nothing of them in the cache folder.")
+@json_option
+@debug_option
+def ask(
+    question: str,
+    paths: tuple[str, ...],
+    model_spec: str | None,
+    temperature: float | None,
+    max_tokens: int | None,
+    embeddings_spec: str,
+    passages: int,
+    extract: bool,
+    no_cache: bool,
+    as_json: bool,
+) -> None:
+    """Answer QUESTION from text, Markdown, HTML and PDF files, folders, or patterns like 'docs/**/*.md'.
+
+    The answer cites its sources by file and line or page. Without a language model the sentences that come nearest
+    to the question are shown. What was read is kept in the cache folder, so that the next question is quick.
+    """
+    if not question.strip():
+        raise ChainkitError("the question is empty")
+    from chainkit.knowledge import ask_stream
+    from chainkit.registry import chat_model, embeddings
+
+    spec = None if extract else _spec(model_spec)
+    with waiting("loading") as bar:
+        model = chat_model(spec, **chosen(temperature=temperature, max_tokens=max_tokens)) if spec else None
+        stream = ask_stream(
+            question,
+            list(paths),
+            model=model,
+            embeddings=embeddings(embeddings_spec),
+            k=passages,
+            keep_index=not no_cache,
+            progress=lambda stage, done, total: bar.to(done, total, stage),
+            **chosen(answer_tokens=max_tokens),
+        )
+        bar.to(0, doing="thinking")
+        if as_json:
+            say_json(_as_json(stream.answer, spec))
+            return
+        _write(stream, bar.stop)
+    _tell(stream.answer, extract)
+
+
+def _spec(named: str | None) -> str | None:
+    from chainkit.registry import default_spec
+
+    try:
+        return named or default_spec()
+    except NoModel:
+        return None
+
+
+def _write(stream: AnswerStream, begin: Any) -> None:
+    for piece in stream:
+        begin()
+        say(piece, end="")
+    say("")
+    answer = stream.answer
+    shown = {str(citation): citation.quote for citation in answer.citations}
+    if shown:
+        say("")
+    for place, quote in shown.items():
+        say(place if answer.model is None else f"{place}: {_shortened(quote)}")
+
+
+def _tell(answer: Answer, extract: bool) -> None:
+    """What the reader should know beside the answer."""
+    if answer.notice and not extract:
+        note(answer.notice)
+    for remark in (*answer.skipped, *answer.notes):
+        note(str(remark))
+    if answer.left_out:
+        note(f"passages that did not fit into the model's context: {answer.left_out}")
+    if answer.removed_citations:
+        note(f"citations of passages that do not exist were taken out: {answer.removed_citations}")
+    for sentence in answer.unsupported:
+        note(f"not in the sources: {_shortened(sentence)}")
+
+
+def _shortened(text: str, most: int = 160) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= most else f"{flat[: most - 3]}..."
+
+
+def _as_json(answer: Answer, spec: str | None) -> dict[str, Any]:
+    return {
+        "question": answer.question,
+        "text": answer.text,
+        "answered": answer.answered,
+        "model": without_keys(spec) if spec else None,
+        "citations": [asdict(citation) for citation in answer.citations],
+        "usage": answer.usage,
+        "unsupported": list(answer.unsupported),
+        "removed_citations": answer.removed_citations,
+        "left_out": answer.left_out,
+        "skipped": [str(remark) for remark in answer.skipped],
+        "notes": [str(remark) for remark in answer.notes],
+        "notice": answer.notice,
+    }
