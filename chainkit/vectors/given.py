@@ -15,6 +15,8 @@ Array = np.ndarray[Any, Any]
 Vectors = Array | Sequence[Sequence[float]]
 Items = Sequence[str] | Vectors
 
+_ROWS_AT_ONCE = 65_536
+
 
 @dataclass(frozen=True, eq=False)
 class Given:
@@ -114,9 +116,13 @@ def checked_vectors(given: Any) -> Array:
         raise BadVectors(f"vectors must be a table of N rows and D columns, got an array of shape {vectors.shape}")
     if vectors.dtype.kind not in "fiu":
         raise BadVectors(f"vectors must hold real numbers, got {vectors.dtype}")
-    vectors = vectors.astype(np.float32, copy=False)
-    bad = np.flatnonzero(~np.isfinite(vectors.sum(axis=1)))  # a sum is finite only if all its numbers are
-    bad = [row for row in bad if not np.isfinite(vectors[row]).all()]
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is named below
+        vectors = vectors.astype(np.float32, copy=False)
+    bad = [
+        start + int(row)
+        for start in range(0, len(vectors), _ROWS_AT_ONCE)
+        for row in np.flatnonzero(~np.isfinite(vectors[start : start + _ROWS_AT_ONCE]).all(axis=1))
+    ]
     if bad:
         raise BadVectors(f"vector {bad[0]} has a value that is not finite (NaN or infinite); {len(bad)} such vectors")
     return vectors
@@ -124,8 +130,10 @@ def checked_vectors(given: Any) -> Array:
 
 def unit(vectors: Array) -> Array:
     """The vectors at length 1; a vector of zeros stays as it is and is like nothing."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths == 0, 1, lengths)
+    # lengths in float64: squares of large float32 numbers are infinite
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))[:, None]
+    # "unsafe" lets the division write float32 without a float64 copy of everything
+    return np.divide(vectors, np.where(lengths == 0, 1, lengths), out=np.empty_like(vectors), casting="unsafe")
 
 
 def are_texts(items: Items) -> bool:

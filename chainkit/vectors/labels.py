@@ -75,7 +75,7 @@ def font_families(characters: frozenset[str]) -> tuple[list[str], list[str]]:
     usual = str(FontProperties(family=rcParams["font.family"]).get_name())
     families = [usual]
     left = characters - _characters(font_manager.findfont(usual)) - {" "}
-    for family, path in _others(usual):
+    for family, path in _others(usual, _region(characters)):
         if not left:
             break
         if found := left & _characters(path):
@@ -84,12 +84,26 @@ def font_families(characters: frozenset[str]) -> tuple[list[str], list[str]]:
     return families, sorted(left)
 
 
-def _others(usual: str) -> Iterable[tuple[str, str]]:
+def _region(characters: frozenset[str]) -> str:
+    """Whose shapes of Han characters are wanted, as in the names of font families: JP, KR or SC."""
+    if any("\u3040" <= c <= "\u30ff" for c in characters):
+        return "JP"
+    return "KR" if any("\uac00" <= c <= "\ud7a3" for c in characters) else "SC"
+
+
+def _others(usual: str, region: str) -> Iterable[tuple[str, str]]:
     from matplotlib import font_manager
 
-    upright = [f for f in font_manager.fontManager.ttflist if f.style == "normal" and f.name != usual]
-    # sans-serif before the rest, the plainest weight first; the name settles what is left
-    upright.sort(key=lambda f: ("Sans" not in f.name, abs(_weight(f.weight) - 400), f.name, f.fname))
+    # matplotlib's Last Resort font draws a box with a number for any character: as good as none
+    unwanted = {usual, "Last Resort", "Last Resort High-Efficiency"}
+    upright = [f for f in font_manager.fontManager.ttflist if f.style == "normal" and f.name not in unwanted]
+    # sans-serif before the rest, the region's own shapes, the plainest weight; the name settles what is left
+    upright.sort(
+        key=lambda f: (
+            *("Sans" not in f.name, "Mono" in f.name, not f.name.endswith(region)),
+            *(abs(_weight(f.weight) - 400), f.name, f.fname),
+        )
+    )
     seen: set[str] = set()
     for font in upright:
         if font.name not in seen:

