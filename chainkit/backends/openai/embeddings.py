@@ -125,8 +125,10 @@ def read_vectors(data: dict[str, Any], count: int, connection: Connection) -> li
         arrays = [_array(row["embedding"]) for row in in_order]
     except (KeyError, TypeError, ValueError, binascii.Error) as error:
         raise malformed(connection, f"a vector that cannot be read ({error})") from error
-    if len({len(array) for array in arrays}) != 1 or not all(np.isfinite(array).all() for array in arrays):
-        raise malformed(connection, "vectors that are not finite or differ in length")
+    if len({array.shape for array in arrays}) != 1 or arrays[0].ndim != 1 or not arrays[0].size:
+        raise malformed(connection, "vectors that differ in length, or none")
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise malformed(connection, "a vector that is not finite")
     return [array.tolist() for array in arrays]
 
 

@@ -82,7 +82,7 @@ class Hosted(BaseModel):
     extra_body: JsonObject = Field(default_factory=dict)
 
     _clients: Clients = PrivateAttr(default_factory=Clients)
-    _found: dict[tuple[str | None, str | None], Access] = PrivateAttr(default_factory=dict)
+    _found: dict[tuple[str | None, SecretStr | None], Access] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -139,10 +139,10 @@ class Hosted(BaseModel):
         return {**state, "__dict__": fields, "__pydantic_private__": private}
 
     def _access(self) -> Access:
-        secret = self.api_key.get_secret_value() if self.api_key else None
-        place = (self.base_url, secret)
+        place = (self.base_url, self.api_key)
         found = self._found.get(place)
         if found is None:
+            secret = self.api_key.get_secret_value() if self.api_key else None
             found = self._found[place] = find_access(OPENAI, self.base_url, secret)
         return found
 

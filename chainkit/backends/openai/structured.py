@@ -119,15 +119,21 @@ def with_raw(model: Runnable[Any, Any], reader: Runnable[Any, Any]) -> Runnable[
 
 
 class _Whole:
-    """Refuses an answer that the model declined or could not finish, before it is read."""
+    """Refuses an answer that the model declined or could not finish, and reads the end of a stream as the whole."""
 
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        if not partial:
-            _check_whole(result)
+        message = getattr(result[0], "message", None)
+        partial = partial and getattr(message, "chunk_position", None) != "last"
+        if isinstance(message, AIMessage) and not partial:
+            _check_whole(message)
         try:
-            return super().parse_result(result, partial=partial)  # pyright: ignore[reportAttributeAccessIssue]
+            parsed = super().parse_result(result, partial=partial)  # pyright: ignore[reportAttributeAccessIssue]
         except RecursionError:
             raise OutputParserException("the answer is nested too deeply to be read as JSON") from None
+        if parsed is None and not partial:
+            text = message.text if isinstance(message, AIMessage) else ""
+            raise OutputParserException("the model did not make the call that holds the answer", llm_output=text)
+        return parsed
 
 
 class _AnswerOfClass(_Whole, PydanticOutputParser[Any]):
@@ -146,10 +152,7 @@ class _DictOfTool(_Whole, JsonOutputKeyToolsParser):
     pass
 
 
-def _check_whole(result: list[Generation]) -> None:
-    message = getattr(result[0], "message", None)
-    if not isinstance(message, AIMessage):
-        return
+def _check_whole(message: AIMessage) -> None:
     if refusal := message.additional_kwargs.get("refusal"):
         raise Refused(f"the model declined: {refusal}", provider=message.response_metadata.get("model_provider", ""))
     if message.response_metadata.get("finish_reason") == "length":
