@@ -40,10 +40,8 @@ def headline(text: str) -> None:
 def show_groups() -> None:
     headline("1. Nine sentences, grouped by meaning (MiniLM on this CPU, no torch)")
     embeddings = chainkit.embeddings("minilm")
-    for number, group in enumerate(chainkit.clusters(SENTENCES, embeddings).groups, start=1):
-        print(f"   group {number}: {', '.join(group.keywords)}")
-        for text in group.members:
-            print(f"      {text}")
+    for line in str(chainkit.clusters(SENTENCES, embeddings)).splitlines():
+        print(f"   {line}")
     picture = OUTPUT / "nine-sentences.png"
     chainkit.heatmap(SENTENCES, embeddings, path=picture)
     print(f"   heatmap: {picture.relative_to(ROOT)}")
