@@ -1,0 +1,249 @@
+"""llama.cpp's C API, typed: the functions that chainkit calls, in whichever package is installed.
+
+The library is found without importing its package: importing xllamacpp starts threads, and importing llama_cpp prints.
+`CHAINKIT_LLAMA_LIBRARY` chooses: `xllamacpp`, `llama_cpp`, or the path of a library file.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import importlib.util
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from ctypes import POINTER, c_bool, c_char_p, c_float, c_int8, c_int32, c_size_t, c_uint8, c_uint32, c_void_p
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from chainkit.backends.llama_cpp.layouts import LAYOUTS, Batch, Layout, LogCallback, ModelParams, defaults
+from chainkit.base.errors import LibraryMismatch, MissingLibrary
+
+log = logging.getLogger("chainkit.llama_cpp")
+
+Handle = int | None  # an address; None is NULL
+_FLOATS = POINTER(c_float)
+
+_SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "llama_backend_init": (None, ()),
+    "llama_log_set": (None, (LogCallback, c_void_p)),
+    "llama_model_free": (None, (c_void_p,)),
+    "llama_model_get_vocab": (c_void_p, (c_void_p,)),
+    "llama_model_n_ctx_train": (c_int32, (c_void_p,)),
+    "llama_model_n_embd": (c_int32, (c_void_p,)),
+    "llama_model_n_embd_out": (c_int32, (c_void_p,)),
+    "llama_model_has_encoder": (c_bool, (c_void_p,)),
+    "llama_model_has_decoder": (c_bool, (c_void_p,)),
+    "llama_free": (None, (c_void_p,)),
+    "llama_n_ctx": (c_uint32, (c_void_p,)),
+    "llama_get_memory": (c_void_p, (c_void_p,)),
+    "llama_pooling_type": (c_int32, (c_void_p,)),
+    "llama_memory_clear": (None, (c_void_p, c_bool)),
+    "llama_memory_seq_rm": (c_bool, (c_void_p, c_int32, c_int32, c_int32)),
+    "llama_memory_seq_cp": (None, (c_void_p, c_int32, c_int32, c_int32, c_int32)),
+    "llama_encode": (c_int32, (c_void_p, Batch)),
+    "llama_decode": (c_int32, (c_void_p, Batch)),
+    "llama_get_logits_ith": (_FLOATS, (c_void_p, c_int32)),
+    "llama_get_embeddings_ith": (_FLOATS, (c_void_p, c_int32)),
+    "llama_get_embeddings_seq": (_FLOATS, (c_void_p, c_int32)),
+    "llama_vocab_type": (c_int32, (c_void_p,)),
+    "llama_vocab_n_tokens": (c_int32, (c_void_p,)),
+    "llama_vocab_bos": (c_int32, (c_void_p,)),
+    "llama_vocab_eos": (c_int32, (c_void_p,)),
+    "llama_vocab_is_eog": (c_bool, (c_void_p, c_int32)),
+    "llama_vocab_is_control": (c_bool, (c_void_p, c_int32)),
+    "llama_vocab_get_attr": (c_int32, (c_void_p, c_int32)),
+    "llama_vocab_get_add_bos": (c_bool, (c_void_p,)),
+    "llama_vocab_get_add_eos": (c_bool, (c_void_p,)),
+    "llama_tokenize": (c_int32, (c_void_p, c_char_p, c_int32, c_void_p, c_int32, c_bool, c_bool)),
+    "llama_token_to_piece": (c_int32, (c_void_p, c_int32, c_void_p, c_int32, c_int32, c_bool)),
+    "llama_state_seq_get_size": (c_size_t, (c_void_p, c_int32)),
+    "llama_state_seq_get_data": (c_size_t, (c_void_p, POINTER(c_uint8), c_size_t, c_int32)),
+    "llama_state_seq_set_data": (c_size_t, (c_void_p, POINTER(c_uint8), c_size_t, c_int32)),
+}
+
+
+class Library:
+    """One loaded llama.cpp; its functions are attributes of their C names.
+
+    Attributes:
+        path: The library file.
+        layout: The build whose structures it has.
+    """
+
+    llama_model_free: Callable[[Handle], None]
+    llama_model_get_vocab: Callable[[Handle], Handle]
+    llama_model_n_ctx_train: Callable[[Handle], int]
+    llama_model_n_embd: Callable[[Handle], int]
+    llama_model_n_embd_out: Callable[[Handle], int]
+    llama_model_has_encoder: Callable[[Handle], bool]
+    llama_model_has_decoder: Callable[[Handle], bool]
+    llama_free: Callable[[Handle], None]
+    llama_n_ctx: Callable[[Handle], int]
+    llama_get_memory: Callable[[Handle], Handle]
+    llama_pooling_type: Callable[[Handle], int]
+    llama_memory_clear: Callable[[Handle, bool], None]
+    llama_memory_seq_rm: Callable[[Handle, int, int, int], bool]
+    llama_memory_seq_cp: Callable[[Handle, int, int, int, int], None]
+    llama_encode: Callable[[Handle, Batch], int]
+    llama_decode: Callable[[Handle, Batch], int]
+    llama_get_logits_ith: Callable[[Handle, int], Any]
+    llama_get_embeddings_ith: Callable[[Handle, int], Any]
+    llama_get_embeddings_seq: Callable[[Handle, int], Any]
+    llama_vocab_type: Callable[[Handle], int]
+    llama_vocab_n_tokens: Callable[[Handle], int]
+    llama_vocab_bos: Callable[[Handle], int]
+    llama_vocab_eos: Callable[[Handle], int]
+    llama_vocab_is_eog: Callable[[Handle, int], bool]
+    llama_vocab_is_control: Callable[[Handle, int], bool]
+    llama_vocab_get_attr: Callable[[Handle, int], int]
+    llama_vocab_get_add_bos: Callable[[Handle], bool]
+    llama_vocab_get_add_eos: Callable[[Handle], bool]
+    llama_tokenize: Callable[[Handle, bytes, int, Any, int, bool, bool], int]
+    llama_token_to_piece: Callable[[Handle, int, Any, int, int, bool], int]
+    llama_state_seq_get_size: Callable[[Handle, int], int]
+    llama_state_seq_get_data: Callable[[Handle, Any, int, int], int]
+    llama_state_seq_set_data: Callable[[Handle, Any, int, int], int]
+
+    def __init__(self, path: Path, layout: Layout) -> None:
+        self.path, self.layout = path, layout
+        self._cdll = ctypes.CDLL(str(path))
+        if faults := layout.faults(self._cdll):
+            raise LibraryMismatch(
+                layout.package, layout.extra, f"{path} has other structures than {layout.version}: {faults[0]}"
+            )
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(self._cdll, name)
+            function.restype, function.argtypes = result, arguments
+            setattr(self, name, function)
+        self._load = self._cdll["llama_model_load_from_file"]
+        self._load.restype, self._load.argtypes = c_void_p, (c_char_p, ModelParams)
+        self._init = self._cdll["llama_init_from_model"]
+        self._init.restype, self._init.argtypes = c_void_p, (c_void_p, layout.context)
+        self.errors: deque[str] = deque(maxlen=20)
+        self._log_callback = LogCallback(self._log)
+        _KEPT.append(self._log_callback)  # llama.cpp calls it as long as the process lives
+        self._cdll.llama_log_set(self._log_callback, None)
+        self._cdll.llama_backend_init()
+
+    def model_params(self, **values: Any) -> ctypes.Structure:
+        """The library's own model settings with some changed."""
+        return _changed(defaults(self._cdll, "llama_model_default_params", ModelParams), values)
+
+    def context_params(self, **values: Any) -> ctypes.Structure:
+        """The library's own context settings with some changed."""
+        return _changed(defaults(self._cdll, "llama_context_default_params", self.layout.context), values)
+
+    def load(self, path: str, params: ctypes.Structure) -> Handle:
+        """A model, or None; then `last_errors` says why."""
+        self.errors.clear()
+        return self._load(path.encode(), params)
+
+    def context(self, model: Handle, params: ctypes.Structure) -> Handle:
+        """A context, or None; then `last_errors` says why."""
+        self.errors.clear()
+        return self._init(model, params)
+
+    def address(self, function: str) -> int:
+        """Where a function of the library is, for libraries that call it themselves."""
+        return ctypes.cast(getattr(self._cdll, function), c_void_p).value or 0
+
+    def last_errors(self) -> str:
+        """The library's last complaints, in one line."""
+        return "; ".join(dict.fromkeys(self.errors)) or "llama.cpp gave no reason"
+
+    def _log(self, level: int, text: bytes, _data: Any) -> None:
+        line = text.decode("utf-8", "replace").strip()
+        if level >= _ERROR and level != _CONTINUED and line:
+            self.errors.append(line.split(": ", 1)[-1] if line.startswith("llama_") else line)
+        log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
+
+
+# ggml's log levels: 1 debug, 2 info, 3 warning, 4 error, 5 continues the line before
+_ERROR, _CONTINUED = 4, 5
+# a reason that ends up in an exception of ours need not be printed as well
+_LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.INFO, 4: logging.INFO}
+_KEPT: list[Any] = []
+_lock = threading.Lock()
+
+
+def library() -> Library:
+    """The llama.cpp of this process; loaded at the first call.
+
+    Raises:
+        MissingLibrary: No package that brings it is installed.
+        LibraryMismatch: It is there, but in a build that is not known.
+    """
+    with _lock:
+        return _load_library(os.environ.get("CHAINKIT_LLAMA_LIBRARY", "").strip())
+
+
+@cache
+def _load_library(choice: str) -> Library:
+    # libgomp reads it when it is loaded; waiting threads that spin made a busy machine 5 to 9 times slower
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if choice and choice.replace("-", "_") not in _HOMES:
+        return _by_path(Path(choice).expanduser())
+    wanted = [choice.replace("-", "_")] if choice else list(_HOMES)
+    refusals: list[MissingLibrary] = []
+    for package in wanted:
+        try:
+            return _of_package(package)
+        except MissingLibrary as error:
+            refusals.append(error)
+    mismatch = [error for error in refusals if isinstance(error, LibraryMismatch)]
+    raise (mismatch or refusals)[-1]
+
+
+def _of_package(package: str) -> Library:
+    layout, files = _HOMES[package]
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingLibrary(package, layout.extra)
+    version = importlib.metadata.version(layout.package)
+    if version != layout.version:
+        reason = f"version {version} is installed, and chainkit knows the structures of {layout.version}"
+        raise LibraryMismatch(layout.package, layout.extra, reason)
+    folder = Path(next(iter(spec.submodule_search_locations)))
+    found = [folder / name for name in files if (folder / name).exists()]
+    if not found:
+        raise LibraryMismatch(layout.package, layout.extra, f"no library file of {', '.join(files)} in {folder}")
+    return _opened(found[0], layout)
+
+
+def _by_path(path: Path) -> Library:
+    if not path.is_file():
+        raise MissingLibrary(f"CHAINKIT_LLAMA_LIBRARY={path} (a package name or a library file)", "gguf")
+    refusals: list[LibraryMismatch] = []
+    for layout in LAYOUTS:
+        try:
+            return _opened(path, layout)
+        except LibraryMismatch as error:
+            refusals.append(error)
+    raise refusals[-1]
+
+
+def _opened(path: Path, layout: Layout) -> Library:
+    try:
+        return Library(path, layout)
+    except (OSError, AttributeError) as error:
+        raise LibraryMismatch(layout.package, layout.extra, f"{path} cannot be loaded ({error})") from error
+
+
+def _changed(params: ctypes.Structure, values: dict[str, Any]) -> ctypes.Structure:
+    for name, value in values.items():
+        if not hasattr(params, name):
+            raise AttributeError(f"{type(params).__name__} has no field {name}")
+        setattr(params, name, value)
+    return params
+
+
+# package -> its layout and the names its library file may have; the preferred package first
+_HOMES: dict[str, tuple[Layout, tuple[str, ...]]] = {
+    "llama_cpp": (LAYOUTS[0], ("lib/libllama.so", "lib/libllama.dylib", "lib/llama.dll")),
+    "xllamacpp": (LAYOUTS[1], ("xllamacpp.abi3.so", "xllamacpp.pyd")),
+}
+__all__ = ["Batch", "Handle", "Library", "c_int8", "library"]

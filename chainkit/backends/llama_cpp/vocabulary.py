@@ -1,0 +1,104 @@
+"""The tokens of a model: text to tokens, tokens to bytes."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+import numpy as np
+
+from chainkit.backends.llama_cpp.capi import Handle, Library
+
+_CONTROL, _USER_DEFINED = 1 << 3, 1 << 4
+_LONGEST_PIECE = 256
+_SPM = 1
+
+
+class Vocabulary:
+    """The tokenizer inside a model file. Safe to use from several threads.
+
+    Attributes:
+        size: V, the number of tokens.
+        bos: The token that begins a text, or None.
+        adds_bos: Whether the model expects a text to begin with it.
+        adds_eos: Whether the model expects a text to end with its end token (BERT: [SEP]).
+        sentencepiece: Whether it is a SentencePiece vocabulary, which puts a space before a text.
+    """
+
+    def __init__(self, library: Library, model: Handle) -> None:
+        self.library = library
+        self.handle = library.llama_model_get_vocab(model)
+        self.size = library.llama_vocab_n_tokens(self.handle)
+        bos = library.llama_vocab_bos(self.handle)
+        self.bos = bos if bos >= 0 else None
+        self.eos = library.llama_vocab_eos(self.handle)
+        self.adds_bos = self.bos is not None and library.llama_vocab_get_add_bos(self.handle)
+        self.adds_eos = library.llama_vocab_get_add_eos(self.handle)
+        self.sentencepiece = library.llama_vocab_type(self.handle) == _SPM
+        self._pieces: dict[int, bytes] = {}
+
+    def tokenize(self, text: str, *, special: bool = False, whole: bool = False) -> list[int]:
+        """The tokens of a text.
+
+        Args:
+            text: Any text.
+            special: Read the names of special tokens, like "<|im_end|>", as those tokens.
+            whole: Add the first and last tokens that the model expects around a text.
+
+        Raises:
+            ValueError: The text holds half of a surrogate pair, which is no character.
+        """
+        try:
+            data = text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(f"character {error.start} of the text is half a surrogate pair, no character") from None
+        room = len(data) + 8
+        while True:
+            tokens = np.empty(room, dtype=np.int32)
+            count = self.library.llama_tokenize(self.handle, data, len(data), tokens.ctypes.data, room, whole, special)
+            if count >= 0:
+                return tokens[:count].tolist()
+            room = -count
+
+    def piece(self, token: int) -> bytes:
+        """The bytes of a token; none for a control token."""
+        piece = self._pieces.get(token)
+        if piece is None:
+            piece = self._pieces[token] = self._bytes(token, special=False)
+        return piece
+
+    def name(self, token: int) -> bytes:
+        """The bytes of a token; for a control token its name, like b"<|im_end|>"."""
+        return self._bytes(token, special=True)
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        """The text of tokens; broken characters become U+FFFD, control tokens vanish."""
+        text = b"".join(map(self.piece, tokens)).decode("utf-8", "replace")
+        return text.removeprefix(" ") if self.sentencepiece else text
+
+    def is_end(self, token: int) -> bool:
+        """Whether a token ends the model's text or its turn."""
+        return self.library.llama_vocab_is_eog(self.handle, token)
+
+    def is_control(self, token: int) -> bool:
+        """Whether a token is a control token: one that no text of a user may become."""
+        return self.library.llama_vocab_is_control(self.handle, token)
+
+    def is_special(self, token: int) -> bool:
+        """Whether a token is a control token, or one that a text names like <this>."""
+        attributes = self.library.llama_vocab_get_attr(self.handle, token)
+        if attributes & _USER_DEFINED:
+            name = self.name(token)
+            return name.startswith(b"<") and name.endswith(b">")
+        return bool(attributes & _CONTROL)
+
+    def _bytes(self, token: int, *, special: bool) -> bytes:
+        if not 0 <= token < self.size:
+            raise ValueError(f"token {token} is not one of the {self.size} of this model")
+        room = _LONGEST_PIECE
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            count = self.library.llama_token_to_piece(self.handle, token, buffer, room, 0, special)
+            if count >= 0:
+                return buffer.raw[:count]
+            room = -count

@@ -1,0 +1,81 @@
+"""The weights of a model file in memory, shared by all that use the file."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+
+from chainkit.backends.llama_cpp.capi import Library, library
+from chainkit.backends.llama_cpp.checks import check_model
+from chainkit.backends.llama_cpp.header import read_header
+from chainkit.backends.llama_cpp.probe import probe
+from chainkit.backends.llama_cpp.vocabulary import Vocabulary
+from chainkit.base.errors import ModelFileError
+
+_MMAP, _NO_MMAP = 1, 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """How weights are brought into memory.
+
+    Attributes:
+        use_mmap: Map the file instead of copying it: it loads faster, and the system can take the memory back.
+        repack: Let llama.cpp copy some weights (q4_0, q4_K) into a layout that is faster, at the cost of that memory.
+        n_gpu_layers: Layers that a GPU holds, if the library was built for one.
+        probe: Try a file not seen before in a child process, so that a damaged one cannot end this process.
+    """
+
+    use_mmap: bool = True
+    repack: bool = True
+    n_gpu_layers: int = 0
+    probe: bool = True
+
+
+class Weights:
+    """A loaded model; freed when nothing refers to it any more."""
+
+    def __init__(self, path: Path, loading: Loading, llama: Library) -> None:
+        self.path, self.library = path, llama
+        self.header = read_header(path)
+        params = llama.model_params(
+            n_gpu_layers=loading.n_gpu_layers,
+            load_mode=_MMAP if loading.use_mmap else _NO_MMAP,
+            use_extra_bufts=loading.repack,
+        )
+        self.handle = llama.load(str(path), params)
+        if self.handle is None:
+            raise ModelFileError(path, f"llama.cpp refuses it: {llama.last_errors()}")
+        self.vocabulary = Vocabulary(llama, self.handle)
+        weakref.finalize(self, llama.llama_model_free, self.handle).atexit = False
+
+    @property
+    def trained_context(self) -> int:
+        """The longest text the model was trained on, in tokens."""
+        return self.library.llama_model_n_ctx_train(self.handle)
+
+
+_loaded: weakref.WeakValueDictionary[tuple[object, ...], Weights] = weakref.WeakValueDictionary()
+_lock = threading.Lock()
+
+
+def load_weights(path: Path, loading: Loading) -> Weights:
+    """The weights of a file: those already in memory, if the file has not changed since.
+
+    Raises:
+        ModelFileError: The file is no model, or a damaged one.
+        MissingLibrary: llama.cpp is not installed.
+    """
+    check_model(read_header(path))
+    llama = library()
+    with _lock:
+        status = path.stat()
+        key = (path.resolve(), status.st_size, status.st_mtime_ns, loading, llama.path)
+        weights = _loaded.get(key)
+        if weights is None:
+            if loading.probe:
+                probe(path, llama.path)
+            weights = _loaded[key] = Weights(path, loading, llama)
+        return weights
