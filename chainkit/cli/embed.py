@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
 
 import click
 
+from chainkit.base.errors import ChainkitError
 from chainkit.cli.options import column_option, debug_option, embeddings_option, format_option, output_path
-from chainkit.cli.rows import Row, Rows, read_rows
+from chainkit.cli.rows import STDIN, Row, Rows, read_rows
 from chainkit.cli.screen import note, say_json
 
 
@@ -39,6 +43,8 @@ def embed(
     if output is None:
         _to_stdout(rows.rows, embeddings_spec, batch_size)
     else:
+        if Path(output).exists() and file != STDIN and Path(output).samefile(file):
+            raise ChainkitError(f"{output} is the file that is read; choose another name for the vectors")
         _to_file(rows.rows, embeddings_spec, batch_size, output, overwrite)
 
 
@@ -54,9 +60,12 @@ def _to_stdout(rows: Sequence[Row], spec: str, batch_size: int) -> None:
     from chainkit.cli.vector_files import jsonl_row
 
     left = iter(rows)
-    for vectors in embedded([row.text for row in rows], spec, batch_size):
-        for vector, row in zip(vectors, left, strict=False):
-            say_json(jsonl_row(row, spec, vector))
+    texts = [row.text for row in rows]
+    bar = not sys.stdout.isatty()  # there the lines themselves show how far it is
+    with closing(embedded(texts, spec, batch_size, bar=bar)) as batches:
+        for vectors in batches:
+            for vector, row in zip(vectors, left, strict=False):
+                say_json(jsonl_row(row, spec, vector))
 
 
 def _to_file(rows: Sequence[Row], spec: str, batch_size: int, output: str, overwrite: bool) -> None:
@@ -71,7 +80,8 @@ def _to_file(rows: Sequence[Row], spec: str, batch_size: int, output: str, overw
             return
         if file.done:
             note(f"going on after {file.done} of {len(rows)} vectors that are in place")
-        for vectors in embedded([row.text for row in rows], spec, batch_size, file.done):
-            file.add(rows[file.done : file.done + len(vectors)], vectors)
+        with closing(embedded([row.text for row in rows], spec, batch_size, file.done)) as batches:
+            for vectors in batches:
+                file.add(rows[file.done : file.done + len(vectors)], vectors)
         file.finish()
     note(f"wrote {len(rows)} vectors to {path}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,18 +15,22 @@ BATCH = 64
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
 
-def embedded(texts: Sequence[str], spec: str, batch_size: int = BATCH, done: int = 0) -> Iterator[Array]:
+def embedded(
+    texts: Sequence[str], spec: str, batch_size: int = BATCH, done: int = 0, *, bar: bool = True
+) -> Generator[Array, None, None]:
     """The vectors of the texts after the first `done`, float32, batch by batch, each of shape (batch, D).
+
+    Close it if it is not read to its end, so that the bar goes away.
 
     Raises:
         BadVectors: The model gave vectors of different lengths, or not one for each text.
     """
     from chainkit.registry import embeddings
 
-    with waiting("loading the model", len(texts)) as bar:
+    with waiting("loading the model", len(texts), shown=bar) as told:
         model = embeddings(spec)
         for start in range(done, len(texts), batch_size):
-            bar.to(start, doing="embedding")
+            told.to(start, doing="embedding")
             batch = list(texts[start : start + batch_size])
             vectors = checked(model.embed_documents(batch))
             if len(vectors) != len(batch):

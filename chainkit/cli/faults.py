@@ -21,6 +21,7 @@ DEBUG = "chainkit.debug"
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
+_SHORTEST_KEY = 8  # servers that ask for no key are given words like "none" or "EMPTY", which are no secrets
 _SECRET_OPTION = re.compile(r"(?i)((?:api_?)?(?:key|token|secret)=)(?!\.\.\.)[^&\s'\"]+")
 
 
@@ -80,7 +81,7 @@ def without_keys(text: str) -> str:
             key = find_key(provider)
         except ChainkitError:  # the file of keys is broken, so no key of it can be in use
             return text
-        if key and len(key.secret) > 3:
+        if key and len(key.secret) >= _SHORTEST_KEY:
             text = text.replace(key.secret, "***")
     return text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import sys
 from typing import Any, NamedTuple
 
@@ -82,6 +83,9 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command that the program's arguments name, and exit."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller, as in 'chainkit models >&-'
+            setattr(sys, name, open(os.devnull, "r+", encoding="utf-8"))  # noqa: SIM115 - open until the end
     for stream in (sys.stdout, sys.stderr):
         # a terminal that cannot show a character gets a '?' in its place, not a crash
         if isinstance(stream, io.TextIOWrapper):

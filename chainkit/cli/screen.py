@@ -145,9 +145,9 @@ class Silence:
 
 
 @contextmanager
-def waiting(doing: str, total: int | None = None) -> Iterator[Waiting | Silence]:
+def waiting(doing: str, total: int | None = None, *, shown: bool = True) -> Iterator[Waiting | Silence]:
     """A bar on standard error while the block runs, in a terminal only."""
-    if not sys.stderr.isatty():
+    if not shown or not sys.stderr.isatty():
         yield Silence()
         return
     bar = Waiting(doing, total)

@@ -142,6 +142,14 @@ def test_a_file_of_somebody_else_is_not_touched(run, texts: str) -> None:
         assert Path(name).read_text() == content
 
 
+def test_the_file_that_is_read_is_never_written(run) -> None:
+    Path("in.jsonl").write_text('"a"\n')
+    for extra in ([], ["--overwrite"]):
+        result = run("embed", "in.jsonl", "-o", "./in.jsonl", *extra, *FAKE)
+        assert "is the file that is read" in result.stderr
+    assert Path("in.jsonl").read_text() == '"a"\n'
+
+
 def test_an_array_that_exists_is_not_overwritten_unasked(run, texts: str) -> None:
     Path("out.npy").write_bytes(b"mine")
     assert "out.npy exists" in run("embed", texts, "-o", "out.npy", *FAKE).stderr
