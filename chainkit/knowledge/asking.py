@@ -84,18 +84,23 @@ def ask_stream(
     """`ask`, with the text of the answer in pieces as it is written; the arguments and errors are the same."""
     if not question.strip():
         raise ValueError("the question is empty")
-    index, report = (paths, Report()) if isinstance(paths, Index) else _updated(paths, embeddings, keep_index, progress)
-    return stream_answer(
-        question,
-        index,
-        model=model,
-        k=k,
-        prompt=prompt,
-        context_tokens=context_tokens,
-        answer_tokens=answer_tokens,
-        skipped=report.skipped,
-        notes=report.notes,
-    )
+    own = not isinstance(paths, Index)
+    index, report = _updated(paths, embeddings, keep_index, progress) if own else (paths, Report())
+    try:
+        return stream_answer(
+            question,
+            index,
+            model=model,
+            k=k,
+            prompt=prompt,
+            context_tokens=context_tokens,
+            answer_tokens=answer_tokens,
+            skipped=report.skipped,
+            notes=report.notes,
+        )
+    finally:
+        if own:
+            index.close()  # all that the stream still needs from it is its embedding model
 
 
 def index_file(paths: Paths, embeddings: Embeddings) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from chainkit.knowledge.search import Hit
 from chainkit.knowledge.text import stems
 
 SENTENCES = 3
-SHORTEST = 4
+SHORTEST = 3
 NEAR = 0.8
 FLOOR_MEANING = 0.4
 FLOOR_WORDS = 0.5
@@ -75,11 +75,19 @@ def _candidates(hits: Sequence[Hit]) -> list[_Candidate]:
     found: list[_Candidate] = []
     for number, hit in enumerate(hits):
         headings = stems(" ".join(hit.passage.headings))
-        for start, end in units(hit.passage.text):
+        for start, end in _with_what_follows(hit.passage.text):
             own = stems(hit.passage.text[start:end])
             if len(own) >= SHORTEST:
                 found.append(_Candidate(number, start, end, own, headings))
     return found
+
+
+def _with_what_follows(text: str) -> Iterator[tuple[int, int]]:
+    """What can be quoted, a sentence that ends with a colon together with what it introduces."""
+    spans = list(units(text))
+    for place, (start, end) in enumerate(spans):
+        introduces = text[end - 1] == ":" and place + 1 < len(spans)
+        yield start, spans[place + 1][1] if introduces else end
 
 
 def _coverage(wanted: set[str], candidates: Sequence[_Candidate]) -> NDArray[np.float64]:

@@ -236,9 +236,7 @@ class Store:
                     self._db.execute(statement)
                 self._db.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (FORMAT,))
         if self.meta("format") != FORMAT:
-            raise IndexFileError(
-                self.path, f"has format {self.meta('format')}, this chainkit knows {FORMAT}; index anew"
-            )
+            raise BrokenIndex(self.path, f"has format {self.meta('format')}, this chainkit knows {FORMAT}; index anew")
         for statement in _statements(_STAGE):
             self._db.execute(statement)
 

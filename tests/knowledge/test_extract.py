@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from chainkit.backends.fake import FakeEmbeddings
+from chainkit.knowledge.extract import extract
+from chainkit.knowledge.search import Hit
+from chainkit.knowledge.split import Passage
+
+EMBED = FakeEmbeddings().embed_array
+TEXT = (
+    "A colony forms a cluster around the queen in winter. Drones are thrown out every autumn. Bees like clover flowers."
+)
+HITS = [
+    Hit(Passage(text=TEXT, path="bees.md", headings=("Bees",), first_line=1, last_line=1), score=1.0),
+    Hit(Passage(text="Wasps build their nests from paper.", path="wasps.md", first_line=2, last_line=2), score=0.2),
+]
+
+
+def test_the_sentence_that_answers_is_picked_and_cited():
+    found = extract("When are drones thrown out?", HITS, EMBED)
+    assert found.found
+    assert found.text == "Drones are thrown out every autumn. [1]"
+    assert found.citations[0].quote == "Drones are thrown out every autumn."
+
+
+def test_a_question_about_something_else_is_not_answered():
+    assert not extract("Who painted the Mona Lisa?", HITS, EMBED).found
+
+
+def test_without_passages_nothing_is_found():
+    assert not extract("When?", [], EMBED).found
+    assert not extract("When?", [Hit(Passage(text="One."))], EMBED).found
+
+
+def test_the_same_statement_is_not_given_twice():
+    hits = [HITS[0], Hit(Passage(text="Drones are thrown out every autumn!"), score=0.9)]
+    assert extract("When are drones thrown out?", hits, EMBED).text.count("Drones") == 1
+
+
+def test_a_sentence_over_two_lines_is_shown_on_one_and_quoted_as_it_stands():
+    hit = Hit(Passage(text="Drones are thrown\nout every autumn.", first_line=5, last_line=6))
+    found = extract("When are drones thrown out?", [hit], EMBED)
+    assert found.text == "Drones are thrown out every autumn. [1]"
+    assert found.citations[0].quote == "Drones are thrown\nout every autumn."
+    assert (found.citations[0].first_line, found.citations[0].last_line) == (5, 6)
+
+
+def test_a_sentence_that_ends_with_a_colon_brings_what_it_introduces():
+    hit = Hit(Passage(text="Install it from a clone:\n\n```\n$ pip install .\n```"))
+    assert "pip install ." in extract("How do I install from a clone?", [hit], EMBED).text
