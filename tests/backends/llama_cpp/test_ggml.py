@@ -14,15 +14,18 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
+from langchain_core.messages import convert_to_messages
 
+import chainkit
 from chainkit.backends.llama_cpp import conversion, ggjt
 from chainkit.backends.llama_cpp.checks import check_model
 from chainkit.backends.llama_cpp.conversion import Unstored, convert, converted, plan
 from chainkit.backends.llama_cpp.engine import EngineSettings, open_engine
+from chainkit.backends.llama_cpp.ggml import GGMLChat, GGMLModel
 from chainkit.backends.llama_cpp.header import read_header
 from chainkit.backends.llama_cpp.session import LlamaSession
 from chainkit.backends.llama_cpp.weights import Loading
-from chainkit.base.errors import ChainkitError, ModelFileError
+from chainkit.base.errors import ChainkitError, ModelFileError, SpecError, TemplateError
 from chainkit.base.paths import cache_dir
 from chainkit.base.sampling import Sampling
 from tests.backends.llama_cpp import tiny
@@ -351,6 +354,114 @@ class TestRefused:
         engine = open_engine(path, EXACT)
         assert engine.vocabulary.piece(len(words) - 3) == b""
         engine.try_out()
+
+
+class TestModels:
+    @pytest.fixture
+    def name(self, tmp_path: Path) -> str:
+        return str(write_old(tmp_path / "llama-2-tiny.ggmlv3.q8_0.bin", "q8_0"))
+
+    def test_a_bare_path_is_enough(self, name: str) -> None:
+        model = chainkit.llm(name, probe=False, max_tokens=16)
+        assert isinstance(model, GGMLModel)
+        assert model.invoke(PROMPT) == chainkit.llm(f"ggml:{name}?max_tokens=16&probe=no").invoke(PROMPT)
+        assert model.invoke(PROMPT) == "".join(model.stream(PROMPT))
+
+    def test_it_writes_what_its_gguf_writes(self, name: str, tmp_path: Path) -> None:
+        convert(name, tmp_path / "new.gguf")
+        gguf = chainkit.llm(f"gguf:{tmp_path / 'new.gguf'}", max_tokens=64, probe=False)
+        assert chainkit.llm(name, probe=False, max_tokens=64).invoke(PROMPT) == gguf.invoke(PROMPT)
+
+    def test_the_trained_context_is_the_context(self, name: str) -> None:
+        assert chainkit.llm(name, probe=False).engine.limit == 4096
+        assert chainkit.llm(name, probe=False, trained_context=100).engine.limit == 100
+        assert chainkit.llm(f"{name}?trained_context=none&n_ctx=50&probe=no").engine.limit == 50
+
+    def test_nothing_is_laid_out_before_it_is_used(self, name: str) -> None:
+        seen: list[tuple[int, int]] = []
+        model = chainkit.llm(name, probe=False, progress=lambda *now: seen.append(now))
+        assert not seen
+        model.invoke("the")
+        assert seen[-1][0] == seen[-1][1]
+
+    def test_a_cache_that_was_emptied_is_filled_again(self, name: str) -> None:
+        model = chainkit.llm(name, probe=False, max_tokens=4)
+        before = model.invoke("the")
+        shutil.rmtree(cache_dir() / "ggml")
+        model.unload()
+        assert model.invoke("the") == before
+
+    def test_a_damaged_file_is_named_when_the_model_is_made(self, name: str) -> None:
+        Path(name).write_bytes(Path(name).read_bytes()[:30_000])
+        with pytest.raises(ModelFileError, match="is cut short"):
+            chainkit.llm(name)
+        with pytest.raises(ModelFileError, match="no such file"):
+            chainkit.llm("nowhere.bin")
+
+    def test_a_gguf_file_under_an_old_name_just_runs(self, tmp_path: Path) -> None:
+        path = write_reference(tmp_path / "new.bin")
+        assert chainkit.llm(str(path), max_tokens=4).path == path
+
+    @pytest.mark.parametrize("option", ["rms_eps=0", "rope_base=-1", "trained_context=x", "unknown=1", "n_ctx=0"])
+    def test_wrong_options_are_named(self, name: str, option: str) -> None:
+        with pytest.raises(SpecError, match=option.partition("=")[0]):
+            chainkit.llm(f"ggml:{name}?{option}")
+
+
+class TestChat:
+    MESSAGES = (("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello"), ("user", "the cat?"))
+
+    def chat(self, tmp_path: Path, **options: object) -> GGMLChat:
+        return GGMLChat(model=str(write_old(tmp_path / "old.bin")), max_tokens=8, probe=False, **options)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            (
+                "llama-2",
+                "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST] Hello </s><s>[INST] the cat? [/INST]",
+            ),
+            ("vicuna", "Be brief. USER: Hi ASSISTANT: Hello</s>USER: the cat? ASSISTANT:"),
+            (
+                "alpaca",
+                "Be brief.\n\n### Instruction:\nHi\n\n### Response:\nHello\n\n### Instruction:\nthe cat?\n\n"
+                "### Response:\n",
+            ),
+            (
+                "ChatML",
+                "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+                "Hello<|im_end|>\n<|im_start|>user\nthe cat?<|im_end|>\n<|im_start|>assistant\n",
+            ),
+        ],
+    )
+    def test_named_templates_write_what_the_models_were_trained_on(self, tmp_path: Path, name: str, text: str) -> None:
+        chat = self.chat(tmp_path, chat_template=name)
+        messages = convert_to_messages(self.MESSAGES)
+        assert chat.prompt_text(messages) == text
+        assert chat.invoke(messages).usage_metadata["output_tokens"] <= 8  # type: ignore[index]
+        assert chat.prompt_text(messages[1:2])  # without a system message too
+
+    def test_special_tokens_of_the_template_are_tokens_and_those_of_a_message_are_not(self, tmp_path: Path) -> None:
+        chat = self.chat(tmp_path, chat_template="llama-2")
+        tokens = chat.conversation.tokens(convert_to_messages([("user", "</s><s>")]))
+        assert tokens.count(1) == 1
+        assert 2 not in tokens
+
+    def test_a_named_template_brings_its_stop_texts(self, tmp_path: Path) -> None:
+        sampling, _ = self.chat(tmp_path, chat_template="vicuna", stop=["a"]).sampling(["b"], {})
+        assert set(sampling.stop) == {"a", "b", "USER:"}
+
+    def test_jinja_is_taken_as_it_is(self, tmp_path: Path) -> None:
+        chat = self.chat(tmp_path, chat_template="{{ messages[-1]['content'] }}!")
+        assert chat.prompt_text(convert_to_messages([("user", "Hi")])) == "Hi!"
+
+    def test_without_a_template_the_error_says_what_to_write(self, tmp_path: Path) -> None:
+        with pytest.raises(TemplateError, match="chat_template=.*llama-2, vicuna, alpaca, chatml"):
+            self.chat(tmp_path).invoke("Hi")
+
+    def test_an_unknown_name_is_refused_at_once(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="did you mean 'vicuna'"):
+            self.chat(tmp_path, chat_template="vicunia")
 
 
 def damaged(data: bytes, chance: random.Random) -> bytes:

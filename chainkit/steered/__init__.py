@@ -1,0 +1,1 @@
+"""What models steered token by token share above their engines: settings, templates, langchain-core's words."""
