@@ -1,6 +1,6 @@
 """A service on loopback that speaks OpenAI's API as its recorded replies do, and fails on request.
 
-    with serve() as server:
+    with running() as server:
         server.fail(faults.rate_limited("0.1"))  # the next request only
         OpenAIChat(model="gpt-4o-mini", base_url=server.base_url, api_key=server.key).invoke("Hello")
         server.bodies[-1]["messages"]
@@ -134,14 +134,21 @@ class OpenAIServer(Server):
 
 
 @contextlib.contextmanager
-def serve(key: str | None = "sk-right") -> Iterator[OpenAIServer]:
-    """A running service; its address is `base_url`, its key `key`."""
+def running(key: str | None = "sk-right") -> Iterator[OpenAIServer]:
+    """A service; its address is `base_url`, its key `key`."""
     server = OpenAIServer(key)
     server.start()
     try:
         yield server
     finally:
         server.stop()
+
+
+@contextlib.contextmanager
+def serve() -> Iterator[str]:
+    """The address of a service that takes any key."""
+    with running(key=None) as server:
+        yield server.base_url
 
 
 def _head(kind: str, body: Json, number: str) -> Json:
@@ -277,7 +284,7 @@ def _packed(values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    with serve(key=None) as running:
-        print(running.base_url, flush=True)
+    with serve() as address:
+        print(address, flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()

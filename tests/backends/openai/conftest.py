@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers.openai_server import OpenAIServer, serve
+from tests.servers.openai_server import OpenAIServer, running
 
 
 @pytest.fixture
 def server() -> Iterator[OpenAIServer]:
-    with serve() as running:
-        yield running
+    with running() as service:
+        yield service

@@ -168,6 +168,12 @@ def test_a_service_that_asks_for_too_long_a_wait_gets_no_second_try(server: Open
     assert len(server.requests) == 1
 
 
+def test_the_waits_before_all_tries_together_stay_below_their_limit(server: OpenAIServer) -> None:
+    server.fail(faults.rate_limited("0.2"), times=9)
+    error = fails(_invoke, chat(server, max_retries=9, max_retry_seconds=0.5), RateLimited)
+    assert error.retries == 2
+
+
 @pytest.mark.parametrize(
     "fault",
     [

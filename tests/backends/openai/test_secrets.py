@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from chainkit.backends.openai import OpenAIChat, OpenAIEmbeddings, OpenAIModel
 from chainkit.base.errors import KeyWithheld, MissingKey
 from tests.servers import faults
-from tests.servers.openai_server import OpenAIServer, serve
+from tests.servers.openai_server import OpenAIServer, running
 
-SECRET = "sk-Zq7-never-shown"
+SECRET = "Zq7-never-shown"  # not in the form of a key: only knowing it helps to leave it out
 CLASSES = [OpenAIChat, OpenAIModel, OpenAIEmbeddings]
 
 
@@ -38,7 +38,7 @@ def test_a_model_shows_no_key(kind: Any, given: bool, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_a_used_model_shows_and_pickles_no_key(kind: Any) -> None:
-    with serve(key=SECRET) as server:
+    with running(key=SECRET) as server:
         model = kind(model="gpt-4o-mini", api_key=SECRET, base_url=server.base_url)
         ask = model.embed_query if kind is OpenAIEmbeddings else model.invoke
         ask("Hello")
@@ -48,7 +48,7 @@ def test_a_used_model_shows_and_pickles_no_key(kind: Any) -> None:
 
 
 def test_a_model_from_a_pickle_finds_the_key_where_it_is_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    with serve(key=SECRET) as server:
+    with running(key=SECRET) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
         pickled = pickle.dumps(OpenAIChat(model="gpt-4o-mini", api_key=SECRET))
         monkeypatch.setenv("OPENAI_API_KEY", SECRET)
@@ -76,7 +76,7 @@ def test_a_model_that_is_pointed_elsewhere_does_not_take_the_found_key_along(mon
 def test_a_service_of_ones_own_never_sees_the_found_key(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
         monkeypatch.setenv(name, SECRET)
-    with serve(key=None) as server:
+    with running(key=None) as server:
         OpenAIChat(model="gpt-4o-mini", base_url=server.base_url).invoke("Hello")
         assert SECRET not in repr(server.requests[-1].headers)
         assert server.requests[-1].headers["authorization"] == "Bearer none"
@@ -116,7 +116,7 @@ class Everything(BaseTracer):
 def test_traces_and_logs_hold_no_key(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     tracer = Everything()
-    with serve(key=SECRET) as server:
+    with running(key=SECRET) as server:
         model = OpenAIChat(model="gpt-4o-mini", api_key=SECRET, base_url=server.base_url, max_retries=0)
         chain = RunnableSequence(lambda text: text, model)
         chain.invoke("Hello", config={"callbacks": [tracer]})

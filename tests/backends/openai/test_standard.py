@@ -13,7 +13,7 @@ from langchain_tests.integration_tests import ChatModelIntegrationTests, Embeddi
 from langchain_tests.unit_tests import ChatModelUnitTests, EmbeddingsUnitTests
 
 from chainkit.backends.openai import OpenAIChat, OpenAIEmbeddings
-from tests.servers.openai_server import OpenAIServer, serve
+from tests.servers.openai_server import OpenAIServer, running
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -23,8 +23,8 @@ FILES = {".png": PIXEL, ".pdf": b"%PDF-1.4\n%%EOF\n", ".wav": b"RIFF\x24\x00\x00
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[OpenAIServer]:
-    with serve() as running:
-        yield running
+    with running() as service:
+        yield service
 
 
 @pytest.fixture(autouse=True)
