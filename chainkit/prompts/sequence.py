@@ -34,6 +34,11 @@ class RunnableSequence(core.RunnableSequence[Input, Output]):
     '2'
     """
 
+    def __init__(
+        self, *steps: Any, name: str | None = None, first: Any = None, middle: list[Any] | None = None, last: Any = None
+    ) -> None:
+        super().__init__(*steps, name=name, first=first, middle=middle, last=last)
+
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
         """Run all steps on one input."""
         if kwargs or (quiet := unheard(config)) is None:
@@ -64,7 +69,7 @@ class RunnableSequence(core.RunnableSequence[Input, Output]):
         if kwargs or not inputs or isinstance(config, list) or (quiet := unheard(config)) is None:
             return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         context = copy_context()
-        context.run(var_child_runnable_config.set, quiet)
+        context.run(var_child_runnable_config.set, _unlimited(quiet))
         return context.run(line.batch, self.steps, inputs, quiet, return_exceptions)
 
     async def abatch(
@@ -78,7 +83,7 @@ class RunnableSequence(core.RunnableSequence[Input, Output]):
         """Run all inputs through one step after the other, each step on all of them at once."""
         if kwargs or not inputs or isinstance(config, list) or (quiet := unheard(config)) is None:
             return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
-        token = var_child_runnable_config.set(quiet)
+        token = var_child_runnable_config.set(_unlimited(quiet))
         try:
             return await line.abatch(self.steps, inputs, quiet, return_exceptions)
         finally:
@@ -93,9 +98,9 @@ class RunnableSequence(core.RunnableSequence[Input, Output]):
 
     async def astream(
         self,
-        input: Any,
+        input: Any,  # noqa: A002
         config: RunnableConfig | None = None,
-        **kwargs: Any,  # noqa: A002
+        **kwargs: Any,
     ) -> AsyncGenerator[Any]:
         """Run all steps on one input and give the output in chunks."""
         if kwargs or (quiet := unheard(config)) is None:
@@ -108,9 +113,9 @@ class RunnableSequence(core.RunnableSequence[Input, Output]):
 
     def transform(
         self,
-        input: Iterator[Any],
+        input: Iterator[Any],  # noqa: A002
         config: RunnableConfig | None = None,
-        **kwargs: Any,  # noqa: A002
+        **kwargs: Any,
     ) -> Iterator[Any]:
         """Run all steps on chunks as they arrive."""
         if kwargs or (quiet := unheard(config)) is None:
@@ -120,9 +125,9 @@ class RunnableSequence(core.RunnableSequence[Input, Output]):
 
     async def atransform(
         self,
-        input: AsyncIterator[Any],
+        input: AsyncIterator[Any],  # noqa: A002
         config: RunnableConfig | None = None,
-        **kwargs: Any,  # noqa: A002
+        **kwargs: Any,
     ) -> AsyncGenerator[Any]:
         """Run all steps on chunks as they arrive."""
         if kwargs or (quiet := unheard(config)) is None:
@@ -161,6 +166,15 @@ class RunnableSequence(core.RunnableSequence[Input, Output]):
 class _OwnRoute(line.LineRoute):
     def open(self, step: Any) -> bool:
         return type(step) is RunnableSequence
+
+
+def _unlimited(quiet: RunnableConfig) -> RunnableConfig:
+    """The config for what is nested in a batch: `max_concurrency` is for the batch itself."""
+    if "max_concurrency" not in quiet:
+        return quiet
+    nested = quiet.copy()
+    del nested["max_concurrency"]
+    return nested
 
 
 def _within(quiet: RunnableConfig, start: Callable[[], Iterator[Any]]) -> Iterator[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -44,9 +44,9 @@ def prompt(
     from chainkit.prompts.template import ChatPromptTemplate, PromptTemplate
 
     if isinstance(template, str):
-        text = PromptTemplate.from_template(template, partial_variables=fixed)
+        text = cast("PromptTemplate", PromptTemplate.from_template(template, partial_variables=fixed))
         if "" in text.input_variables:
             raise ValueError("the prompt holds {}; write {name} for a variable, or {{}} for the two braces")
         return text
     chat = ChatPromptTemplate.from_messages(list(template))
-    return chat.partial(**fixed) if fixed else chat
+    return cast("ChatPromptTemplate", chat.partial(**fixed) if fixed else chat)

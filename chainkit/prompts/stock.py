@@ -15,11 +15,12 @@ class Stock:
     """The methods of a class as langchain-core wrote them, to see whether a subclass or a patch changed one.
 
     >>> from langchain_core.runnables import Runnable
-    >>> class Same(Runnable): ...
-    >>> class Other(Runnable):
+    >>> class Same(Runnable):
+    ...     def invoke(self, input, config=None, **kwargs): return input
+    >>> class Other(Same):
     ...     def batch(self, inputs, config=None, **kwargs): return inputs
     >>> stock = Stock(Runnable, "batch", "abatch")
-    >>> stock.kept_by(Same), stock.kept_by(Other)
+    >>> stock.kept_by(Same()), stock.kept_by(Other())
     (True, False)
     """
 
@@ -29,6 +30,6 @@ class Stock:
         # A library that wrapped them before chainkit was imported may want to see the calls.
         self._untouched = all(map(of_core, self._methods))
 
-    def kept_by(self, kind: type) -> bool:
-        """Whether a class has these methods unchanged, at this moment."""
-        return self._untouched and self._of(kind) == self._methods
+    def kept_by(self, thing: object) -> bool:
+        """Whether the class of a thing has these methods unchanged, at this moment."""
+        return self._untouched and self._of(type(thing)) == self._methods

@@ -14,8 +14,8 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models._utils import _normalize_messages
 from langchain_core.language_models.chat_models import _gen_info_and_msg_metadata
 from langchain_core.messages import AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.prompt_values import PromptValue
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.prompt_values import ChatPromptValue
 from langchain_core.runnables import RunnableConfig
 from langchain_core.utils._signature import _signature_parameters
 from langchain_core.utils.utils import LC_ID_PREFIX
@@ -38,13 +38,13 @@ class ChatRoute(Direct):
 
     def open(self, step: BaseChatModel) -> bool:
         """If the model has no listeners of its own and its class did not change how it is called."""
-        return not step.callbacks and not step.verbose and _CALLS.kept_by(type(step))
+        return not step.callbacks and not step.verbose and _CALLS.kept_by(step)
 
     def batch(
         self, step: BaseChatModel, values: list[Any], config: RunnableConfig, kwargs: Kwargs, keep: bool
     ) -> list[Any]:
         """An answer for each prompt, in threads."""
-        if not _BATCHES.kept_by(type(step)):
+        if not _BATCHES.kept_by(step):
             return NORMAL.batch(step, values, config, kwargs, keep)
         return super().batch(step, values, config, kwargs, keep)
 
@@ -52,7 +52,7 @@ class ChatRoute(Direct):
         self, step: BaseChatModel, values: list[Any], config: RunnableConfig, kwargs: Kwargs, keep: bool
     ) -> list[Any]:
         """An answer for each prompt, side by side."""
-        if not _BATCHES.kept_by(type(step)):
+        if not _BATCHES.kept_by(step):
             return await NORMAL.abatch(step, values, config, kwargs, keep)
         return await super().abatch(step, values, config, kwargs, keep)
 
@@ -60,7 +60,7 @@ class ChatRoute(Direct):
         self, step: BaseChatModel, chunks: Iterator[Any], config: RunnableConfig, kwargs: Kwargs
     ) -> Iterator[Any]:
         """The chunks of the answer to the whole of what came."""
-        if not _STREAMS.kept_by(type(step)):
+        if not _STREAMS.kept_by(step):
             return NORMAL.transform(step, chunks, config, kwargs)
         return super().transform(step, chunks, config, kwargs)
 
@@ -68,7 +68,7 @@ class ChatRoute(Direct):
         self, step: BaseChatModel, chunks: AsyncIterator[Any], config: RunnableConfig, kwargs: Kwargs
     ) -> AsyncIterator[Any]:
         """The chunks of the answer to the whole of what came."""
-        if not _STREAMS.kept_by(type(step)):
+        if not _STREAMS.kept_by(step):
             return NORMAL.atransform(step, chunks, config, kwargs)
         return super().atransform(step, chunks, config, kwargs)
 
@@ -148,7 +148,9 @@ def takes_run_manager(method: Callable[..., Any]) -> bool:
 
 
 def _request(model: BaseChatModel, value: Any, kwargs: Kwargs) -> tuple[list[BaseMessage], Any, dict[str, Any]]:
-    given = value if isinstance(value, PromptValue) else model._convert_input(value)
+    given = value if type(value) is ChatPromptValue else model._convert_input(value)
+    if not kwargs:
+        return _normalize_messages(given.to_messages()), None, {}
     rest = dict(kwargs)
     stop = rest.pop("stop", None)
     # Said for tracing only, and as langchain-core does: the second only if the first is absent.
@@ -165,13 +167,13 @@ def _bare(model: BaseChatModel, kwargs: Kwargs) -> bool:
         and model.output_version != "v1"
         and "stream" not in kwargs
         and "streaming" not in model.model_fields_set
-        and _INNER.kept_by(type(model))
+        and _INNER.kept_by(model)
     )
 
 
 def _streams(model: BaseChatModel, kwargs: Kwargs, *, async_api: bool) -> bool:
-    asked = {name: value for name, value in kwargs.items() if name != "stop"}
-    return model._should_stream(async_api=async_api, **{**asked, "stream": True})
+    asked: dict[str, Any] = {name: value for name, value in kwargs.items() if name != "stop"} | {"stream": True}
+    return model._should_stream(async_api=async_api, **asked)
 
 
 def _finished(result: ChatResult, run_id: object) -> BaseMessage:
@@ -180,7 +182,7 @@ def _finished(result: ChatResult, run_id: object) -> BaseMessage:
     if message.id is None:
         message.id = f"{LC_ID_PREFIX}-{run_id}-0"
     if generation.generation_info:
-        message.response_metadata = _gen_info_and_msg_metadata(cast("ChatGeneration", generation))
+        message.response_metadata = _gen_info_and_msg_metadata(generation)
     if result.llm_output is not None and len(result.generations) == 1:
         message.response_metadata = {**result.llm_output, **message.response_metadata}
     return message

@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from contextvars import copy_context
 from operator import attrgetter, itemgetter, methodcaller
-from types import FunctionType
+from types import BuiltinFunctionType, FunctionType, MethodDescriptorType
 from typing import Any, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
-from langchain_core.runnables.config import patch_config, run_in_executor
+from langchain_core.runnables.config import DEFAULT_RECURSION_LIMIT, patch_config, run_in_executor
 from langchain_core.runnables.utils import coro_with_context
 
 from chainkit.prompts.direct.route import Direct, Kwargs, runs
@@ -22,6 +22,7 @@ _STREAMS = ("stream", "astream", "transform", "atransform", "_transform", "_atra
 _ENTRANCES = Stock(RunnableLambda, *_CALLS, *_STREAMS)
 
 _GETTERS = (itemgetter, attrgetter, methodcaller)
+_BUILTIN_KINDS = (BuiltinFunctionType, MethodDescriptorType, type)
 _MADE_ANEW = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _MADE_AHEAD = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
@@ -32,21 +33,21 @@ class FunctionRoute(Direct):
 
     buffers = True
 
-    def open(self, step: RunnableLambda[Any, Any]) -> bool:
+    def open(self, step: Any) -> bool:
         """If the functions take the input alone and give their result at once."""
         function, afunction = _functions(step)
         return (
-            _ENTRANCES.kept_by(type(step))
+            _ENTRANCES.kept_by(step)
             and (function is None or _takes_input_alone(function, _MADE_ANEW))
             and (afunction is None or _takes_input_alone(afunction, _MADE_AHEAD))
         )
 
-    def slow(self, step: RunnableLambda[Any, Any]) -> bool:
-        """All but the getters of the standard library."""
+    def slow(self, step: Any) -> bool:
+        """All but getters and builtins such as `len` and `str.upper`."""
         function, afunction = _functions(step)
-        return afunction is not None or not isinstance(function, _GETTERS)
+        return afunction is not None or not _instant(function)
 
-    def invoke(self, step: RunnableLambda[Any, Any], value: Any, config: RunnableConfig, kwargs: Kwargs) -> Any:
+    def invoke(self, step: Any, value: Any, config: RunnableConfig, kwargs: Kwargs) -> Any:
         """The function's result."""
         function, _ = _functions(step)
         if function is None:
@@ -56,16 +57,14 @@ class FunctionRoute(Direct):
             return cast("Runnable[Any, Any]", output).invoke(value, _deeper(step, value, config))
         return output
 
-    async def ainvoke(self, step: RunnableLambda[Any, Any], value: Any, config: RunnableConfig, kwargs: Kwargs) -> Any:
+    async def ainvoke(self, step: Any, value: Any, config: RunnableConfig, kwargs: Kwargs) -> Any:
         """The function's result, from a thread unless it is a coroutine function."""
         output = await _acall(step, value, kwargs)
         if isinstance(output, Runnable):
             return await cast("Runnable[Any, Any]", output).ainvoke(value, _deeper(step, value, config))
         return output
 
-    def stream(
-        self, step: RunnableLambda[Any, Any], value: Any, config: RunnableConfig, kwargs: Kwargs
-    ) -> Iterator[Any]:
+    def stream(self, step: Any, value: Any, config: RunnableConfig, kwargs: Kwargs) -> Iterator[Any]:
         """The function's result, in chunks if it is a Runnable."""
         function, _ = _functions(step)
         if function is None:
@@ -77,9 +76,7 @@ class FunctionRoute(Direct):
         else:
             yield output
 
-    async def astream(
-        self, step: RunnableLambda[Any, Any], value: Any, config: RunnableConfig, kwargs: Kwargs
-    ) -> AsyncGenerator[Any]:
+    async def astream(self, step: Any, value: Any, config: RunnableConfig, kwargs: Kwargs) -> AsyncGenerator[Any]:
         """The function's result, in chunks if it is a Runnable."""
         output = await _acall(step, value, kwargs)
         if not isinstance(output, Runnable):
@@ -96,8 +93,14 @@ def _functions(step: Any) -> tuple[Callable[..., Any] | None, Callable[..., Any]
     return own.get("func"), own.get("afunc")
 
 
+def _instant(function: Any) -> bool:
+    if isinstance(function, _BUILTIN_KINDS):
+        return getattr(function, "__objclass__", function).__module__ == "builtins"
+    return isinstance(function, _GETTERS)
+
+
 def _takes_input_alone(function: Any, refused: int) -> bool:
-    if isinstance(function, _GETTERS):
+    if _instant(function):
         return True
     if type(function) is not FunctionType or function.__dict__:  # a decorator may have left another signature there
         return False
@@ -111,13 +114,13 @@ async def _acall(step: Any, value: Any, kwargs: Kwargs) -> Any:
     if afunction is not None:
         return await coro_with_context(afunction(value, **kwargs), copy_context())
     assert function is not None
-    if isinstance(function, _GETTERS):
+    if _instant(function):
         return function(value, **kwargs)
     return await run_in_executor(None, function, value, **kwargs)
 
 
 def _deeper(step: object, value: Any, config: RunnableConfig) -> RunnableConfig:
-    limit = config["recursion_limit"] if "recursion_limit" in config else 25
+    limit = config.get("recursion_limit", DEFAULT_RECURSION_LIMIT)
     if limit <= 0:
         raise RecursionError(f"Recursion limit reached when invoking {step} with input {value}.")
     return patch_config(config, recursion_limit=limit - 1)

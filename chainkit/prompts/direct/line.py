@@ -118,7 +118,7 @@ class LineRoute(Route):
 
     def open(self, step: Any) -> bool:
         """If the class did not change how it is called."""
-        return _ENTRANCES.kept_by(type(step))
+        return _ENTRANCES.kept_by(step)
 
     def slow(self, step: Any) -> bool:
         """If one of the steps is."""

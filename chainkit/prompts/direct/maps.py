@@ -31,28 +31,26 @@ class ParallelRoute(Direct):
 
     def open(self, step: Any) -> bool:
         """If the class did not change how it is called."""
-        return _PARALLEL.kept_by(type(step))
+        return _PARALLEL.kept_by(step)
 
-    def slow(self, step: RunnableParallel[Any]) -> bool:
+    def slow(self, step: Any) -> bool:
         """If one of the steps is."""
         return any(route_for(part).slow(part) for part in step.steps__.values())
 
-    def invoke(self, step: RunnableParallel[Any], value: Any, config: RunnableConfig, kwargs: Kwargs) -> dict[str, Any]:
+    def invoke(self, step: Any, value: Any, config: RunnableConfig, kwargs: Kwargs) -> dict[str, Any]:
         """One value for each key."""
         return _each(dict(step.steps__), lambda route, part: route.invoke(part, value, config, {}), config)
 
-    async def ainvoke(
-        self, step: RunnableParallel[Any], value: Any, config: RunnableConfig, kwargs: Kwargs
-    ) -> dict[str, Any]:
+    async def ainvoke(self, step: Any, value: Any, config: RunnableConfig, kwargs: Kwargs) -> dict[str, Any]:
         """One value for each key."""
         return await _aeach(dict(step.steps__), lambda route, part: route.ainvoke(part, value, config, {}))
 
-    def gather(self, step: RunnableParallel[Any], value: Any, config: RunnableConfig, kwargs: Kwargs) -> Any:
+    def gather(self, step: Any, value: Any, config: RunnableConfig, kwargs: Kwargs) -> Any:
         """The sum of the chunks for each key, without the keys that gave none."""
         parts = _each(dict(step.steps__), lambda route, part: route.gather(part, value, config, {}), config)
         return AddableDict({key: part for key, part in parts.items() if part is not NOTHING}) or NOTHING
 
-    async def agather(self, step: RunnableParallel[Any], value: Any, config: RunnableConfig, kwargs: Kwargs) -> Any:
+    async def agather(self, step: Any, value: Any, config: RunnableConfig, kwargs: Kwargs) -> Any:
         """The sum of the chunks for each key, without the keys that gave none."""
         parts = await _aeach(dict(step.steps__), lambda route, part: route.agather(part, value, config, {}))
         return AddableDict({key: part for key, part in parts.items() if part is not NOTHING}) or NOTHING
@@ -72,20 +70,20 @@ class ParallelRoute(Direct):
 class AssignRoute(Direct):
     """The input, and beside it one value for each key."""
 
-    def open(self, step: RunnableAssign) -> bool:
+    def open(self, step: Any) -> bool:
         """If neither class changed how it is called."""
-        return _ASSIGN.kept_by(type(step)) and _PARALLEL.kept_by(type(step.mapper))
+        return _ASSIGN.kept_by(step) and _PARALLEL.kept_by(step.mapper)
 
-    def slow(self, step: RunnableAssign) -> bool:
+    def slow(self, step: Any) -> bool:
         """If one of the steps is."""
         return any(route_for(part).slow(part) for part in step.mapper.steps__.values())
 
-    def invoke(self, step: RunnableAssign, value: Any, config: RunnableConfig, kwargs: Kwargs) -> dict[str, Any]:
+    def invoke(self, step: Any, value: Any, config: RunnableConfig, kwargs: Kwargs) -> dict[str, Any]:
         """The input and the new values."""
         mapper = step.mapper
         return {**_mapping(value), **route_for(mapper).invoke(mapper, value, config, kwargs)}
 
-    async def ainvoke(self, step: RunnableAssign, value: Any, config: RunnableConfig, kwargs: Kwargs) -> dict[str, Any]:
+    async def ainvoke(self, step: Any, value: Any, config: RunnableConfig, kwargs: Kwargs) -> dict[str, Any]:
         """The input and the new values."""
         mapper = step.mapper
         return {**_mapping(value), **await route_for(mapper).ainvoke(mapper, value, config, kwargs)}
@@ -109,7 +107,7 @@ class PickRoute(Direct):
 
     def open(self, step: Any) -> bool:
         """If the class did not change how it is called."""
-        return _PICK.kept_by(type(step))
+        return _PICK.kept_by(step)
 
     def invoke(self, step: RunnablePick, value: Any, config: RunnableConfig, kwargs: Kwargs) -> Any:
         """The value, or a dictionary for several keys."""
@@ -142,9 +140,9 @@ class PassRoute(Direct):
 
     waits = False
 
-    def open(self, step: RunnablePassthrough[Any]) -> bool:
+    def open(self, step: Any) -> bool:
         """If nothing is called on the way."""
-        return step.func is None and step.afunc is None and _PASS.kept_by(type(step))
+        return step.func is None and step.afunc is None and _PASS.kept_by(step)
 
     def invoke(self, step: Any, value: Any, config: RunnableConfig, kwargs: Kwargs) -> Any:
         """The input."""
@@ -183,7 +181,10 @@ def _each(steps: Steps, run: Callable[[Route, Any], Any], config: RunnableConfig
 
 async def _aeach(steps: Steps, run: Callable[[Route, Any], Awaitable[Any]]) -> dict[str, Any]:
     routes = {key: route_for(part) for key, part in steps.items()}
-    if sum(routes[key].slow(part) for key, part in steps.items()) < 2:
-        return {key: await run(routes[key], part) for key, part in steps.items()}
+    slow = [key for key, part in steps.items() if routes[key].slow(part)]
+    if len(slow) < 2:
+        quick = [key for key in steps if key not in slow]  # first, as its errors come first when all start together
+        done = {key: await run(routes[key], steps[key]) for key in [*quick, *slow]}
+        return {key: done[key] for key in steps}
     values = await asyncio.gather(*(run(routes[key], part) for key, part in steps.items()))
     return dict(zip(steps, values, strict=True))

@@ -34,37 +34,35 @@ class ParserRoute(Direct):
 
     def open(self, step: Any) -> bool:
         """If the class did not change how a parser is called."""
-        kind = type(step)
-        called = _ENTRANCES.kept_by(kind) or _GENERATION_ENTRANCES.kept_by(kind)
-        return called and (_STREAMING.kept_by(kind) or _NOT_STREAMING.kept_by(kind))
+        called = _ENTRANCES.kept_by(step) or _GENERATION_ENTRANCES.kept_by(step)
+        return called and (_STREAMING.kept_by(step) or _NOT_STREAMING.kept_by(step))
 
     def slow(self, step: Any) -> bool:
         """Parsers of other libraries may ask a model."""
-        return not _reads_only(type(step))
+        return not _reads_only(step)
 
     def invoke(self, step: Any, value: Any, config: RunnableConfig, kwargs: Kwargs) -> Any:
         """What the parser reads from one answer."""
-        if _TEXT.kept_by(type(step)):
-            if isinstance(value, BaseMessage):
-                if isinstance(value.content, str):
-                    return value.text
-            elif type(value) is str:
+        if _TEXT.kept_by(step):
+            if type(value) is str:
                 return value
+            if BaseMessage in type(value).__mro__ and isinstance(value.content, str):
+                return value.text
         return step.parse_result([_generation(value)])
 
     async def ainvoke(self, step: Any, value: Any, config: RunnableConfig, kwargs: Kwargs) -> Any:
         """What the parser reads from one answer; in a thread if it may take long."""
-        if _reads_only(type(step)):
+        if _reads_only(step):
             return self.invoke(step, value, config, kwargs)
         return await step.aparse_result([_generation(value)])
 
     def transform(self, step: Any, chunks: Iterator[Any], config: RunnableConfig, kwargs: Kwargs) -> Iterator[Any]:
         """What the parser reads while an answer arrives."""
-        if not isinstance(step, BaseTransformOutputParser):
-            yield from super().transform(step, chunks, config, kwargs)
-        elif _TEXT.kept_by(type(step)):
+        if _TEXT.kept_by(step):
             for chunk in chunks:
                 yield self.invoke(step, chunk, config, kwargs)
+        elif not isinstance(step, BaseTransformOutputParser):
+            yield from super().transform(step, chunks, config, kwargs)
         else:
             yield from cast("BaseTransformOutputParser[Any]", step)._transform(chunks)
 
@@ -72,7 +70,7 @@ class ParserRoute(Direct):
         self, step: Any, chunks: AsyncIterator[Any], config: RunnableConfig, kwargs: Kwargs
     ) -> AsyncGenerator[Any]:
         """What the parser reads while an answer arrives."""
-        if isinstance(step, BaseTransformOutputParser) and _TEXT.kept_by(type(step)):
+        if _TEXT.kept_by(step):
             async for chunk in chunks:
                 yield self.invoke(step, chunk, config, kwargs)
             return
@@ -85,11 +83,11 @@ class ParserRoute(Direct):
                 yield output
 
 
-def _reads_only(kind: type) -> bool:
+def _reads_only(step: Any) -> bool:
     """Whether all that parsing does is langchain-core's reading of a text."""
-    return _TEXT.kept_by(kind) or all(
-        of_core(getattr(kind, name, None)) for name in ("parse_result", "aparse_result", "parse")
-    )
+    kind = cast("Any", type(step))
+    names = ("parse_result", "aparse_result", "parse")
+    return _TEXT.kept_by(step) or all(of_core(getattr(kind, name, None)) for name in names)
 
 
 def _generation(value: Any) -> Generation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -161,7 +161,7 @@ def runs(*kinds: type) -> Callable[[type[Route]], type[Route]]:
 
 def route_for(step: Any) -> Route:
     """The direct way for a step if there is one and it is open, else the way of langchain-core."""
-    kind = type(step)
+    kind: type = cast("Any", type(step))
     route = _BY_KIND.get(kind)
     if route is None:
         route = next((_ROUTES[base] for base in kind.__mro__ if base in _ROUTES), NORMAL)

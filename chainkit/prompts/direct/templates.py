@@ -6,11 +6,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from string import Formatter
-from typing import Any
+from typing import Any, cast
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.prompt_values import ChatPromptValue, PromptValue, StringPromptValue
-from langchain_core.prompts import BasePromptTemplate, ChatPromptTemplate, PromptTemplate, StringPromptTemplate
+from langchain_core.prompts import BasePromptTemplate, ChatPromptTemplate, PromptTemplate
 from langchain_core.prompts.chat import (
     AIMessagePromptTemplate,
     BaseChatPromptTemplate,
@@ -35,7 +35,12 @@ _CHECKS = (
 )
 _TEXT = Stock(PromptTemplate, "format", *_CHECKS)
 _CHAT = Stock(ChatPromptTemplate, "format_messages", "aformat_messages", *_CHECKS)
-_SPEAKERS = frozenset({HumanMessagePromptTemplate, SystemMessagePromptTemplate, AIMessagePromptTemplate})
+# What `_msg_class` of each says; pydantic looks that up slowly. isinstance is slow with pydantic's classes too.
+_SPEAKERS: dict[type, type[BaseMessage]] = {
+    HumanMessagePromptTemplate: HumanMessage,
+    SystemMessagePromptTemplate: SystemMessage,
+    AIMessagePromptTemplate: AIMessage,
+}
 
 
 @runs(BasePromptTemplate)
@@ -44,40 +49,38 @@ class TemplateRoute(Direct):
 
     buffers = True
 
-    def open(self, step: BasePromptTemplate[Any]) -> bool:
+    def open(self, step: Any) -> bool:
         """If the class did not change how a template is called."""
-        return _ENTRANCES.kept_by(type(step))
+        return _ENTRANCES.kept_by(step)
 
-    def slow(self, step: BasePromptTemplate[Any]) -> bool:
+    def slow(self, step: Any) -> bool:
         """Templates that pick examples may ask a service for them."""
         if isinstance(step, ChatPromptTemplate):
             return any(isinstance(part, BaseChatPromptTemplate) for part in step.messages)
         return not isinstance(step, PromptTemplate)
 
-    def invoke(self, step: BasePromptTemplate[Any], value: Any, config: RunnableConfig, kwargs: Kwargs) -> PromptValue:
+    def invoke(self, step: Any, value: Any, config: RunnableConfig, kwargs: Kwargs) -> PromptValue:
         """The formatted prompt."""
         if (simple := _simply_formatted(step, value)) is not None:
             return simple
         return step._format_prompt_with_error_handling(value)
 
-    async def ainvoke(
-        self, step: BasePromptTemplate[Any], value: Any, config: RunnableConfig, kwargs: Kwargs
-    ) -> PromptValue:
+    async def ainvoke(self, step: Any, value: Any, config: RunnableConfig, kwargs: Kwargs) -> PromptValue:
         """The formatted prompt."""
         if (simple := _simply_formatted(step, value)) is not None:
             return simple
         return await step._aformat_prompt_with_error_handling(value)
 
 
-def _simply_formatted(step: BasePromptTemplate[Any], value: Any) -> PromptValue | None:
+def _simply_formatted(step: Any, value: Any) -> PromptValue | None:
     """The prompt, if every part of it is a text with names in braces; None otherwise.
 
     langchain-core takes such a text apart anew each time, which is most of the cost of a prompt.
     """
-    kind = type(step)
-    if isinstance(step, ChatPromptTemplate) and _CHAT.kept_by(kind):
+    kinds: tuple[type, ...] = type(step).__mro__
+    if ChatPromptTemplate in kinds and _CHAT.kept_by(step):
         return _chat(step, step._validate_input(value))
-    if isinstance(step, PromptTemplate) and _TEXT.kept_by(kind):
+    if PromptTemplate in kinds and _TEXT.kept_by(step):
         variables = step._validate_input(value)
         text = _filled(step, variables)
         return None if text is None else StringPromptValue(text=text)
@@ -89,23 +92,23 @@ def _chat(step: ChatPromptTemplate, variables: dict[str, Any]) -> PromptValue | 
         variables = step._merge_partial_and_user_variables(**variables)
     messages: list[BaseMessage] = []
     for part in step.messages:
-        if isinstance(part, BaseMessage):
-            messages.append(part)
-        elif type(part) in _SPEAKERS and (message := _message(part, variables)) is not None:
-            messages.append(message)
-        else:
+        speaker = _SPEAKERS.get(type(part))
+        message = _message(part, speaker, variables) if speaker else part if isinstance(part, BaseMessage) else None
+        if message is None:
             return None
+        messages.append(message)
     return ChatPromptValue(messages=messages)
 
 
-def _message(part: Any, variables: dict[str, Any]) -> BaseMessage | None:
+def _message(part: Any, speaker: type[BaseMessage], variables: dict[str, Any]) -> BaseMessage | None:
     template: Any = part.prompt
-    if not isinstance(template, StringPromptTemplate) or type(template).format is not PromptTemplate.format:
+    kind = cast("Any", type(template))
+    if getattr(kind, "format", None) is not PromptTemplate.format:
         return None
     if (text := _filled(template, variables)) is None:
         return None
     more = part.additional_kwargs
-    return part._msg_class(content=text, additional_kwargs=more) if more else part._msg_class(content=text)
+    return speaker(content=text, additional_kwargs=more) if more else speaker(content=text)
 
 
 def _filled(template: Any, variables: Mapping[str, Any]) -> str | None:

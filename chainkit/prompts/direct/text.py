@@ -34,7 +34,7 @@ class TextRoute(Direct):
     def open(self, step: BaseLLM) -> bool:
         """If there is no cache, the model has no listeners, and its class did not change how it is called."""
         uncached = step.cache is False or (step.cache is None and settings._llm_cache is None)
-        return uncached and not step.callbacks and not step.verbose and _ENTRANCES.kept_by(type(step))
+        return uncached and not step.callbacks and not step.verbose and _ENTRANCES.kept_by(step)
 
     def invoke(self, step: BaseLLM, value: Any, config: RunnableConfig, kwargs: Kwargs) -> str:
         """The answer to one prompt."""

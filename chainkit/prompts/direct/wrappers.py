@@ -23,11 +23,11 @@ _FALLBACKS = Stock(RunnableWithFallbacks, *_CALLS)
 class BindingRoute(Route):
     """The bound step with the bound arguments."""
 
-    def open(self, step: RunnableBindingBase[Any, Any]) -> bool:
+    def open(self, step: Any) -> bool:
         """If the binding brings no config that somebody could notice."""
-        return _BINDING.kept_by(type(step)) and _plainly_bound(step)
+        return _BINDING.kept_by(step) and _plainly_bound(step)
 
-    def slow(self, step: RunnableBindingBase[Any, Any]) -> bool:
+    def slow(self, step: Any) -> bool:
         """If the bound step is."""
         return route_for(step.bound).slow(step.bound)
 
@@ -64,18 +64,18 @@ class BindingRoute(Route):
 class RetryRoute(BindingRoute):
     """The bound step again and again, by the same rules; streams are not repeated, as in langchain-core."""
 
-    def open(self, step: RunnableBindingBase[Any, Any]) -> bool:
+    def open(self, step: Any) -> bool:
         """If the binding brings no config that somebody could notice."""
-        return _RETRY.kept_by(type(step)) and _plainly_bound(step)
+        return _RETRY.kept_by(step) and _plainly_bound(step)
 
-    def invoke(self, step: RunnableRetry[Any, Any], value: Any, config: RunnableConfig, kwargs: Kwargs) -> Any:
+    def invoke(self, step: Any, value: Any, config: RunnableConfig, kwargs: Kwargs) -> Any:
         """The first result."""
         for attempt in step._sync_retrying(reraise=True):
             with attempt:
                 return super().invoke(step, value, config, kwargs)
         raise AssertionError("the last attempt raises what it met")
 
-    async def ainvoke(self, step: RunnableRetry[Any, Any], value: Any, config: RunnableConfig, kwargs: Kwargs) -> Any:
+    async def ainvoke(self, step: Any, value: Any, config: RunnableConfig, kwargs: Kwargs) -> Any:
         """The first result."""
         async for attempt in step._async_retrying(reraise=True):
             with attempt:
@@ -101,9 +101,9 @@ class FallbacksRoute(Direct):
 
     def open(self, step: Any) -> bool:
         """If errors are not put into the input, and the class did not change how it is called."""
-        return step.exception_key is None and _FALLBACKS.kept_by(type(step))
+        return step.exception_key is None and _FALLBACKS.kept_by(step)
 
-    def invoke(self, step: RunnableWithFallbacks[Any, Any], value: Any, config: RunnableConfig, kwargs: Kwargs) -> Any:
+    def invoke(self, step: Any, value: Any, config: RunnableConfig, kwargs: Kwargs) -> Any:
         """The first result, or the first error."""
         first = None
         for runnable in step.runnables:
@@ -114,9 +114,7 @@ class FallbacksRoute(Direct):
         assert first is not None
         raise first
 
-    async def ainvoke(
-        self, step: RunnableWithFallbacks[Any, Any], value: Any, config: RunnableConfig, kwargs: Kwargs
-    ) -> Any:
+    async def ainvoke(self, step: Any, value: Any, config: RunnableConfig, kwargs: Kwargs) -> Any:
         """The first result, or the first error."""
         first = None
         for runnable in step.runnables:

@@ -1,0 +1,271 @@
+"""Every kind of listener is noticed, and without one no run manager is made."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from langchain_core import globals as settings
+from langchain_core.callbacks import (
+    BaseCallbackHandler,
+    BaseCallbackManager,
+    CallbackManager,
+    adispatch_custom_event,
+    dispatch_custom_event,
+    get_usage_metadata_callback,
+)
+from langchain_core.callbacks import manager as managers
+from langchain_core.language_models import BaseChatModel
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.runnables import RunnableLambda, ensure_config
+from langchain_core.runnables.config import var_child_runnable_config
+from langchain_core.tracers.context import collect_runs, tracing_v2_enabled
+from langsmith import tracing_context
+from langsmith import utils as langsmith_utils
+
+import chainkit
+from chainkit.prompts.unobserved import unheard
+from tests.prompts.cases import Native
+
+
+@pytest.fixture(autouse=True)
+def forgetful_langsmith() -> Iterator[None]:
+    langsmith_utils.get_env_var.cache_clear()
+    yield
+    langsmith_utils.get_env_var.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        None,
+        {},
+        {"run_name": "x"},
+        {"max_concurrency": 2},
+        {"recursion_limit": 3},
+        {"tags": [], "metadata": {}, "callbacks": None, "configurable": {}},
+        {"callbacks": []},
+        {"callbacks": CallbackManager(handlers=[])},
+        {"run_id": None},
+    ],
+)
+def test_nobody_hears_through_this_config(config: Any) -> None:
+    assert unheard(config) is not None
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"callbacks": [BaseCallbackHandler()]},
+        {"callbacks": CallbackManager(handlers=[BaseCallbackHandler()])},
+        {"callbacks": CallbackManager(handlers=[], inheritable_tags=["x"])},
+        {"tags": ["x"]},
+        {"metadata": {"x": 1}},
+        {"configurable": {"x": 1}},
+        {"run_id": "x"},
+        {"session_id": "a key that langchain-core moves to configurable"},
+    ],
+)
+def test_somebody_may_hear_through_this_config(config: Any) -> None:
+    assert unheard(config) is None
+
+
+def test_limits_are_kept() -> None:
+    quiet = unheard({"max_concurrency": 2, "recursion_limit": 3})
+    assert quiet is not None
+    assert (quiet["max_concurrency"], quiet["recursion_limit"]) == (2, 3)
+
+
+def test_a_listener_around_is_heard() -> None:
+    token = var_child_runnable_config.set({"tags": ["x"]})
+    try:
+        assert unheard(None) is None
+    finally:
+        var_child_runnable_config.reset(token)
+
+
+def test_the_debug_switch_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "_debug", True)
+    assert unheard(None) is None
+
+
+@pytest.mark.parametrize("variable", ["LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2", "LANGSMITH_TRACING_V2"])
+def test_tracing_by_environment_is_heard(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "true")
+    assert unheard(None) is None
+
+
+@pytest.mark.parametrize("variable", ["LANGCHAIN_TRACING", "LANGCHAIN_HANDLER"])
+def test_the_refused_tracer_is_refused_as_ever(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "1")
+    with pytest.raises(RuntimeError, match="LangChainTracerV1"):
+        (chainkit.prompt("{x}") | Native()).invoke({"x": 1})
+
+
+def test_langsmith_contexts_are_heard() -> None:
+    with tracing_context(enabled=True):
+        assert unheard(None) is None
+    with tracing_v2_enabled(client=object()):  # type: ignore[arg-type]
+        assert unheard(None) is None
+    with tracing_context(enabled=False):
+        assert unheard(None) is not None
+
+
+@pytest.mark.parametrize("hook", [collect_runs, get_usage_metadata_callback])
+def test_hooks_are_heard(hook: Any) -> None:
+    with hook():
+        assert unheard(None) is None
+    assert unheard(None) is not None
+
+
+@pytest.mark.parametrize(("owner", "name"), [(BaseCallbackManager, "__init__"), (managers, "_configure")])
+def test_instrumentation_is_heard(owner: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = getattr(owner, name)
+    monkeypatch.setattr(owner, name, functools.wraps(inner)(lambda *args, **kwargs: inner(*args, **kwargs)))
+    assert unheard(None) is None
+
+
+@contextmanager
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The run managers that langchain-core makes meanwhile."""
+    made: list[str] = []
+    for kind in (managers.CallbackManager, managers.AsyncCallbackManager):
+        inner = kind.configure
+        monkeypatch.setattr(
+            kind, "configure", lambda *args, inner=inner, **kwargs: (made.append("x"), inner(*args, **kwargs))[1]
+        )
+    yield made
+
+
+CHAINS = {
+    "chat": lambda: chainkit.prompt([("human", "{x}")]) | Native() | StrOutputParser(),
+    "text": lambda: chainkit.prompt("{x}") | chainkit.llm("fake:?reply=a b") | StrOutputParser(),
+    "dictionary": lambda: {"x": RunnableLambda(str)} | chainkit.prompt("{x}") | Native(),
+    "bound": lambda: chainkit.prompt("{x}") | Native().bind(stop=["a"]).with_retry(),
+    "nested": lambda: chainkit.prompt("{x}") | (Native() | StrOutputParser()),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+async def test_no_run_manager_is_made_for_nobody(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = CHAINS[name]()
+    with counted(monkeypatch) as made:
+        chain.invoke({"x": 1})
+        await chain.ainvoke({"x": 1})
+        list(chain.stream({"x": 1}))
+        [chunk async for chunk in chain.astream({"x": 1})]
+        if name != "bound":  # a batch is retried by langchain-core
+            chain.batch([{"x": 1}] * 3)
+            await chain.abatch([{"x": 1}] * 3)
+        assert made == []
+        chain.invoke({"x": 1}, {"tags": ["somebody"]})
+        assert made
+
+
+def test_a_model_with_listeners_of_its_own_is_run_with_them() -> None:
+    heard = []
+
+    class Handler(BaseCallbackHandler):
+        def on_chat_model_start(self, *args: Any, **kwargs: Any) -> None:
+            heard.append("start")
+
+    (chainkit.prompt("{x}") | Native(callbacks=[Handler()])).invoke({"x": 1})
+    assert heard == ["start"]
+
+
+def test_a_verbose_model_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    class Said(BaseCallbackHandler):
+        pass
+
+    heard: list[str] = []
+    Said.on_llm_end = lambda self, *args, **kwargs: heard.append("end")  # type: ignore[method-assign]
+    (chainkit.prompt("{x}") | Native(verbose=True, callbacks=[Said()])).invoke({"x": 1})
+    assert heard == ["end"]
+
+
+def test_a_class_that_changed_invoke_is_called_by_it() -> None:
+    class Own(Native):
+        def invoke(self, *args: Any, **kwargs: Any) -> Any:
+            return "its own"
+
+    assert (chainkit.prompt("{x}") | Own()).invoke({"x": 1}) == "its own"
+
+
+def test_a_patched_class_is_called_by_the_patch(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = chainkit.prompt("{x}") | Native()
+    chain.invoke({"x": 1})
+    monkeypatch.setattr(BaseChatModel, "invoke", lambda *args, **kwargs: "patched")
+    assert chain.invoke({"x": 1}) == "patched"
+
+
+def test_functions_can_dispatch_events_that_nobody_hears() -> None:
+    def tell(value: Any) -> Any:
+        dispatch_custom_event("told", value)
+        return value
+
+    assert chainkit.chain(tell, tell).invoke(1) == 1
+    assert list(chainkit.chain(tell, tell).stream(1)) == [1]
+
+
+async def test_coroutines_can_dispatch_events_that_nobody_hears() -> None:
+    async def tell(value: Any) -> Any:
+        await adispatch_custom_event("told", value)
+        return value
+
+    assert await chainkit.chain(tell, tell).ainvoke(1) == 1
+    assert [chunk async for chunk in chainkit.chain(tell, tell).astream(1)] == [1]
+
+
+async def test_what_a_step_puts_into_the_context_stays_there() -> None:
+    seen = []
+
+    def look(value: Any) -> Any:
+        seen.append(ensure_config()["recursion_limit"])
+        return value
+
+    chain = chainkit.chain(look, look)
+    chain.invoke(1, {"recursion_limit": 7})
+    for _ in chain.stream(1, {"recursion_limit": 7}):
+        assert var_child_runnable_config.get() is None
+    async for _ in chain.astream(1, {"recursion_limit": 7}):
+        assert var_child_runnable_config.get() is None
+    await chain.ainvoke(1, {"recursion_limit": 7})
+    assert seen == [7] * 8
+    assert var_child_runnable_config.get() is None
+
+
+def test_a_function_that_answers_with_itself_ends() -> None:
+    again: Any = chainkit.chain(lambda value: again, lambda value: value)
+    with pytest.raises(RecursionError, match="Recursion limit"):
+        again.invoke(1)
+
+
+async def test_a_stream_that_is_left_closes_the_model() -> None:
+    closed = []
+
+    class Long(Native):
+        def _stream(self, *args: Any, **kwargs: Any) -> Any:
+            try:
+                yield from super()._stream(*args, **kwargs)
+            finally:
+                closed.append("sync")
+
+        async def _astream(self, *args: Any, **kwargs: Any) -> Any:
+            try:
+                async for chunk in super()._astream(*args, **kwargs):
+                    yield chunk
+            finally:
+                closed.append("async")
+
+    chain = chainkit.prompt("{x}") | Long() | StrOutputParser()
+    chunks = chain.stream({"x": 1})
+    next(chunks)
+    chunks.close()
+    achunks = chain.astream({"x": 1})
+    await anext(achunks)
+    await achunks.aclose()
+    assert "sync" in closed
+    assert "async" in closed
