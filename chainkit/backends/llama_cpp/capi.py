@@ -12,6 +12,7 @@ import importlib.util
 import logging
 import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from ctypes import POINTER, c_bool, c_char_p, c_float, c_int8, c_int32, c_size_t, c_uint8, c_uint32, c_void_p
@@ -160,6 +161,19 @@ class Library:
         if level >= _ERROR and level != _CONTINUED and line:
             self.errors.append(line.split(": ", 1)[-1] if line.startswith("llama_") else line)
         log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
+
+
+class NativeModel:
+    """A model in llama.cpp's memory; freed when nothing refers to it any more.
+
+    Attributes:
+        library: The library that it is in.
+        handle: Its address.
+    """
+
+    def __init__(self, llama: Library, handle: Handle) -> None:
+        self.library, self.handle = llama, handle
+        weakref.finalize(self, llama.llama_model_free, handle).atexit = False
 
 
 # ggml's log levels: 1 debug, 2 info, 3 warning, 4 error, 5 continues the line before

@@ -30,11 +30,13 @@ class GGUFChat(Settings, BaseChatModel):
 
     Attributes:
         chat_template: A Jinja template to use instead of the file's own.
+        streaming: Generate token by token in `invoke` too, for callbacks that want each token.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     chat_template: str | None = None
+    streaming: bool = False
 
     _conversation: Kept[Conversation] = PrivateAttr(default_factory=Kept)
 

@@ -20,9 +20,17 @@ from chainkit.decoding.sampler import Logits
 
 DEFAULT_CONTEXT = 4096
 KV_TYPES = {"f32": 0, "f16": 1, "q8_0": 8}
-_FLASH = {None: -1, False: 0, True: 1}
+FLASH = {None: -1, False: 0, True: 1}
 _NO_ROOM = 1
 _GRACE_SECONDS = 1.0  # a generation that has gone on within this time keeps its place in memory
+
+
+class EncoderOnly(ModelFileError):
+    """The model reads text and does not continue it."""
+
+    def __init__(self, weights: Weights) -> None:
+        kind = weights.header.architecture
+        super().__init__(weights.path, f"is a model of kind '{kind}', which continues no text; use it for embeddings")
 
 
 class Cancelled(ChainkitError):
@@ -82,12 +90,14 @@ class Engine:
         wanted = settings.n_ctx or min(weights.trained_context, DEFAULT_CONTEXT)
         threads = settings.n_threads or default_threads()
         self._context = _context(weights, settings, wanted, threads)
+        weakref.finalize(self, _free, weights, self._context).atexit = False
         self.limit = min(wanted, self.library.llama_n_ctx(self._context))
         self.lock = threading.Condition(threading.RLock())
         self._memory = self.library.llama_get_memory(self._context)
+        if self._memory is None:  # a model that reads whole texts at once, like BERT
+            raise EncoderOnly(weights)
         self._batch = BatchBuffer(settings.n_batch)
         self._slots = [Slot(number) for number in range(settings.n_sequences)]
-        weakref.finalize(self, _free, weights, self._context).atexit = False
 
     def advance(
         self, owner: object, slot: Slot | None, tokens: Sequence[int], same: int, cancelled: Callable[[], bool]
@@ -254,10 +264,7 @@ def open_engine(path: Path, settings: EngineSettings) -> Engine:
 def _context(weights: Weights, settings: EngineSettings, n_ctx: int, threads: int) -> Handle:
     library = weights.library
     if not library.llama_model_has_decoder(weights.handle) or library.llama_model_has_encoder(weights.handle):
-        kind = weights.header.architecture
-        raise ModelFileError(
-            weights.path, f"is a model of kind '{kind}', which continues no text; use it for embeddings"
-        )
+        raise EncoderOnly(weights)
     params = library.context_params(
         n_ctx=n_ctx,
         n_batch=settings.n_batch,
@@ -265,7 +272,7 @@ def _context(weights: Weights, settings: EngineSettings, n_ctx: int, threads: in
         n_seq_max=settings.n_sequences,
         n_threads=threads,
         n_threads_batch=threads,
-        flash_attn_type=_FLASH[settings.flash_attention],
+        flash_attn_type=FLASH[settings.flash_attention],
         type_k=KV_TYPES[settings.kv_type],
         type_v=KV_TYPES[settings.kv_type],
         kv_unified=1,

@@ -13,9 +13,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chainkit.base.errors import ChainkitError, ModelFileError
 from chainkit.base.paths import cache_dir
+
+if TYPE_CHECKING:
+    from chainkit.backends.llama_cpp.weights import Weights
 
 log = logging.getLogger("chainkit.llama_cpp")
 
@@ -89,20 +93,17 @@ def _fingerprint(path: Path, library: Path) -> str:
 
 def main(path: str) -> int:
     """The child: status 0 if the file works, 3 and the reason on stdout if it is refused."""
-    from chainkit.backends.llama_cpp.engine import EngineSettings, open_engine
-    from chainkit.backends.llama_cpp.weights import Loading
+    from chainkit.backends.llama_cpp.weights import Loading, load_weights
 
     _no_core_file()
     try:
-        engine = open_engine(
-            Path(path), EngineSettings(n_ctx=64, n_batch=32, loading=Loading(probe=False, repack=False))
-        )
+        weights = load_weights(Path(path), Loading(probe=False, repack=False))
         for sample in _SAMPLES:
             for special in (False, True):
-                engine.vocabulary.tokenize(sample, special=special, whole=True)
-        for token in range(engine.vocabulary.size):
-            engine.vocabulary.piece(token)
-        engine.try_out()
+                weights.vocabulary.tokenize(sample, special=special, whole=True)
+        for token in range(weights.vocabulary.size):
+            weights.vocabulary.piece(token)
+        _compute(weights)
     except ModelFileError as error:
         sys.stdout.write(json.dumps(str(error).removeprefix(f"{error.path}: ")))
         return _REFUSED
@@ -110,6 +111,16 @@ def main(path: str) -> int:
         sys.stdout.write(json.dumps(str(error)))
         return _REFUSED
     return 0
+
+
+def _compute(weights: Weights) -> None:
+    from chainkit.backends.llama_cpp.embedder import Embedder, EmbedderSettings
+    from chainkit.backends.llama_cpp.engine import EncoderOnly, Engine, EngineSettings
+
+    try:
+        Engine(weights, EngineSettings(n_ctx=64, n_batch=32)).try_out()
+    except EncoderOnly:
+        Embedder(weights, EmbedderSettings(n_ctx=64)).embed(["Hello, world!"])
 
 
 def _no_core_file() -> None:

@@ -2,113 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-import weakref
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from langchain_core.embeddings import Embeddings
-from numpy.typing import NDArray
 from pydantic import PrivateAttr
 
-from chainkit.backends.llama_cpp.batch import BatchBuffer
-from chainkit.backends.llama_cpp.capi import Handle
-from chainkit.backends.llama_cpp.engine import default_threads
+from chainkit.backends.llama_cpp.embedder import Embedder, EmbedderSettings, Matrix
 from chainkit.backends.llama_cpp.kept import Kept
 from chainkit.backends.llama_cpp.settings import FileSettings
-from chainkit.backends.llama_cpp.weights import Weights, load_weights
-from chainkit.base.errors import ContextOverflow, ModelFileError
-
-Matrix = NDArray[np.float32]
-
-_POOLING = {"none": 0, "mean": 1, "cls": 2, "last": 3}
-_LONGEST_BATCH = 2048
-_SEQUENCES = 16
-_FLASH = {None: -1, False: 0, True: 1}
-
-
-class Embedder:
-    """A context that turns texts into vectors; calls from several threads come one after the other."""
-
-    def __init__(self, weights: Weights, settings: GGUFEmbeddings) -> None:
-        self.weights, self.library, self.vocabulary = weights, weights.library, weights.vocabulary
-        trained = weights.trained_context
-        self.limit = min(settings.n_ctx or trained, trained, _LONGEST_BATCH if settings.n_ctx is None else trained)
-        threads = settings.n_threads or default_threads()
-        params = self.library.context_params(
-            n_ctx=self.limit,
-            n_batch=self.limit,
-            n_ubatch=self.limit,  # a text must be computed in one piece
-            n_seq_max=_SEQUENCES,
-            n_threads=threads,
-            n_threads_batch=threads,
-            embeddings=1,
-            kv_unified=1,
-            flash_attn_type=_FLASH[settings.flash_attention],
-            pooling_type=-1 if settings.pooling is None else _POOLING[settings.pooling],
-        )
-        self._context: Handle = self.library.context(weights.handle, params)
-        if self._context is None:
-            reason = self.library.last_errors()
-            raise ModelFileError(weights.path, f"llama.cpp cannot make a context of {self.limit}: {reason}")
-        weakref.finalize(self, _free, weights, self._context).atexit = False
-        self._pooled = self.library.llama_pooling_type(self._context) > 0
-        self._memory = self.library.llama_get_memory(self._context)
-        self._batch = BatchBuffer(self.limit)
-        self._lock = threading.Lock()
-        self.width = self.library.llama_model_n_embd_out(weights.handle)
-
-    def embed(self, texts: Sequence[str]) -> Matrix:
-        """One vector per text, [N, D]; texts are computed together as far as they fit into one batch.
-
-        Raises:
-            ContextOverflow: A text is longer than the model can read; nothing has been computed then.
-        """
-        tokenized = [self.vocabulary.tokenize(text, whole=True) for text in texts]
-        for tokens in tokenized:
-            if len(tokens) > self.limit:
-                raise ContextOverflow(len(tokens), self.limit, "split the text")
-        result = np.zeros((len(texts), self.width), np.float32)
-        order = [place for place in sorted(range(len(texts)), key=lambda i: len(tokenized[i])) if tokenized[place]]
-        with self._lock:
-            for group in self._groups(order, tokenized):
-                result[group] = self._compute([tokenized[place] for place in group])
-        return result
-
-    def _groups(self, order: Sequence[int], tokenized: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-        group: list[int] = []
-        total = 0
-        for place in order:
-            if group and (total + len(tokenized[place]) > self.limit or len(group) == _SEQUENCES):
-                yield group
-                group, total = [], 0
-            group.append(place)
-            total += len(tokenized[place])
-        if group:
-            yield group
-
-    def _compute(self, group: Sequence[Sequence[int]]) -> Matrix:
-        rows = [(token, at, number, True) for number, tokens in enumerate(group) for at, token in enumerate(tokens)]
-        batch = self._batch.fill_rows(rows)
-        if self._memory is None:  # an encoder
-            status = self.library.llama_encode(self._context, batch)
-        else:
-            self.library.llama_memory_clear(self._memory, True)
-            status = self.library.llama_decode(self._context, batch)
-        if status != 0:
-            reason = self.library.last_errors()
-            raise ModelFileError(self.weights.path, f"llama.cpp could not compute (status {status}): {reason}")
-        return np.stack([self._vector(number, sum(map(len, group[:number])), group) for number in range(len(group))])
-
-    def _vector(self, number: int, first: int, group: Sequence[Sequence[int]]) -> NDArray[Any]:
-        if self._pooled:
-            pointer = self.library.llama_get_embeddings_seq(self._context, number)
-            return np.ctypeslib.as_array(pointer, shape=(self.width,)).copy()
-        # a model that does not say how to pool: the mean over its tokens
-        rows = range(first, first + len(group[number]))
-        pointers = [self.library.llama_get_embeddings_ith(self._context, row) for row in rows]
-        return np.mean([np.ctypeslib.as_array(p, shape=(self.width,)) for p in pointers], axis=0)
+from chainkit.backends.llama_cpp.weights import load_weights
 
 
 class GGUFEmbeddings(FileSettings, Embeddings):
@@ -136,9 +40,11 @@ class GGUFEmbeddings(FileSettings, Embeddings):
             ModelFileError: The file is no model, or a damaged one.
             MissingLibrary: llama.cpp is not installed.
         """
-        return self._embedder.value(
-            self.model_dump_json(), lambda: Embedder(load_weights(self.path, self.loading), self)
+        settings = EmbedderSettings(
+            n_ctx=self.n_ctx, n_threads=self.n_threads, flash_attention=self.flash_attention, pooling=self.pooling
         )
+        key = (self.path, self.loading, settings)
+        return self._embedder.value(key, lambda: Embedder(load_weights(self.path, self.loading), settings))
 
     def unload(self) -> None:
         """Free the memory; the next call loads the model again."""
@@ -163,7 +69,3 @@ class GGUFEmbeddings(FileSettings, Embeddings):
     def embed_query(self, text: str) -> list[float]:
         """The vector of a question."""
         return self.vectors([self.query_prefix + text])[0].tolist()
-
-
-def _free(weights: Weights, context: Handle) -> None:
-    weights.library.llama_free(context)  # before the weights that it uses

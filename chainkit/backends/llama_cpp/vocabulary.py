@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from chainkit.backends.llama_cpp.capi import Handle, Library
+from chainkit.backends.llama_cpp.capi import NativeModel
 
 _CONTROL, _USER_DEFINED = 1 << 3, 1 << 4
 _LONGEST_PIECE = 256
@@ -25,9 +25,10 @@ class Vocabulary:
         sentencepiece: Whether it is a SentencePiece vocabulary, which puts a space before a text.
     """
 
-    def __init__(self, library: Library, model: Handle) -> None:
-        self.library = library
-        self.handle = library.llama_model_get_vocab(model)
+    def __init__(self, model: NativeModel) -> None:
+        self._model = model  # the vocabulary is a part of it
+        self.library = library = model.library
+        self.handle = library.llama_model_get_vocab(model.handle)
         self.size = library.llama_vocab_n_tokens(self.handle)
         bos = library.llama_vocab_bos(self.handle)
         self.bos = bos if bos >= 0 else None

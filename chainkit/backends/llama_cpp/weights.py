@@ -7,7 +7,7 @@ import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
-from chainkit.backends.llama_cpp.capi import Library, library
+from chainkit.backends.llama_cpp.capi import Library, NativeModel, library
 from chainkit.backends.llama_cpp.checks import check_model
 from chainkit.backends.llama_cpp.header import read_header
 from chainkit.backends.llama_cpp.probe import probe
@@ -35,7 +35,7 @@ class Loading:
 
 
 class Weights:
-    """A loaded model; freed when nothing refers to it any more."""
+    """A loaded model file; freed when nothing refers to it or its vocabulary any more."""
 
     def __init__(self, path: Path, loading: Loading, llama: Library) -> None:
         self.path, self.library = path, llama
@@ -48,8 +48,7 @@ class Weights:
         self.handle = llama.load(str(path), params)
         if self.handle is None:
             raise ModelFileError(path, f"llama.cpp refuses it: {llama.last_errors()}")
-        self.vocabulary = Vocabulary(llama, self.handle)
-        weakref.finalize(self, llama.llama_model_free, self.handle).atexit = False
+        self.vocabulary = Vocabulary(NativeModel(llama, self.handle))
 
     @property
     def trained_context(self) -> int:
