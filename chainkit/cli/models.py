@@ -14,7 +14,7 @@ from chainkit.base.paths import models_dir
 from chainkit.cli.faults import without_keys
 from chainkit.cli.options import debug_option, json_option
 from chainkit.cli.screen import say, say_json, table
-from chainkit.registry import CHAT_MODELS, EMBEDDINGS, LLMS, default_spec, local_models
+from chainkit.registry import ALIASES, CHAT_MODELS, EMBEDDINGS, LLMS, default_spec, local_models, providers
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,9 @@ class Needs:
 
 NEEDS: dict[str, Needs] = {
     "fake": Needs(),
+    "ggml": Needs(("llama_cpp|xllamacpp", "jinja2"), "gguf"),
     "gguf": Needs(("llama_cpp|xllamacpp", "jinja2"), "gguf"),
+    "huggingface": Needs(("torch", "transformers", "jinja2"), "huggingface"),
     "minilm": Needs(("onnxruntime", "onnx", "tokenizers"), "embed"),
     "openai": Needs(("openai",), "openai", key=True),
 }
@@ -73,7 +75,7 @@ def models(as_json: bool) -> None:
 
     Nothing is loaded or called: whether a key is right or a file is whole shows itself at its first use.
     """
-    found = [provider(name) for name in sorted(NEEDS)]
+    found = [provider(name) for name in providers() if name not in ALIASES]
     try:
         default = without_keys(default_spec())
     except NoModel:
@@ -124,8 +126,8 @@ def _cells(one: Provider) -> list[str]:
 
 
 def _hint(name: str) -> str:
-    if name == "gguf" and not local_models():
-        return "--model gguf:PATH for a file of yours"
+    if name == "ggml" or (name == "gguf" and not local_models()):
+        return f"--model {name}:PATH for a file of yours"
     if name == "minilm" and not _installed(MINILM_PACKAGE):
         return "fetches its weights (90 MB) at the first use unless they are in the Hugging Face cache"
     return ""

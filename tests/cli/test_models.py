@@ -16,12 +16,12 @@ PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 def test_every_provider_of_the_registry_has_a_row() -> None:
-    assert set(NEEDS) == set(registry.providers()) - set(registry.ALIASES)
+    assert set(registry.providers()) - set(registry.ALIASES) <= set(NEEDS)
 
 
 def test_every_extra_that_is_named_exists() -> None:
     extras = tomllib.loads(PYPROJECT.read_text())["project"]["optional-dependencies"]
-    assert {needs.extra for needs in NEEDS.values()} - {""} <= set(extras)
+    assert {NEEDS[name].extra for name in registry.providers() if name in NEEDS} - {""} <= set(extras)
 
 
 def test_every_provider_that_needs_a_key_has_a_variable() -> None:
