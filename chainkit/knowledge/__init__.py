@@ -6,6 +6,6 @@ from chainkit.knowledge.asking import ask as ask
 from chainkit.knowledge.asking import ask_stream as ask_stream
 from chainkit.knowledge.citations import Citation as Citation
 from chainkit.knowledge.index import Index as Index
-from chainkit.knowledge.index import Report as Report
+from chainkit.knowledge.indexing import Report as Report
 from chainkit.knowledge.search import Hit as Hit
 from chainkit.knowledge.split import Passage as Passage

@@ -114,7 +114,7 @@ def stream_answer(
     """
     if not question.strip():
         raise ValueError("the question is empty")
-    hits = index.search(question, k)
+    hits = index.find(question, k)
     finished: list[Answer] = []
     remarks: dict[str, Any] = {"skipped": tuple(skipped), "notes": tuple(notes)}
     if model is None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chainkit.base.errors import BrokenIndex, DocumentError, EmbeddingsMismatch
 from chainkit.base.paths import cache_dir
 from chainkit.knowledge.answer import ANSWER_TOKENS, Answer, AnswerStream, stream_answer
-from chainkit.knowledge.documents import Paths
-from chainkit.knowledge.index import Index, Progress, Report, default_embeddings, model_name
+from chainkit.knowledge.documents import Paths, absolute, listed
+from chainkit.knowledge.encoder import default_embeddings, model_name
+from chainkit.knowledge.index import Index
+from chainkit.knowledge.indexing import Progress, Report
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
@@ -105,8 +106,7 @@ def ask_stream(
 
 def index_file(paths: Paths, embeddings: Embeddings) -> Path:
     """Where `ask` keeps the index of these paths."""
-    listed = [paths] if isinstance(paths, (str, os.PathLike)) else paths
-    places = sorted({os.path.abspath(os.path.expanduser(os.fspath(path))) for path in listed})
+    places = sorted({absolute(path) for path in listed(paths)})
     key = hashlib.sha256("\0".join([model_name(embeddings), *places]).encode("utf-8", "surrogateescape")).hexdigest()
     return cache_dir() / "indexes" / f"{key[:32]}.sqlite"
 
@@ -134,9 +134,9 @@ def _updated(
 def _opened(paths: Paths, embeddings: Embeddings, file: Path | None, progress: Progress | None) -> tuple[Index, Report]:
     index = Index(file, embeddings)
     try:
-        report = index.update(paths, progress=progress)
+        report = index.add(paths, progress=progress)
         if len(index):
-            index.search("?", 1)  # says now if the vectors are of another model
+            index.find("?", 1)  # says now if the vectors are of another model
     except BaseException:
         index.close()
         raise
@@ -149,7 +149,6 @@ def _delete(file: Path) -> None:
 
 
 def _nothing(paths: Paths, report: Report) -> DocumentError:
-    listed = [paths] if isinstance(paths, (str, os.PathLike)) else paths
-    names = ", ".join(os.fspath(path) for path in listed) or "no path was given"
+    names = ", ".join(listed(paths)) or "no path was given"
     reasons = "; ".join(map(str, report.skipped[:5])) or "there is no document"
     return DocumentError(names, f"nothing to read ({reasons})")

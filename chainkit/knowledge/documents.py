@@ -109,10 +109,20 @@ def find(paths: Paths) -> Found:
     """
     files: dict[Path, None] = {}
     skipped: list[Remark] = []
-    for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
-        for file in _files(os.fspath(path), skipped):
+    for path in listed(paths):
+        for file in _files(path, skipped):
             files.setdefault(file)
     return Found(tuple(files), tuple(skipped))
+
+
+def listed(paths: Paths) -> list[str]:
+    """One path or several, as a list of texts."""
+    return [os.fspath(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
+
+
+def absolute(path: str) -> str:
+    """A path or pattern that means the same from every folder."""
+    return os.path.abspath(os.path.expanduser(path)) if path and "\0" not in path else path
 
 
 def fingerprint(path: Path) -> str:

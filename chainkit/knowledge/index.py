@@ -3,74 +3,54 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chainkit.base.errors import BadVectors, DocumentError, EmbeddingsMismatch
-from chainkit.knowledge.documents import Found, Paths, Reading, Remark, find, fingerprint
+from chainkit.base.errors import DocumentError
+from chainkit.knowledge.documents import Paths, absolute, find, listed
+from chainkit.knowledge.encoder import Encoder, Matrix, default_embeddings, one_of
+from chainkit.knowledge.filters import Filter
+from chainkit.knowledge.indexing import Indexing, Progress, Report
 from chainkit.knowledge.search import CANDIDATES, MEANING_SHARE, Hit, best, distinct, fts_query, fuse
-from chainkit.knowledge.split import TARGET_TOKENS, Passage, split
-from chainkit.knowledge.store import Store, Stored
+from chainkit.knowledge.split import TARGET_TOKENS
+from chainkit.knowledge.store import Store
+from chainkit.knowledge.vectorstore import PassageStore
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
-
-Progress = Callable[[str, int, int], None]
-Matrix = NDArray[np.float32]
-
-BATCH_PASSAGES = 512
-SPLITTING = 1  # raise it when documents are read or split differently: then all are indexed anew
-_PROBE = "The quick brown fox jumps over the lazy dog; 12 bees hum."
-_SAME_MODEL = 0.99
-
-
-@dataclass(slots=True)
-class Report:
-    """What an update did.
-
-    Attributes:
-        indexed: Files that are new or have changed.
-        unchanged: Files that were left alone, because their bytes are the same.
-        removed: Files that are gone.
-        skipped: Files that could not be read, each with its reason.
-        notes: Files that were read with a reservation, such as a guessed encoding.
-    """
-
-    indexed: list[str] = field(default_factory=list[str])
-    unchanged: list[str] = field(default_factory=list[str])
-    removed: list[str] = field(default_factory=list[str])
-    skipped: list[Remark] = field(default_factory=list[Remark])
-    notes: list[Remark] = field(default_factory=list[Remark])
 
 
 @dataclass(frozen=True, slots=True)
 class _View:
     """The vectors of one moment: row i of `matrix` (N, D) belongs to the passage `ids[i]`; ids rise."""
 
-    version: int
+    version: tuple[int, int]
     ids: NDArray[np.int64]
     matrix: Matrix
 
 
-_NOTHING = _View(-1, np.empty(0, np.int64), np.empty((0, 0), np.float32))
+_NOTHING = _View((-1, -1), np.empty(0, np.int64), np.empty((0, 0), np.float32))
 
 
-class Index:
-    """Documents that can be searched.
+class Index(PassageStore):
+    """Documents that can be searched, in one SQLite file; also a LangChain vector store.
+
+    Several threads and processes may use one file: readers never wait, writers wait for each other, and what a
+    process has stored survives its end at any moment.
 
     Args:
-        path: One SQLite file, made if absent; None keeps the index in memory.
-        embeddings: Any LangChain embeddings; None takes MiniLM. With an `embed_array` method (texts to float32
-            (N, D)), that is used, which saves turning numbers into Python objects and back.
+        path: The file, made if absent; None keeps the index in memory.
+        embeddings: Any LangChain embeddings; None takes MiniLM.
         target_tokens: The size of a passage, 10 or more; MiniLM reads up to 256 tokens.
 
     Raises:
-        IndexFileError: The file is no index, is damaged, or cannot be written.
+        BrokenIndex: The file is no index, is damaged, or comes from another version.
+        IndexFileError: The file cannot be opened or written.
         EmbeddingsMismatch: The file was made with another embedding model; raised when vectors are first needed.
         MissingLibrary: The library of the embeddings is not installed.
     """
@@ -82,11 +62,23 @@ class Index:
         *,
         target_tokens: int = TARGET_TOKENS,
     ) -> None:
-        self.embeddings = embeddings if embeddings is not None else default_embeddings()
+        if target_tokens < 10:
+            raise ValueError(f"target_tokens must be 10 or more, got {target_tokens}")
         self.target_tokens = target_tokens
+        self._encoder = Encoder(embeddings if embeddings is not None else default_embeddings())
         self._store = Store(Path(path) if path is not None else None)
-        self._checked = False
         self._view = _NOTHING
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], embeddings: Embeddings | None = None, **settings: Any) -> Index:
+        """An index that is there already.
+
+        Raises:
+            DocumentError: There is no such file.
+        """
+        if not Path(path).is_file():
+            raise DocumentError(path, "there is no such index; make one with Index(path).add(...)")
+        return cls(path, embeddings, **settings)
 
     def __enter__(self) -> Index:
         return self
@@ -104,56 +96,111 @@ class Index:
 
     @property
     def documents(self) -> list[str]:
-        """The paths of all documents."""
+        """The paths of all documents, and the ids of texts that are no files."""
         return list(self._store.documents())
+
+    @property
+    def sources(self) -> list[str]:
+        """The files, folders and patterns that the index follows, absolute."""
+        return self._store.sources()
 
     def close(self) -> None:
         """Let go of the file; the index cannot be used afterwards."""
         self._store.close()
 
-    def update(self, paths: Paths, *, progress: Progress | None = None) -> Report:
-        """Make the index hold what is behind these paths now, and no other file.
-
-        Files whose bytes have not changed are not embedded again. Each file is stored whole or not at all, so an
-        update that was interrupted goes on where it stopped.
+    def add(self, paths: Paths, *, progress: Progress | None = None) -> Report:
+        """Follow more files, folders or patterns such as `docs/**/*.md`, and bring the index up to date.
 
         Args:
-            paths: Files, folders and patterns such as `docs/**/*.md`.
             progress: Called with a stage ("checking", "indexing"), how many files are done, and how many there are.
         """
-        found = find(paths)
-        report = Report(skipped=list(found.skipped))
-        changed = self._changed(found, report, progress)
-        known = self._store.documents()
-        here = {str(file) for file in found.files}
-        self._remove([path for path, one in known.items() if one.is_file and path not in here], report)
-        self._add(changed, report, progress)
-        return report
+        self._store.add_sources(absolute(path) for path in listed(paths))
+        return self.update(progress=progress)
 
-    def search(self, question: str, k: int = 6, *, meaning_share: float = MEANING_SHARE) -> list[Hit]:
-        """The `k` passages that fit a question best, the best first, near-duplicates left out.
+    def update(self, *, progress: Progress | None = None) -> Report:
+        """Make the index hold what is behind its sources now.
+
+        Files whose bytes have not changed are not embedded again, those that are gone are removed. Each file is stored
+        whole or not at all, so an update that was interrupted goes on where it stopped.
+        """
+        return Indexing(self._store, self._encoder, self.target_tokens, progress).run(find(self.sources))
+
+    def remove(self, paths: Paths) -> Report:
+        """Follow these sources no longer, and remove the files that no other source holds.
+
+        Raises:
+            DocumentError: A path is not one of the sources.
+        """
+        known = self.sources
+        for path in listed(paths):
+            if absolute(path) not in known:
+                raise DocumentError(path, f"is not a source of this index; sources: {', '.join(known) or 'none'}")
+        self._store.remove_sources(absolute(path) for path in listed(paths))
+        return self.update()
+
+    def find(
+        self,
+        question: str,
+        k: int = 6,
+        *,
+        filter: Filter | None = None,  # noqa: A002 - LangChain's word for it
+        meaning_share: float = MEANING_SHARE,
+    ) -> list[Hit]:
+        """The `k` passages that fit a question best by meaning and words, the best first, near-duplicates left out.
 
         Args:
+            filter: Only passages with this path (file, folder or pattern), page or metadata; a list means any of them.
             meaning_share: 1 searches by meaning alone, 0 by words alone.
         """
-        if k < 1:
-            raise ValueError(f"k must be 1 or more, got {k}")
+        _check(k)
+        if not 0 <= meaning_share <= 1:
+            raise ValueError(f"meaning_share must be between 0 and 1, got {meaning_share}")
         view = self._fresh()
         if not len(view.ids) or not question.strip():
             return []
-        cosines = view.matrix @ self._embed_query(question, view.matrix.shape[1])
-        by_words = self._by_words(question, view.ids)
-        places = np.union1d(best(cosines, CANDIDATES), np.fromiter(by_words, np.intp, len(by_words)))
+        cosines = view.matrix @ self._encoder.question(question, view.matrix.shape[1])
+        by_words = self._by_words(question, view.ids, filter)
+        near = self._nearest(cosines, CANDIDATES, view, filter)
+        places = np.union1d(near, np.fromiter(by_words, np.intp, len(by_words)))
         bm25 = np.array([by_words.get(int(at), 0.0) for at in places])
         scores = fuse(cosines[places].astype(np.float64), bm25, meaning_share)
         order = np.argsort(-scores, kind="stable")[: 4 * k + 10]
         rows = self._store.passages([int(view.ids[places[at]]) for at in order])
-        hits = [
-            Hit(row.passage, row.id, float(scores[at]), float(cosines[places[at]]), float(bm25[at]))
+        hits = (
+            Hit(
+                row.passage,
+                row.id,
+                float(scores[at]),
+                float(cosines[places[at]]),
+                float(bm25[at]),
+                row.metadata,
+                row.is_file,
+            )
             for at in order
             if (row := rows.get(int(view.ids[places[at]])))
-        ]
+        )
         return distinct(hits, k)
+
+    def nearest(
+        self,
+        vector: Sequence[float],
+        k: int = 4,
+        *,
+        filter: Filter | None = None,  # noqa: A002 - LangChain's word for it
+    ) -> list[Hit]:
+        """The `k` passages whose vectors are nearest to this one, by cosine, exactly."""
+        _check(k)
+        view = self._fresh()
+        if not len(view.ids):
+            return []
+        cosines = view.matrix @ one_of(vector, view.matrix.shape[1])
+        places = self._nearest(cosines, k, view, filter)
+        rows = self._store.passages([int(view.ids[at]) for at in places])
+        return [
+            Hit(row.passage, row.id, float(cosines[at]), float(cosines[at]), 0.0, row.metadata, row.is_file)
+            for at in places
+            if (row := rows.get(int(view.ids[at])))
+        ]
 
     def embed(self, texts: Sequence[str]) -> Matrix:
         """Vectors of length 1 as float32 (N, D).
@@ -161,163 +208,41 @@ class Index:
         Raises:
             BadVectors: The model gave something that is not one finite vector for each text.
         """
-        return embed(self.embeddings, texts)
+        return self._encoder.texts(texts)
 
-    def _by_words(self, question: str, ids: NDArray[np.int64]) -> dict[int, float]:
+    def _nearest(self, cosines: Matrix, count: int, view: _View, wanted: Filter | None) -> NDArray[np.intp]:
+        if not wanted:
+            return best(cosines, count)
+        places = _places(self._store.matching(wanted), view.ids)
+        return places[best(cosines[places], count)]
+
+    def _by_words(self, question: str, ids: NDArray[np.int64], wanted: Filter | None) -> dict[int, float]:
         """Place in the matrix -> BM25, for the passages that match best."""
         query = fts_query(question)
-        if query is None:
-            return {}
-        found = self._store.match(query, CANDIDATES)
-        places = np.searchsorted(ids, [number for number, _ in found])
-        return {
-            int(at): score
-            for at, (number, score) in zip(places, found, strict=True)
-            if at < len(ids) and ids[at] == number
-        }
-
-    def _embed_query(self, question: str, width: int) -> Matrix:
-        vector = _unit(np.asarray([self.embeddings.embed_query(question)], np.float32), 1)[0]
-        if len(vector) != width:
-            raise BadVectors(f"a question has {len(vector)} numbers, the passages have {width}")
-        return vector
-
-    def _changed(self, found: Found, report: Report, progress: Progress | None) -> list[tuple[Path, str]]:
-        known = self._store.documents()
-        changed: list[tuple[Path, str]] = []
-        for done, file in enumerate(found.files, 1):
-            path = str(file)
-            try:
-                mark = f"{fingerprint(file)}:{SPLITTING}:{self.target_tokens}"
-            except DocumentError as error:
-                report.skipped.append(Remark(path, error.reason))
-                self._remove([path], report)
-                continue
-            stored = known.get(path)
-            if stored and stored.fingerprint == mark:
-                report.unchanged.append(path)
-                report.notes += [Remark(path, note) for note in stored.notes]
-            else:
-                changed.append((file, mark))
-            if progress:
-                progress("checking", done, len(found.files))
-        return changed
-
-    def _remove(self, paths: Iterable[str], report: Report) -> None:
-        gone = self._store.remove(paths)
-        if gone:
-            report.removed += gone
-            self._view = replace(self._view, version=-1)
-
-    def _add(self, files: Sequence[tuple[Path, str]], report: Report, progress: Progress | None) -> None:
-        waiting: list[Passage] = []
-        complete: list[Stored] = []
-        for done, (file, mark) in enumerate(files, 1):
-            try:
-                reading = Reading(file)
-                for passage in self._passages(reading):
-                    waiting.append(passage)
-                    if len(waiting) >= BATCH_PASSAGES:
-                        self._stage(waiting)
-                complete.append(Stored(str(file), mark, True, tuple(note.reason for note in reading.notes)))
-                report.notes += reading.notes
-            except DocumentError as error:
-                report.skipped.append(Remark(str(file), error.reason))
-                waiting[:] = [passage for passage in waiting if passage.path != str(file)]
-                self._store.unstage(str(file))
-                self._remove([str(file)], report)
-            if complete and (len(waiting) >= BATCH_PASSAGES // 2 or done == len(files)):
-                self._commit(waiting, complete, report)
-            if progress:
-                progress("indexing", done, len(files))
-        self._commit(waiting, complete, report)
-
-    def _passages(self, reading: Reading) -> Iterator[Passage]:
-        empty = True
-        for passage in split(reading, path=str(reading.path), target_tokens=self.target_tokens):
-            empty = False
-            yield passage
-        if empty:
-            raise DocumentError(reading.path, "holds no text")
-
-    def _stage(self, waiting: list[Passage]) -> None:
-        if not waiting:
-            return
-        self._check_model()
-        vectors = self.embed([passage.context for passage in waiting])
-        self._store.stage((passage, None, vector.tobytes()) for passage, vector in zip(waiting, vectors, strict=True))
-        waiting.clear()
-
-    def _commit(self, waiting: list[Passage], complete: list[Stored], report: Report) -> None:
-        self._stage(waiting)
-        if complete:
-            self._store.commit(complete)
-            report.indexed += [document.path for document in complete]
-            complete.clear()
-            self._view = replace(self._view, version=-1)
+        scores = dict(self._store.match(query, CANDIDATES, wanted)) if query else {}
+        return {int(at): scores[int(ids[at])] for at in _places(scores, ids)}
 
     def _fresh(self) -> _View:
         """The vectors as the file has them now; only those that are new are loaded."""
         view, version = self._view, self._store.version()
         if version == view.version:
             return view
-        self._check_model()
+        self._encoder.recognise(self._store)
         last = int(view.ids[-1]) if len(view.ids) else 0
         ids, new = self._store.snapshot(last, int(self._store.meta("width")))
         matrix = np.concatenate([view.matrix[np.isin(view.ids, ids, assume_unique=True)], new]) if last else new
         self._view = _View(version, ids, matrix)
         return self._view
 
-    def _check_model(self) -> None:
-        """Compare the vector of a fixed text with the stored one: it shows a different model whatever it is called."""
-        if self._checked:
-            return
-        probe = self.embed([_PROBE])[0]
-        name = model_name(self.embeddings)
-        stored = self._store.meta("probe")
-        if stored is None:
-            self._store.set_meta({"probe": probe.tobytes(), "width": len(probe), "model": name})
-        else:
-            self._compare(np.frombuffer(stored, np.float32), probe, name)
-        self._checked = True
 
-    def _compare(self, stored: Matrix, probe: Matrix, name: str) -> None:
-        if len(stored) == len(probe) and float(stored @ probe) >= _SAME_MODEL:
-            return
-        raise EmbeddingsMismatch(
-            self.path or "index in memory",
-            f"was made with {self._store.meta('model')} ({len(stored)} numbers a text), not with {name} "
-            f"({len(probe)}); open it with that model, or index anew into another file",
-        )
+def _places(wanted: Iterable[int], ids: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Where in the rising `ids` the wanted ones stand, as far as they are there."""
+    numbers = np.fromiter(wanted, np.int64)
+    places = np.searchsorted(ids, numbers)
+    inside = places < len(ids)
+    return places[inside][ids[places[inside]] == numbers[inside]]
 
 
-def default_embeddings() -> Embeddings:
-    """MiniLM, which needs no key and no torch."""
-    from chainkit.backends.sentence import SentenceEmbeddings
-
-    return SentenceEmbeddings(model="")
-
-
-def embed(embeddings: Embeddings, texts: Sequence[str]) -> Matrix:
-    """Vectors of length 1 as float32 (N, D), by the model's fastest way."""
-    if not texts:
-        return np.empty((0, 0), np.float32)
-    by_array = getattr(embeddings, "embed_array", None)
-    vectors: Any = by_array(texts) if by_array else embeddings.embed_documents(list(texts))
-    return _unit(np.asarray(vectors, np.float32), len(texts))
-
-
-def model_name(embeddings: Embeddings) -> str:
-    """What an embedding model is called in messages."""
-    kind = type(embeddings).__name__
-    name = getattr(embeddings, "model", None) or getattr(embeddings, "model_name", None)
-    return f"{kind}({name})" if isinstance(name, str) else kind
-
-
-def _unit(vectors: Matrix, count: int) -> Matrix:
-    if vectors.ndim != 2 or len(vectors) != count or not vectors.shape[1]:
-        raise BadVectors(f"the embedding model gave an array of shape {vectors.shape} for {count} texts")
-    if not np.isfinite(vectors).all():
-        raise BadVectors("the embedding model gave numbers that are not finite")
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return cast(Matrix, np.ascontiguousarray(vectors / np.where(lengths > 0, lengths, 1), np.float32))
+def _check(k: int) -> None:
+    if k < 1:
+        raise ValueError(f"k must be 1 or more, got {k}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ class Hit:
         score: Between 0 and 1, comparable only within one search.
         meaning: Cosine between question and passage, -1 to 1.
         words: BM25 of the question's words, 0 if none occurs.
+        metadata: What was stored with a text that is no file, or by a reader.
+        is_file: Whether the passage comes from a file.
     """
 
     passage: Passage
@@ -34,6 +37,8 @@ class Hit:
     score: float = 0.0
     meaning: float = 0.0
     words: float = 0.0
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    is_file: bool = True
 
 
 def fts_query(question: str) -> str | None:
@@ -62,7 +67,7 @@ def fuse(
     return share * _stretched(meaning) + (1 - share) * _stretched(by_words)
 
 
-def distinct(hits: Sequence[Hit], k: int) -> list[Hit]:
+def distinct(hits: Iterable[Hit], k: int) -> list[Hit]:
     """The first `k` hits without those that say nearly the same words as one before them."""
     kept: list[tuple[Hit, set[str]]] = []
     for hit in hits:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainkit.base.errors import BrokenIndex, IndexFileError
+from chainkit.knowledge.filters import Filter, condition
 from chainkit.knowledge.split import Passage
 
 FORMAT = "1"
@@ -57,6 +58,10 @@ CREATE INDEX IF NOT EXISTS temp.staged_path ON staged (path, position);
 """
 
 
+_PASSAGE = "p.id, d.path, d.is_file, p.position, p.headings, p.text, p.page, p.first_line, p.last_line, p.metadata"
+_JOINED = "FROM passages p JOIN documents d ON d.id = p.document"
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """A document as the store knows it.
@@ -81,6 +86,7 @@ class Row:
     id: int
     passage: Passage
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    is_file: bool = True
 
 
 class Store:
@@ -92,13 +98,19 @@ class Store:
     Args:
         path: The file; None keeps everything in memory.
 
+    Attributes:
+        staging: To be held from the first `stage` to the `commit`, so that threads do not mix what they put aside.
+
     Raises:
-        IndexFileError: The file is no index, is damaged, comes from another version, or cannot be written.
+        BrokenIndex: The file is no index, is damaged, or comes from another version.
+        IndexFileError: The file cannot be opened or written.
     """
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self._lock = threading.RLock()
+        self.staging = threading.RLock()
+        self._changes = 0
         with self._translated():
             self._db = sqlite3.connect(
                 path or ":memory:", timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
@@ -123,6 +135,12 @@ class Store:
         """Store settings."""
         with self._transaction():
             self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+
+    def set_first(self, values: Mapping[str, object]) -> None:
+        """Store settings unless another process has stored the first of them before."""
+        with self._transaction():
+            if self._db.execute("SELECT 1 FROM meta WHERE name = ?", (next(iter(values)),)).fetchone() is None:
+                self._db.executemany("INSERT INTO meta VALUES (?, ?)", values.items())
 
     def sources(self) -> list[str]:
         """The paths and patterns that the index is to follow."""
@@ -149,9 +167,9 @@ class Store:
         """The number of passages."""
         return self._one("SELECT count(*) FROM passages")[0]
 
-    def version(self) -> int:
-        """A number that changes when another connection has changed the file."""
-        return self._one("PRAGMA data_version")[0]
+    def version(self) -> tuple[int, int]:
+        """Changes when passages come or go, by this connection or by another one."""
+        return self._one("PRAGMA data_version")[0], self._changes
 
     def stage(self, rows: Iterable[tuple[Passage, Mapping[str, Any] | None, bytes]]) -> None:
         """Put passages with metadata and vectors aside, outside the index, until `commit`."""
@@ -179,11 +197,13 @@ class Store:
                 if not known or known[0] != document.fingerprint:  # else another process was faster
                     self._delete(document.path)
                     self._insert(document)
-            self._db.execute("DELETE FROM staged")
+                self._db.execute("DELETE FROM staged WHERE path = ?", (document.path,))
+            self._changes += 1
 
     def remove(self, paths: Iterable[str]) -> list[str]:
         """Remove documents; those of the paths that were there."""
         with self._transaction():
+            self._changes += 1
             return [path for path in paths if self._delete(path)]
 
     def snapshot(self, after: int, width: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -206,24 +226,47 @@ class Store:
             parts.append(np.frombuffer(b"".join(row[0] for row in rows), np.float32).reshape(-1, width))
         return np.concatenate(parts)
 
-    def match(self, query: str, limit: int) -> list[tuple[int, float]]:
+    def vectors(self, ids: Sequence[int]) -> dict[int, NDArray[np.float32]]:
+        """The vectors of some passages."""
+        rows = self._in("SELECT id, vector FROM vectors WHERE id IN", ids)
+        return {number: np.frombuffer(vector, np.float32) for number, vector in rows}
+
+    def match(self, query: str, limit: int, wanted: Filter | None = None) -> list[tuple[int, float]]:
         """Ids and scores (BM25, more is better) of the passages that best match an FTS5 query."""
-        rows = self._all("SELECT rowid, -rank FROM words WHERE words MATCH ? ORDER BY rank LIMIT ?", query, limit)
+        test, values = condition(wanted or {})
+        inside = f"AND rowid IN (SELECT p.id {_JOINED} WHERE {test})" if wanted else ""
+        rows = self._all(
+            f"SELECT rowid, -rank FROM words WHERE words MATCH ? {inside} ORDER BY rank LIMIT ?",  # noqa: S608
+            query,
+            *(values if wanted else ()),
+            limit,
+        )
         return [(int(number), float(score)) for number, score in rows]
+
+    def matching(self, wanted: Filter) -> list[int]:
+        """The ids of the passages that a filter lets through, rising."""
+        test, values = condition(wanted)
+        rows = self._all(f"SELECT p.id {_JOINED} WHERE {test} ORDER BY p.id", *values)
+        return [row[0] for row in rows]
 
     def passages(self, ids: Sequence[int]) -> dict[int, Row]:
         """The passages with these ids, as far as they still exist."""
-        found: dict[int, Row] = {}
-        for start in range(0, len(ids), _VARIABLES_AT_ONCE):
-            some = [int(number) for number in ids[start : start + _VARIABLES_AT_ONCE]]
-            marks = ",".join("?" * len(some))
-            for row in self._all(
-                "SELECT p.id, d.path, p.position, p.headings, p.text, p.page, p.first_line, p.last_line, p.metadata "  # noqa: S608
-                f"FROM passages p JOIN documents d ON d.id = p.document WHERE p.id IN ({marks})",
-                *some,
-            ):
-                found[row[0]] = _row(row)
-        return found
+        return {row[0]: _row(row) for row in self._in(f"SELECT {_PASSAGE} {_JOINED} WHERE p.id IN", ids)}
+
+    def named(self, names: Sequence[str]) -> list[Row]:
+        """The passages by their names: the id of a text, or `path#position` of a file."""
+        found = list(self._in(f"SELECT {_PASSAGE} {_JOINED} WHERE NOT d.is_file AND d.path IN", names))
+        for name in names:
+            path, _, position = name.rpartition("#")
+            if position.isdecimal():
+                statement = f"SELECT {_PASSAGE} {_JOINED} WHERE d.is_file AND d.path = ? AND p.position = ?"
+                found += self._all(statement, path, int(position))
+        return [_row(row) for row in found]
+
+    def _in(self, statement: str, values: Sequence[object]) -> Iterator[Any]:
+        for start in range(0, len(values), _VARIABLES_AT_ONCE):
+            some = values[start : start + _VARIABLES_AT_ONCE]
+            yield from self._all(f"{statement} ({','.join('?' * len(some))})", *some)
 
     def _prepare(self) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")
@@ -322,7 +365,7 @@ def _staged(row: tuple[Passage, Mapping[str, Any] | None, bytes]) -> tuple[objec
 
 
 def _row(row: Sequence[Any]) -> Row:
-    number, path, position, headings, text, page, first_line, last_line, metadata = row
+    number, path, is_file, position, headings, text, page, first_line, last_line, metadata = row
     passage = Passage(
         text=text,
         path=path,
@@ -332,7 +375,7 @@ def _row(row: Sequence[Any]) -> Row:
         first_line=first_line,
         last_line=last_line,
     )
-    return Row(number, passage, json.loads(metadata) if metadata else {})
+    return Row(number, passage, json.loads(metadata) if metadata else {}, bool(is_file))
 
 
 def _named(path: Path | str, error: sqlite3.DatabaseError) -> IndexFileError:

@@ -21,7 +21,7 @@ def index(tmp_path):
     (tmp_path / "bees.md").write_text(samples.BEES, "utf-8")
     (tmp_path / "gguf.md").write_text(samples.GGUF, "utf-8")
     with Index(None, FakeEmbeddings()) as index:
-        index.update(tmp_path)
+        index.add(tmp_path)
         yield index
 
 
@@ -121,7 +121,7 @@ def test_a_passage_cannot_close_its_own_quotation():
 def test_braces_in_documents_and_questions_are_only_braces(tmp_path):
     (tmp_path / "a.md").write_text("Write {question} or {x} or {{y}}.", "utf-8")
     with Index(None, FakeEmbeddings()) as index:
-        index.update(tmp_path)
+        index.add(tmp_path)
         prompt = ask("What is {z}?", index, model=FakeChat()).prompt
     assert "Write {question} or {x} or {{y}}." in prompt
     assert "What is {z}?" in prompt

@@ -9,7 +9,7 @@ from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
 
 from chainkit.backends.fake import FakeEmbeddings
 from chainkit.base.errors import BadVectors, BrokenIndex, EmbeddingsMismatch, IndexFileError
-from chainkit.knowledge import index as index_module
+from chainkit.knowledge import indexing
 from chainkit.knowledge.index import Index
 
 from . import samples
@@ -48,9 +48,9 @@ def contents(index):
 
 def test_a_question_finds_its_passage_first(folder, file):
     with Index(file, FakeEmbeddings()) as index:
-        report = index.update(folder)
+        report = index.add(folder)
         assert len(report.indexed) == 2
-        hits = index.search("How many bits does q8_0 take for a weight?", 2)
+        hits = index.find("How many bits does q8_0 take for a weight?", 2)
         assert hits[0].passage.path == str(folder / "gguf.md")
         assert hits[0].passage.headings == ("GGUF files", "Quantization")
         assert (hits[0].passage.first_line, hits[0].passage.last_line) == (7, 8)
@@ -60,39 +60,39 @@ def test_a_question_finds_its_passage_first(folder, file):
 
 def test_what_has_not_changed_is_not_embedded_again(folder, file):
     with Index(file, Counting()) as index:
-        index.update(folder)
+        index.add(folder)
     embeddings = Counting()
     with Index(file, embeddings) as index:
-        report = index.update(folder)
+        report = index.add(folder)
         assert (len(report.indexed), len(report.unchanged), len(report.removed)) == (0, 2, 0)
         assert embeddings.seen == 0
         (folder / "bees.md").touch()
-        assert len(index.update(folder).unchanged) == 2
+        assert len(index.add(folder).unchanged) == 2
 
 
 def test_changed_files_are_replaced_and_missing_ones_removed(folder, file):
     with Index(file, FakeEmbeddings()) as index:
-        index.update(folder)
+        index.add(folder)
         (folder / "bees.md").write_text("Wasps make paper.", "utf-8")
         (folder / "gguf.md").unlink()
-        report = index.update(folder)
+        report = index.add(folder)
         assert report.indexed == [str(folder / "bees.md")]
         assert report.removed == [str(folder / "gguf.md")]
         assert contents(index) == [(str(folder / "bees.md"), "Wasps make paper.")]
-        assert [hit.passage.text for hit in index.search("honey")] == ["Wasps make paper."]
+        assert [hit.passage.text for hit in index.find("honey")] == ["Wasps make paper."]
 
 
 def test_the_index_ends_the_same_whichever_way_it_came_about(folder, file, tmp_path):
     with Index(file, FakeEmbeddings()) as index:
-        index.update(folder / "bees.md")
+        index.add(folder / "bees.md")
         (folder / "new.txt").write_text("New. " * 300, "utf-8")
-        index.update(folder)
+        index.add(folder)
         (folder / "bees.md").write_text("Changed.", "utf-8")
-        index.update(folder)
+        index.add(folder)
         with Index(None, FakeEmbeddings()) as fresh:
-            fresh.update(folder)
+            fresh.add(folder)
             assert contents(index) == contents(fresh)
-            assert index.search("weights", 1)[0].passage == fresh.search("weights", 1)[0].passage
+            assert index.find("weights", 1)[0].passage == fresh.find("weights", 1)[0].passage
         ids, matrix = index._store.snapshot(0, 256)
         view = index._fresh()
         assert list(view.ids) == list(ids)
@@ -105,7 +105,7 @@ def test_a_file_that_breaks_is_reported_and_the_rest_goes_on(folder, file):
     (folder / "image.txt").write_bytes(b"\0\1\2")
     (folder / "latin.txt").write_bytes("Bücher über Bienen".encode("latin-1"))
     with Index(file, FakeEmbeddings()) as index:
-        report = index.update([folder, folder / "nothing.md"])
+        report = index.add([folder, folder / "nothing.md"])
         reasons = {remark.path.rpartition("/")[2]: remark.reason for remark in report.skipped}
         assert reasons["nothing.md"] == "does not exist"
         assert reasons["empty.md"] == "holds no text"
@@ -113,15 +113,15 @@ def test_a_file_that_breaks_is_reported_and_the_rest_goes_on(folder, file):
         assert reasons["broken.pdf"].startswith("is not a readable PDF")
         assert len(report.indexed) == 3
         assert [note.reason for note in report.notes] == ["is not valid UTF-8; read as Latin-1"]
-        assert [note.reason for note in index.update(folder).notes] == ["is not valid UTF-8; read as Latin-1"]
+        assert [note.reason for note in index.add(folder).notes] == ["is not valid UTF-8; read as Latin-1"]
 
 
 def test_a_document_that_breaks_in_the_middle_leaves_nothing(folder, file, monkeypatch):
-    monkeypatch.setattr(index_module, "BATCH_PASSAGES", 4)
+    monkeypatch.setattr(indexing, "BATCH_PASSAGES", 4)
     words = "".join(f"Paragraph {n} {'word ' * 60}\n\n" for n in range(40))
     (folder / "a.txt").write_bytes(b"\xff\xfe" + words.encode("utf-16-le") + b"\x00")
     with Index(file, FakeEmbeddings()) as index:
-        report = index.update(folder)
+        report = index.add(folder)
         assert [remark.reason for remark in report.skipped] == ["is not valid UTF-16"]
         assert {path for path, _ in contents(index)} == {str(folder / "bees.md"), str(folder / "gguf.md")}
         assert index._store._one("SELECT count(*) FROM staged")[0] == 0
@@ -129,28 +129,28 @@ def test_a_document_that_breaks_in_the_middle_leaves_nothing(folder, file, monke
 
 def test_a_file_that_has_become_unreadable_is_no_longer_quoted(folder, file):
     with Index(file, FakeEmbeddings()) as index:
-        index.update(folder)
+        index.add(folder)
         (folder / "bees.md").write_bytes(b"\0")
-        report = index.update(folder)
+        report = index.add(folder)
         assert report.removed == [str(folder / "bees.md")]
         assert index.documents == [str(folder / "gguf.md")]
 
 
 def test_another_model_is_refused_by_what_it_computes(folder, file):
     with Index(file, FakeEmbeddings()) as index:
-        index.update(folder)
+        index.add(folder)
     with Index(file, FakeEmbeddings(dimensions=64)) as index, pytest.raises(EmbeddingsMismatch, match=r"256 .*\(64"):
-        index.search("bees")
+        index.find("bees")
     with Index(file, DeterministicFakeEmbedding(size=256)) as index:
         (folder / "new.md").write_text("x", "utf-8")
         with pytest.raises(EmbeddingsMismatch, match="was made with FakeEmbeddings"):
-            index.update(folder)
+            index.add(folder)
 
 
 def test_any_langchain_embeddings_will_do(folder):
     with Index(None, DeterministicFakeEmbedding(size=32)) as index:
-        index.update(folder)
-        assert index.search("winter", 1)[0].passage.headings == ("Bees", "Winter")
+        index.add(folder)
+        assert index.find("winter", 1)[0].passage.headings == ("Bees", "Winter")
 
 
 class Bad(Embeddings):
@@ -167,7 +167,7 @@ class Bad(Embeddings):
 @pytest.mark.parametrize("value", [[[float("nan"), 1.0]], [[float("inf"), 1.0]], [], [[]], [[1.0], [2.0]]])
 def test_vectors_that_are_none_are_refused(folder, value):
     with Index(None, Bad(value)) as index, pytest.raises(BadVectors):
-        index.update(folder)
+        index.add(folder)
 
 
 @pytest.mark.parametrize(
@@ -205,25 +205,25 @@ def test_a_waiting_writer_gives_up_with_a_plain_reason(folder, file, monkeypatch
         other = sqlite3.connect(file, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(IndexFileError, match="another process has been writing"):
-            index.update(folder)
+            index.add(folder)
         other.execute("ROLLBACK")
         other.close()
-        assert len(index.update(folder).indexed) == 2
+        assert len(index.add(folder).indexed) == 2
 
 
 def test_an_index_sees_what_another_one_writes(folder, file):
     with Index(file, FakeEmbeddings()) as reader, Index(file, FakeEmbeddings()) as writer:
-        assert reader.search("bees") == []
-        writer.update(folder)
-        assert reader.search("winter cluster", 1)[0].passage.first_line == 7
+        assert reader.find("bees") == []
+        writer.add(folder)
+        assert reader.find("winter cluster", 1)[0].passage.first_line == 7
         (folder / "bees.md").unlink()
-        writer.update(folder)
-        assert {hit.passage.path for hit in reader.search("winter cluster")} == {str(folder / "gguf.md")}
+        writer.add(folder)
+        assert {hit.passage.path for hit in reader.find("winter cluster")} == {str(folder / "gguf.md")}
 
 
 def test_two_indexes_that_add_the_same_file_leave_one_copy(folder, file):
     with Index(file, FakeEmbeddings()) as one, Index(file, FakeEmbeddings()) as two:
-        threads = [threading.Thread(target=index.update, args=(folder,)) for index in (one, two)]
+        threads = [threading.Thread(target=index.add, args=(folder,)) for index in (one, two)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -232,11 +232,49 @@ def test_two_indexes_that_add_the_same_file_leave_one_copy(folder, file):
         assert len(one.documents) == 2
 
 
+def test_threads_may_add_to_one_index_at_once(tmp_path, file, monkeypatch):
+    monkeypatch.setattr(indexing, "BATCH_PASSAGES", 4)
+    for n in range(4):
+        (tmp_path / f"{n}.txt").write_text("".join(f"Paragraph {m} {'word ' * 60}\n\n" for m in range(20)), "utf-8")
+    with Index(file, FakeEmbeddings()) as index:
+        calls = [lambda n=n: index.add(tmp_path / f"{n}.txt") for n in range(4)]
+        calls += [lambda n=n: index.add_texts([f"text {n} {m}" for m in range(20)]) for n in range(4)]
+        threads = [threading.Thread(target=call) for call in calls]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(index) == len({text for _, text in contents(index)}) + 60 == 4 * 20 + 4 * 20
+        assert len(index.documents) == 4 + 80
+
+
+def test_an_update_that_failed_leaves_nothing_behind_for_the_next(folder, file, monkeypatch):
+    monkeypatch.setattr(indexing, "BATCH_PASSAGES", 2)
+
+    class Failing(FakeEmbeddings):
+        left: int = 3
+
+        def embed_array(self, texts):
+            self.left -= 1
+            if not self.left:
+                raise BadVectors("no more")
+            return super().embed_array(texts)
+
+    (folder / "long.txt").write_text("".join(f"Paragraph {m} {'word ' * 60}\n\n" for m in range(20)), "utf-8")
+    with Index(file, Failing()) as index:
+        with pytest.raises(BadVectors):
+            index.add(folder)
+        index.update()
+        with Index(None, FakeEmbeddings()) as fresh:
+            fresh.add(folder)
+            assert contents(index) == contents(fresh)
+
+
 def test_threads_may_share_an_index(folder, file):
     answers = []
     with Index(file, FakeEmbeddings()) as index:
-        index.update(folder)
-        threads = [threading.Thread(target=lambda: answers.append(index.search("winter", 1))) for _ in range(8)]
+        index.add(folder)
+        threads = [threading.Thread(target=lambda: answers.append(index.find("winter", 1))) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -248,23 +286,23 @@ def test_threads_may_share_an_index(folder, file):
 def test_progress_counts_files(folder):
     calls = []
     with Index(None, FakeEmbeddings()) as index:
-        index.update(folder, progress=lambda *call: calls.append(call))
+        index.add(folder, progress=lambda *call: calls.append(call))
     assert calls == [("checking", 1, 2), ("checking", 2, 2), ("indexing", 1, 2), ("indexing", 2, 2)]
 
 
 def test_an_empty_index_or_question_finds_nothing(folder):
     with Index(None, FakeEmbeddings()) as index:
-        assert index.search("bees") == []
-        index.update(folder)
-        assert index.search("  ") == []
+        assert index.find("bees") == []
+        index.add(folder)
+        assert index.find("  ") == []
         with pytest.raises(ValueError, match="k must be 1 or more, got 0"):
-            index.search("bees", 0)
+            index.find("bees", 0)
 
 
 def test_another_passage_size_indexes_anew(folder, file):
     with Index(file, FakeEmbeddings()) as index:
-        index.update(folder)
+        index.add(folder)
         few = len(index)
     with Index(file, FakeEmbeddings(), target_tokens=15) as index:
-        assert len(index.update(folder).indexed) == 2
+        assert len(index.add(folder).indexed) == 2
         assert len(index) > few
