@@ -42,7 +42,7 @@ def spawn() -> Spawn:
             input=input,
             capture_output=True,
             env=os.environ | dict(environment or {}),
-            timeout=60,
+            timeout=120,
             check=False,
         )
 

@@ -117,7 +117,7 @@ def terminal() -> Iterator[object]:
     """The chat in a terminal of its own, at its first prompt."""
     environment = os.environ | {"TERM": "xterm", "INPUTRC": os.devnull, "PYTHONPATH": os.pathsep.join(sys.path)}
     child = pexpect.spawn(
-        sys.executable, [SLOW, "chat", "--model", "slow:"], env=environment, encoding="utf-8", timeout=20, echo=False
+        sys.executable, [SLOW, "chat", "--model", "slow:"], env=environment, encoding="utf-8", timeout=90, echo=False
     )
     child.expect("> ")
     yield child

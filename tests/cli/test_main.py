@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from chainkit import __version__
 from chainkit.cli.main import COMMANDS, cli
 
+SLOW = str(Path(__file__).parent / "slow_model.py")
 LIGHT = {"chainkit", "click", "colorama", "_distutils_hack", "__main__", "__editable___chainkit_finder"}
 
 WHAT_IS_LOADED = """
@@ -238,18 +240,19 @@ def test_a_key_in_a_spec_is_hidden_even_if_it_is_no_known_key(run) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_control_c_ends_with_130(tmp_path: Path) -> None:
-    import signal
-    import time
-
+def test_control_c_ends_with_130() -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "chainkit", "complete", "-", "--model", "fake:"],
+        [sys.executable, SLOW, "chat", "--model", "slow:"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    time.sleep(0.7)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"slowly " + b"word " * 500 + b"\n")
+    process.stdin.flush()
+    assert process.stdout.read(6) == b"slowly"
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=20)
-    assert process.returncode == 130
-    assert b"Traceback" not in stderr
+    _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (130, b"")

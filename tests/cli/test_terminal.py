@@ -25,7 +25,7 @@ def terminal(*arguments: str, columns: int = 80, **environment: str):
         | {"TERM": "xterm", "PYTHONPATH": os.pathsep.join(sys.path)}
         | environment,
         encoding="utf-8",
-        timeout=20,
+        timeout=90,
         dimensions=(24, columns),
         echo=False,
     )
