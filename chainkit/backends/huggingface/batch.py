@@ -1,0 +1,191 @@
+"""Several texts at once: one forward pass a step for all of them, and each with a generation of its own.
+
+Texts of different lengths are padded on the left, masked, and keep their own positions, so that each is what it would
+be alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from transformers import DynamicCache, EncoderDecoderCache
+
+from chainkit.backends.huggingface.engine import Engine
+from chainkit.backends.huggingface.loading import Loaded
+from chainkit.backends.huggingface.vocabulary import Vocabulary
+from chainkit.base.sampling import Sampling
+from chainkit.base.session import Counters, Piece
+from chainkit.decoding import loop
+from chainkit.decoding.sampler import Logits
+from chainkit.steered.threads import Cancelled
+
+
+class Row:
+    """One text of a batch; its logits are put here before each step of its generation."""
+
+    def __init__(self, tokens: Sequence[int], vocabulary: Vocabulary, limit: int) -> None:
+        self.tokens, self.vocabulary, self.limit = list(tokens), vocabulary, limit
+        self.counters = Counters(read=len(self.tokens))
+        self.scores: Logits | None = None
+
+    def push(self, tokens: Sequence[int], *, forced: bool) -> None:
+        """The token that was chosen."""
+        self.tokens.extend(tokens)
+        self.counters.sampled += len(tokens)
+
+    def logits(self) -> Logits:
+        """The scores of the next token, [V]."""
+        assert self.scores is not None  # computed before each step
+        return self.scores
+
+
+class Forward(Protocol):
+    """The model on a batch."""
+
+    def begin(self, rows: Sequence[Row]) -> torch.Tensor:
+        """Read the texts; the logits behind each, [B, V]."""
+        ...
+
+    def go_on(self, rows: Sequence[Row], kept: Sequence[int] | None) -> torch.Tensor:
+        """Read the last token of each row; the logits behind it, [B, V].
+
+        Args:
+            rows: Those that go on.
+            kept: Their places in the batch before, or None if all go on.
+        """
+        ...
+
+
+def lockstep(
+    forward: Forward,
+    rows: Sequence[Row],
+    sampling: Sampling,
+    rivals: int | None,
+    loaded: Loaded,
+    cancelled: Callable[[], bool],
+) -> Iterator[tuple[int, Piece]]:
+    """Continue all rows; the pieces as they come, each with the number of its row.
+
+    Raises:
+        Cancelled: `cancelled` said so.
+    """
+    runs = [loop.generate(row, sampling, logprobs=rivals) for row in rows]
+    alive, places = list(range(len(rows))), None
+    begun = False
+    while alive:
+        if cancelled():
+            raise Cancelled("the generation was cancelled")
+        going = [rows[number] for number in alive]
+        with loaded.lock, torch.inference_mode():
+            scores = (forward.go_on(going, places) if begun else forward.begin(going)).float().cpu().numpy()
+        begun, finished = True, set[int]()
+        for place, number in enumerate(alive):
+            rows[number].scores = scores[place]
+            piece = next(runs[number])
+            if piece.finish:
+                finished.add(place)
+            yield number, piece
+        places = [place for place in range(len(alive)) if place not in finished] if finished else None
+        alive = [number for place, number in enumerate(alive) if place not in finished]
+
+
+class CausalForward:
+    """A causal model on a batch, padded on the left."""
+
+    def __init__(self, engine: Engine, n_batch: int) -> None:
+        self.engine, self.loaded, self._n_batch = engine, engine.loaded, n_batch
+        self._cache = engine.new_cache()
+        self._mask = torch.empty(0)
+        self._positioned = "position_ids" in inspect.signature(self.loaded.model.forward).parameters
+
+    def begin(self, rows: Sequence[Row]) -> torch.Tensor:
+        """Read the texts, `n_batch` tokens of each at once; the logits behind each, [B, V]."""
+        width = max(len(row.tokens) for row in rows)
+        tokens, self._mask = _padded(rows, width, self.loaded.device, left=True)
+        positions = (self._mask.cumsum(1) - 1).clamp(min=0)
+        logits = torch.empty(0)
+        for start in range(0, width, self._n_batch):
+            end = min(width, start + self._n_batch)
+            logits = self._run(tokens[:, start:end], self._mask[:, :end], positions[:, start:end])
+        return logits
+
+    def go_on(self, rows: Sequence[Row], kept: Sequence[int] | None) -> torch.Tensor:
+        """Read the last token of each row; the logits behind it, [B, V]."""
+        if kept is not None:
+            index = torch.tensor(kept, device=self.loaded.device)
+            self._cache.batch_select_indices(index)
+            self._mask = self._mask[index]
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(rows), 1)], dim=1)
+        return self._run(_last(rows, self.loaded.device), self._mask, self._mask.sum(1, keepdim=True) - 1)
+
+    def _run(self, tokens: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        placed = {"position_ids": positions} if self._positioned else {}
+        output = self.loaded.model(
+            input_ids=tokens,
+            attention_mask=mask,
+            past_key_values=self._cache,
+            use_cache=True,
+            **placed,
+            **self.loaded.only_last(1),
+        )
+        return output.logits[:, -1]
+
+
+class EncodedForward:
+    """A model that reads with an encoder and writes with a decoder, on a batch.
+
+    Args:
+        loaded: The model.
+        texts: The tokens that the encoder reads.
+    """
+
+    def __init__(self, loaded: Loaded, texts: Sequence[Sequence[int]]) -> None:
+        self.loaded, self._texts = loaded, texts
+        config = loaded.model.config
+        self._cache = EncoderDecoderCache(DynamicCache(config=config), DynamicCache(config=config))
+        self._encoded: Any = None
+        self._mask = torch.empty(0)
+
+    def begin(self, rows: Sequence[Row]) -> torch.Tensor:
+        """Encode the texts and read how their answers begin; the logits behind it, [B, V]."""
+        texts = [Row(text, self.loaded.vocabulary, 0) for text in self._texts]
+        tokens, self._mask = _padded(texts, max(len(row.tokens) for row in texts), self.loaded.device, left=False)
+        self._encoded = self.loaded.model.get_encoder()(input_ids=tokens, attention_mask=self._mask)
+        return self._run(torch.tensor([row.tokens for row in rows], device=self.loaded.device))
+
+    def go_on(self, rows: Sequence[Row], kept: Sequence[int] | None) -> torch.Tensor:
+        """Read the last token of each row; the logits behind it, [B, V]."""
+        if kept is not None:
+            index = torch.tensor(kept, device=self.loaded.device)
+            self._cache.batch_select_indices(index)
+            self._mask = self._mask[index]
+            self._encoded.last_hidden_state = self._encoded.last_hidden_state[index]
+        return self._run(_last(rows, self.loaded.device))
+
+    def _run(self, tokens: torch.Tensor) -> torch.Tensor:
+        output = self.loaded.model(
+            encoder_outputs=self._encoded,
+            attention_mask=self._mask,
+            decoder_input_ids=tokens,
+            past_key_values=self._cache,
+            use_cache=True,
+        )
+        return output.logits[:, -1]
+
+
+def _padded(rows: Sequence[Row], width: int, device: Any, *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens and mask, [B, T] each."""
+    tokens = torch.zeros(len(rows), width, dtype=torch.long)
+    mask = torch.zeros_like(tokens)
+    for number, row in enumerate(rows):
+        place = slice(width - len(row.tokens), None) if left else slice(0, len(row.tokens))
+        tokens[number, place] = torch.tensor(row.tokens)
+        mask[number, place] = 1
+    return tokens.to(device), mask.to(device)
+
+
+def _last(rows: Sequence[Row], device: Any) -> torch.Tensor:
+    return torch.tensor([[row.tokens[-1]] for row in rows], device=device)

@@ -1,0 +1,105 @@
+"""`huggingface:` as a model that answers messages, by the chat template of its tokenizer."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from langchain_core.language_models.base import LangSmithParams
+from pydantic import PrivateAttr
+
+from chainkit.backends.huggingface.session import TransformersSession
+from chainkit.backends.huggingface.settings import ModelSettings
+from chainkit.base.errors import MissingLibrary, TemplateError, Unsupported
+from chainkit.steered.chat import SteeredChat
+
+try:
+    import jinja2  # noqa: F401 - transformers does not bring it
+except ImportError as error:
+    raise MissingLibrary("jinja2", extra="huggingface") from error
+
+from chainkit.steered.conversation import Conversation
+from chainkit.steered.template import ChatTemplate
+
+
+class HuggingFaceChat(ModelSettings, SteeredChat):
+    """A transformers model that answers messages.
+
+    Attributes:
+        chat_template: A Jinja template to use instead of the tokenizer's own.
+    """
+
+    chat_template: str | None = None
+    _conversation: tuple[object, Conversation] | None = PrivateAttr(default=None)
+
+    @property
+    def _llm_type(self) -> str:
+        return "chainkit-huggingface-chat"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        unrelated = {"callbacks", "cache", "metadata", "tags", "rate_limiter"}
+        return self.model_dump(include=set(HuggingFaceChat.model_fields) - unrelated)
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        params["ls_provider"], params["ls_model_name"] = "huggingface", kwargs.get("model", self.model)
+        return params
+
+    @property
+    def conversation(self) -> Conversation:
+        """How messages become tokens.
+
+        Raises:
+            TemplateError: The model has no chat template.
+        """
+        vocabulary = self.loaded.vocabulary
+        key = (self.chat_template, vocabulary)
+        if self._conversation is None or self._conversation[0] != key:
+            # as in transformers, all special tokens are the template's: none is put before it
+            self._conversation = key, Conversation(self._template(), vocabulary, first_token=False)
+        return self._conversation[1]
+
+    def session(self, *, cancelled: threading.Event | None = None) -> TransformersSession:
+        """An empty text to go on with token by token.
+
+        Raises:
+            Unsupported: The model reads with an encoder.
+        """
+        return TransformersSession(self.engine, cancelled=cancelled)
+
+    def bind_tools(self, tools: Any, *, tool_choice: str | None = None, **kwargs: Any) -> Any:
+        """Not there yet.
+
+        Raises:
+            Unsupported: Always.
+        """
+        raise Unsupported("transformers models cannot call tools yet")
+
+    def with_structured_output(self, schema: Any, *, include_raw: bool = False, **kwargs: Any) -> Any:
+        """Not there yet.
+
+        Raises:
+            Unsupported: Always.
+        """
+        raise Unsupported("transformers models cannot write structured output yet")
+
+    def unload(self) -> None:
+        """Let go of the model: its memory is freed when no other object uses it. The next call loads it again."""
+        self._conversation = None
+        super().unload()
+
+    def _session(self, cancelled: threading.Event) -> TransformersSession:
+        return self.session(cancelled=cancelled)
+
+    def _metadata(self) -> dict[str, Any]:
+        return {"model_name": self.model, "model_provider": "huggingface"}
+
+    def _template(self) -> ChatTemplate:
+        source = self.chat_template or self.loaded.template
+        if not isinstance(source, str) or not source.strip():
+            raise TemplateError(
+                f"{self.model} has no chat template; pass chat_template=..., a Jinja template, or use it as "
+                f"llm('hf:{self.model}') and write the whole prompt yourself"
+            )
+        return ChatTemplate(source)

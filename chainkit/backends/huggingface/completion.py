@@ -1,0 +1,124 @@
+"""`huggingface:` as a model that continues text, or answers it (T5)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import Any
+
+from pydantic import Field
+
+from chainkit.backends.huggingface.batch import CausalForward, EncodedForward, Row, lockstep
+from chainkit.backends.huggingface.session import TransformersSession
+from chainkit.backends.huggingface.settings import ModelSettings
+from chainkit.base.errors import ContextOverflow
+from chainkit.base.sampling import Sampling
+from chainkit.base.session import Counters, Piece
+from chainkit.steered.completion import SteeredLLM, Written
+
+
+class HuggingFaceModel(ModelSettings, SteeredLLM):
+    """A transformers model that continues text: causal ones, and those with an encoder, whose prompt is a question.
+
+    Attributes:
+        special_tokens: Read the names of special tokens in a prompt, like "<|im_start|>", as those tokens. Only for
+            prompts that you write yourself: what a user types could then end a turn and begin another.
+        batch_size: Prompts of `batch` that are computed at once.
+    """
+
+    special_tokens: bool = False
+    batch_size: int = Field(default=8, ge=1, le=1024)
+
+    @property
+    def _llm_type(self) -> str:
+        return "chainkit-huggingface"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return self.model_dump(include=set(HuggingFaceModel.model_fields) - {"callbacks", "cache", "metadata", "tags"})
+
+    def session(self, text: str = "", *, cancelled: threading.Event | None = None) -> TransformersSession:
+        """A text to go on with token by token.
+
+        Raises:
+            ContextOverflow: The text is longer than the context.
+            Unsupported: The model reads with an encoder.
+        """
+        session = TransformersSession(self.engine, cancelled=cancelled)
+        return session.append(text, special=self.special_tokens) if text else session
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """The model's own tokens of a text."""
+        return self.loaded.vocabulary.tokenize(text, special=self.special_tokens)
+
+    def _pieces(
+        self, prompt: str, sampling: Sampling, rivals: int | None, cancelled: threading.Event
+    ) -> Iterator[Piece]:
+        if self.loaded.encodes:
+            forward, rows = self._encoded([prompt])
+            for _, piece in lockstep(forward, rows, sampling, rivals, self.loaded, cancelled.is_set):
+                yield piece
+            return
+        with closing(self.session(prompt, cancelled=cancelled)) as session:
+            yield from session.generate(sampling, logprobs=rivals)
+
+    def _written(
+        self, prompts: Sequence[str], sampling: Sampling, rivals: int | None, cancelled: threading.Event
+    ) -> list[Written]:
+        if self.loaded.encodes:
+            self._source_tokens(prompts)  # all fit, or none is begun
+            return self._in_batches(prompts, sampling, rivals, cancelled)
+        sessions = [self.session(prompt, cancelled=cancelled) for prompt in prompts]
+        if len(prompts) > 1 and self.batch_size > 1 and self.engine.batches:
+            return self._in_batches(prompts, sampling, rivals, cancelled)
+        written: list[Written] = []
+        for session in sessions:
+            with closing(session):
+                length = len(session.tokens)
+                pieces = list(session.generate(sampling, logprobs=rivals))
+                written.append(Written(pieces, max(length, 1), session.counters))
+        return written
+
+    def _in_batches(
+        self, prompts: Sequence[str], sampling: Sampling, rivals: int | None, cancelled: threading.Event
+    ) -> list[Written]:
+        by_length = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))  # little padding
+        written: dict[int, Written] = {}
+        for start in range(0, len(prompts), self.batch_size):
+            numbers = by_length[start : start + self.batch_size]
+            chosen = [prompts[number] for number in numbers]
+            forward, rows = self._encoded(chosen) if self.loaded.encodes else self._causal(chosen)
+            pieces: list[list[Piece]] = [[] for _ in numbers]
+            for place, piece in lockstep(forward, rows, sampling, rivals, self.loaded, cancelled.is_set):
+                pieces[place].append(piece)
+            for place, number in enumerate(numbers):
+                counters = rows[place].counters
+                written[number] = Written(pieces[place], counters.read, counters)
+        return [written[number] for number in range(len(prompts))]
+
+    def _causal(self, prompts: Sequence[str]) -> tuple[CausalForward, list[Row]]:
+        engine = self.engine
+        starts = [self.session(prompt).begun().tokens for prompt in prompts]
+        return CausalForward(engine, self.n_batch), [Row(start, engine.vocabulary, engine.limit) for start in starts]
+
+    def _encoded(self, prompts: Sequence[str]) -> tuple[EncodedForward, list[Row]]:
+        loaded, sources = self.loaded, self._source_tokens(prompts)
+        rows = [Row(loaded.first_tokens, loaded.vocabulary, self._limit) for _ in sources]
+        for row, source in zip(rows, sources, strict=True):
+            row.counters = Counters(read=len(source))
+        return EncodedForward(loaded, sources), rows
+
+    def _source_tokens(self, prompts: Sequence[str]) -> list[list[int]]:
+        vocabulary = self.loaded.vocabulary
+        sources = [vocabulary.tokenize(prompt, special=self.special_tokens, whole=True) for prompt in prompts]
+        for source in sources:
+            if not source:
+                raise ValueError("there is no text to answer")
+            if len(source) > self._limit:
+                raise ContextOverflow(len(source), self._limit)
+        return sources
+
+    @property
+    def _limit(self) -> int:
+        return min(self.n_ctx, self.loaded.limit) if self.n_ctx else self.loaded.limit

@@ -1,0 +1,292 @@
+"""From a folder or a name on a hub to a model in memory; loaded once for the same settings and shared."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# libgomp reads it when torch loads it; waiting threads that spin made a busy machine several times slower
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+from chainkit.base.errors import MissingLibrary, ModelFileError, Unsupported
+
+try:
+    import torch
+except ImportError as error:
+    raise MissingLibrary("torch (which build of it to take is said in docs/huggingface.md)", "huggingface") from error
+try:
+    import transformers
+    from safetensors import SafetensorError
+    from transformers.utils import logging as transformers_logging
+except ImportError as error:
+    raise MissingLibrary("transformers", extra="huggingface") from error
+
+from chainkit.backends.huggingface.vocabulary import Vocabulary
+
+_DTYPES = ("auto", "float32", "float16", "bfloat16")
+_UNBOUNDED = 1 << 30  # a tokenizer without a limit says 10**30
+_FALLBACK_LIMIT = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """How a model is brought into memory.
+
+    Attributes:
+        dtype: "auto" is what the weights were saved as; "float32", "float16" or "bfloat16".
+        device: "cpu", "cuda", "cuda:1", "mps"; None takes a GPU if there is one.
+        device_map: "auto" spreads the layers over GPUs and memory; needs accelerate. Instead of `device`.
+        revision: A branch, tag or commit on the hub.
+        use_safetensors: Refuse weights in Python's pickle format, which can run any code while it is loaded.
+        trust_remote_code: Run Python files that come with the model.
+        local_files_only: Never ask the hub, take what was downloaded before.
+        quantization: None, "4bit" or "8bit", by bitsandbytes.
+    """
+
+    dtype: str = "auto"
+    device: str | None = None
+    device_map: str | None = None
+    revision: str | None = None
+    use_safetensors: bool = True
+    trust_remote_code: bool = False
+    local_files_only: bool = False
+    quantization: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in _DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(_DTYPES)}, got {self.dtype!r}")
+        if self.device and self.device_map:
+            raise ValueError("give device or device_map, not both")
+
+
+class Loaded:
+    """A model with its tokenizer.
+
+    Attributes:
+        name: What it was loaded from.
+        model: The library's model, in evaluation mode.
+        vocabulary: Its tokens.
+        encodes: Whether it reads with an encoder and writes with a decoder, as T5 does.
+        limit: Tokens that a text may have: positions the model has, or what its tokenizer says.
+        device: Where its input goes.
+        lock: Held while the model computes.
+    """
+
+    def __init__(self, name: str, model: Any, tokenizer: Any) -> None:
+        self.name, self.model = name, model.eval()
+        self.encodes = bool(model.config.is_encoder_decoder)
+        self.config = model.config.get_text_config(decoder=not self.encodes)
+        self.vocabulary = Vocabulary(tokenizer, _logit_count(model), _ends(model))
+        self.limit = _limit(self.config, tokenizer)
+        self.device = model.get_input_embeddings().weight.device
+        self._keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self.lock = threading.RLock()
+
+    def only_last(self, count: int) -> dict[str, int]:
+        """The argument with which the model computes logits for its last `count` tokens only, if it can."""
+        return {"logits_to_keep": count} if self._keeps_logits else {}
+
+    @property
+    def first_tokens(self) -> list[int]:
+        """How an answer of a decoder behind an encoder begins."""
+        settings = self.model.generation_config
+        start = settings.decoder_start_token_id
+        start = self.vocabulary.bos if start is None else start
+        forced = [settings.forced_bos_token_id] if settings.forced_bos_token_id is not None else []
+        return [0 if start is None else start, *forced]
+
+    @property
+    def template(self) -> str | None:
+        """The chat template that came with the tokenizer."""
+        template = self.vocabulary.tokenizer.chat_template
+        return template.get("default") if isinstance(template, dict) else template
+
+
+_loaded: weakref.WeakValueDictionary[tuple[object, ...], Loaded] = weakref.WeakValueDictionary()
+_lock = threading.Lock()
+
+
+def load(name: str, loading: Loading) -> Loaded:
+    """A model: the one already in memory, if it was loaded with the same settings and its folder has not changed.
+
+    Raises:
+        ModelFileError: There is no such model, its files are damaged or pickled, or it is of another kind.
+        Unsupported: This machine cannot do what was asked.
+        MissingLibrary: accelerate or bitsandbytes is needed.
+    """
+    if not name:
+        raise ModelFileError("(no name)", "name a folder or a model on the hub, as in hf:Qwen/Qwen2.5-0.5B-Instruct")
+    with _lock:
+        key = (name, _changed(name), loading)
+        found = _loaded.get(key)
+        if found is None:
+            found = _loaded[key] = _load(name, loading)
+        return found
+
+
+def _load(name: str, loading: Loading) -> Loaded:
+    device = _device(loading)
+    path = str(Path(name).expanduser())
+    source = path if Path(path).exists() else name
+    if Path(source).is_file():
+        raise ModelFileError(name, "is a file; name the folder that holds config.json, or use gguf: for a .gguf file")
+    common: dict[str, Any] = {
+        "revision": loading.revision or "main",
+        "trust_remote_code": loading.trust_remote_code,
+        "local_files_only": loading.local_files_only,
+    }
+    with _named_faults(name, loading):
+        config = transformers.AutoConfig.from_pretrained(source, **common)
+        kind: Any = (
+            transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **common)
+        model = kind.from_pretrained(
+            source,
+            config=config,
+            dtype=loading.dtype if loading.dtype == "auto" else getattr(torch, loading.dtype),
+            use_safetensors=True if loading.use_safetensors else None,
+            **_placement(loading),
+            **common,
+        )
+        if device is not None:
+            model.to(device)
+    return Loaded(name, model, tokenizer)
+
+
+@contextmanager
+def _without_bars(source: str) -> Iterator[None]:
+    """No bar for weights that are on the disk already; downloads keep theirs."""
+    shown = transformers_logging.is_progress_bar_enabled() and Path(source).is_dir()
+    if shown:
+        transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
+def _device(loading: Loading) -> str | None:
+    """Where the model goes after it was read; None if it is put there while it is read."""
+    if loading.device_map or loading.quantization:
+        return None
+    device = loading.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    kind = device.partition(":")[0]
+    try:
+        torch.device(device)
+    except RuntimeError as error:
+        raise Unsupported(f"device {device!r} is none that torch knows; cpu, cuda, cuda:1, mps, ...") from error
+    absent = (kind == "cuda" and not torch.cuda.is_available()) or (
+        kind == "mps" and not torch.backends.mps.is_available()
+    )
+    if absent:
+        raise Unsupported(f"device {device!r} is not on this machine, or torch was built without it")
+    return device
+
+
+def _placement(loading: Loading) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    if loading.device_map or loading.quantization:
+        _require(
+            "accelerate", f"device_map={loading.device_map!r}" if loading.device_map else loading.quantization or ""
+        )
+        values["device_map"] = loading.device_map or loading.device or ("auto" if torch.cuda.is_available() else "cpu")
+    if loading.quantization:
+        _require("bitsandbytes", f"load_in_{loading.quantization}")
+        four = loading.quantization == "4bit"
+        values["quantization_config"] = transformers.BitsAndBytesConfig(
+            load_in_4bit=four,
+            load_in_8bit=not four,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+    return values
+
+
+def _require(library: str, reason: str) -> None:
+    try:
+        __import__(library)
+    except ImportError as error:
+        raise MissingLibrary(f"{library}, which {reason} needs,", extra="huggingface-quantized") from error
+
+
+@contextmanager
+def _named_faults(name: str, loading: Loading) -> Iterator[None]:
+    try:
+        yield
+    except (MissingLibrary, Unsupported):
+        raise
+    except ImportError as error:
+        raise ModelFileError(name, f"needs a library that is not installed: {_brief(error)}") from error
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        raise ModelFileError(name, _reason(name, error, loading)) from error
+    except SafetensorError as error:
+        raise ModelFileError(name, f"is damaged: {_brief(error)}") from error
+    except Exception as error:
+        if type(error) is Exception:  # all that the tokenizers library raises
+            raise ModelFileError(name, f"has a damaged tokenizer: {_brief(error)}") from error
+        raise
+
+
+def _reason(name: str, error: Exception, loading: Loading) -> str:
+    text = _brief(error)
+    folder = Path(name).expanduser()
+    if "trust_remote_code" in text:
+        return "needs Python code that comes with it; read that code, then allow it with trust_remote_code=true"
+    if folder.is_dir():
+        if not (folder / "config.json").exists():
+            return "has no config.json, so it is no folder of a transformers model"
+        if loading.use_safetensors and not list(folder.glob("*.safetensors")) and list(folder.glob("*.bin")):
+            return (
+                "has its weights in pickle files, which can run any code while they are loaded; get the model as "
+                "safetensors, or allow it with use_safetensors=false"
+            )
+    elif isinstance(error, OSError):
+        return f"is no folder here, and could not be had from the hub: {text}"
+    return f"cannot be loaded: {text}"
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:400] or type(error).__name__
+
+
+def _changed(name: str) -> tuple[tuple[str, int, int], ...]:
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        return ()
+    return tuple(
+        (file.name, status.st_size, status.st_mtime_ns)
+        for file in sorted(folder.iterdir())
+        if file.is_file() and (status := file.stat())
+    )
+
+
+def _logit_count(model: Any) -> int:
+    head = model.get_output_embeddings()
+    return int(head.weight.shape[0]) if head is not None else int(model.config.get_text_config().vocab_size)
+
+
+def _ends(model: Any) -> set[int]:
+    """The tokens that end a text, as the generation settings and the model's settings say."""
+    found: set[int] = set()
+    for settings in (model.generation_config, model.config.get_text_config()):
+        ends = getattr(settings, "eos_token_id", None)
+        found |= {ends} if isinstance(ends, int) else set(ends or ())
+    return found
+
+
+def _limit(config: Any, tokenizer: Any) -> int:
+    positions = getattr(config, "max_position_embeddings", None) or getattr(config, "seq_length", None)
+    if isinstance(positions, int) and positions > 0:
+        return positions
+    told = tokenizer.model_max_length
+    return told if told < _UNBOUNDED else _FALLBACK_LIMIT

@@ -1,0 +1,146 @@
+"""What every transformers model takes, and the loaded model that it stands for."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+
+from chainkit.backends.huggingface.engine import Engine, open_engine
+from chainkit.backends.huggingface.loading import Loaded, Loading, load
+from chainkit.steered.settings import none_from_text
+
+
+class Lease:
+    """A model object's hold on loaded weights; copies and pickles of the model take a hold of their own when used."""
+
+    def __init__(self) -> None:
+        self._held: tuple[object, Loaded, Engine | None] | None = None
+        self._lock = threading.Lock()
+
+    def loaded(self, name: str, loading: Loading) -> Loaded:
+        """The model, loaded if it is not."""
+        with self._lock:
+            if self._held is None or self._held[0] != (name, loading):
+                self._held = (name, loading), load(name, loading), None
+            return self._held[1]
+
+    def engine(self, name: str, loading: Loading, **settings: Any) -> Engine:
+        """The engine on the model, which is loaded if it is not."""
+        loaded = self.loaded(name, loading)
+        with self._lock:
+            engine = open_engine(loaded, **settings)
+            self._held = (name, loading), loaded, engine
+            return engine
+
+    def end(self) -> None:
+        """Let go; the weights are freed when nobody holds them."""
+        with self._lock:
+            self._held = None
+
+    def __deepcopy__(self, _memo: object) -> Lease:
+        return Lease()
+
+    def __reduce__(self) -> tuple[type[Lease], tuple[()]]:
+        return Lease, ()
+
+
+class ModelSettings(BaseModel):
+    """Which model, and how it is loaded.
+
+    Attributes:
+        model: A folder with config.json, tokenizer and safetensors files, or a name on the hub.
+        n_ctx: Tokens that a text may have; None: what the model has positions for.
+        n_threads: Threads that torch computes with, in this whole process; None leaves them as they are.
+        dtype: "auto" is what the weights were saved as.
+        device: "cpu", "cuda", "cuda:1", "mps"; None takes a GPU if there is one.
+        device_map: "auto" spreads the layers over GPUs and memory; needs accelerate.
+        revision: A branch, tag or commit on the hub.
+        use_safetensors: False also loads weights in Python's pickle format; only from people you trust.
+        trust_remote_code: Run Python files that come with the model; only from people you trust.
+        local_files_only: Never ask the hub.
+        load_in_4bit: Weights in 4 bits (nf4 with double quantisation, bf16 computation) by bitsandbytes.
+        load_in_8bit: Weights in 8 bits by bitsandbytes.
+        n_batch: Tokens computed at once while a prompt is read.
+        n_sequences: Texts that are kept apart in memory, so that a prompt that was read is not read again.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str
+    n_ctx: int | None = Field(default=None, ge=8, le=1 << 24)
+    n_threads: int | None = Field(default=None, ge=1, le=1024)
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    device: str | None = None
+    device_map: str | None = None
+    revision: str | None = None
+    use_safetensors: bool = True
+    trust_remote_code: bool = False
+    local_files_only: bool = False
+    load_in_4bit: bool = False
+    load_in_8bit: bool = False
+    n_batch: int = Field(default=512, ge=1, le=1 << 16)
+    n_sequences: int = Field(default=4, ge=1, le=64)
+    _lease: Lease = PrivateAttr(default_factory=Lease)
+
+    @field_validator("n_ctx", "n_threads", "device", "device_map", "revision", mode="before")
+    @classmethod
+    def _none_in_a_spec(cls, value: Any) -> Any:
+        return none_from_text(value)
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> ModelSettings:
+        if self.load_in_4bit and self.load_in_8bit:
+            raise ValueError("load_in_4bit and load_in_8bit exclude each other")
+        if self.device and self.device_map:
+            raise ValueError("give device or device_map, not both")
+        return self
+
+    @property
+    def loading(self) -> Loading:
+        """How the weights are loaded."""
+        return Loading(
+            dtype=self.dtype,
+            device=self.device,
+            device_map=self.device_map,
+            revision=self.revision,
+            use_safetensors=self.use_safetensors,
+            trust_remote_code=self.trust_remote_code,
+            local_files_only=self.local_files_only,
+            quantization="4bit" if self.load_in_4bit else "8bit" if self.load_in_8bit else None,
+        )
+
+    @property
+    def loaded(self) -> Loaded:
+        """The model, shared with all that name it with the same settings; loaded at the first use.
+
+        Raises:
+            ModelFileError: There is no such model, or its files are damaged, pickled or of another kind.
+            Unsupported: This machine cannot do what was asked.
+        """
+        if self.n_threads:
+            torch.set_num_threads(self.n_threads)
+        return self._lease.loaded(self.model, self.loading)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine on the model.
+
+        Raises:
+            Unsupported: The model reads with an encoder.
+        """
+        if self.n_threads:
+            torch.set_num_threads(self.n_threads)
+        return self._lease.engine(
+            self.model, self.loading, limit=self.n_ctx, n_batch=self.n_batch, n_memories=self.n_sequences
+        )
+
+    def unload(self) -> None:
+        """Let go of the model: its memory is freed when no other object uses it. The next call loads it again."""
+        self._lease.end()
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """The model's own tokens of a text."""
+        return self.loaded.vocabulary.tokenize(text)

@@ -1,0 +1,48 @@
+"""Pieces of a generation in langchain-core's words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
+
+from chainkit.base.session import Counters, FinishReason, Piece, TokenScore
+
+# OpenAI's words, which tools around LangChain look for
+_REASONS: dict[FinishReason, str] = {"eos": "stop", "stop": "stop", "complete": "stop", "length": "length"}
+
+
+def usage(counters: Counters, prompt_tokens: int) -> UsageMetadata:
+    """What a generation has cost; tokens that were in memory already count as read from a cache."""
+    written = counters.sampled + counters.forced
+    return UsageMetadata(
+        input_tokens=prompt_tokens,
+        output_tokens=written,
+        total_tokens=prompt_tokens + written,
+        input_token_details=InputTokenDetails(cache_read=min(counters.cached, prompt_tokens)),
+    )
+
+
+def ending(piece: Piece) -> dict[str, Any]:
+    """Why a generation ended; `finish_detail` says which limit it was."""
+    assert piece.finish is not None
+    info: dict[str, Any] = {"finish_reason": _REASONS[piece.finish]}
+    if piece.detail:
+        info["finish_detail"] = piece.detail
+    return info
+
+
+def logprobs(scores: Iterable[TokenScore]) -> dict[str, Any]:
+    """Log-probabilities in the shape of OpenAI's chat API."""
+    return {"content": [_logprob(score) for score in scores]}
+
+
+def joined(pieces: Sequence[Piece]) -> str:
+    """The whole text."""
+    return "".join(piece.text for piece in pieces)
+
+
+def _logprob(score: TokenScore) -> dict[str, Any]:
+    rivals = [{"token": text, "logprob": logprob} for text, logprob in score.others]
+    return {"token": score.text, "logprob": score.logprob, "top_logprobs": rivals}

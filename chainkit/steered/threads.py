@@ -1,0 +1,68 @@
+"""Generations in a worker thread, so that an event loop is never blocked; ending the task ends the generation."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TypeVar
+
+from chainkit.base.errors import ChainkitError
+
+T = TypeVar("T")
+
+
+class Cancelled(ChainkitError):
+    """A generation was told to stop."""
+
+
+async def in_thread(work: Callable[[threading.Event], T]) -> T:
+    """Run `work` in a thread; the event it is given is set when the task is cancelled."""
+    stop = threading.Event()
+
+    def run() -> T | None:
+        try:
+            return work(stop)
+        except Cancelled:
+            return None  # nobody waits for it any more
+
+    future = asyncio.get_running_loop().run_in_executor(None, run)
+    try:
+        result = await asyncio.shield(future)
+    finally:
+        stop.set()
+    assert result is not None  # only a cancelled run has none, and then `await` has raised
+    return result
+
+
+async def stream_from_thread(make: Callable[[threading.Event], Iterator[T]]) -> AsyncIterator[T]:
+    """The items of an iterator that runs in a thread; it stops when the consumer goes away."""
+    loop, stop = asyncio.get_running_loop(), threading.Event()
+    items: asyncio.Queue[T | BaseException | None] = asyncio.Queue()
+
+    def put(item: T | BaseException | None) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(items.put_nowait, item)
+
+    def run() -> None:
+        try:
+            for item in make(stop):
+                if stop.is_set():
+                    return
+                put(item)
+        except Cancelled:
+            return
+        except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
+            put(error)
+        finally:
+            put(None)
+
+    future = loop.run_in_executor(None, run)
+    try:
+        while (item := await items.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+        await future
+    finally:
+        stop.set()

@@ -1,0 +1,124 @@
+"""Sessions on transformers models keep the contract, and write what `model.generate` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from chainkit.backends.huggingface.engine import Engine
+from chainkit.backends.huggingface.loading import Loading, load
+from chainkit.backends.huggingface.session import TransformersSession
+from chainkit.base.sampling import Sampling
+from tests.backends.huggingface import tiny
+from tests.backends.session_contract import TEXT, SessionContract, tokens_of
+
+Folder = Callable[[str], str]
+
+
+class TransformersContract(SessionContract):
+    kind: str
+
+    @pytest.fixture(autouse=True)
+    def _engine(self, folder: Folder) -> None:
+        self.loaded = load(folder(self.kind), Loading())
+        self.engine = Engine(self.loaded, limit=self.limit, n_batch=16)
+
+    def make(self) -> TransformersSession:
+        return TransformersSession(self.engine)
+
+    def alone(self) -> TransformersSession:
+        return TransformersSession(Engine(self.loaded, limit=self.limit))
+
+
+class TestLlama(TransformersContract):
+    kind = "llama"
+
+
+class TestLlama2Vocabulary(TransformersContract):
+    kind = "spm"
+
+
+class TestGPT2(TransformersContract):
+    kind = "gpt2"
+
+
+class TestBloom(TransformersContract):
+    kind = "bloom"
+
+
+class TestQwen3(TransformersContract):
+    kind = "qwen3"
+
+
+class TestMistralWithAFullWindow(TransformersContract):
+    """Its window of 16 tokens is shorter than the texts, so that nothing can be forgotten without reading again."""
+
+    kind = "mistral"
+
+    @pytest.mark.skip("a full sliding window cannot be wound back, so it is read again")
+    def test_rewinding_forgets_and_reads_nothing_again(self) -> None: ...
+
+    def test_rewinding_reads_again_and_gives_the_same(self) -> None:
+        session = self.make().append(TEXT)
+        session.logits()
+        session.append(" and many more words").logits()
+        self.same(session.rewind(10).append(" is"))
+
+
+@pytest.mark.parametrize("kind", [*tiny.KINDS, "spm"])
+@pytest.mark.parametrize("text", ["a", TEXT])
+def test_greedy_text_is_that_of_generate(folder: Folder, kind: str, text: str) -> None:
+    loaded = load(folder(kind), Loading())
+    session = TransformersSession(Engine(loaded, n_batch=7)).append(text)
+    prompt = torch.tensor([session.tokens])
+    ours = tokens_of(session.generate(Sampling(max_tokens=48)))
+    theirs = loaded.model.generate(
+        prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=48, do_sample=False, pad_token_id=0
+    )[0, prompt.shape[1] :].tolist()
+    assert ours == [token for token in theirs if not loaded.vocabulary.is_end(token)]
+    assert len(ours) > 8
+
+
+def test_logits_are_those_of_one_full_pass(folder: Folder) -> None:
+    loaded = load(folder("llama"), Loading())
+    session = TransformersSession(Engine(loaded, n_batch=3)).append(TEXT)
+    with torch.inference_mode():
+        whole = loaded.model(torch.tensor([session.tokens])).logits[0, -1].numpy()
+    np.testing.assert_allclose(session.logits(), whole, atol=1e-4)
+
+
+def test_a_failed_computation_leaves_nothing_half_read(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load(folder("llama"), Loading())
+    engine = Engine(loaded, n_batch=8)
+    session = TransformersSession(engine).append(TEXT)
+    session.logits()
+    real = loaded.model.lm_head.forward
+    monkeypatch.setattr(loaded.model.lm_head, "forward", lambda _: (_ for _ in ()).throw(RuntimeError("out of memory")))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        session.append(" is red").logits()
+    monkeypatch.setattr(loaded.model.lm_head, "forward", real)
+    alone = TransformersSession(Engine(loaded)).append(session.tokens)
+    np.testing.assert_allclose(session.logits(), alone.logits(), atol=1e-4)
+
+
+def test_memories_are_bounded(folder: Folder) -> None:
+    engine = Engine(load(folder("llama"), Loading()), n_memories=2)
+    sessions = [TransformersSession(engine).append(f"{number} {TEXT}") for number in range(6)]
+    for session in sessions:
+        session.logits()
+    assert len(engine._memories) == 2
+
+
+def test_a_model_is_freed_when_nothing_uses_it(tmp_path: Path) -> None:
+    import gc
+    import weakref
+
+    loaded = load(tiny.save(tmp_path / "m", tiny.causal("llama"), tiny.bpe()), Loading())
+    gone = weakref.ref(loaded.model)
+    del loaded
+    gc.collect()
+    assert gone() is None

@@ -1,0 +1,180 @@
+"""What every session must do, whichever backend it runs on: subclass it and say how sessions are made.
+
+Wherever something could come from a cache, it is compared with a session that has never read anything.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import pytest
+
+from chainkit.base.errors import ContextOverflow
+from chainkit.base.sampling import Sampling
+from chainkit.decoding.sampler import log_softmax
+
+TEXT = "Once there was a small house near the sea"
+
+
+def tokens_of(pieces: Any) -> list[int]:
+    return [token for piece in pieces for token in piece.tokens]
+
+
+class SessionContract(ABC):
+    """Sessions hold `limit` tokens; logits agree within `tolerance` however they were computed."""
+
+    limit = 128
+    tolerance = 1e-3
+
+    @abstractmethod
+    def make(self) -> Any:
+        """A session on an engine that others use as well."""
+
+    @abstractmethod
+    def alone(self) -> Any:
+        """A session on an engine of its own that has read nothing."""
+
+    def same(self, session: Any) -> None:
+        """The next token is what it is for one who reads all the tokens from the start."""
+        reference = self.alone().append(list(session.tokens))
+        np.testing.assert_allclose(session.logits(), reference.logits(), atol=self.tolerance)
+
+    def test_a_text_in_pieces_is_the_same_tokens_computed_once(self) -> None:
+        session = self.make()
+        for word in TEXT.split():
+            session.append(word + " ")
+            session.logits()
+        assert session.counters.read + session.counters.cached == len(session.tokens)
+        self.same(session)
+
+    def test_an_empty_text_adds_nothing(self) -> None:
+        session = self.make().append(TEXT)
+        before = list(session.tokens)
+        assert session.append("").append([]).tokens == before
+
+    def test_generation_goes_on_from_what_it_wrote(self) -> None:
+        at_once = self.make().append(TEXT)
+        wanted = tokens_of(at_once.generate(Sampling(max_tokens=12)))
+        session = self.make().append(TEXT)
+        start = len(session.tokens)
+        for _ in range(3):
+            list(session.generate(Sampling(max_tokens=4)))
+        assert session.tokens[start:] == wanted
+        assert session.counters.sampled == 12
+        self.same(session)
+
+    def test_the_text_of_the_pieces_is_that_of_the_tokens(self) -> None:
+        session = self.make().append(TEXT)
+        pieces = list(session.generate(Sampling(max_tokens=16)))
+        raw = b"".join(session.vocabulary.piece(token) for token in tokens_of(pieces))
+        shown = "".join(piece.text for piece in pieces)
+        assert raw.decode("utf-8", "replace").rstrip("\ufffd").startswith(shown.rstrip("\ufffd"))
+        assert [bool(piece.finish) for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+        assert pieces[-1].finish == "length"
+        assert "max_tokens" in pieces[-1].detail
+
+    def test_a_seed_gives_the_same_text_again(self) -> None:
+        sampling = Sampling(temperature=1.0, seed=7, max_tokens=12)
+        first, second = (tokens_of(self.make().append(TEXT).generate(sampling)) for _ in range(2))
+        other = tokens_of(self.make().append(TEXT).generate(Sampling(temperature=1.0, seed=8, max_tokens=12)))
+        assert first == second != other
+
+    def test_log_probabilities_are_those_of_the_tokens(self) -> None:
+        session = self.make().append(TEXT)
+        for piece in session.generate(Sampling(max_tokens=5), logprobs=3):
+            for score in piece.scores:
+                reference = self.alone().append(session.tokens[: -len(piece.tokens)])
+                chances = log_softmax(reference.logits())
+                assert score.logprob == pytest.approx(chances[score.token], abs=self.tolerance)
+                assert [chance for _, chance in score.others] == pytest.approx(
+                    sorted(chances, reverse=True)[:3], abs=self.tolerance
+                )
+
+    def test_options_have_their_joint_log_probability(self) -> None:
+        session = self.make().append(TEXT)
+        before = list(session.tokens)
+        options = [" is red", " is", " blue and red", ""]
+        scores = session.score(options)
+        assert session.tokens == before
+        for option, score in zip(options, scores, strict=True):
+            reference, total = self.alone().append(before), 0.0
+            for token in session.vocabulary.tokenize(option):
+                total += log_softmax(reference.logits())[token]
+                reference.append([token])
+            assert score == pytest.approx(total, abs=10 * self.tolerance), option
+        self.same(session)
+
+    def test_the_next_tokens_are_the_likeliest(self) -> None:
+        session = self.make().append(TEXT)
+        found = session.next_tokens(5)
+        chances = log_softmax(session.logits())
+        assert [score.token for score in found] == np.argsort(-chances, kind="stable")[:5].tolist()
+        assert [score.logprob for score in found] == pytest.approx(sorted(chances, reverse=True)[:5])
+
+    def test_a_fork_goes_its_own_way_and_reads_nothing_again(self) -> None:
+        session = self.make().append(TEXT)
+        session.logits()
+        twin = session.fork()
+        twin.append(" and the dog")
+        session.append(" and the cat")
+        assert twin.tokens != session.tokens
+        self.same(twin)
+        self.same(session)
+        assert twin.counters.read + session.counters.read < len(twin.tokens) + len(session.tokens)
+
+    def test_rewinding_forgets_and_reads_nothing_again(self) -> None:
+        session = self.make().append(TEXT)
+        session.logits()
+        length = len(session.tokens)
+        session.append(" and many more words").logits()
+        read = session.counters.read
+        session.rewind(length).append(" is")
+        self.same(session)
+        assert session.counters.read - read < length
+
+    @pytest.mark.parametrize("length", [-1, 10_000])
+    def test_one_cannot_rewind_to_what_is_not_there(self, length: int) -> None:
+        with pytest.raises(ValueError, match=f"cannot rewind to {length}"):
+            self.make().append(TEXT).rewind(length)
+
+    def test_a_shared_beginning_is_read_once(self) -> None:
+        first = self.make().append(TEXT)
+        first.logits()
+        first.close()
+        second = self.make().append(TEXT).append(" is")
+        self.same(second)
+        assert second.counters.cached >= len(first.tokens) - 1
+
+    def test_many_sessions_in_turn_do_not_disturb_each_other(self) -> None:
+        sessions = [self.make().append(TEXT).append(f" {number}") for number in range(12)]
+        for _ in range(2):
+            for session in sessions:
+                list(session.generate(Sampling(max_tokens=2)))
+        for session in sessions:
+            self.same(session)
+
+    def test_too_long_a_text_is_refused_and_says_by_how_much(self) -> None:
+        session = self.make().append(TEXT)
+        room = self.limit - len(session.tokens)
+        session.append(session.tokens[-1:] * room)
+        with pytest.raises(ContextOverflow) as caught:
+            session.append("a")
+        assert (caught.value.tokens, caught.value.limit) == (self.limit + 1, self.limit)
+
+    def test_a_full_context_ends_the_text_and_says_so(self) -> None:
+        session = self.make().append(TEXT)
+        last = list(session.generate(Sampling(max_tokens=None)))[-1]
+        assert last.finish == "length"
+        assert str(self.limit) in last.detail
+        assert len(session.tokens) == self.limit
+
+    def test_a_cancelled_session_stops(self) -> None:
+        session = self.make().append(TEXT)
+        pieces = session.generate(Sampling(max_tokens=50))
+        next(pieces)
+        session.cancel()
+        with pytest.raises(Exception, match="cancelled"):
+            list(pieces)
+        self.same(self.make().append(TEXT))
