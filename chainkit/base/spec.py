@@ -74,13 +74,13 @@ def _split_options(text: str) -> tuple[str, dict[str, str]]:
     match = _OPTIONS.search(text)
     if match is None:
         return text, {}
-    pairs = text[match.end() :].split("&")
+    name = text[: match.start()]
     options: dict[str, str] = {}
-    for pair in pairs:
+    for pair in text[match.end() :].split("&"):  # values may be keys, so no message shows one
         key, equals, value = pair.partition("=")
         if not key or not equals:
-            raise SpecError(f"'{pair}' in '{text}' is not option=value")
+            raise SpecError(f"an option after '{name}?' is not name=value; write & as %26 inside a value")
         if key in options:
-            raise SpecError(f"option '{key}' stands twice in '{text}'")
+            raise SpecError(f"option '{key}' stands twice after '{name}?'")
         options[key] = unquote(value)
-    return text[: match.start()], options
+    return name, options

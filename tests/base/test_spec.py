@@ -64,10 +64,17 @@ def test_a_bare_model_name_is_asked_for_its_provider() -> None:
         parse_spec("gpt-4o", KNOWN)
 
 
-@pytest.mark.parametrize(("text", "fault"), [("gguf:a.gguf?n_ctx=1&seed", "'seed'"), ("gguf:a?n=1&n=2", "twice")])
+@pytest.mark.parametrize(("text", "fault"), [("gguf:a.gguf?n_ctx=1&seed", "after 'gguf:a.gguf"), ("gguf:a?n=1&n=2", "'n' stands twice")])
 def test_options_that_cannot_be_read_are_told(text: str, fault: str) -> None:
     with pytest.raises(SpecError, match=fault):
         parse_spec(text, KNOWN)
+
+
+@pytest.mark.parametrize("text", ["openai:m?api_key=sk-1&sk-2", "openai:m?api_key=sk-1&api_key=sk-2"])
+def test_no_value_of_an_option_is_repeated(text: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_spec(text, KNOWN)
+    assert "sk-" not in str(caught.value)
 
 
 @given(st.text(max_size=60))
