@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,14 @@ from langchain_core.embeddings import Embeddings
 
 from chainkit.vectors.given import Given, Items, Vectors, read_given, unit
 from chainkit.vectors.keywords import keywords
+from chainkit.vectors.large import LARGE, cut_many
 from chainkit.vectors.tree import Cut, cut_tree
 
 Array = np.ndarray[Any, Any]
 
 OUTLIER = -1
+
+_ROWS_AT_ONCE = 16_384
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,19 +49,24 @@ class Clustering:
 
     Attributes:
         texts: The items; None where only vectors were given.
-        vectors: Their vectors at unit length, float32, N x D.
         labels: The group of each item, N of them; -1 for an outlier.
         groups: The groups, the largest first.
         order: All rows in an order in which each group is one run and neighbours are alike.
         silhouette: How well the groups are separated, -1 to 1; None if there is one group or each item is its own.
+            Of more than 3,000 different items it is that of their small groups.
+        given: The different items and their vectors.
     """
 
     texts: tuple[str, ...] | None
-    vectors: Array
     labels: Array
     groups: tuple[Group, ...]
     order: tuple[int, ...]
     silhouette: float | None
+    given: Given = field(repr=False)
+
+    def vectors(self, rows: Sequence[int]) -> Array:
+        """The vectors of these rows at unit length, float32, len(rows) x D."""
+        return unit(np.asarray(self.given.vectors[self.given.rows[list(rows)]], np.float32))
 
     @property
     def k(self) -> int:
@@ -133,7 +141,8 @@ def clusters(
     ([1, 1, 0, 0], (2, 2))
 
     Args:
-        items: Texts, or vectors (N x D). Equal items count as one when groups are formed.
+        items: Texts, or vectors (N x D), also from an array on disk. Equal items count as one when groups are formed.
+            More than `LARGE` different ones are grouped by `large.cut_many`, in bounded memory.
         embeddings: What turns texts into vectors, or the vectors of the texts themselves; not needed for vectors.
         k: The number of groups; None finds it: where the silhouette is best, 2 or more for three or more items.
         threshold: Instead of k: items are together as long as the mean cosine between two groups is at least this.
@@ -145,10 +154,10 @@ def clusters(
         ValueError: k and threshold together, or out of range.
     """
     _check(k, threshold, min_size)
-    given = read_given(items, embeddings)
+    given = read_given(items, embeddings, LARGE)
     if k is not None and k > len(given.vectors):
         raise ValueError(f"k is {k}, but only {len(given.vectors)} of the {len(given.rows)} items are different")
-    cut = cut_tree(given.vectors, k, threshold)
+    cut = (cut_tree if len(given.vectors) <= LARGE else cut_many)(given.vectors, k, threshold)
     return _clustering(items if given.texts is not None else None, given, cut, min_size)
 
 
@@ -164,15 +173,14 @@ def _check(k: int | None, threshold: float | None, min_size: int) -> None:
 
 
 def _clustering(texts: Any, given: Given, cut: Cut, min_size: int) -> Clustering:
-    vectors = unit(given.vectors)
-    places = _groups_of(cut.labels, np.bincount(given.rows, minlength=len(vectors)), min_size)
-    counts = np.bincount(given.rows, minlength=len(vectors))
-    central = [_by_closeness(vectors, place, counts) for place in places]
+    counts = np.bincount(given.rows, minlength=len(given.vectors))
+    places = _groups_of(cut.labels, counts, min_size)
+    central = [_by_closeness(given.vectors, place, counts) for place in places]
     telling = _keywords(given, places)
-    labels = np.full(len(vectors), OUTLIER)
+    labels = np.full(len(given.vectors), OUTLIER)
     for label, place in enumerate(places):
         labels[place] = label
-    rows_of = _rows_of(given.rows, len(vectors))
+    rows_of = _rows_of(given.rows, len(given.vectors))
     groups = tuple(
         Group(
             label=label,
@@ -185,11 +193,11 @@ def _clustering(texts: Any, given: Given, cut: Cut, min_size: int) -> Clustering
     )
     return Clustering(
         texts=None if texts is None else tuple(texts),
-        vectors=vectors[given.rows],
         labels=labels[given.rows],
         groups=groups,
         order=tuple(row for place in cut.order for row in rows_of[place]),
         silhouette=cut.silhouette,
+        given=given,
     )
 
 
@@ -201,8 +209,12 @@ def _groups_of(labels: Array, counts: Array, min_size: int) -> list[Array]:
 
 
 def _by_closeness(vectors: Array, places: Array, counts: Array) -> list[int]:
-    mean = (vectors[places] * counts[places, None]).sum(axis=0)
-    closeness = np.round(vectors[places] @ mean, 5)  # what is equal but for rounding goes by content
+    blocks = [places[start : start + _ROWS_AT_ONCE] for start in range(0, len(places), _ROWS_AT_ONCE)]
+    mean = sum((counts[block] @ unit(vectors[block]) for block in blocks), np.zeros(vectors.shape[1]))
+    mean = (mean / (np.linalg.norm(mean) or 1)).astype(np.float32)
+    closeness = np.round(
+        np.concatenate([unit(vectors[block]) @ mean for block in blocks]), 5
+    )  # what is equal but for rounding goes by content
     return [int(places[i]) for i in np.lexsort((places, -closeness))]
 
 

@@ -33,12 +33,13 @@ class Given:
     rows: Array
 
 
-def read_given(items: Items, embeddings: Embeddings | Vectors | None) -> Given:
+def read_given(items: Items, embeddings: Embeddings | Vectors | None, large: int) -> Given:
     """Sort out equal items and embed each text once.
 
     Args:
         items: Texts, or vectors (N x D).
         embeddings: What turns texts into vectors, or the vectors of the texts themselves.
+        large: More vectors than this, given without texts, are taken as they are.
 
     Raises:
         BadTexts: No texts, blank ones, or things that are no texts.
@@ -46,6 +47,8 @@ def read_given(items: Items, embeddings: Embeddings | Vectors | None) -> Given:
     """
     if not are_texts(items):
         vectors = checked_vectors(items)
+        if len(vectors) > large:  # sorting so many rows would take a copy of all of them
+            return Given(None, vectors, np.arange(len(vectors)))
         unique, rows = np.unique(vectors, axis=0, return_inverse=True)
         return Given(None, unique, rows.reshape(-1))
     texts = checked_texts(items)

@@ -127,7 +127,7 @@ def heatmap(
     if count > MOST:
         raise ValueError(f"a heatmap holds at most {MOST} items, got {count}; draw a part of them, or their groups")
     found = items if isinstance(items, Clustering) else clusters(items, embeddings, k=k, threshold=threshold)
-    ordered = found.vectors[list(found.order)]
+    ordered = found.vectors(found.order)
     drawn = Heatmap(clustering=found, matrix=np.clip(ordered @ ordered.T, -1, 1), title=title)
     if path is not None:
         drawn.save(path)

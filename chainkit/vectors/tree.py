@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +12,12 @@ from chainkit.vectors.given import unit
 
 Array = np.ndarray[Any, Any]
 
-SLACK = 0.02
-"""Of many items, the fewest groups win whose silhouette is within this share of the best.
+SLACK = 0.002
+"""Of many items, the fewest groups win whose mean silhouette is at most this much below the best.
 
-Measured on draws of 10 to 19 labelled groups: the same agreement with the labels as the best silhouette (adjusted Rand
-index 0.746 and 0.747) and fewer needless groups (1.4 instead of 2.2 off). Small sets lose by it (0.748 and 0.765).
+Measured on 40 draws of 10 to 19 labelled groups: the same agreement with the labels as the best silhouette (adjusted
+Rand index 0.716 and 0.714) with a number of groups nearer to the right one (1.4 instead of 1.7 off). Small sets would
+lose by it.
 """
 
 _MANY = 40  # items from which SLACK counts
@@ -88,12 +90,41 @@ def best_k(tree: Array, distances: Array) -> int:
     count = len(distances)
     if count == 2:
         return 1 if 1 - distances[0, 1] >= _TOGETHER else 2
-    lengths = np.sqrt(2 * distances)
-    scores = {k: silhouette(lengths, _labels(tree, k)) for k in candidates(count)}
-    found = {k: score for k, score in scores.items() if score is not None}
-    best = max(found.values(), default=0.0)
-    least = best - abs(best) * (SLACK if count > _MANY else 0)
-    return min((k for k, score in found.items() if score >= least), default=1)
+    found = silhouettes(tree, np.sqrt(2 * distances), candidates(count))
+    best = max(found.values())
+    least = best - (SLACK if count > _MANY else 0)
+    return min(k for k, score in found.items() if score >= least)
+
+
+def silhouettes(tree: Array, distances: Array, numbers: Sequence[int]) -> dict[int, float]:
+    """Mean silhouettes of a tree cut into each of these numbers of groups, each below the number of items.
+
+    The sums of distances from every item to every group are kept from one cut to the next coarser one, so that all cuts
+    together cost little more than the first; scikit-learn's `silhouette_score` starts anew for each.
+    """
+    sums, groups = distances, np.arange(len(distances))
+    found: dict[int, float] = {}
+    for k in sorted(numbers, reverse=True):
+        labels = _labels(tree, k) - 1
+        coarser = np.empty(groups.max() + 1, int)
+        coarser[groups] = labels
+        order = np.argsort(coarser, kind="stable")
+        starts = np.flatnonzero(np.diff(coarser[order], prepend=-1))
+        sums, groups = np.add.reduceat(sums[:, order], starts, axis=1), labels
+        found[k] = _mean_silhouette(sums, labels)
+    return found
+
+
+def _mean_silhouette(sums: Array, labels: Array) -> float:
+    sizes = np.bincount(labels)
+    rows = np.arange(len(labels))
+    inside = sums[rows, labels] / np.maximum(sizes[labels] - 1, 1)
+    outside = sums / sizes
+    outside[rows, labels] = np.inf
+    nearest = outside.min(axis=1)
+    larger = np.maximum(inside, nearest)
+    scores = (nearest - inside) / np.where(larger == 0, 1, larger)
+    return float(np.where(sizes[labels] > 1, scores, 0).mean())
 
 
 def candidates(count: int) -> list[int]:

@@ -70,7 +70,7 @@ def test_embeddings_that_give_too_few_vectors_are_named():
 
 def test_each_text_is_embedded_once_and_in_the_same_order():
     table = Table({"a": [1, 0], "b": [0, 2]})
-    given = read_given(["b", "a", "b"], table)
+    given = read_given(["b", "a", "b"], table, large=9)
     assert table.asked == ["a", "b"]
     assert given.texts == ["a", "b"]
     assert given.rows.tolist() == [1, 0, 1]
