@@ -1,4 +1,4 @@
-"""Files found and read: text, Markdown, HTML and PDF, in folders and by patterns."""
+"""Files found and read, each kind by its reader, in folders and by patterns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from chainkit.base.errors import DocumentError
 from chainkit.knowledge.blocks import Block
-from chainkit.knowledge.readers import html, markdown, pdf, text
+from chainkit.knowledge.readers import code, docx, html, mail, markdown, pdf, records, text
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 TextReader = Callable[[Path, str], Iterator[Block]]
@@ -20,16 +20,25 @@ LIMIT_BYTES = 100_000_000
 CHUNK_BYTES = 1 << 20
 
 TEXT_READERS: dict[str, TextReader] = {
+    ".csv": records.read_csv,
     ".htm": html.read,
     ".html": html.read,
+    ".jsonl": records.read_jsonl,
     ".markdown": markdown.read,
     ".md": markdown.read,
     ".mdx": markdown.read,
+    ".ndjson": records.read_jsonl,
+    ".tsv": records.read_csv,
     ".xhtml": html.read,
+    **dict.fromkeys(code.ENDINGS, code.read),
 }
 """Ending -> reader of files that are text; any other text file is read as plain text."""
 
-BINARY_READERS: dict[str, Callable[[Path], Iterator[Block]]] = {".pdf": pdf.read}
+BINARY_READERS: dict[str, Callable[[Path], Iterator[Block]]] = {
+    ".docx": docx.read,
+    ".eml": mail.read,
+    ".pdf": pdf.read,
+}
 """Ending -> reader of files that are not text."""
 
 LEFT_OUT = frozenset(("__pycache__", "node_modules"))

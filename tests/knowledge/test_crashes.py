@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,13 +11,17 @@ import pytest
 from chainkit.backends.fake import FakeEmbeddings
 from chainkit.knowledge import Index
 
-ROOT = Path(__file__).parents[2]
+from . import processes
+
 SECONDS = 60
 
 
-def start(role: str, *words: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.knowledge.processes", role, *map(str, words)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(role, *values):
+    hear, tell = processes.CONTEXT.Pipe(duplex=False)
+    process = processes.CONTEXT.Process(target=role, args=(*values, tell))
+    process.start()
+    tell.close()
+    return process, hear
 
 
 def contents(file: Path | None, folder: Path | None = None) -> dict[str, list[tuple[int, str, str]]]:
@@ -44,6 +45,14 @@ def contents(file: Path | None, folder: Path | None = None) -> dict[str, list[tu
     return found
 
 
+def said(hear):
+    """What a process said last, or nothing if it was killed while it spoke."""
+    try:
+        return hear.recv()
+    except EOFError:
+        return None
+
+
 @pytest.fixture
 def folder(tmp_path):
     folder = tmp_path / "docs"
@@ -58,22 +67,22 @@ def folder(tmp_path):
 @pytest.mark.slow
 def test_fifty_kills_leave_whole_documents_and_indexing_resumes(folder, tmp_path):
     whole = contents(None, folder)
+    assert len(whole) == 40
     chance = random.Random(11)
     file = tmp_path / "index.sqlite"
     kills = 0
     sizes = set()
     while kills < 50:
-        process = start("index", file, folder)
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(chance.uniform(0, 0.25))
-        process.send_signal(signal.SIGKILL)
-        out, errors = process.communicate()
-        assert not errors
+        process, hear = start(processes.index, file, folder)
+        assert hear.recv() == "ready"
+        time.sleep(chance.uniform(0, 0.4))
+        process.kill()
+        process.join()
         found = contents(file)
         assert all(whole[path] == passages for path, passages in found.items())
         sizes.add(len(found))
         kills += 1
-        if out == "done\n":
+        if hear.poll() and said(hear) == "done":
             for left in tmp_path.glob("index.sqlite*"):
                 left.unlink()
     assert len(sizes) > 5, "the kills came at the same moment each time"
@@ -87,11 +96,12 @@ def test_two_writers_and_four_readers_lose_nothing(tmp_path):
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
         folder.mkdir()
-    writers = [start("write", file, folder, SECONDS) for folder in folders]
-    readers = [start("read", file, tmp_path, SECONDS) for _ in range(4)]
-    outputs = [process.communicate() for process in writers + readers]
-    assert [errors for _, errors in outputs] == [""] * 6
-    turns = [int(out) for out, _ in outputs]
+    started = [start(processes.write, file, folder, SECONDS) for folder in folders]
+    started += [start(processes.read, file, tmp_path, SECONDS) for _ in range(4)]
+    turns = [hear.recv() for _, hear in started]
+    for process, _ in started:
+        process.join()
+        assert process.exitcode == 0
     assert min(turns) > 10
     found = contents(file)
     files = {str(path) for folder in folders for path in folder.iterdir()}

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import re
-import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from chainkit.base.errors import DocumentError, MissingLibrary
 from chainkit.knowledge.blocks import Block
+from chainkit.knowledge.readers.faults import FAULTS, refuse_large, unreadable
 
 LIMIT_BYTES = 200_000_000
 _HYPHEN = re.compile(r"(?<=[a-z])-\n(?=[a-z])")
-
-# What pypdf lets through on files that are not what they claim to be, besides its own errors.
-_FAULTS = (
-    ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RecursionError,
-    NotImplementedError, EOFError, struct.error, zlib.error,
-)  # fmt: skip
 
 
 def read(path: Path) -> Iterator[Block]:
@@ -33,9 +26,7 @@ def read(path: Path) -> Iterator[Block]:
         from pypdf.errors import PyPdfError
     except ImportError as error:
         raise MissingLibrary("pypdf", extra="knowledge") from error
-    size = path.stat().st_size
-    if size > LIMIT_BYTES:
-        raise DocumentError(path, f"has {size:,} bytes; PDF files are read up to {LIMIT_BYTES:,} bytes")
+    refuse_large(path, LIMIT_BYTES, "PDF")
     empty = True
     try:
         with pypdf.PdfReader(path) as reader:
@@ -45,8 +36,8 @@ def read(path: Path) -> Iterator[Block]:
                 for block in _paragraphs(page.extract_text(), number):
                     empty = False
                     yield block
-    except (PyPdfError, *_FAULTS) as error:
-        raise DocumentError(path, f"is not a readable PDF ({type(error).__name__}: {str(error)[:120]})") from error
+    except (PyPdfError, *FAULTS) as error:
+        raise unreadable(path, "PDF", error) from error
     if empty:
         raise DocumentError(path, "holds no text; scanned pages need text recognition first")
 
