@@ -12,13 +12,20 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from chainkit.backends.openai.client import Clients, Connection
-from chainkit.backends.openai.errors import clean, malformed, retry_after_seconds, translated
+from chainkit.backends.openai.errors import (
+    NO_ANSWER,
+    Failure,
+    clean,
+    malformed,
+    may_pass,
+    retry_after_seconds,
+    translated,
+)
 from chainkit.backends.openai.sse import EventReader
 from chainkit.base.errors import MissingLibrary, ProviderError, StreamBroken, StreamStalled
 
 try:
     import httpx2
-    import openai
 except ImportError as error:
     raise MissingLibrary("openai", extra="openai") from error
 
@@ -152,22 +159,21 @@ class Attempts:
         total = connection.total_timeout
         self._deadline = None if total is None else time.monotonic() + total
 
-    def options(self) -> Any:
-        """What the next try is sent with."""
-        if self._deadline is None:
-            return {}
-        return {"timeout": self._connection.timeouts(max(0.001, self._deadline - time.monotonic()))}
+    def timeouts(self) -> dict[str, float | None]:
+        """The limits of the next try."""
+        longest = None if self._deadline is None else max(0.001, self._deadline - time.monotonic())
+        return self._connection.timeouts(longest)
 
     def check_deadline(self) -> None:
         """Raise a timeout if the call takes too long."""
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise httpx2.ReadTimeout(f"total_timeout of {self._connection.total_timeout:g} s is over")
 
-    def pause_after(self, error: openai.APIError) -> float | None:
+    def pause_after(self, failure: Failure) -> float | None:
         """Seconds to wait before the next try, or None if there is none."""
-        if self.taken >= self._connection.max_retries or not may_pass(error):
+        if self.taken >= self._connection.max_retries or not may_pass(failure):
             return None
-        asked = retry_after_seconds(error.response.headers) if isinstance(error, openai.APIStatusError) else None
+        asked = retry_after_seconds(failure.headers) if isinstance(failure, httpx2.Response) else None
         pause = _backoff(self.taken) if asked is None else asked
         over = self._deadline is not None and time.monotonic() + pause >= self._deadline
         if over or self._waited + pause > self._connection.max_retry_seconds:
@@ -176,26 +182,14 @@ class Attempts:
         self._waited += pause
         return pause
 
-    def failure(self, error: openai.APIError) -> ProviderError:
+    def error(self, failure: Failure) -> ProviderError:
         """The error that ends the call."""
-        failure = translated(error, self._connection)
-        failure.retries = self.taken
+        error = translated(failure, self._connection)
+        error.retries = self.taken
         if self.taken:
-            failure.args = (f"{failure.args[0]} (after {self.taken} repeated {'tries' if self.taken > 1 else 'try'})",)
-        # The first error holds the request and what the service said, perhaps with the key: not for a traceback.
-        failure.__cause__ = None if failure.status == 401 or _tells_key(error, self._connection) else error
-        return failure
-
-
-def may_pass(error: openai.APIError) -> bool:
-    """Whether the same request may succeed a little later."""
-    if isinstance(error, openai.APIConnectionError):
-        return "SSL" not in repr(error.__cause__) and "certificate" not in repr(error.__cause__)
-    if not isinstance(error, openai.APIStatusError) or error.code == "insufficient_quota":
-        return False
-    if (told := error.response.headers.get("x-should-retry")) in {"true", "false"}:
-        return told == "true"
-    return error.status_code in {408, 409, 429} or error.status_code >= 500
+            error.args = (f"{error.args[0]} (after {self.taken} repeated {'tries' if self.taken > 1 else 'try'})",)
+        error.__cause__ = failure if isinstance(failure, Exception) else None
+        return error
 
 
 def _backoff(taken: int) -> float:
@@ -203,35 +197,39 @@ def _backoff(taken: int) -> float:
     return longest * (1 - 0.25 * random.random())  # noqa: S311 - spreads the clients, guards no secret
 
 
-def _open(clients: Clients, connection: Connection, path: str, body: Json, *, stream: bool) -> tuple[Any, int]:
-    client, content, attempts = clients.of_thread(connection), encoded(body), Attempts(connection)
+def _open(
+    clients: Clients, connection: Connection, path: str, body: Json, *, stream: bool
+) -> tuple[httpx2.Response, int]:
+    line, content, attempts = clients.of_thread(connection), encoded(body), Attempts(connection)
     while True:
         try:
-            response = client.post(
-                path, cast_to=httpx2.Response, content=content, options=attempts.options(), stream=stream
-            )
-        except openai.APIError as error:
-            pause, failed = attempts.pause_after(error), error
-        else:
-            return response, attempts.taken
+            failure: Failure = line.http.send(line.request(path, content, attempts.timeouts()), stream=stream)
+            if failure.status_code < 400:
+                return failure, attempts.taken
+            failure.read()
+        except NO_ANSWER as error:
+            failure = error
+        pause = attempts.pause_after(failure)
         if pause is None:
-            raise attempts.failure(failed)
+            raise attempts.error(failure)
         time.sleep(pause)
 
 
-async def _aopen(clients: Clients, connection: Connection, path: str, body: Json, *, stream: bool) -> tuple[Any, int]:
-    client, content, attempts = await clients.of_loop(connection), encoded(body), Attempts(connection)
+async def _aopen(
+    clients: Clients, connection: Connection, path: str, body: Json, *, stream: bool
+) -> tuple[httpx2.Response, int]:
+    line, content, attempts = await clients.of_loop(connection), encoded(body), Attempts(connection)
     while True:
         try:
-            response = await client.post(
-                path, cast_to=httpx2.Response, content=content, options=attempts.options(), stream=stream
-            )
-        except openai.APIError as error:
-            pause, failed = attempts.pause_after(error), error
-        else:
-            return response, attempts.taken
+            failure: Failure = await line.http.send(line.request(path, content, attempts.timeouts()), stream=stream)
+            if failure.status_code < 400:
+                return failure, attempts.taken
+            await failure.aread()
+        except NO_ANSWER as error:
+            failure = error
+        pause = attempts.pause_after(failure)
         if pause is None:
-            raise attempts.failure(failed)
+            raise attempts.error(failure)
         await asyncio.sleep(pause)
 
 
@@ -288,10 +286,6 @@ def _bad(response: httpx2.Response, connection: Connection, reason: str) -> Prov
     return malformed(connection, reason, text, request_id=response.headers.get("x-request-id"))
 
 
-def _tells_key(error: openai.APIError, connection: Connection) -> bool:
-    return clean(str(error), connection) != str(error)
-
-
 @contextmanager
 def _breaks(connection: Connection, reading: Reading[Any]) -> Iterator[None]:
     """Give every way in which a stream can break its name and the text that had arrived."""
@@ -300,7 +294,7 @@ def _breaks(connection: Connection, reading: Reading[Any]) -> Iterator[None]:
     except httpx2.TimeoutException as error:
         told = str(error) or f"silent for {connection.timeout:g} s"
         raise _broken(StreamStalled, told, connection, reading) from error
-    except (httpx2.RequestError, OSError) as error:
+    except NO_ANSWER as error:
         told = f"the connection was lost ({clean(str(error), connection) or type(error).__name__})"
         raise _broken(StreamBroken, told, connection, reading) from error
     except StreamBroken as error:

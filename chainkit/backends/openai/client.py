@@ -1,14 +1,15 @@
-"""The HTTP clients of a model: one for threads and one for each event loop, made when first used."""
+"""The lines from a model to its service: one for threads and one for each event loop, made when first used."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
 import threading
-from collections.abc import AsyncGenerator, Callable, Mapping
+import weakref
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from chainkit.backends.openai.access import Access
 from chainkit.base.errors import MissingLibrary
@@ -18,6 +19,8 @@ try:
     import openai
 except ImportError as error:
     raise MissingLibrary("openai", extra="openai") from error
+
+Http = TypeVar("Http", httpx2.Client, httpx2.AsyncClient)
 
 
 @dataclass(frozen=True)
@@ -44,19 +47,47 @@ class Connection:
     max_retry_seconds: float = 60.0
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
-    def timeouts(self, longest: float | None = None) -> httpx2.Timeout:
+    def timeouts(self, longest: float | None = None) -> dict[str, float | None]:
         """The limits of one request, none above `longest` seconds."""
         silence = self.timeout if longest is None else min(self.timeout, longest)
         connect = self.connect_timeout if longest is None else min(self.connect_timeout, longest)
-        return httpx2.Timeout(silence, connect=connect)
+        return {"connect": connect, "read": silence, "write": silence, "pool": silence}
+
+
+class Line(Generic[Http]):
+    """An open way to a service: the HTTP client, and what is the same in each request.
+
+    Address, key, organisation and headers are those of a client of the openai package. Its `post` is not used: building
+    its options and headers anew takes more CPU than the rest of a call.
+
+    Attributes:
+        http: Sends the requests.
+    """
+
+    def __init__(self, http: Http, client: openai.OpenAI | openai.AsyncOpenAI, connection: Connection) -> None:
+        _trim(client, connection)
+        told = {**client.default_headers, **client.auth_headers}
+        self.http = http
+        self._headers = [(name, value) for name, value in told.items() if isinstance(value, str)]
+        self._base = str(client.base_url).rstrip("/")
+        self._urls: dict[str, httpx2.URL] = {}
+
+    def request(self, path: str, content: bytes, timeouts: Mapping[str, float | None]) -> httpx2.Request:
+        """A request that posts JSON."""
+        url = self._urls.get(path)
+        if url is None:
+            url = self._urls[path] = httpx2.URL(self._base + path)
+        return httpx2.Request(
+            "POST", url, headers=self._headers, content=content, extensions={"timeout": dict(timeouts)}
+        )
 
 
 class Clients:
-    """Clients by connection, shared by the copies of a model; never copied deeply, never pickled."""
+    """Lines by connection, shared by the copies of a model; never copied deeply, never pickled."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._for_threads: dict[Connection, openai.OpenAI] = {}
+        self._for_threads: dict[Connection, Line[httpx2.Client]] = {}
         self._for_loops: dict[asyncio.AbstractEventLoop, dict[Connection, _Kept]] = {}
 
     def __deepcopy__(self, memo: Mapping[int, Any]) -> Clients:
@@ -65,52 +96,65 @@ class Clients:
     def __reduce__(self) -> tuple[type[Clients], tuple[()]]:
         return Clients, ()
 
-    def of_thread(self, connection: Connection) -> openai.OpenAI:
-        """The client for synchronous calls; safe to use from several threads."""
-        client = self._for_threads.get(connection)
-        if client is None:
+    def of_thread(self, connection: Connection) -> Line[httpx2.Client]:
+        """The line for synchronous calls; safe to use from several threads."""
+        line = self._for_threads.get(connection)
+        if line is None:
             with self._lock:
-                client = self._for_threads.get(connection) or _made(connection)
-                self._for_threads[connection] = client
-        return client
+                line = self._for_threads.get(connection) or _sync_line(connection)
+                self._for_threads[connection] = line
+        return line
 
-    async def of_loop(self, connection: Connection) -> openai.AsyncOpenAI:
-        """The client for the running event loop; it is closed when the loop ends."""
+    async def of_loop(self, connection: Connection) -> Line[httpx2.AsyncClient]:
+        """The line for the running event loop; it is closed when the loop ends."""
         loop = asyncio.get_running_loop()
         kept = self._for_loops.get(loop, {}).get(connection)
         if kept is None:
             kept = self._keep(loop, connection)
             await anext(kept.guard)
-        return kept.client
+        return kept.line
+
+    def forget(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let go of the lines of a loop that ends."""
+        self._for_loops.pop(loop, None)
 
     def _keep(self, loop: asyncio.AbstractEventLoop, connection: Connection) -> _Kept:
-        for other in [other for other in self._for_loops if other.is_closed()]:
-            self._for_loops.pop(other, None)
+        for ended in [other for other in self._for_loops if other.is_closed()]:
+            self._for_loops.pop(ended, None)
+        for http in [http for http, other in list(_OPEN.items()) if other.is_closed()]:
+            _OPEN.pop(http, None)
         # the package's own HTTP client closes itself when collected, in whatever loop then runs; this one does not
-        http = openai.DefaultAsyncHttpxClient(timeout=connection.timeouts(), verify=_tls())
-        client = openai.AsyncOpenAI(**_arguments(connection), http_client=http)
-        _trim(client, connection)
-        guard = _guard(client, lambda: self._for_loops.pop(loop, None))
-        kept = self._for_loops.setdefault(loop, {})[connection] = _Kept(client, guard)
+        http = openai.DefaultAsyncHttpxClient(verify=_tls())
+        line = Line(http, openai.AsyncOpenAI(**_arguments(connection), http_client=http), connection)
+        kept = self._for_loops.setdefault(loop, {})[connection] = _Kept(line, _guard(http, loop, weakref.ref(self)))
         return kept
 
 
 class _Kept(NamedTuple):
-    client: openai.AsyncOpenAI
+    line: Line[httpx2.AsyncClient]
     guard: AsyncGenerator[None]
 
 
-async def _guard(client: openai.AsyncOpenAI, forget: Callable[[], object]) -> AsyncGenerator[None]:
-    """Close a client when its loop ends.
+_OPEN: dict[httpx2.AsyncClient, asyncio.AbstractEventLoop] = {}
+"""Keeps a client whose model is gone until it is closed; the collector would drop its connections with a warning."""
+
+
+async def _guard(
+    http: httpx2.AsyncClient, loop: asyncio.AbstractEventLoop, owner: weakref.ref[Clients]
+) -> AsyncGenerator[None]:
+    """Close a client when its model is gone or its loop ends.
 
     `asyncio.run`, and whatever else shuts a loop down in good order, closes every asynchronous generator that was
-    started in it. This is one, so no connection outlives its loop.
+    started in it, and so does the loop with one that is collected. This is one, so no connection outlives its loop.
     """
+    _OPEN[http] = loop
     try:
         yield
     finally:
-        forget()
-        await client.close()
+        if clients := owner():
+            clients.forget(loop)
+        await http.aclose()
+        _OPEN.pop(http, None)
 
 
 class _HttpClient(openai.DefaultHttpxClient):
@@ -120,25 +164,21 @@ class _HttpClient(openai.DefaultHttpxClient):
         self.close()
 
 
+def _sync_line(connection: Connection) -> Line[httpx2.Client]:
+    http = _HttpClient(verify=_tls())
+    return Line(http, openai.OpenAI(**_arguments(connection), http_client=http), connection)
+
+
 @cache
 def _tls() -> ssl.SSLContext:
     """The certificates that are trusted, read once: each reading takes 20 ms."""
     return httpx2.create_ssl_context()
 
 
-def _made(connection: Connection) -> openai.OpenAI:
-    http = _HttpClient(timeout=connection.timeouts(), verify=_tls())
-    client = openai.OpenAI(**_arguments(connection), http_client=http)
-    _trim(client, connection)
-    return client
-
-
 def _arguments(connection: Connection) -> dict[str, Any]:
     return {
         "api_key": connection.access.key,
         "base_url": connection.access.base_url,
-        "timeout": connection.timeouts(),
-        "max_retries": 0,  # repeated by chainkit.backends.openai.calls, which counts and caps
         "default_headers": dict(connection.headers),
     }
 

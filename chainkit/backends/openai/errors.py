@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import json
 import re
 import ssl
 import time
@@ -28,8 +29,8 @@ from chainkit.base.errors import (
 from chainkit.base.keys import KEY_VARIABLES
 
 try:
+    import anyio
     import httpx2
-    import openai
 except ImportError as error:
     raise MissingLibrary("openai", extra="openai") from error
 
@@ -42,19 +43,35 @@ BY_STATUS: dict[int, type[ProviderError]] = {
 }
 
 
-def translated(error: openai.APIError, connection: Connection) -> ProviderError:
-    """The error of the openai package as one of chainkit's."""
-    if isinstance(error, openai.APIStatusError):
-        return _from_status(error, connection)
-    if isinstance(error, openai.APITimeoutError):
+NO_ANSWER = (httpx2.RequestError, OSError, anyio.EndOfStream)
+"""What the HTTP client raises; the last two where it does not name what its own libraries raise."""
+
+Failure = httpx2.Response | Exception
+"""An answer with an error status, or one of `NO_ANSWER`."""
+
+
+def translated(failure: Failure, connection: Connection) -> ProviderError:
+    """A failed try as one of chainkit's errors."""
+    if isinstance(failure, httpx2.Response):
+        return _from_status(failure, connection)
+    if isinstance(failure, httpx2.TimeoutException):
         return TimedOut(
             f"{_place(connection)} did not answer in time (timeout {connection.timeout:g} s, "
             f"connect_timeout {connection.connect_timeout:g} s)",
             provider=connection.provider,
         )
-    if isinstance(error, openai.APIConnectionError):
-        return _unreachable(error, connection)
-    return ProviderError(clean(str(error), connection), provider=connection.provider)
+    return _unreachable(failure, connection)
+
+
+def may_pass(failure: Failure) -> bool:
+    """Whether the same request may succeed a little later."""
+    if not isinstance(failure, httpx2.Response):
+        return not _about_tls(failure)
+    if _told(failure).get("code") == "insufficient_quota":
+        return False
+    if (said := failure.headers.get("x-should-retry")) in {"true", "false"}:
+        return said == "true"
+    return failure.status_code in {408, 409, 429} or failure.status_code >= 500
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
@@ -90,19 +107,31 @@ def clean(text: str, connection: Connection) -> str:
     return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]} ..."
 
 
-def _from_status(error: openai.APIStatusError, connection: Connection) -> ProviderError:
-    status = error.status_code
-    said = clean(_message(error), connection)
-    details: dict[str, Any] = {"provider": connection.provider, "status": status, "request_id": error.request_id}
+def _from_status(response: httpx2.Response, connection: Connection) -> ProviderError:
+    status, told = response.status_code, _told(response)
+    said = clean(str(told["message"]), connection)
+    id_ = response.headers.get("x-request-id")
+    details: dict[str, Any] = {"provider": connection.provider, "status": status, "request_id": id_}
     if status == 401:
         return AuthenticationFailed(_about_key(connection), **details)
-    if status == 400 and (error.code == "context_length_exceeded" or "maximum context length" in said):
+    if status == 400 and (told.get("code") == "context_length_exceeded" or "maximum context length" in said):
         return _too_long(said, connection, details)
     kind = BY_STATUS.get(status, ServerFailed if status >= 500 else BadRequest)
-    translated = kind(f"{_place(connection)} answered {status}: {said}", **details)
-    if isinstance(translated, RateLimited):
-        translated.retry_after_seconds = retry_after_seconds(error.response.headers)
-    return translated
+    error = kind(f"{_place(connection)} answered {status}: {said}", **details)
+    if isinstance(error, RateLimited):
+        error.retry_after_seconds = retry_after_seconds(response.headers)
+    return error
+
+
+def _told(response: httpx2.Response) -> Mapping[str, Any]:
+    """What the body of an error says: at least a message, in the best case a code."""
+    try:
+        body = json.loads(response.content)
+    except ValueError:
+        text = re.sub(r"<[^<>]*>|\s+", " ", response.content[:4000].decode(errors="replace"))
+        return {"message": re.sub(r" +", " ", text).strip() or "nothing more"}
+    inner = body.get("error", body) if isinstance(body, Mapping) else body
+    return inner if isinstance(inner, Mapping) and "message" in inner else {"message": inner}
 
 
 def _about_key(connection: Connection) -> str:
@@ -125,25 +154,18 @@ def _too_long(said: str, connection: Connection, details: dict[str, Any]) -> Req
     return error
 
 
-def _message(error: openai.APIStatusError) -> str:
-    body = error.body
-    if isinstance(body, Mapping):
-        inner = body.get("error", body)
-        told = inner.get("message", inner) if isinstance(inner, Mapping) else inner
-        return str(told)
-    text = re.sub(r"<[^<>]*>|\s+", " ", error.response.text[:4000])
-    return re.sub(r" +", " ", text).strip() or "nothing more"
-
-
-def _unreachable(error: openai.APIConnectionError, connection: Connection) -> ConnectionFailed:
-    causes = list(_causes(error))[1:]
-    reason = next((text for cause in reversed(causes) if (text := str(cause))), "it was closed at once")
-    if "SSL" in reason or any(isinstance(cause, ssl.SSLError) for cause in causes):
+def _unreachable(error: Exception, connection: Connection) -> ConnectionFailed:
+    reason = next((text for cause in reversed(list(_causes(error))) if (text := str(cause))), "it was closed at once")
+    if _about_tls(error):
         reason = f"TLS failed ({reason}); check the address and the system's certificates"
     else:
         reason = f"{reason}; is the address right and the service running?"
     told = f"no connection to {_place(connection)}: {clean(reason, connection)}"
     return ConnectionFailed(told, provider=connection.provider)
+
+
+def _about_tls(error: Exception) -> bool:
+    return any(isinstance(cause, ssl.SSLError) or "SSL" in str(cause) for cause in _causes(error))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,7 +18,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from pydantic import ValidationError
 
 from chainkit import registry
-from chainkit.backends.openai import OpenAIChat, OpenAIEmbeddings, OpenAIModel
+from chainkit.backends.openai import OpenAIChat, OpenAIEmbeddings, OpenAIModel, client
 from chainkit.base.errors import BadRequest, MalformedReply, SpecError, Unsupported
 from tests.servers import faults, model
 from tests.servers.openai_server import OpenAIServer
@@ -225,6 +226,19 @@ def test_a_model_works_in_one_event_loop_after_another_and_leaves_nothing_open(
     assert [asyncio.run(ask()) for _ in range(loops)] == ["yesno"] * loops
     _until(lambda: server.connections == 0)
     assert not made._clients._for_loops
+
+
+@pytest.mark.parametrize("by_collector", [True, False])
+async def test_a_model_that_is_gone_closes_its_connections(server: OpenAIServer, by_collector: bool) -> None:
+    made = chat(server)
+    await made.ainvoke("Hello")
+    if by_collector:
+        made.metadata = {"itself": made}
+    del made
+    gc.collect()
+    await _auntil(lambda: server.connections == 0)
+    await asyncio.sleep(0.01)
+    assert not client._OPEN
 
 
 def test_async_calls_share_their_connection(server: OpenAIServer) -> None:
