@@ -95,6 +95,40 @@ def heatmap(
     return vectors.heatmap(items, source, path, k=k, threshold=threshold, title=title)
 
 
+def search(
+    query: str | np.ndarray[Any, Any], items: Items, embeddings: Embeddings | str | None = None, k: int = 5
+) -> list[vectors.Match]:
+    """The k items most like the query, the best first.
+
+    Args:
+        query: A text, or its vector (D).
+        items: Texts, or vectors (N x D).
+        embeddings: What turns texts into vectors: an Embeddings object or a spec; None is "minilm".
+        k: At most so many.
+
+    Raises:
+        BadTexts: The query is blank, or the items are no texts.
+        BadVectors: Vectors that are not finite, or differ in length.
+    """
+    needed = isinstance(query, str) or vectors.are_texts(items)
+    return vectors.search(query, items, _resolved(embeddings) if needed else None, k)
+
+
+def pairs(items: Items, embeddings: Embeddings | str | None = None, above: float = 0.9) -> list[vectors.Pair]:
+    """All pairs of items whose cosine is at least `above`, the most alike first, found without an N x N matrix.
+
+    Args:
+        items: Texts, or vectors (N x D).
+        embeddings: What turns texts into vectors: an Embeddings object or a spec; None is "minilm".
+        above: The least cosine, -1 to 1.
+
+    Raises:
+        BadTexts: No texts, or things that are no texts.
+        BadVectors: Vectors that are not finite, or differ in length.
+    """
+    return vectors.pairs(items, _resolved(embeddings) if vectors.are_texts(items) else None, above)
+
+
 def _source(items: Items, embeddings: Source) -> Embeddings | Vectors | None:
     if embeddings is not None and not isinstance(embeddings, (str, Embeddings)):
         return embeddings

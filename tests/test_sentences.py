@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import chainkit
+from chainkit import sentences
 from chainkit.base.errors import UnknownProvider
 from tests.vectors.nine import NINE
 
@@ -23,6 +24,12 @@ def test_a_spec_an_object_and_vectors_are_all_welcome():
     np.testing.assert_array_equal(labels, chainkit.clusters(NINE, vectors).labels)
     np.testing.assert_array_equal(labels, chainkit.heatmap(NINE, FAKE).clustering.labels)
     np.testing.assert_array_equal(labels, chainkit.heatmap(chainkit.clusters(NINE, FAKE)).clustering.labels)
+
+
+def test_search_and_pairs_take_a_spec():
+    assert sentences.search(NINE[4], NINE, "fake:", k=1)[0].text == NINE[4]
+    assert [(pair.first, pair.second) for pair in sentences.pairs([*NINE, NINE[2]], "fake:", above=0.999)] == [(2, 9)]
+    assert sentences.search(np.array([1.0, 0.0]), np.eye(2), k=1)[0].row == 0
 
 
 def test_a_wrong_spec_is_named():

@@ -1,0 +1,127 @@
+"""What is most like a question, and which texts nearly repeat each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from langchain_core.embeddings import Embeddings
+
+from chainkit.base.errors import BadTexts, BadVectors
+from chainkit.vectors.given import Items, are_texts, checked_vectors, embedded, unit, vectors_of
+
+Array = np.ndarray[Any, Any]
+
+_ROWS_AT_ONCE = 1024
+_COLUMNS_AT_ONCE = 16_384  # 64 MB of cosines at a time
+
+
+@dataclass(frozen=True)
+class Match:
+    """An item that is like a question.
+
+    Attributes:
+        row: Where it stands among the items.
+        score: Cosine, -1 to 1.
+        text: The item; None where vectors were given.
+    """
+
+    row: int
+    score: float
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two items that are alike.
+
+    Attributes:
+        first: Row of one.
+        second: Row of the other, above `first`.
+        score: Cosine, -1 to 1.
+    """
+
+    first: int
+    second: int
+    score: float
+
+
+def search(query: str | Array, items: Items, embeddings: Embeddings | None = None, k: int = 5) -> list[Match]:
+    """The k items most like the query, the best first; of equal ones, the first.
+
+    >>> [match.row for match in search([1.0, 0.0], [[0.0, 1.0], [1.0, 0.1], [2.0, 2.0]], k=2)]
+    [1, 2]
+
+    Args:
+        query: A text, or its vector (D).
+        items: Texts, or vectors (N x D), also from an array on disk.
+        embeddings: What turns texts into vectors; the query goes through `embed_query`.
+        k: At most so many.
+
+    Raises:
+        BadTexts: The query is blank, or the items are no texts.
+        BadVectors: Vectors that are not finite, or differ in length.
+    """
+    if k < 1:
+        raise ValueError(f"k must be 1 or more, got {k}")
+    wanted = _query_vector(query, embeddings)
+    vectors = vectors_of(items, embeddings)
+    if wanted.shape[1] != vectors.shape[1]:
+        raise BadVectors(
+            f"vectors differ in length: the query has {wanted.shape[1]} numbers, the items have {vectors.shape[1]} each"
+        )
+    direction = unit(wanted)[0]
+    scores = np.concatenate([unit(vectors[rows]) @ direction for rows in _slices(len(vectors), _COLUMNS_AT_ONCE)])
+    best = np.argsort(-scores, kind="stable")[:k]
+    texts: Any = items if are_texts(items) else None
+    return [Match(int(row), float(scores[row]), None if texts is None else str(texts[row])) for row in best]
+
+
+def pairs(items: Items, embeddings: Embeddings | None = None, above: float = 0.9) -> list[Pair]:
+    """All pairs of items whose cosine is at least `above`, the most alike first.
+
+    Every pair is looked at, 64 MB of cosines at a time: N x N / 2 x D steps, and memory for the pairs that are found.
+
+    >>> [(pair.first, pair.second) for pair in pairs([[1.0, 0.0], [0.0, 1.0], [1.0, 0.1]])]
+    [(0, 2)]
+
+    Args:
+        items: Texts, or vectors (N x D), also from an array on disk.
+        embeddings: What turns texts into vectors; not needed for vectors.
+        above: The least cosine, -1 to 1.
+
+    Raises:
+        BadTexts: No texts, or things that are no texts.
+        BadVectors: Vectors that are not finite, or differ in length.
+    """
+    if not -1 <= above <= 1:
+        raise ValueError(f"above is a cosine and must be between -1 and 1, got {above}")
+    vectors = vectors_of(items, embeddings)
+    found: list[Pair] = []
+    for rows in _slices(len(vectors), _ROWS_AT_ONCE):
+        block = unit(vectors[rows])
+        for columns in _slices(len(vectors), _COLUMNS_AT_ONCE):
+            if columns.stop <= rows.start:
+                continue  # pairs with an earlier row are found there
+            # rounding must not lose equal texts when above is 1
+            cosines = np.clip(np.round(block @ unit(vectors[columns]).T, 6), -1, 1)
+            for row, column in np.argwhere(cosines >= above):
+                if (first := rows.start + int(row)) < (second := columns.start + int(column)):
+                    found.append(Pair(first, second, float(cosines[row, column])))
+    return sorted(found, key=lambda pair: (-pair.score, pair.first, pair.second))
+
+
+def _query_vector(query: str | Array, embeddings: Embeddings | None) -> Array:
+    if not isinstance(query, str):
+        return checked_vectors([query])
+    if not query.strip():
+        raise BadTexts("the query is blank")
+    if embeddings is None:
+        return embedded([query], None)
+    return checked_vectors([embeddings.embed_query(query)])
+
+
+def _slices(count: int, step: int) -> Iterator[slice]:
+    return (slice(start, min(start + step, count)) for start in range(0, count, step))
