@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from chainkit.base.errors import ChainkitError as ChainkitError
+    from chainkit.chains.chain import chain as chain
+    from chainkit.chains.fallback import fallback as fallback
     from chainkit.knowledge import ask as ask
+    from chainkit.observe.trace import trace as trace
     from chainkit.prompts.short import prompt as prompt
     from chainkit.registry import chat_model as chat_model
     from chainkit.registry import embeddings as embeddings
@@ -29,13 +32,16 @@ __version__ = "0.1.0"
 _HOMES = {
     "ChainkitError": "chainkit.base.errors",
     "ask": "chainkit.knowledge",
+    "chain": "chainkit.chains.chain",
     "chat_model": "chainkit.registry",
     "clusters": "chainkit.sentences",
     "embeddings": "chainkit.registry",
+    "fallback": "chainkit.chains.fallback",
     "heatmap": "chainkit.sentences",
     "llm": "chainkit.registry",
     "prompt": "chainkit.prompts.short",
     "similarity": "chainkit.sentences",
+    "trace": "chainkit.observe.trace",
 }
 
 __all__ = [  # noqa: RUF022 - the front doors first
@@ -43,6 +49,9 @@ __all__ = [  # noqa: RUF022 - the front doors first
     "chat_model",
     "embeddings",
     "prompt",
+    "chain",
+    "fallback",
+    "trace",
     "similarity",
     "clusters",
     "heatmap",

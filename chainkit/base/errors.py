@@ -10,6 +10,7 @@
     │   └── KeyWithheld                   there is one, but not for this host
     ├── ModelFileError                    a model file is absent, cut short, or of another kind
     ├── ContextOverflow (ValueError)      the text does not fit the model's context
+    ├── ConstraintError (ValueError)      a constraint that no generation can follow
     ├── TemplateError (ValueError)        a chat template cannot be rendered
     ├── BadVectors (ValueError)           vectors that cannot be compared
     ├── BadTexts (ValueError)             texts that cannot be embedded or grouped
@@ -17,6 +18,7 @@
     ├── IndexFileError                    an index file cannot be used
     │   ├── BrokenIndex                   it is damaged, or of another kind or version
     │   └── EmbeddingsMismatch            it was made with another embedding model
+    ├── LogFileError                      a file of traces cannot be used
     ├── Unsupported                       this model or service cannot do what was asked
     └── ProviderError                     a service answered with an error, or not at all
         ├── AuthenticationFailed          401
@@ -167,6 +169,10 @@ class TemplateError(ChainkitError, ValueError):
     """A chat template failed, was refused by the sandbox, or grew past its limits."""
 
 
+class ConstraintError(ChainkitError, ValueError):
+    """A regular expression, schema or grammar is wrong, or cannot be followed with the tokens of the model."""
+
+
 class BadVectors(ChainkitError, ValueError):
     """Vectors that are not finite, differ in length, or are missing."""
 
@@ -207,6 +213,18 @@ class BrokenIndex(IndexFileError):
 
 class EmbeddingsMismatch(IndexFileError):
     """An index was made with another embedding model, so its vectors cannot be compared."""
+
+
+class LogFileError(ChainkitError):
+    """A file of traces is missing, of another kind, or cannot be written.
+
+    Attributes:
+        path: The file.
+    """
+
+    def __init__(self, path: object, reason: str) -> None:
+        self.path = str(path)
+        super().__init__(f"{path}: {reason}")
 
 
 class Unsupported(ChainkitError):

@@ -45,3 +45,8 @@ class ChatPromptTemplate(_Chaining, chat.ChatPromptTemplate):  # pyright: ignore
     def __add__(self, other: Any) -> ChatPromptTemplate:
         """These messages with others after them."""
         return ChatPromptTemplate(**super().__add__(other).__dict__)
+
+    def __getitem__(self, index: Any) -> Any:
+        """One message, or a template of some of them."""
+        found = super().__getitem__(index)
+        return ChatPromptTemplate(**found.__dict__) if isinstance(found, chat.ChatPromptTemplate) else found

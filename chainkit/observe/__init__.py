@@ -1,0 +1,1 @@
+"""What was sent to models, what came back, and what it took."""

@@ -1,0 +1,179 @@
+"""Traces in an SQLite file: one row for each step, texts whole, no API key."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from chainkit.base.errors import LogFileError
+from chainkit.base.paths import config_dir
+from chainkit.observe.step import Step, dumped
+
+VERSION = 1
+"""The layout of the file, in SQLite's `user_version`."""
+
+_TEXTS = ("id", "name", "kind", "answer", "model", "provider", "error")
+_NUMBERS = ("seconds", "input_tokens", "output_tokens", "cached_tokens", "cost")
+_VALUES = ("inputs", "output", "messages", "settings", "details")
+_COLUMNS = ("root", "parent", "position", "started", *_TEXTS, *_NUMBERS, *_VALUES)
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS steps (
+    root TEXT NOT NULL, parent TEXT, position INTEGER NOT NULL, started TEXT NOT NULL,
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, kind TEXT NOT NULL,
+    answer TEXT NOT NULL, model TEXT NOT NULL, provider TEXT NOT NULL, error TEXT NOT NULL,
+    seconds REAL, input_tokens INTEGER, output_tokens INTEGER, cached_tokens INTEGER, cost REAL,
+    inputs TEXT NOT NULL, output TEXT NOT NULL, messages TEXT NOT NULL, settings TEXT NOT NULL, details TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS steps_root ON steps (root, position);
+CREATE INDEX IF NOT EXISTS steps_started ON steps (started) WHERE parent IS NULL;
+"""
+
+
+def log_file() -> Path:
+    """Where traces are kept if no other place is named; it need not exist."""
+    return config_dir() / "log.sqlite3"
+
+
+def write(path: str | os.PathLike[str], steps: Iterable[Step]) -> None:
+    """Add traces to a file, which is made if it is not there and readable by its user alone.
+
+    Raises:
+        LogFileError: The file is something else, or cannot be written.
+    """
+    rows = [row for step in steps for row in _rows(step)]
+    marks = ", ".join("?" * len(_COLUMNS))
+    with _opened(path, make=True) as base, base:
+        base.executemany(f"INSERT OR REPLACE INTO steps ({', '.join(_COLUMNS)}) VALUES ({marks})", rows)  # noqa: S608
+
+
+def recent(path: str | os.PathLike[str], *, limit: int = 20, containing: str = "") -> list[Step]:
+    """The latest traces, the newest first, whole.
+
+    Args:
+        path: The file.
+        limit: The most that are given.
+        containing: Only traces in which this stands in a prompt, an answer, an input or an error.
+
+    Raises:
+        LogFileError: The file is missing or something else.
+    """
+    # Some columns are JSON, where quotes and line breaks are written differently.
+    patterns = _pattern(containing), _pattern(dumped(containing)[1:-1])
+    with _opened(path) as base:
+        found = base.execute(
+            "SELECT id FROM steps AS top WHERE parent IS NULL AND EXISTS (SELECT 1 FROM steps WHERE root = top.id AND"
+            " (answer LIKE ?1 ESCAPE '\\' OR error LIKE ?1 ESCAPE '\\' OR messages LIKE ?2 ESCAPE '\\'"
+            " OR inputs LIKE ?2 ESCAPE '\\')) ORDER BY started DESC, rowid DESC LIMIT ?3",
+            (*patterns, limit),
+        ).fetchall()
+        return [_read(base, row[0]) for row in found]
+
+
+def read(path: str | os.PathLike[str], id: str) -> Step:  # noqa: A002
+    """One trace by its id, or by the beginning of it if only one begins so.
+
+    Raises:
+        LogFileError: The file is missing or something else, or no trace, or more than one, has this id.
+    """
+    with _opened(path) as base:
+        rows = base.execute(
+            "SELECT id FROM steps WHERE parent IS NULL AND substr(id, 1, ?) = ?", (len(id), id)
+        ).fetchall()
+        if len(rows) != 1:
+            raise LogFileError(path, f"{len(rows) or 'no'} traces have an id that begins with '{id}'")
+        return _read(base, rows[0][0])
+
+
+def forget(path: str | os.PathLike[str], *, before: datetime | None = None) -> int:
+    """Remove traces that began before a time, or all; returns how many.
+
+    Raises:
+        LogFileError: The file is missing or something else.
+    """
+    limit = before.isoformat() if before else "~"
+    with _opened(path) as base:
+        with base:
+            roots = base.execute(
+                "SELECT count(*) FROM steps WHERE parent IS NULL AND started < ?", (limit,)
+            ).fetchone()[0]
+            base.execute(
+                "DELETE FROM steps WHERE root IN (SELECT id FROM steps WHERE parent IS NULL AND started < ?)", (limit,)
+            )
+        base.execute("VACUUM")
+        return roots
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str], *, make: bool = False) -> Iterator[sqlite3.Connection]:
+    place = Path(path)
+    if not make and not place.is_file():
+        raise LogFileError(path, "there is no log; chainkit.trace(path=...) writes one")
+    try:
+        if make and not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(place, os.O_CREAT | os.O_WRONLY, 0o600))
+        with closing(sqlite3.connect(place, timeout=10)) as base:
+            _check(base, path, make)
+            yield base
+    except (sqlite3.Error, OSError) as error:
+        raise LogFileError(path, f"cannot be used as a log: {error}") from error
+
+
+def _check(base: sqlite3.Connection, path: object, make: bool) -> None:
+    version = base.execute("PRAGMA user_version").fetchone()[0]
+    empty = base.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    if make and empty:
+        base.executescript(_TABLE + f"PRAGMA user_version = {VERSION};")
+    elif version != VERSION or not base.execute("SELECT 1 FROM sqlite_master WHERE name = 'steps'").fetchone():
+        raise LogFileError(path, "is no log of chainkit, or one of another version")
+
+
+def _pattern(text: str) -> str:
+    """For LIKE with a backslash before its own signs."""
+    for sign in "\\%_":
+        text = text.replace(sign, "\\" + sign)
+    return f"%{text}%"
+
+
+def _rows(root: Step) -> Iterator[tuple[Any, ...]]:
+    parents: list[tuple[Step, str | None]] = [(root, None)]
+    position = 0
+    while parents:
+        step, parent = parents.pop()
+        texts = [getattr(step, name) for name in (*_TEXTS, *_NUMBERS)]
+        values = [dumped(getattr(step, name)) for name in _VALUES]
+        yield root.id, parent, position, step.started.isoformat(), *texts, *values
+        position += 1
+        parents.extend((child, step.id) for child in reversed(step.children))
+
+
+def _read(base: sqlite3.Connection, root: str) -> Step:
+    names = ", ".join(_COLUMNS)
+    rows = base.execute(f"SELECT {names} FROM steps WHERE root = ? ORDER BY position", (root,)).fetchall()  # noqa: S608
+    steps: dict[str, Step] = {}
+    inside: dict[str | None, list[str]] = {}
+    for row in rows:
+        found: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
+        steps[found["id"]] = _step(found)
+        inside.setdefault(found["parent"], []).append(found["id"])
+    return _with_children(root, steps, inside)
+
+
+def _with_children(id: str, steps: dict[str, Step], inside: dict[str | None, list[str]]) -> Step:  # noqa: A002
+    children: Sequence[Step] = [_with_children(child, steps, inside) for child in inside.get(id, [])]
+    return replace(steps[id], children=tuple(children))
+
+
+def _step(found: dict[str, Any]) -> Step:
+    values = {name: json.loads(found[name]) for name in _VALUES}
+    values["messages"] = tuple((role, content) for role, content in values["messages"])
+    plain = {name: found[name] for name in (*_TEXTS, *_NUMBERS)}
+    return Step(started=datetime.fromisoformat(found["started"]), **plain, **values)
