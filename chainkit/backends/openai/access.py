@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass, field
 
 from chainkit.backends.openai.services import Service
-from chainkit.base.errors import KeyWithheld
-from chainkit.base.keys import KEY_VARIABLES, find_key, need_key
+from chainkit.base.errors import KeyWithheld, MissingKey
+from chainkit.base.keys import Key, find_key
 
 try:
     import httpx2
@@ -53,19 +53,29 @@ def find_access(service: Service, base_url: str | None, api_key: str | None) -> 
         KeyWithheld: There may be one, but this host does not get it.
     """
     address = base_url if base_url is not None else _usual_address(service)
+    if not address:
+        raise ValueError(f"{service.name} has no address of its own; give base_url or set {service.base_url_variable}")
     url = checked_url(address)
     own = _is_own(service, url)
     if api_key:
         return Access(address, api_key, "api_key", own)
     trusted = own or base_url is None
-    found = find_key(service.provider) if trusted else None
+    found = _find(service) if trusted else None
     if found:
         return Access(address, found.secret, found.source, own)
     if _is_near(url.host):
         return Access(address, NO_KEY, "", own)
     if trusted:
-        need_key(service.provider)
-    raise KeyWithheld(service.provider, KEY_VARIABLES.get(service.provider, ()), url.host)
+        raise MissingKey(service.keys or service.name, service.variables)
+    raise KeyWithheld(service.name, service.variables, url.host)
+
+
+def _find(service: Service) -> Key | None:
+    """The key of a service: environment first, then the stored one."""
+    for variable in service.variables:
+        if secret := os.environ.get(variable, "").strip():
+            return Key(service.name, variable, secret)
+    return find_key(service.keys) if service.keys else None
 
 
 def checked_url(address: str) -> httpx2.URL:
@@ -93,9 +103,9 @@ def _usual_address(service: Service) -> str:
 
 
 def _is_own(service: Service, url: httpx2.URL) -> bool:
-    if url.scheme != "https" or not service.base_url:
+    if url.scheme != "https":
         return False
-    main = httpx2.URL(service.base_url)
+    main = httpx2.URL(service.base_url or "https://")
     if url.host == main.host:
         return url.port == main.port
     suffixes = [pattern.removeprefix("*") for pattern in service.own_hosts if pattern.startswith("*.")]

@@ -80,7 +80,7 @@ class OpenAIChat(Hosted, BaseChatModel):
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = LangSmithParams(
-            ls_provider=self._access_provider, ls_model_name=kwargs.get("model", self.model), ls_model_type="chat"
+            ls_provider=self.service, ls_model_name=kwargs.get("model", self.model), ls_model_type="chat"
         )
         if (temperature := kwargs.get("temperature", self.temperature)) is not None:
             params["ls_temperature"] = temperature
@@ -89,10 +89,6 @@ class OpenAIChat(Hosted, BaseChatModel):
         if stop or self.stop:
             params["ls_stop"] = stop or self.stop
         return params
-
-    @property
-    def _access_provider(self) -> str:
-        return self.service.provider
 
     def _settings(self) -> dict[str, Any]:
         chosen = {name: value for name in CHAT_SETTINGS if (value := getattr(self, name)) not in (None, [])}
@@ -104,13 +100,13 @@ class OpenAIChat(Hosted, BaseChatModel):
         settings = {"model": self.model, **self._settings()}
         if stop:
             settings["stop"] = stop
-        body = chat_body(messages, settings, options, max_tokens_field=self.service.max_tokens_field)
+        body = chat_body(messages, settings, options, self._habits)
         if not stream:
             return body
         if (body.get("n") or 1) > 1:
             raise Unsupported("n answers cannot be streamed as one; use generate() or n=1")
         body["stream"] = True
-        if self.stream_usage:
+        if self.stream_usage and self._habits.tells_usage:
             body["stream_options"] = {"include_usage": True}
         return body
 
@@ -123,7 +119,7 @@ class OpenAIChat(Hosted, BaseChatModel):
     ) -> ChatResult:
         body, connection = self._body(messages, stop, kwargs, stream=False), self._connection()
         reply = calls.post(self._clients, connection, PATH, body)
-        return chat_result(reply.data, connection, translator=self.service.translator, retries=reply.retries)
+        return chat_result(reply.data, connection, translator=self._habits.translator, retries=reply.retries)
 
     async def _agenerate(
         self,
@@ -134,7 +130,7 @@ class OpenAIChat(Hosted, BaseChatModel):
     ) -> ChatResult:
         body, connection = self._body(messages, stop, kwargs, stream=False), self._connection()
         reply = await calls.apost(self._clients, connection, PATH, body)
-        return chat_result(reply.data, connection, translator=self.service.translator, retries=reply.retries)
+        return chat_result(reply.data, connection, translator=self._habits.translator, retries=reply.retries)
 
     def _stream(
         self,
@@ -144,7 +140,7 @@ class OpenAIChat(Hosted, BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         body, connection = self._body(messages, stop, kwargs, stream=True), self._connection()
-        reading = ChatReading(connection, translator=self.service.translator)
+        reading = ChatReading(connection, translator=self._habits.translator)
         for chunk in calls.stream(self._clients, connection, PATH, body, reading):
             if run_manager:
                 run_manager.on_llm_new_token(chunk.text, chunk=chunk)
@@ -158,7 +154,7 @@ class OpenAIChat(Hosted, BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         body, connection = self._body(messages, stop, kwargs, stream=True), self._connection()
-        reading = ChatReading(connection, translator=self.service.translator)
+        reading = ChatReading(connection, translator=self._habits.translator)
         async for chunk in calls.astream(self._clients, connection, PATH, body, reading):
             if run_manager:
                 await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
@@ -198,7 +194,7 @@ class OpenAIChat(Hosted, BaseChatModel):
         schema: structured.Schema,
         *,
         include_raw: bool = False,
-        method: Literal["json_schema", "function_calling", "json_mode"] = "json_schema",
+        method: Literal["json_schema", "function_calling", "json_mode"] | None = None,
         strict: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
@@ -208,7 +204,8 @@ class OpenAIChat(Hosted, BaseChatModel):
             schema: A pydantic class, a TypedDict or a JSON schema.
             include_raw: Answer with a dict of `raw` (the message), `parsed` and `parsing_error` instead of raising.
             method: "json_schema" lets the service hold the model to the schema, "function_calling" asks for a tool
-                call, "json_mode" asks for some JSON and leaves the form to your prompt.
+                call, "json_mode" asks for some JSON and leaves the form to your prompt; None takes what the service
+                does best.
             strict: Whether the service guarantees the form; None lets the schema decide.
             kwargs: Options of each call.
 
@@ -217,6 +214,7 @@ class OpenAIChat(Hosted, BaseChatModel):
             Refused: The model declined to answer (when called).
             OutputParserException: The answer does not fit the schema (when called).
         """
+        method = method or self._habits.method
         if method == "function_calling":
             bound = self.bind_tools(
                 [schema],

@@ -30,6 +30,7 @@ class Connection:
     Attributes:
         provider: Its name in messages.
         access: Address and key.
+        variables: The environment variables of its key.
         timeout: Longest silence in seconds, before the first byte of an answer and between any two.
         connect_timeout: Longest wait in seconds for a connection.
         total_timeout: Longest time in seconds for a call with all its repeats, or None.
@@ -40,6 +41,7 @@ class Connection:
 
     provider: str
     access: Access
+    variables: tuple[str, ...] = ()
     timeout: float = 600.0
     connect_timeout: float = 5.0
     total_timeout: float | None = None

@@ -68,7 +68,7 @@ class OpenAIModel(Hosted, BaseLLM):
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = LangSmithParams(
-            ls_provider=self.service.provider, ls_model_name=kwargs.get("model", self.model), ls_model_type="llm"
+            ls_provider=self.service, ls_model_name=kwargs.get("model", self.model), ls_model_type="llm"
         )
         if (temperature := kwargs.get("temperature", self.temperature)) is not None:
             params["ls_temperature"] = temperature
@@ -88,12 +88,12 @@ class OpenAIModel(Hosted, BaseLLM):
         settings = {"model": self.model, **self._settings()}
         if stop:
             settings["stop"] = stop
-        body = completion_body(prompts, settings, options)
+        body = completion_body(prompts, settings, options, self._habits)
         if not stream:
             return body
         if max(body.get("n") or 1, body.get("best_of") or 1) > 1:
             raise Unsupported("several continuations cannot be streamed as one; use generate() or n=1")
-        usage = {"stream_options": {"include_usage": True}} if self.stream_usage else {}
+        usage = {"stream_options": {"include_usage": True}} if self.stream_usage and self._habits.tells_usage else {}
         return {**body, "stream": True, **usage}
 
     def _generate(

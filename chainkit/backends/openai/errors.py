@@ -26,7 +26,6 @@ from chainkit.base.errors import (
     ServerFailed,
     TimedOut,
 )
-from chainkit.base.keys import KEY_VARIABLES
 
 try:
     import anyio
@@ -136,11 +135,12 @@ def _told(response: httpx2.Response) -> Mapping[str, Any]:
 
 def _about_key(connection: Connection) -> str:
     place, source = _place(connection), connection.access.source
-    variables = " or ".join(KEY_VARIABLES.get(connection.provider, ()))
+    variables = " or ".join(connection.variables)
     if not source:
         return f"{place} wants an API key (401): give it with api_key=..."
     if source == "api_key":
-        return f"{place} refused the key given as api_key (401); {variables} is where it is looked for otherwise"
+        where = f"; {variables} is where it is looked for otherwise" if variables else ""
+        return f"{place} refused the key given as api_key (401){where}"
     advice = f"set the right one in {variables}" if variables else "give the right one"
     return f"{place} refused the key from {source} (401): {advice}, or run: chainkit keys set {connection.provider}"
 

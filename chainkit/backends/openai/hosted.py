@@ -20,7 +20,7 @@ from pydantic import (
 
 from chainkit.backends.openai.access import Access, checked_url, find_access
 from chainkit.backends.openai.client import Clients, Connection
-from chainkit.backends.openai.services import COMPATIBLE, OPENAI, Service
+from chainkit.backends.openai.services import COMPATIBLE, OPENAI, SERVICES, Service
 from chainkit.base.errors import nearest
 
 SECRET_HEADERS = re.compile(r"authorization|cookie|.*(api|auth)[-_]?(key|token).*", re.IGNORECASE)
@@ -57,6 +57,8 @@ class Hosted(BaseModel):
     Attributes:
         model: What the service calls the model.
         api_key: The key; better left to the environment.
+        service: Whose address, key and habits apply, one of `services.SERVICES`; "openai" with another `base_url`
+            stands for any service.
         base_url: The address of a compatible service, up to and including `/v1`.
         timeout: Longest silence in seconds: before the first byte of an answer and between any two.
         connect_timeout: Longest wait in seconds for a connection.
@@ -72,6 +74,7 @@ class Hosted(BaseModel):
 
     model: str
     api_key: SecretStr | None = Field(default=None, repr=False)
+    service: str = "openai"
     base_url: str | None = None
     timeout: Seconds = 600.0
     connect_timeout: Seconds = 5.0
@@ -82,7 +85,7 @@ class Hosted(BaseModel):
     extra_body: JsonObject = Field(default_factory=dict)
 
     _clients: Clients = PrivateAttr(default_factory=Clients)
-    _found: dict[tuple[str | None, SecretStr | None], Access] = PrivateAttr(default_factory=dict)
+    _found: dict[tuple[str, str | None, SecretStr | None], Access] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -103,6 +106,15 @@ class Hosted(BaseModel):
         if not model.strip():
             raise ValueError("the service needs the name of a model, like openai:gpt-4o-mini")
         return model
+
+    @field_validator("service")
+    @classmethod
+    def _known_service(cls, service: str) -> str:
+        if service not in SERVICES:
+            hint = nearest(service, SERVICES)
+            advice = f"did you mean '{hint}'?" if hint else f"there are: {', '.join(SERVICES)}"
+            raise ValueError(f"no service '{service}'; {advice}")
+        return service
 
     @field_validator("base_url")
     @classmethod
@@ -126,9 +138,10 @@ class Hosted(BaseModel):
         return self
 
     @property
-    def service(self) -> Service:
+    def _habits(self) -> Service:
         """What is particular about the service behind this model."""
-        return OPENAI if self._access().own or self.base_url is None else COMPATIBLE
+        service = SERVICES[self.service]
+        return COMPATIBLE if service is OPENAI and self.base_url is not None and not self._access().own else service
 
     def __getstate__(self) -> dict[Any, Any]:
         """A pickle holds no key; the model looks for one again when it is used."""
@@ -139,16 +152,17 @@ class Hosted(BaseModel):
         return {**state, "__dict__": fields, "__pydantic_private__": private}
 
     def _access(self) -> Access:
-        place = (self.base_url, self.api_key)
+        place = (self.service, self.base_url, self.api_key)
         found = self._found.get(place)
         if found is None:
             secret = self.api_key.get_secret_value() if self.api_key else None
-            found = self._found[place] = find_access(OPENAI, self.base_url, secret)
+            found = self._found[place] = find_access(SERVICES[self.service], self.base_url, secret)
         return found
 
     def _connection(self) -> Connection:
         return Connection(
-            provider=OPENAI.provider,
+            provider=self.service,
+            variables=SERVICES[self.service].variables,
             access=self._access(),
             timeout=self.timeout,
             connect_timeout=self.connect_timeout,

@@ -9,6 +9,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, FunctionMessage, ToolMessage
 
 from chainkit.backends.openai.content import Part, parts, spoken_parts
+from chainkit.backends.openai.services import Service
 from chainkit.base.errors import Unsupported, nearest
 
 Json = dict[str, Any]
@@ -40,7 +41,7 @@ OURS = frozenset({"stream", "ls_structured_output_format", "structured_output_fo
 
 
 def chat_body(
-    messages: Sequence[BaseMessage], settings: Mapping[str, Any], options: Mapping[str, Any], *, max_tokens_field: str
+    messages: Sequence[BaseMessage], settings: Mapping[str, Any], options: Mapping[str, Any], habits: Service
 ) -> Json:
     """The body of a request.
 
@@ -48,32 +49,52 @@ def chat_body(
         messages: The conversation.
         settings: Those of the model; None means that the service decides.
         options: Those of this call; they win.
-        max_tokens_field: What the service calls the limit on new tokens.
+        habits: What the service calls things, and what it lacks.
 
     Raises:
-        Unsupported: An option or a content block is unknown.
+        Unsupported: An option or a content block is unknown, or the service lacks it.
     """
-    body, extra = _chosen(settings, options, CALL_OPTIONS)
+    body, extra = _chosen(settings, options, CALL_OPTIONS, habits)
     if "max_tokens" in body:
-        body[max_tokens_field] = body.pop("max_tokens")
+        body[habits.max_tokens_field] = body.pop("max_tokens")
+    if "tool_choice" in body:
+        body["tool_choice"] = _choice(body["tool_choice"], habits)
     return {**body, "messages": list(chat_messages(messages)), **extra}
 
 
-def completion_body(prompts: Sequence[str], settings: Mapping[str, Any], options: Mapping[str, Any]) -> Json:
+def completion_body(
+    prompts: Sequence[str], settings: Mapping[str, Any], options: Mapping[str, Any], habits: Service
+) -> Json:
     """The body of a completion request; a single prompt goes as text, since some services take no list.
 
     Raises:
         Unsupported: An option is unknown.
     """
-    body, extra = _chosen(settings, options, COMPLETION_OPTIONS)
+    body, extra = _chosen(settings, options, COMPLETION_OPTIONS, habits)
     return {**body, "prompt": prompts[0] if len(prompts) == 1 else list(prompts), **extra}
 
 
-def _chosen(settings: Mapping[str, Any], options: Mapping[str, Any], known: frozenset[str]) -> tuple[Json, Json]:
+def _chosen(
+    settings: Mapping[str, Any], options: Mapping[str, Any], known: frozenset[str], habits: Service
+) -> tuple[Json, Json]:
     refuse_unknown(options, known)
     chosen = {**settings, **{name: value for name, value in options.items() if name not in OURS}}
     extra = chosen.pop("extra_body", None) or {}
-    return {name: value for name, value in chosen.items() if value is not None and value != []}, extra
+    body = {name: value for name, value in chosen.items() if value is not None and value != []}
+    if lacking := habits.lacks & body.keys():
+        told = ", ".join(sorted(lacking))
+        raise Unsupported(f"{habits.name} has no {told}; leave it out, or send it all the same with extra_body={{...}}")
+    if "seed" in body:
+        body[habits.seed_field] = body.pop("seed")
+    return body, extra
+
+
+def _choice(choice: Any, habits: Service) -> Any:
+    if choice == "required":
+        return habits.demanded_choice
+    if isinstance(choice, Mapping) and not habits.names_choice:
+        raise Unsupported(f"{habits.name} cannot be told which tool to call; bind that tool alone, with 'auto'")
+    return choice
 
 
 def refuse_unknown(options: Iterable[str], known: frozenset[str]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
+
+Method = Literal["json_schema", "function_calling", "json_mode"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,30 +14,106 @@ class Service:
     """One service, described.
 
     Attributes:
-        provider: Its name in specs, keys and metadata.
+        name: What it is called in messages and in the option `service`.
+        keys: Under which name its key is stored; None if it needs none.
+        variables: The environment variables of its key, the usual one first.
         base_url: Its address; empty if every user has another one.
         base_url_variable: The environment variable with which its users change the address.
-        own_hosts: Hosts, beside that of `base_url`, that the provider's key may be sent to; `*.` stands for subdomains.
-        max_tokens_field: What the service calls the limit on new tokens.
+        own_hosts: Hosts, beside that of `base_url`, that its key may be sent to; `*.` stands for subdomains.
+        max_tokens_field: What it calls the limit on new tokens.
+        seed_field: What it calls the seed.
+        demanded_choice: What it calls the demand to call some tool.
+        names_choice: Whether a tool can be demanded by its name.
+        method: How it is best asked for an answer in the form of a schema.
+        lacks: Parameters that it refuses or ignores.
+        tells_usage: Whether a stream may be asked for its usage; others tell it unasked or not at all.
         translator: The name under which langchain-core knows the shape of its replies.
     """
 
-    provider: str
+    name: str
+    keys: str | None = None
+    variables: tuple[str, ...] = ()
     base_url: str = ""
     base_url_variable: str = ""
     own_hosts: tuple[str, ...] = ()
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    seed_field: str = "seed"
+    demanded_choice: str = "required"
+    names_choice: bool = True
+    method: Method = "json_schema"
+    lacks: frozenset[str] = field(default_factory=frozenset[str])
+    tells_usage: bool = True
     translator: str = "openai_compatible"
 
 
-OPENAI = Service(
-    provider="openai",
-    base_url="https://api.openai.com/v1",
+def _hosted(name: str, base_url: str, *variables: str, **particular: object) -> Service:
+    return Service(name=name, keys=name, variables=variables, base_url=base_url, **particular)  # pyright: ignore[reportArgumentType]
+
+
+def _own(name: str, base_url: str, **particular: object) -> Service:
+    variable = f"{name.upper()}_BASE_URL"
+    return Service(name=name, base_url=base_url, base_url_variable=variable, **particular)  # pyright: ignore[reportArgumentType]
+
+
+OPENAI = _hosted(
+    "openai",
+    "https://api.openai.com/v1",
+    "OPENAI_API_KEY",
     base_url_variable="OPENAI_BASE_URL",
     own_hosts=("*.api.openai.com",),
     max_tokens_field="max_completion_tokens",
     translator="openai",
 )
 
-COMPATIBLE = Service(provider="openai")
+COMPATIBLE = Service(name="openai", keys="openai", variables=OPENAI.variables)
 """Any other service behind `openai:name?base_url=...`."""
+
+SERVICES: Mapping[str, Service] = {
+    service.name: service
+    for service in (
+        OPENAI,
+        Service(
+            name="azure",
+            keys="azure",
+            variables=("AZURE_OPENAI_API_KEY",),
+            base_url_variable="AZURE_OPENAI_BASE_URL",
+            own_hosts=("*.openai.azure.com", "*.services.ai.azure.com"),
+            max_tokens_field="max_completion_tokens",
+            translator="openai",
+        ),
+        _hosted("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", max_tokens_field="max_completion_tokens"),
+        _hosted("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", method="function_calling"),
+        _hosted("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
+        _hosted(
+            "groq",
+            "https://api.groq.com/openai/v1",
+            "GROQ_API_KEY",
+            max_tokens_field="max_completion_tokens",
+            lacks=frozenset({"n", "logprobs", "top_logprobs", "logit_bias"}),
+        ),
+        Service(
+            name="huggingface_router",
+            keys="huggingface",
+            variables=("HF_TOKEN", "HUGGINGFACEHUB_API_TOKEN", "HUGGINGFACE_API_KEY"),
+            base_url="https://router.huggingface.co/v1",
+        ),
+        _own("llamacpp", "http://localhost:8080/v1"),
+        _own("lmstudio", "http://localhost:1234/v1"),
+        _hosted(
+            "mistral",
+            "https://api.mistral.ai/v1",
+            "MISTRAL_API_KEY",
+            seed_field="random_seed",
+            demanded_choice="any",
+            lacks=frozenset({"n", "logprobs", "top_logprobs", "logit_bias", "user"}),
+            tells_usage=False,
+        ),
+        _hosted("nvidia", "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY"),
+        _own("ollama", "http://localhost:11434/v1", lacks=frozenset({"n", "logit_bias", "user"}), names_choice=False),
+        _hosted("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
+        _hosted("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY", "TOGETHERAI_API_KEY"),
+        _own("vllm", "http://localhost:8000/v1"),
+        _hosted("xai", "https://api.x.ai/v1", "XAI_API_KEY"),
+    )
+}
+"""The services whose habits are known, by name."""

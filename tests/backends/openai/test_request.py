@@ -16,6 +16,7 @@ from langchain_core.messages import (
 
 from chainkit.backends.openai.content import part
 from chainkit.backends.openai.request import chat_body, chat_messages, completion_body
+from chainkit.backends.openai.services import OPENAI
 from chainkit.base.errors import Unsupported
 
 
@@ -24,7 +25,7 @@ def written(*messages: BaseMessage) -> list[dict]:
 
 
 def body(settings: dict | None = None, **options: object) -> dict:
-    built = chat_body([HumanMessage("hi")], settings or {}, options, max_tokens_field="max_completion_tokens")
+    built = chat_body([HumanMessage("hi")], settings or {}, options, OPENAI)
     del built["messages"]
     return built
 
@@ -191,10 +192,10 @@ def test_an_unknown_option_is_refused_with_advice(name: str, told: str) -> None:
 
 
 def test_one_prompt_goes_as_text_and_several_as_a_list() -> None:
-    assert completion_body(["a"], {}, {}) == {"prompt": "a"}
-    assert completion_body(["a", "b"], {"max_tokens": 3}, {}) == {"prompt": ["a", "b"], "max_tokens": 3}
+    assert completion_body(["a"], {}, {}, OPENAI) == {"prompt": "a"}
+    assert completion_body(["a", "b"], {"max_tokens": 3}, {}, OPENAI) == {"prompt": ["a", "b"], "max_tokens": 3}
 
 
 def test_an_option_of_chats_is_none_of_completions() -> None:
     with pytest.raises(Unsupported, match="tools"):
-        completion_body(["a"], {}, {"tools": []})
+        completion_body(["a"], {}, {"tools": []}, OPENAI)

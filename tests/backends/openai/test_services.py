@@ -1,0 +1,142 @@
+"""Services as data: addresses, keys, names of parameters, and what is refused before the call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx2
+import pytest
+from langchain_core.messages import HumanMessage
+from pydantic import ValidationError
+
+from chainkit import registry
+from chainkit.backends.openai import OpenAIChat
+from chainkit.backends.openai.access import NO_KEY, find_access
+from chainkit.backends.openai.services import SERVICES, Service
+from chainkit.base.errors import KeyWithheld, MissingKey, Unsupported
+from chainkit.base.keys import KEY_VARIABLES, store_key
+from tests.servers.openai_server import OpenAIServer
+
+WITH_KEY = [service for service in SERVICES.values() if service.variables]
+each = pytest.mark.parametrize("service", SERVICES.values(), ids=lambda service: service.name)
+each_with_key = pytest.mark.parametrize("service", WITH_KEY, ids=lambda service: service.name)
+
+
+def body(name: str, **options: Any) -> dict[str, Any]:
+    made = OpenAIChat(model="m", service=name, api_key="given", base_url="http://127.0.0.1:1/v1", **options)
+    return made._body([HumanMessage("x")], None, {}, stream=True)
+
+
+def address_of(service: Service) -> str:
+    return service.base_url or "https://mine.openai.azure.com/openai/v1"
+
+
+@each
+def test_an_address_is_https_or_on_this_machine(service: Service) -> None:
+    url = httpx2.URL(address_of(service))
+    assert url.scheme == "https" or url.host == "localhost"
+    assert url.path.endswith("/v1")
+
+
+@each_with_key
+def test_a_key_that_was_found_goes_to_its_own_service(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in reversed(service.variables):
+        monkeypatch.setenv(variable, f"key of {variable}")
+        assert find_access(service, address_of(service), None).key == f"key of {variable}"
+
+
+@each_with_key
+def test_a_key_of_one_service_goes_to_no_other(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(service.variables[0], "found")
+    for other in SERVICES.values():
+        if other.name != service.name and address_of(other).startswith("https"):
+            with pytest.raises(KeyWithheld):
+                find_access(service, address_of(other), None)
+            with pytest.raises(MissingKey):
+                find_access(other, address_of(other), None)
+
+
+@each_with_key
+def test_a_stored_key_is_found(service: Service) -> None:
+    assert service.keys
+    store_key(service.keys, "stored")
+    assert find_access(service, address_of(service), None).key == "stored"
+
+
+def test_the_variables_are_those_that_the_rest_of_chainkit_looks_at() -> None:
+    for service in WITH_KEY:
+        assert service.keys
+        assert KEY_VARIABLES.get(service.keys, service.variables) == service.variables
+
+
+@pytest.mark.parametrize("name", ["ollama", "vllm", "llamacpp", "lmstudio"])
+def test_a_service_of_ones_own_needs_no_key(name: str) -> None:
+    assert find_access(SERVICES[name], None, None).key == NO_KEY
+
+
+def test_a_service_of_ones_own_can_be_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_BASE_URL", "http://192.168.1.5:11434/v1")
+    assert find_access(SERVICES["ollama"], None, None).base_url == "http://192.168.1.5:11434/v1"
+
+
+def test_azure_needs_an_address() -> None:
+    with pytest.raises(ValueError, match="AZURE_OPENAI_BASE_URL"):
+        OpenAIChat(model="m", service="azure", api_key="x")
+
+
+def test_parameters_are_called_as_the_service_calls_them() -> None:
+    assert body("mistral", seed=3, max_tokens=5) | {"messages": 0} == {
+        "model": "m",
+        "random_seed": 3,
+        "max_tokens": 5,
+        "stream": True,
+        "messages": 0,
+    }
+    assert body("groq", seed=3, max_tokens=5)["max_completion_tokens"] == 5
+    assert body("ollama", max_tokens=5)["max_tokens"] == 5
+    assert body("vllm")["stream_options"] == {"include_usage": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("groq", {"n": 2}), ("mistral", {"logprobs": True}), ("ollama", {"user": "x"})]
+)
+def test_what_a_service_lacks_is_told_before_the_call(name: str, option: dict[str, Any]) -> None:
+    with pytest.raises(Unsupported, match=f"{name} has no {next(iter(option))}"):
+        body(name, **option)
+
+
+def test_what_a_service_lacks_can_be_sent_all_the_same() -> None:
+    assert body("groq", extra_body={"logprobs": True})["logprobs"] is True
+
+
+def test_the_demand_for_a_tool_is_called_as_the_service_calls_it(server: OpenAIServer) -> None:
+    tool = {"name": "add", "description": "", "parameters": {"type": "object", "properties": {}}}
+    options: dict[str, Any] = {"model": "m", "api_key": "x", "base_url": "http://127.0.0.1:1/v1"}
+    for name, wanted in (("mistral", "any"), ("groq", "required")):
+        made = OpenAIChat(service=name, **options)
+        bound = made.bind_tools([tool], tool_choice="any")
+        assert made._body([], None, bound.kwargs, stream=False)["tool_choice"] == wanted  # type: ignore[attr-defined]
+    made = OpenAIChat(service="ollama", **options)
+    with pytest.raises(Unsupported, match="ollama"):
+        made._body([], None, made.bind_tools([tool], tool_choice="add").kwargs, stream=False)  # type: ignore[attr-defined]
+
+
+def test_a_form_is_asked_for_as_the_service_does_best(server: OpenAIServer) -> None:
+    options: dict[str, Any] = {"model": "gpt-4o-mini", "api_key": server.key, "base_url": server.base_url}
+    schema = {"title": "Place", "type": "object", "properties": {"city": {"type": "string"}}}
+    for name, field in (("deepseek", "tools"), ("fireworks", "response_format")):
+        assert OpenAIChat(service=name, **options).with_structured_output(schema).invoke("in 'Rome'") == {
+            "city": "Rome"
+        }
+        assert field in server.bodies[-1]
+
+
+def test_a_service_is_named_in_a_spec_and_in_its_errors(server: OpenAIServer) -> None:
+    made = registry.chat_model("openai:gpt-4o-mini?service=groq", base_url=server.base_url, api_key="wrong")
+    with pytest.raises(Exception, match="groq at 127.0.0.1.*GROQ_API_KEY"):
+        made.invoke("x")
+
+
+def test_an_unknown_service_is_suggested() -> None:
+    with pytest.raises(ValidationError, match="did you mean 'groq'"):
+        OpenAIChat(model="m", service="grok_")
