@@ -10,10 +10,8 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-import torch
-from transformers import DynamicCache, EncoderDecoderCache
-
 from chainkit.backends.huggingface.engine import Engine
+from chainkit.backends.huggingface.libraries import torch, transformers
 from chainkit.backends.huggingface.loading import Loaded
 from chainkit.backends.huggingface.vocabulary import Vocabulary
 from chainkit.base.sampling import Sampling
@@ -145,7 +143,8 @@ class EncodedForward:
     def __init__(self, loaded: Loaded, texts: Sequence[Sequence[int]]) -> None:
         self.loaded, self._texts = loaded, texts
         config = loaded.model.config
-        self._cache = EncoderDecoderCache(DynamicCache(config=config), DynamicCache(config=config))
+        own, of_the_encoder = (transformers.DynamicCache(config=config) for _ in range(2))
+        self._cache = transformers.EncoderDecoderCache(own, of_the_encoder)
         self._encoded: Any = None
         self._mask = torch.empty(0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.language_models.base import LangSmithParams
@@ -11,7 +12,9 @@ from pydantic import PrivateAttr
 from chainkit.backends.huggingface.session import TransformersSession
 from chainkit.backends.huggingface.settings import ModelSettings
 from chainkit.base.errors import MissingLibrary, TemplateError, Unsupported
+from chainkit.base.sampling import Sampling
 from chainkit.steered.chat import SteeredChat
+from chainkit.steered.named import named_template
 
 try:
     import jinja2  # noqa: F401 - transformers does not bring it
@@ -26,7 +29,8 @@ class HuggingFaceChat(ModelSettings, SteeredChat):
     """A transformers model that answers messages.
 
     Attributes:
-        chat_template: A Jinja template to use instead of the tokenizer's own.
+        chat_template: To use instead of the tokenizer's own: a Jinja template, or "llama-2", "vicuna", "alpaca",
+            "chatml".
     """
 
     chat_template: str | None = None
@@ -45,6 +49,15 @@ class HuggingFaceChat(ModelSettings, SteeredChat):
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"], params["ls_model_name"] = "huggingface", kwargs.get("model", self.model)
         return params
+
+    def sampling(self, stop: Sequence[str] | None, changes: Mapping[str, Any]) -> tuple[Sampling, int | None]:
+        """The settings of one call; a named template adds the texts that end its answers.
+
+        Raises:
+            TypeError: A setting is unknown, or belongs to the constructor.
+        """
+        own = named_template(self.chat_template).stop if self.chat_template else ()
+        return super().sampling([*(stop or ()), *own], changes)
 
     @property
     def conversation(self) -> Conversation:
@@ -96,7 +109,9 @@ class HuggingFaceChat(ModelSettings, SteeredChat):
         return {"model_name": self.model, "model_provider": "huggingface"}
 
     def _template(self) -> ChatTemplate:
-        source = self.chat_template or self.loaded.template
+        if self.chat_template:
+            return ChatTemplate(named_template(self.chat_template).source)
+        source = self.loaded.template
         if not isinstance(source, str) or not source.strip():
             raise TemplateError(
                 f"{self.model} has no chat template; pass chat_template=..., a Jinja template, or use it as "

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from transformers import DynamicCache
 
+from chainkit.backends.huggingface.libraries import torch, transformers
 from chainkit.backends.huggingface.loading import Loaded
 from chainkit.base.errors import Unsupported
 from chainkit.steered.threads import Cancelled
@@ -100,7 +99,7 @@ class Engine:
 
     def new_cache(self) -> Any:
         """An empty cache of the kinds of layers that the model has."""
-        return DynamicCache(config=self.loaded.config)
+        return transformers.DynamicCache(config=self.loaded.config)
 
     def _read(self, memory: Memory, piece: Sequence[int], wanted: int) -> torch.Tensor:
         """The logits of the last `wanted` tokens of a piece, [wanted, V]."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import threading
 import weakref
 from collections.abc import Iterator
@@ -12,23 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# libgomp reads it when torch loads it; waiting threads that spin made a busy machine several times slower
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-from chainkit.base.errors import MissingLibrary, ModelFileError, Unsupported
-
-try:
-    import torch
-except ImportError as error:
-    raise MissingLibrary("torch (which build of it to take is said in docs/huggingface.md)", "huggingface") from error
-try:
-    import transformers
-    from safetensors import SafetensorError
-    from transformers.utils import logging as transformers_logging
-except ImportError as error:
-    raise MissingLibrary("transformers", extra="huggingface") from error
-
+from chainkit.backends.huggingface.libraries import SafetensorError, torch, transformers
 from chainkit.backends.huggingface.vocabulary import Vocabulary
+from chainkit.base.errors import MissingLibrary, ModelFileError, Unsupported
 
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _UNBOUNDED = 1 << 30  # a tokenizer without a limit says 10**30
@@ -164,14 +149,14 @@ def _load(name: str, loading: Loading) -> Loaded:
 @contextmanager
 def _without_bars(source: str) -> Iterator[None]:
     """No bar for weights that are on the disk already; downloads keep theirs."""
-    shown = transformers_logging.is_progress_bar_enabled() and Path(source).is_dir()
+    shown = transformers.logging.is_progress_bar_enabled() and Path(source).is_dir()
     if shown:
-        transformers_logging.disable_progress_bar()
+        transformers.logging.disable_progress_bar()
     try:
         yield
     finally:
         if shown:
-            transformers_logging.enable_progress_bar()
+            transformers.logging.enable_progress_bar()
 
 
 def _device(loading: Loading) -> str | None:
@@ -240,7 +225,7 @@ def _named_faults(name: str, loading: Loading) -> Iterator[None]:
 def _reason(name: str, error: Exception, loading: Loading) -> str:
     text = _brief(error)
     folder = Path(name).expanduser()
-    if "trust_remote_code" in text:
+    if "trust_remote_code" in str(error):
         return "needs Python code that comes with it; read that code, then allow it with trust_remote_code=true"
     if folder.is_dir():
         if not (folder / "config.json").exists():

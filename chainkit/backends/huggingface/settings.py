@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from typing import Any, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from chainkit.backends.huggingface.engine import Engine, open_engine
+from chainkit.backends.huggingface.libraries import torch
 from chainkit.backends.huggingface.loading import Loaded, Loading, load
 from chainkit.steered.settings import none_from_text
 

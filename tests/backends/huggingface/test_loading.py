@@ -1,0 +1,136 @@
+"""Loading: what is refused and how it says so."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from chainkit.backends.huggingface.loading import Loading, load
+from chainkit.backends.huggingface.models import HuggingFaceModel
+from chainkit.base.errors import MissingLibrary, ModelFileError, Unsupported
+
+Folder = Callable[[str], str]
+
+
+@pytest.fixture
+def copied(folder: Folder, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folder("llama"), tmp_path / "model"))
+
+
+def test_a_name_that_is_neither_a_folder_nor_on_the_hub_is_named() -> None:
+    with pytest.raises(ModelFileError, match="nobody/nothing: is no folder here, and could not be had from the hub"):
+        load("nobody/nothing", Loading(local_files_only=True))
+    with pytest.raises(ModelFileError, match="name a folder or a model on the hub"):
+        load("", Loading())
+
+
+def test_a_file_is_not_a_folder(copied: Path) -> None:
+    with pytest.raises(ModelFileError, match="is a file; name the folder"):
+        load(str(copied / "model.safetensors"), Loading())
+
+
+def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="has no config.json"):
+        load(str(tmp_path), Loading())
+
+
+def test_pickled_weights_are_refused_unless_asked_for(copied: Path) -> None:
+    loaded = load(str(copied), Loading())
+    state = {name: tensor.clone() for name, tensor in loaded.model.state_dict().items()}
+    (copied / "model.safetensors").unlink()
+    torch.save(state, copied / "pytorch_model.bin")
+    with pytest.raises(ModelFileError, match="use_safetensors=false"):
+        load(str(copied), Loading())
+    again = load(str(copied), Loading(use_safetensors=False))
+    assert all(torch.equal(tensor, state[name]) for name, tensor in again.model.state_dict().items())
+
+
+def test_code_of_a_model_is_not_run_unless_asked_for(copied: Path) -> None:
+    config = json.loads((copied / "config.json").read_text())
+    config |= {"model_type": "strange", "auto_map": {"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.M"}}
+    (copied / "config.json").write_text(json.dumps(config))
+    (copied / "evil.py").write_text(f"open({str(copied / 'ran')!r}, 'w')\nclass C: ...\nclass M: ...\n")
+    with pytest.raises(ModelFileError, match="trust_remote_code=true"):
+        load(str(copied), Loading())
+    assert not (copied / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "noise"])
+def test_damaged_files_are_named_errors(copied: Path, name: str, damage: str) -> None:
+    data = (copied / name).read_bytes()
+    (copied / name).write_bytes({"empty": b"", "cut": data[: len(data) // 2], "noise": b"\x93" * 500}[damage])
+    with pytest.raises(ModelFileError):
+        load(str(copied), Loading())
+
+
+def test_a_changed_folder_is_loaded_again(copied: Path) -> None:
+    first = load(str(copied), Loading())
+    config = json.loads((copied / "generation_config.json").read_text())
+    (copied / "generation_config.json").write_text(json.dumps(config | {"eos_token_id": 5}))
+    second = load(str(copied), Loading())
+    assert second is not first
+    assert second.vocabulary.is_end(5)
+
+
+@pytest.mark.parametrize(
+    ("device", "reason"), [("cuda:7", "not on this machine"), ("toaster", "none that torch knows")]
+)
+def test_devices_that_are_not_there_are_named(copied: Path, device: str, reason: str) -> None:
+    if device.startswith("cuda") and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(Unsupported, match=reason):
+        load(str(copied), Loading(device=device))
+
+
+@pytest.mark.parametrize(
+    ("option", "library"),
+    [("device_map=auto", "accelerate"), ("load_in_4bit=yes", "accelerate|bitsandbytes"), ("load_in_8bit=yes", "a")],
+)
+def test_libraries_for_large_models_are_named(folder: Folder, option: str, library: str) -> None:
+    for name in ("accelerate", "bitsandbytes"):
+        try:
+            __import__(name)
+        except ImportError:
+            break
+    else:
+        pytest.skip("both are installed")
+    key, _, value = option.partition("=")
+    model = HuggingFaceModel(model=folder("llama"), **{key: value})  # type: ignore[arg-type]
+    with pytest.raises(MissingLibrary, match=f"(?s)({library}).*chainkit.huggingface-quantized"):
+        _ = model.loaded
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["load_in_4bit", "load_in_8bit"])
+def test_quantised_weights_are_smaller_and_write(folder: Folder, option: str) -> None:
+    pytest.importorskip("bitsandbytes")
+    pytest.importorskip("accelerate")
+    model = HuggingFaceModel(model=folder("llama"), max_tokens=4, **{option: True})  # type: ignore[arg-type]
+    weight = model.loaded.model.model.layers[0].self_attn.q_proj.weight
+    assert weight.dtype in (torch.uint8, torch.int8)
+    assert model.invoke("the cat")
+
+
+def test_without_torch_the_extra_is_named() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import chainkit\n"
+        "try:\n    chainkit.llm('hf:x')\n"
+        "except chainkit.ChainkitError as error:\n    print(type(error).__name__, error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("MissingLibrary torch")
+    assert "chainkit[huggingface]" in done.stdout
+
+
+def test_the_backend_is_imported_on_first_use_only() -> None:
+    code = "import chainkit, chainkit.registry, sys; print('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
