@@ -22,12 +22,16 @@ Table = Mapping[str, str]
 # provider -> "module:class"; the class is called as Class(model=name, **options)
 LLMS: Table = {
     "fake": "chainkit.backends.fake:FakeLLM",
+    "ggml": "chainkit.backends.llama_cpp.ggml:GGMLModel",
     "gguf": "chainkit.backends.llama_cpp.models:GGUFModel",
+    "huggingface": "chainkit.backends.huggingface.models:HuggingFaceModel",
     "openai": "chainkit.backends.openai:OpenAIModel",
 }
 CHAT_MODELS: Table = {
     "fake": "chainkit.backends.fake:FakeChat",
+    "ggml": "chainkit.backends.llama_cpp.ggml:GGMLChat",
     "gguf": "chainkit.backends.llama_cpp.models:GGUFChat",
+    "huggingface": "chainkit.backends.huggingface.models:HuggingFaceChat",
     "openai": "chainkit.backends.openai:OpenAIChat",
 }
 EMBEDDINGS: Table = {
