@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+_LETTER = r"[^\W_\u3040-\u30ff\u3400-\u9fff]"
 # Latin and other spaced scripts by words; Han and Katakana by runs, since Chinese and Japanese do not put spaces and
 # what stands between such runs is mostly grammar
-_WORD = re.compile(r"[\u4e00-\u9fff\u3400-\u4dbf々]{2,}|[ァ-ヺー]{2,}|[^\W\d_\u3040-\u30ff\u3400-\u9fff][\w'’-]*[^\W_]")
+_WORD = re.compile(rf"[\u3400-\u9fff々]{{2,}}|[ァ-ヺー]{{2,}}|(?!\d){_LETTER}(?:{_LETTER}|['’-])*{_LETTER}")
 
 
 def keywords(groups: Sequence[Sequence[str]], count: int = 5) -> list[list[str]]:

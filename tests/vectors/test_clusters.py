@@ -169,4 +169,6 @@ def test_keywords_are_frequent_here_and_rare_elsewhere():
 
 def test_words_of_scripts_without_spaces():
     assert words("旅行用のネックピローとバックパック") == ["旅行用", "ネックピロー", "バックパック"]
+    assert words("IHクッキング対応の調理器具") == ["ih", "クッキング", "対応", "調理器具"]
+    assert words("5th mother-in-law's 3d") == ["th", "mother-in-law's"]
     assert words("Größe Ärger naïve привет") == ["größe", "ärger", "naïve", "привет"]
