@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from operator import itemgetter
+from typing import Any, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
-from langchain_core.language_models.base import LangSmithParams
+from langchain_core.language_models.base import LangSmithParams, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
+from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import ConfigDict, PrivateAttr
 
 from chainkit.backends.llama_cpp.answers import ending, joined, logprobs, usage
 from chainkit.backends.llama_cpp.conversation import Conversation
 from chainkit.backends.llama_cpp.kept import Kept
 from chainkit.backends.llama_cpp.session import LlamaSession
-from chainkit.backends.llama_cpp.settings import Settings
+from chainkit.backends.llama_cpp.settings import Call, Settings
 from chainkit.backends.llama_cpp.template import ChatTemplate
 from chainkit.backends.llama_cpp.threads import in_thread, stream_from_thread
+from chainkit.backends.llama_cpp.tools import Shown, Toolbox, chosen, without_tools
 from chainkit.base.errors import TemplateError, Unsupported
+from chainkit.decoding.constraints import any_json_object, json_schema, schema_of
 
 _TEMPLATE_KEY = "tokenizer.chat_template"
 
@@ -83,21 +91,53 @@ class GGUFChat(Settings, BaseChatModel):
             raise Unsupported("tools are not counted; bind them and read the usage of an answer")
         return len(self.conversation.tokens(messages))
 
-    def bind_tools(self, tools: Sequence[Any], *, tool_choice: str | None = None, **kwargs: Any) -> Any:
-        """Not there yet.
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | bool | dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """This model with tools. The arguments of a call always fit the tool's schema.
 
-        Raises:
-            Unsupported: Always.
+        Args:
+            tools: Functions, pydantic models, langchain tools, or OpenAI's form.
+            tool_choice: None or "auto" leaves it to the model, "any" asks for a call, "none" for none, a name for that
+                tool. Left to the model, an answer that begins with "<" or "{" is a call, and no other is.
+            kwargs: Settings of the calls.
         """
-        raise Unsupported("GGUF models cannot call tools yet")
+        described = [convert_to_openai_tool(tool) for tool in tools]
+        return self.bind(tools=described, tool_choice=chosen(tool_choice), **kwargs)
 
-    def with_structured_output(self, schema: Any, *, include_raw: bool = False, **kwargs: Any) -> Any:
-        """Not there yet.
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type | None = None,
+        *,
+        include_raw: bool = False,
+        method: Literal["json_schema", "function_calling", "json_mode"] = "json_schema",
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Answers as objects of a schema. The text always fits the schema unless max_tokens or the context cuts it.
 
-        Raises:
-            Unsupported: Always.
+        Args:
+            schema: A pydantic model, a TypedDict, or a JSON schema; None allows any JSON object.
+            include_raw: Give {"raw": message, "parsed": object, "parsing_error": error or None} instead.
+            method: Accepted for the sake of other models; here the schema is always a constraint.
+            strict: Without effect; it is always strict.
+            kwargs: Settings of the calls.
         """
-        raise Unsupported("GGUF models cannot write structured output yet")
+        constraint = any_json_object() if schema is None else json_schema(schema)
+        form = {"kwargs": {"method": method}, "schema": _traced(schema)}
+        bound = self.bind(constraint=constraint, ls_structured_output_format=form, **kwargs)
+        parser: Any = JsonOutputParser()
+        if isinstance(schema, type) and is_basemodel_subclass(schema):
+            parser = PydanticOutputParser(pydantic_object=schema)
+        if not include_raw:
+            return bound | parser
+        good = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
+        bad = RunnablePassthrough.assign(parsed=lambda _: None)
+        return RunnableMap(raw=bound) | good.with_fallbacks([bad], exception_key="parsing_error")
 
     def unload(self) -> None:
         """Let go of the engine: its memory is freed when no other model uses it. The next call loads it again."""
@@ -149,16 +189,20 @@ class GGUFChat(Settings, BaseChatModel):
     def _answer(
         self, messages: list[BaseMessage], stop: list[str] | None, cancelled: threading.Event, **kwargs: Any
     ) -> ChatResult:
-        sampling, rivals = self.sampling(stop, kwargs)
-        session = self._session(messages, cancelled)
+        call, toolbox = self._call(stop, kwargs)
+        session = self._session(messages, toolbox, cancelled)
         prompt_tokens = len(session.tokens)
-        pieces = list(session.generate(sampling, logprobs=rivals))
+        pieces = list(session.generate(call.sampling, call.constraint, logprobs=call.logprobs))
         session.close()
         metadata = self._metadata() | ending(pieces[-1])
-        if rivals is not None:
+        if call.logprobs is not None:
             metadata["logprobs"] = logprobs(score for piece in pieces for score in piece.scores)
+        text, tool_calls = toolbox.read(joined(pieces)) if toolbox else (joined(pieces), [])
         message = AIMessage(
-            content=joined(pieces), usage_metadata=usage(session, prompt_tokens), response_metadata=metadata
+            content=text,
+            tool_calls=tool_calls,
+            usage_metadata=usage(session, prompt_tokens),
+            response_metadata=metadata,
         )
         info = {"finish_reason": metadata["finish_reason"]}
         return ChatResult(generations=[ChatGeneration(message=message, generation_info=info)])
@@ -166,25 +210,47 @@ class GGUFChat(Settings, BaseChatModel):
     def _chunks(
         self, messages: list[BaseMessage], stop: list[str] | None, cancelled: threading.Event, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
-        sampling, rivals = self.sampling(stop, kwargs)
-        session = self._session(messages, cancelled)
+        call, toolbox = self._call(stop, kwargs)
+        session = self._session(messages, toolbox, cancelled)
         prompt_tokens = len(session.tokens)
+        text = Shown(toolbox)
         try:
-            for piece in session.generate(sampling, logprobs=rivals):
+            for piece in session.generate(call.sampling, call.constraint, logprobs=call.logprobs):
                 metadata: dict[str, Any] = {"logprobs": logprobs(piece.scores)} if piece.scores else {}
-                chunk = AIMessageChunk(content=piece.text, response_metadata=metadata)
+                chunk = AIMessageChunk(content=text.feed(piece.text), response_metadata=metadata)
                 if piece.finish:
-                    chunk.response_metadata |= self._metadata() | ending(piece)
-                    chunk.usage_metadata = usage(session, prompt_tokens)
-                    chunk.chunk_position = "last"
-                if piece.text or metadata or piece.finish:
+                    content, calls = text.end()
+                    chunk = AIMessageChunk(
+                        content=chunk.text + content,
+                        tool_call_chunks=calls,
+                        response_metadata=metadata | self._metadata() | ending(piece),
+                        usage_metadata=usage(session, prompt_tokens),
+                        chunk_position="last",
+                    )
+                if chunk.content or metadata or piece.finish:
                     yield ChatGenerationChunk(message=chunk)
         finally:
             session.close()
 
-    def _session(self, messages: Sequence[BaseMessage], cancelled: threading.Event) -> LlamaSession:
-        tokens = self.conversation.tokens(messages)
-        return LlamaSession(self.engine, cancelled=cancelled).append(tokens)
+    def _call(self, stop: list[str] | None, changes: dict[str, Any]) -> tuple[Call, Toolbox | None]:
+        changes = dict(changes)
+        tools, choice = changes.pop("tools", None), changes.pop("tool_choice", None)
+        if changes.pop("parallel_tool_calls", False):
+            raise Unsupported("a GGUF model calls one tool at a time")
+        call = self.call(stop, changes)
+        if not tools:
+            return call, None
+        if call.constraint is not None:
+            raise Unsupported("one answer cannot follow both tools and a schema; bind one of them")
+        toolbox = Toolbox(tuple(tools), chosen(choice), self.conversation.template.mentions("tools"))
+        return call._replace(constraint=toolbox.constraint()), toolbox
+
+    def _session(
+        self, messages: Sequence[BaseMessage], toolbox: Toolbox | None, cancelled: threading.Event
+    ) -> LlamaSession:
+        messages = without_tools(messages, toolbox, self.conversation.template)
+        tools = {"tools": list(toolbox.tools)} if toolbox and toolbox.native else {}
+        return LlamaSession(self.engine, cancelled=cancelled).append(self.conversation.tokens(messages, **tools))
 
     def _metadata(self) -> dict[str, Any]:
         return {"model_name": self.model, "model_provider": "gguf"}
@@ -197,3 +263,10 @@ class GGUFChat(Settings, BaseChatModel):
                 f"llm('gguf:{self.model}') and write the whole prompt yourself"
             )
         return ChatTemplate(source)
+
+
+def _traced(schema: dict[str, Any] | type | None) -> dict[str, Any]:
+    """The schema as tracers expect it."""
+    if isinstance(schema, type):
+        return convert_to_json_schema(schema)
+    return {} if schema is None else schema_of(schema)

@@ -95,29 +95,29 @@ class GGUFModel(Settings, BaseLLM):
     def _complete(
         self, prompts: list[str], stop: list[str] | None, cancelled: threading.Event, **kwargs: Any
     ) -> LLMResult:
-        sampling, rivals = self.sampling(stop, kwargs)
+        call = self.call(stop, kwargs)
         sessions = [self.session(prompt, cancelled=cancelled) for prompt in prompts]  # all fit, or none is begun
         read = sum(len(session.tokens) for session in sessions)
         generations: list[list[Generation]] = []
         written = 0
         for session in sessions:
-            pieces = list(session.generate(sampling, logprobs=rivals))
+            pieces = list(session.generate(call.sampling, call.constraint, logprobs=call.logprobs))
             session.close()
             info = ending(pieces[-1])
-            if rivals is not None:
+            if call.logprobs is not None:
                 info["logprobs"] = logprobs(score for piece in pieces for score in piece.scores)
             generations.append([Generation(text=joined(pieces), generation_info=info)])
-            written += session.counters.sampled
+            written += session.counters.sampled + session.counters.forced
         spent = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
         return LLMResult(generations=generations, llm_output={"model_name": self.model, "token_usage": spent})
 
     def _chunks(
         self, prompt: str, stop: list[str] | None, cancelled: threading.Event, **kwargs: Any
     ) -> Iterator[GenerationChunk]:
-        sampling, rivals = self.sampling(stop, kwargs)
+        call = self.call(stop, kwargs)
         session = self.session(prompt, cancelled=cancelled)
         try:
-            for piece in session.generate(sampling, logprobs=rivals):
+            for piece in session.generate(call.sampling, call.constraint, logprobs=call.logprobs):
                 info = ending(piece) if piece.finish else {}
                 if piece.scores:
                     info["logprobs"] = logprobs(piece.scores)

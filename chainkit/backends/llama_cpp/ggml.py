@@ -14,9 +14,9 @@ from chainkit.backends.llama_cpp.checks import check_model
 from chainkit.backends.llama_cpp.completion import GGUFModel
 from chainkit.backends.llama_cpp.conversion import Plan, Progress, Unstored, convert, converted, plan
 from chainkit.backends.llama_cpp.header import read_header
+from chainkit.backends.llama_cpp.settings import Call
 from chainkit.backends.llama_cpp.template import ChatTemplate
 from chainkit.base.errors import ModelFileError, TemplateError
-from chainkit.base.sampling import Sampling
 from chainkit.steered.named import TEMPLATES, named_template
 
 __all__ = ["GGMLChat", "GGMLModel", "Plan", "Unstored", "convert", "converted", "plan"]
@@ -109,14 +109,14 @@ class GGMLChat(OldFile, GGUFChat):
             named_template(value)
         return value
 
-    def sampling(self, stop: Sequence[str] | None, changes: Mapping[str, Any]) -> tuple[Sampling, int | None]:
+    def call(self, stop: Sequence[str] | None, changes: Mapping[str, Any]) -> Call:
         """The settings of one call; a named template adds the texts that end its answers.
 
         Raises:
             TypeError: A setting is unknown, or belongs to the constructor.
         """
         own = named_template(self.chat_template).stop if self.chat_template else ()
-        return super().sampling([*(stop or ()), *own], changes)
+        return super().call([*(stop or ()), *own], changes)
 
     def _template(self) -> ChatTemplate:
         if self.chat_template:

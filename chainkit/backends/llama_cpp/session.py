@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from chainkit.backends.llama_cpp.engine import Engine, Slot
 from chainkit.backends.llama_cpp.vocabulary import Vocabulary
@@ -13,6 +13,9 @@ from chainkit.base.sampling import Sampling
 from chainkit.base.session import Counters, Piece, TokenScore
 from chainkit.decoding import loop
 from chainkit.decoding.sampler import Logits, log_softmax
+
+if TYPE_CHECKING:
+    from chainkit.decoding.constraints import Constraint
 
 
 class LlamaSession:
@@ -58,7 +61,7 @@ class LlamaSession:
         return self
 
     def generate(
-        self, sampling: Sampling, constraint: loop.Matcher | None = None, *, logprobs: int | None = None
+        self, sampling: Sampling, constraint: Constraint | None = None, *, logprobs: int | None = None
     ) -> Iterator[Piece]:
         """Continue the text, piece by piece; the last piece has `finish`.
 
@@ -70,7 +73,7 @@ class LlamaSession:
         if not self.tokens:
             self._begin()
         try:
-            yield from loop.generate(self, sampling, constraint, logprobs=logprobs)
+            yield from loop.generate(self, sampling, self._guide(constraint), logprobs=logprobs)
         finally:
             self.engine.release(self._slot)
 
@@ -152,6 +155,13 @@ class LlamaSession:
         """Give the memory back; the text stays there for reuse until others need the place."""
         self.engine.drop(self._slot, self)
         self._slot = None
+
+    def _guide(self, constraint: Constraint | None) -> loop.Matcher | None:
+        if constraint is None:
+            return None
+        from chainkit.decoding.guide import Guide
+
+        return Guide(self.vocabulary.guide_tokens(), constraint)
 
     def _joint(self, tokens: Sequence[int]) -> float:
         total = 0.0

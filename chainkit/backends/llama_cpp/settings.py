@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
@@ -16,8 +16,25 @@ from chainkit.backends.llama_cpp.weights import Loading
 from chainkit.base.errors import Unsupported, nearest
 from chainkit.base.sampling import Sampling
 
+if TYPE_CHECKING:
+    from chainkit.decoding.constraints import Constraint
+
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed", "max_tokens", "stop")
 _AT_CALL = (*_SAMPLING, "logprobs")
+
+
+class Call(NamedTuple):
+    """One call of a model, in full.
+
+    Attributes:
+        sampling: How tokens are chosen.
+        logprobs: Give log-probabilities, with so many rivals of each token.
+        constraint: What may be written.
+    """
+
+    sampling: Sampling
+    logprobs: int | None
+    constraint: Constraint | None
 
 
 class FileSettings(BaseModel):
@@ -90,7 +107,7 @@ class CallSettings(BaseModel):
         logprobs: Give the log-probability of each token, with so many of its likeliest rivals.
     """
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+    model_config = ConfigDict(extra="forbid")
 
     temperature: float = Field(default=0.0, ge=0)
     top_k: int = Field(default=0, ge=0)
@@ -163,17 +180,19 @@ class Settings(FileSettings, CallSettings):
         """Let go of the engine: its memory is freed when no other model uses it. The next call loads it again."""
         self._engine.clear()
 
-    def sampling(self, stop: Sequence[str] | None, changes: Mapping[str, Any]) -> tuple[Sampling, int | None]:
-        """The settings of one call, and whether log-probabilities are wanted.
+    def call(self, stop: Sequence[str] | None, changes: Mapping[str, Any]) -> Call:
+        """The settings of one call.
 
         Raises:
             TypeError: A setting is unknown, or belongs to the constructor.
         """
+        changes = dict(changes)
+        constraint = changes.pop("constraint", None)
         _refuse_unknown(changes, type(self).model_fields)
         called = CallSettings(**{name: getattr(self, name) for name in _AT_CALL} | dict(changes))
         stops = [*(self.stop or ()), *(called.stop or ()), *(stop or ())]
         values = {name: getattr(called, name) for name in _SAMPLING if name != "stop"}
-        return Sampling(**values, stop=tuple(dict.fromkeys(stops))), called.logprobs
+        return Call(Sampling(**values, stop=tuple(dict.fromkeys(stops))), called.logprobs, constraint)
 
 
 def none_from_text(value: Any) -> Any:
@@ -187,8 +206,8 @@ def _refuse_unknown(changes: Mapping[str, Any], fields: Mapping[str, Any]) -> No
             continue
         if name in fields:
             raise TypeError(f"'{name}' belongs to the model and cannot change for one call; make a second model")
-        if name in ("tools", "tool_choice", "response_format", "functions"):
-            raise Unsupported(f"this model cannot be called with {name!r} here; use a GGUFChat's bind_tools for tools")
+        if name in ("tools", "tool_choice", "parallel_tool_calls"):
+            raise Unsupported("a model that continues text calls no tools; chat_model('gguf:...') does")
         hint = nearest(name, _AT_CALL)
-        advice = f"did you mean '{hint}'?" if hint else f"settings of a call: {', '.join(_AT_CALL)}"
+        advice = f"did you mean '{hint}'?" if hint else f"settings of a call: {', '.join(_AT_CALL)}, constraint"
         raise TypeError(f"no setting '{name}'; {advice}")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from chainkit.backends.llama_cpp.capi import NativeModel
+from chainkit.base.errors import MissingLibrary
 
 _CONTROL, _USER_DEFINED = 1 << 3, 1 << 4
 _LONGEST_PIECE = 256
@@ -37,6 +40,8 @@ class Vocabulary:
         self.adds_eos = library.llama_vocab_get_add_eos(self.handle)
         self.sentencepiece = library.llama_vocab_type(self.handle) == _SPM
         self._pieces: dict[int, bytes] = {}
+        self._guide_tokens: Any = None
+        self._lock = threading.Lock()
 
     def tokenize(self, text: str, *, special: bool = False, whole: bool = False) -> list[int]:
         """The tokens of a text.
@@ -92,6 +97,34 @@ class Vocabulary:
             name = self.name(token)
             return name.startswith(b"<") and name.endswith(b">")
         return bool(attributes & _CONTROL)
+
+    def guide_tokens(self) -> Any:
+        """The tokens as llguidance wants them; made once, which takes a second for a large vocabulary.
+
+        Raises:
+            MissingLibrary: llguidance is not installed.
+        """
+        with self._lock:
+            if self._guide_tokens is None:
+                self._guide_tokens = self._make_guide_tokens()
+            return self._guide_tokens
+
+    def _make_guide_tokens(self) -> Any:
+        try:
+            from llguidance import LLTokenizer
+        except ImportError as error:
+            raise MissingLibrary("llguidance", extra="gguf") from error
+        names = [self.name(token) for token in range(self.size)]
+        # a name that begins with 0xFF is no text: a grammar can never ask for it letter by letter
+        tokens = [b"\xff" + name if self.is_special(token) else name for token, name in enumerate(names)]
+        ends = [token for token in range(self.size) if self.is_end(token)]
+        make: Any = LLTokenizer.from_llamacpp  # type: ignore[attr-defined] # left out of its type stubs
+        return make(
+            tokens=tokens,
+            vocab_ptr=self.handle,
+            tokenize_fptr=self.library.address("llama_tokenize"),
+            eos_token=ends or None,
+        )
 
     def _bytes(self, token: int, *, special: bool) -> bytes:
         if not 0 <= token < self.size:

@@ -83,6 +83,22 @@ def _prefixes(words: list[str]) -> list[str]:
     return sorted(pieces, key=lambda piece: (len(piece), piece))
 
 
+def taught(
+    weights: dict[str, np.ndarray], likes: dict[int, float], follows: dict[int, dict[int, float]]
+) -> dict[str, np.ndarray]:
+    """The weights with habits: tokens that are always likely, and tokens that like to follow another one."""
+    embedding, head = weights["model.embed_tokens.weight"].copy(), weights["lm_head.weight"].copy()
+    embedding[:, 0], head[:, 0] = 4.0, 0.0  # one feature that every token has: what reads it is a constant
+    quiet = {name: matrix * 0.02 for name, matrix in weights.items() if "o_proj" in name or "down_proj" in name}
+    for token, strength in likes.items():
+        head[token, 0] = strength
+    for before, after in follows.items():
+        direction = embedding[before, 1:] / np.linalg.norm(embedding[before, 1:])
+        for token, strength in after.items():
+            head[token, 1:] += strength * direction
+    return weights | quiet | {"model.embed_tokens.weight": embedding, "lm_head.weight": head}
+
+
 def weights(tokens: int, seed: int = 0, width: int = WIDTH) -> dict[str, np.ndarray]:
     """Random weights under transformers' names; the logits are far apart, so that rounding changes no choice."""
     random = np.random.default_rng(seed)
@@ -146,6 +162,7 @@ def write_model(
     quantized: bool = False,
     template: str | None = CHATML,
     context: int = CONTEXT,
+    habits: tuple[dict[int, float], dict[int, dict[int, float]]] | None = None,
 ) -> Path:
     """A model of 30,000 parameters."""
     vocab = vocab or bpe()
@@ -163,7 +180,10 @@ def write_model(
     _write_vocab(writer, vocab)
     if template is not None:
         writer.add_chat_template(template)
-    for name, matrix in weights(len(vocab.tokens), seed).items():
+    matrices = weights(len(vocab.tokens), seed)
+    if habits is not None:
+        matrices = taught(matrices, *habits)
+    for name, matrix in matrices.items():
         heads = {"q_proj": HEADS, "k_proj": KV_HEADS}.get(name.split(".")[-2], 0)
         matrix = permuted(matrix, heads) if heads else matrix
         if quantized and matrix.ndim == 2:

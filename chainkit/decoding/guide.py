@@ -1,0 +1,77 @@
+"""A constraint on the way through one generation: which tokens may come next, by llguidance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from chainkit.base.errors import ChainkitError, ConstraintError, MissingLibrary
+from chainkit.decoding.constraints import Constraint
+from chainkit.decoding.sampler import Logits
+
+try:
+    import llguidance.numpy as bitmasks
+    from llguidance import LLMatcher, LLTokenizer
+except ImportError as error:
+    raise MissingLibrary("llguidance", extra="gguf") from error
+
+
+class Guide:
+    """Walks through a grammar, token by token; see `chainkit.decoding.loop.Matcher`.
+
+    Args:
+        tokenizer: The tokens of the model; making one takes seconds for a large vocabulary, so keep it.
+        constraint: What may be generated.
+
+    Raises:
+        ConstraintError: The grammar does not work with these tokens.
+    """
+
+    def __init__(self, tokenizer: LLTokenizer, constraint: Constraint) -> None:
+        self._constraint = constraint
+        self._matcher = LLMatcher(tokenizer, constraint.grammar, log_level=0)
+        self._ends = frozenset(tokenizer.eos_tokens)
+        self._mask = bitmasks.allocate_token_bitmask(1, tokenizer.vocab_size)
+        self._check()
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing can follow."""
+        return self._matcher.is_stopped()
+
+    @property
+    def fulfilled(self) -> bool:
+        """Whether the text so far is one that the constraint allows."""
+        return self._matcher.is_accepting()
+
+    def forced(self) -> list[int]:
+        """Tokens that are the only way on."""
+        tokens: list[int] = []
+        for token in self._matcher.compute_ff_tokens():
+            if token in self._ends:
+                break
+            tokens.append(token)
+        return tokens
+
+    def allowed(self, logits: Logits) -> Logits:
+        """A copy of the scores, [V], with -inf for every token that may not come."""
+        bitmasks.fill_next_token_bitmask(self._matcher, self._mask)
+        bits = np.unpackbits(self._mask.view(np.uint8).ravel(), count=len(logits), bitorder="little")
+        masked = np.where(bits, logits, np.float32(-np.inf))
+        self._check()
+        if not bits.any():
+            raise ConstraintError(f"no token of this model can go on with {self._constraint.name}")
+        return masked
+
+    def accept(self, tokens: Sequence[int]) -> None:
+        """Go on behind these tokens."""
+        if not self._matcher.consume_tokens(list(tokens)):
+            self._check()
+            raise ChainkitError(f"the tokens {list(tokens)} do not follow {self._constraint.name}")
+
+    def _check(self) -> None:
+        # LLMatcher reports and does not raise
+        if self._matcher.is_error():
+            fault = self._matcher.get_error().strip()
+            raise ConstraintError(f"{self._constraint.name} cannot be followed: {fault[:500]}")

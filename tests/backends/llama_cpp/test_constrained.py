@@ -1,0 +1,190 @@
+"""Constraints, structured output and tools on GGUF models: always valid, however wild the model."""
+
+import json
+import re
+from typing import Literal, TypedDict
+
+import pytest
+from langchain_core.exceptions import OutputParserException
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.tools import tool
+from pydantic import BaseModel, Field
+
+from chainkit.backends.llama_cpp.models import GGUFChat, GGUFModel
+from chainkit.base.errors import ConstraintError, Unsupported
+from chainkit.base.sampling import Sampling
+from chainkit.decoding.constraints import choices, json_schema, regex
+from tests.backends.llama_cpp import tiny
+
+pytest.importorskip("llguidance")
+
+
+class Pet(BaseModel):
+    """A pet."""
+
+    kind: Literal["cat", "dog"]
+    age: int = Field(ge=0, le=30)
+    tame: bool
+
+
+class PetDict(TypedDict):
+    """A pet."""
+
+    kind: Literal["cat", "dog"]
+    tame: bool
+
+
+@tool
+def add(a: Literal[1, 2, 3], b: bool) -> int:
+    """Add them."""
+    return a + b
+
+
+@tool
+def now() -> str:
+    """The time."""
+    return "noon"
+
+
+def wild(path, **options):
+    return GGUFChat(model=str(path), temperature=1.5, max_tokens=200, **options)
+
+
+def sound(kind, text):
+    if kind == "regex":
+        return re.fullmatch("[0-9]{3}-(yes|no) [a-z]{1,5}", text)
+    if kind == "choices":
+        return text in ("the red house", "the green house", "a dog")
+    return Pet.model_validate_json(text, strict=True)
+
+
+CONSTRAINTS = {
+    "regex": lambda: regex("[0-9]{3}-(yes|no) [a-z]{1,5}"),
+    "choices": lambda: choices(["the red house", "the green house", "a dog"]),
+    "schema": lambda: json_schema(Pet),
+}
+
+
+@pytest.mark.parametrize("kind", CONSTRAINTS)
+def test_text_at_a_high_temperature_is_always_valid(any_model, kind):
+    constraint = CONSTRAINTS[kind]()
+    made = GGUFModel(model=str(any_model), temperature=1.5, max_tokens=200)
+    texts = {made.invoke("the", constraint=constraint, seed=seed) for seed in range(15)}
+    assert all(sound(kind, text) for text in texts)
+    assert len(texts) > 1 or kind == "choices"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", CONSTRAINTS)
+def test_a_thousand_texts_of_the_demo_model_are_valid(demo_model, kind):
+    constraint = CONSTRAINTS[kind]()
+    made = GGUFModel(model=str(demo_model), temperature=1.5, max_tokens=200)
+    prompts = ["Question: Where is the cat?\nAnswer:"]
+    assert all(sound(kind, made.invoke(prompts[0], constraint=constraint, seed=seed)) for seed in range(1000))
+
+
+def test_forced_tokens_are_never_sampled_and_are_read_in_one_pass(bpe_model):
+    session = GGUFModel(model=str(bpe_model)).session("the")
+    pieces = list(session.generate(Sampling(), choices(["the cat sat on the mat"])))
+    assert "".join(piece.text for piece in pieces) == "the cat sat on the mat"
+    assert session.counters.sampled == 0
+    assert session.counters.forced == len(session.tokens) - 1
+    assert session.counters.read == 0
+
+
+def test_structured_output_gives_objects(bpe_model):
+    made = wild(bpe_model)
+    assert isinstance(made.with_structured_output(Pet).invoke("hi"), Pet)
+    assert set(made.with_structured_output(PetDict).invoke("hi")) == {"kind", "tame"}
+    assert set(made.with_structured_output(Pet.model_json_schema()).invoke("hi")) == {"kind", "age", "tame"}
+    assert [type(pet) for pet in made.with_structured_output(Pet).batch(["a", "b"])] == [Pet, Pet]
+    *_, last = made.with_structured_output(Pet).stream("hi")
+    assert isinstance(last, Pet)
+
+
+async def test_structured_output_works_async(bpe_model):
+    assert isinstance(await wild(bpe_model).with_structured_output(Pet).ainvoke("hi"), Pet)
+
+
+def test_raw_output_comes_with_the_object_or_the_reason(bpe_model):
+    whole = wild(bpe_model).with_structured_output(Pet, include_raw=True).invoke("hi")
+    assert isinstance(whole["parsed"], Pet)
+    assert whole["parsing_error"] is None
+    cut = wild(bpe_model).with_structured_output(Pet, include_raw=True, max_tokens=2).invoke("hi")
+    assert cut["parsed"] is None
+    assert isinstance(cut["parsing_error"], OutputParserException)
+    assert cut["raw"].response_metadata["finish_reason"] == "length"
+
+
+def test_an_answer_that_is_cut_is_an_error_and_not_half_an_object(bpe_model):
+    with pytest.raises(OutputParserException):
+        wild(bpe_model).with_structured_output(Pet, max_tokens=2).invoke("hi")
+
+
+def test_a_schema_that_cannot_be_followed_is_refused_at_once(bpe_model):
+    with pytest.raises(ConstraintError):
+        wild(bpe_model).with_structured_output({"type": "object", "not": {}})
+
+
+@pytest.mark.parametrize("template", [tiny.CHATML, "{% if tools %}{{ tools | tojson }}{% endif %}" + tiny.CHATML])
+def test_a_call_that_is_asked_for_comes_with_arguments_that_fit(bpe_model, template):
+    made = wild(bpe_model, chat_template=template).bind_tools([add, now], tool_choice="any")
+    for seed in range(12):
+        answer = made.invoke("hi", seed=seed)
+        (call,) = answer.tool_calls
+        assert answer.content == ""
+        assert call["args"] == {} if call["name"] == "now" else add.invoke(call["args"])
+        total = None
+        for chunk in made.stream("hi", seed=seed):
+            total = chunk if total is None else total + chunk
+        assert [(c["name"], c["args"]) for c in total.tool_calls] == [(call["name"], call["args"])]
+        assert total.content == ""
+
+
+def test_a_tool_can_be_named(bpe_model):
+    for choice in ("now", {"type": "function", "function": {"name": "now"}}):
+        made = wild(bpe_model).bind_tools([add, now], tool_choice=choice)
+        assert made.invoke("hi").tool_calls[0]["name"] == "now"
+    with pytest.raises(ConstraintError, match="tools: add, now"):
+        wild(bpe_model).bind_tools([add, now], tool_choice="sub").invoke("hi")
+
+
+def test_left_to_the_model_an_answer_is_text_or_a_call(bpe_model):
+    made = wild(bpe_model).bind_tools([add])
+    for seed in range(10):
+        answer = made.invoke("hi", seed=seed, max_tokens=60)
+        assert bool(answer.content) != bool(answer.tool_calls)
+
+
+def test_no_call_when_none_is_wanted(bpe_model):
+    assert wild(bpe_model).bind_tools([add], tool_choice="none").invoke("hi").tool_calls == []
+
+
+def test_a_template_without_tools_is_told_in_words(bpe_model):
+    from chainkit.backends.llama_cpp.template import ChatTemplate
+    from chainkit.backends.llama_cpp.tools import Toolbox, without_tools
+
+    toolbox = Toolbox(({"type": "function", "function": {"name": "add", "parameters": {}}},), "auto", native=False)
+    call = {"name": "add", "args": {"a": 1}, "id": "7", "type": "tool_call"}
+    talk = [
+        SystemMessage("Be kind."),
+        HumanMessage("x"),
+        AIMessage("", tool_calls=[call]),
+        ToolMessage("3", tool_call_id="7"),
+    ]
+    plain = without_tools(talk, toolbox, ChatTemplate(tiny.CHATML))
+    assert [message.type for message in plain] == ["system", "human", "ai", "human"]
+    assert plain[0].content.startswith("Be kind.\n\nYou can call these tools:")
+    assert json.loads(plain[2].content) == {"name": "add", "arguments": {"a": 1}}
+    assert plain[3].content == "Result of the tool 7: 3"
+    native = ChatTemplate("{{ tools }}{{ messages[0].tool_calls }}")
+    assert without_tools(talk, toolbox, native) == talk
+
+
+def test_tools_and_a_schema_do_not_go_together(bpe_model):
+    with pytest.raises(Unsupported, match="bind one"):
+        wild(bpe_model).bind_tools([add]).invoke("hi", constraint=json_schema(Pet))
+    with pytest.raises(Unsupported, match="one tool at a time"):
+        wild(bpe_model).bind_tools([add], parallel_tool_calls=True).invoke("hi")
+    with pytest.raises(Unsupported, match="calls no tools"):
+        GGUFModel(model=str(bpe_model)).invoke("hi", tools=[])
