@@ -5,6 +5,11 @@ from chainkit.knowledge.answer import AnswerStream as AnswerStream
 from chainkit.knowledge.asking import ask as ask
 from chainkit.knowledge.asking import ask_stream as ask_stream
 from chainkit.knowledge.citations import Citation as Citation
+from chainkit.knowledge.conversation import Conversation as Conversation
+from chainkit.knowledge.evaluation import Question as Question
+from chainkit.knowledge.evaluation import Scores as Scores
+from chainkit.knowledge.evaluation import evaluate as evaluate
+from chainkit.knowledge.evaluation import read_questions as read_questions
 from chainkit.knowledge.index import Index as Index
 from chainkit.knowledge.indexing import Report as Report
 from chainkit.knowledge.search import Hit as Hit

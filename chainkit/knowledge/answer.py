@@ -77,21 +77,23 @@ class AnswerStream:
 
     Attributes:
         passages: What the answer can rest on; known before the first piece.
+        pieces: The text that is still to come.
+        finished: Holds the answer once all pieces have been read.
     """
 
     passages: tuple[Passage, ...]
-    _pieces: Iterator[str]
-    _finished: list[Answer] = field(default_factory=list[Answer])
+    pieces: Iterator[str]
+    finished: list[Answer] = field(default_factory=list[Answer])
 
     def __iter__(self) -> Iterator[str]:
-        return self._pieces
+        return self.pieces
 
     @property
     def answer(self) -> Answer:
         """The whole answer; what has not been read of the stream yet is read now."""
-        for _ in self._pieces:
+        for _ in self.pieces:
             pass
-        return self._finished[0]
+        return self.finished[0]
 
 
 def stream_answer(

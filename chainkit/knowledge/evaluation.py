@@ -1,0 +1,231 @@
+"""How well questions are answered: retrieval, answers, citations and refusals, against answers that are known."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import string
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chainkit.base.errors import DocumentError
+from chainkit.knowledge.answer import Answer, stream_answer
+from chainkit.knowledge.split import Passage
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel, BaseLLM
+
+    from chainkit.knowledge.index import Index
+
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_CITED = re.compile(r"\[\d[\d,\s]*\]")
+_PLACE = re.compile(r"(?P<path>.+?)(?::(?P<first>\d+)(?:-(?P<last>\d+))?|, page (?P<page>\d+))?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A question whose answer is known.
+
+    Attributes:
+        question: As a user would ask it.
+        places: Where the answer stands, written as in a citation: `docs/gguf.md`, `docs/gguf.md:12-18` or
+            `paper.pdf, page 3`.
+        answer: The short right answer; empty where only retrieval is measured.
+        answerable: False where the documents do not hold the answer.
+    """
+
+    question: str
+    places: tuple[str, ...] = ()
+    answer: str = ""
+    answerable: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """Means over the questions, between 0 and 1 but for the seconds; None where no question allows to measure it.
+
+    Attributes:
+        questions: How many were asked.
+        recall: Share of the right places among the passages found.
+        reciprocal_rank: 1 for a right passage in the first place, 1/2 in the second, and so on.
+        ndcg: Discounted gain of the right passages, 1 if they come first.
+        exact: Share of answers that are the right one, case, articles, punctuation and citations aside.
+        f1: Words shared with the right answer, precision and recall in balance.
+        citation_precision: Share of the citations that name a right place.
+        refused: Share of the questions without an answer that were not answered: more is better.
+        wrongly_refused: Share of the others that were not answered: less is better.
+        seconds: Wall time for one question.
+    """
+
+    questions: int
+    recall: float | None
+    reciprocal_rank: float | None
+    ndcg: float | None
+    exact: float | None
+    f1: float | None
+    citation_precision: float | None
+    refused: float | None
+    wrongly_refused: float | None
+    seconds: float | None
+
+    def __str__(self) -> str:
+        rows = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return "\n".join(f"{name:20} {f'{value:.3f}' if isinstance(value, float) else value}" for name, value in rows)
+
+
+def read_questions(path: str | os.PathLike[str]) -> list[Question]:
+    """Questions from JSON lines, each an object with the fields of `Question`.
+
+    Raises:
+        DocumentError: The file cannot be read, or a line is not such an object; the error names the line.
+    """
+    try:
+        lines = Path(path).read_text("utf-8").splitlines()
+    except (OSError, UnicodeError) as error:
+        raise DocumentError(path, f"cannot be read: {error}") from error
+    found: list[Question] = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                found.append(_question(json.loads(line)))
+            except (ValueError, TypeError) as error:
+                raise DocumentError(path, f"line {number} is not a question: {error}") from error
+    return found
+
+
+def evaluate(
+    questions: Iterable[Question],
+    index: Index,
+    *,
+    model: BaseChatModel | BaseLLM | None = None,
+    k: int = 6,
+    **settings: Any,
+) -> Scores:
+    """Ask all questions of an index; `settings` are those of `ask`."""
+    asked: list[tuple[Question, Answer, float]] = []
+    for one in questions:
+        started = time.perf_counter()
+        answer = stream_answer(one.question, index, model=model, k=k, **settings).answer
+        asked.append((one, answer, time.perf_counter() - started))
+    placed = [(one, answer) for one, answer, _ in asked if one.places]
+    known = [(one, answer) for one, answer, _ in asked if one.answer]
+    ranked = [(_found(one, answer.passages), set(one.places)) for one, answer in placed]
+    return Scores(
+        questions=len(asked),
+        recall=_mean(recall(row, right) for row, right in ranked),
+        reciprocal_rank=_mean(reciprocal_rank(row, right) for row, right in ranked),
+        ndcg=_mean(ndcg(row, right) for row, right in ranked),
+        exact=_mean(float(exact(answer.text, one.answer)) for one, answer in known),
+        f1=_mean(f1(answer.text, one.answer) for one, answer in known),
+        citation_precision=_mean(
+            float(any(_same(place, answer.passages[cited.number - 1]) for place in one.places))
+            for one, answer in placed
+            for cited in answer.citations
+        ),
+        refused=_mean(float(not answer.answered) for one, answer, _ in asked if not one.answerable),
+        wrongly_refused=_mean(float(not answer.answered) for one, answer, _ in asked if one.answerable),
+        seconds=_mean(seconds for _, _, seconds in asked),
+    )
+
+
+def as_json(scores: Scores) -> str:
+    """The scores for programs."""
+    return json.dumps(asdict(scores), indent=2)
+
+
+def recall(ranked: Sequence[str], right: Set[str]) -> float:
+    """Share of what is right that was found.
+
+    >>> recall(["a", "b"], {"b", "c"})
+    0.5
+    """
+    return len(right & set(ranked)) / len(right)
+
+
+def reciprocal_rank(ranked: Sequence[str], right: Set[str]) -> float:
+    """One over the place of the first right one, 0 if there is none.
+
+    >>> reciprocal_rank(["a", "b"], {"b"})
+    0.5
+    """
+    return next((1 / place for place, name in enumerate(ranked, 1) if name in right), 0.0)
+
+
+def ndcg(ranked: Sequence[str], right: Set[str]) -> float:
+    """Normalised discounted cumulative gain with gains of 0 and 1; a name counts once, where it comes first.
+
+    >>> ndcg(["b", "a"], {"b"})
+    1.0
+    """
+    names = list(dict.fromkeys(ranked))
+    gain = sum(1 / math.log2(place + 1) for place, name in enumerate(names, 1) if name in right)
+    return gain / sum(1 / math.log2(place + 1) for place in range(1, min(len(right), max(len(ranked), 1)) + 1))
+
+
+def exact(answer: str, right: str) -> bool:
+    """Whether two answers are the same but for case, articles, punctuation and citations.
+
+    >>> exact("The hive [1].", "hive")
+    True
+    """
+    return _plain(answer) == _plain(right)
+
+
+def f1(answer: str, right: str) -> float:
+    """Words in common, precision and recall in balance, as SQuAD counts them.
+
+    >>> round(f1("in the old hive [1]", "hive"), 2)
+    0.5
+    """
+    given, wanted = _plain(answer), _plain(right)
+    common = sum((Counter(given) & Counter(wanted)).values())
+    return 2 * common / (len(given) + len(wanted)) if common else float(given == wanted)
+
+
+def _plain(text: str) -> list[str]:
+    bare = _CITED.sub(" ", text.lower()).translate(str.maketrans("", "", string.punctuation))
+    return _ARTICLES.sub(" ", bare).split()
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    listed = list(values)
+    return sum(listed) / len(listed) if listed else None
+
+
+def _found(question: Question, passages: Sequence[Passage]) -> list[str]:
+    """For each passage the first right place that it holds and that none before it held, else a name of its own."""
+    left = list(question.places)
+    found: list[str] = []
+    for number, passage in enumerate(passages):
+        held = [place for place in left if _same(place, passage)]
+        found.append(held[0] if held else f"\0{number}")
+        left = [place for place in left if place not in held[:1]]
+    return found
+
+
+def _same(place: str, passage: Passage) -> bool:
+    match = _PLACE.fullmatch(place)
+    assert match is not None  # the pattern takes every text
+    if not (passage.path == match["path"] or passage.path.endswith(f"/{match['path'].removeprefix('./')}")):
+        return False
+    if match["page"]:
+        return passage.page == int(match["page"])
+    if not match["first"] or passage.first_line is None or passage.last_line is None:
+        return True
+    first, last = int(match["first"]), int(match["last"] or match["first"])
+    return passage.first_line <= last and first <= passage.last_line
+
+
+def _question(record: Any) -> Question:
+    if not isinstance(record, dict) or not str(record.get("question", "")).strip():
+        raise ValueError("an object with a 'question' is needed")
+    places = record.get("places", ())
+    if isinstance(places, str) or not all(isinstance(place, str) and place for place in places):
+        raise ValueError("'places' is a list of texts")
+    return Question(**{**record, "places": tuple(places)})
