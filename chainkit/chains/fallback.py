@@ -318,7 +318,7 @@ class _Tried:
     def answered(self, answer: Any) -> Any:
         """The answer with what is known about it, if it is a message or holds one."""
         held = cast("dict[str, Any] | None", answer if isinstance(answer, dict) else None)
-        message: Any = held.get("raw") if held else answer
+        message = cast("Any", held.get("raw") if held else answer)
         if not isinstance(message, BaseMessage):
             return cast("Any", answer)
         said: dict[str, Any] = {"answered_by": self._names[len(self._errors)]}

@@ -78,7 +78,7 @@ def recent(path: str | os.PathLike[str], *, limit: int = 20, containing: str = "
 
 
 def read(path: str | os.PathLike[str], id: str) -> Step:  # noqa: A002
-    """One trace by its id, or by the beginning of it if only one begins so.
+    """One trace by its id, or by the beginning or the end of it if only one is like that.
 
     Raises:
         LogFileError: The file is missing or something else, or no trace, or more than one, has this id.
@@ -88,7 +88,7 @@ def read(path: str | os.PathLike[str], id: str) -> Step:  # noqa: A002
             "SELECT id FROM steps WHERE parent IS NULL AND substr(id, 1, ?) = ?", (len(id), id)
         ).fetchall()
         if len(rows) != 1:
-            raise LogFileError(path, f"{len(rows) or 'no'} traces have an id that begins with '{id}'")
+            raise LogFileError(path, f"{len(rows) or 'no'} traces have an id that begins or ends with '{id}'")
         return _read(base, rows[0][0])
 
 

@@ -237,6 +237,9 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
         chain(Priced()).invoke({"language": "x", "question": 'a "quoted" 50%_ line\nbreak'})
     assert log.recent(path) == list(reversed(trace.steps))
     assert log.read(path, trace.steps[0].id) == trace.steps[0]
+    assert log.read(path, trace.steps[1].id[-8:]) == trace.steps[1]
+    with pytest.raises(LogFileError, match="2 traces"):
+        log.read(path, trace.steps[0].id[:4])
     for part in ['a "quoted" 50%_', "line\nbreak"]:
         assert log.recent(path, containing=part) == [trace.steps[1]]
     assert log.recent(path, containing="Parce") == [trace.steps[0]]
