@@ -190,6 +190,10 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
             return False
         return not isinstance(obj, bytes) and super().is_safe_attribute(obj, attr, value)
 
+    def unsafe_undefined(self, obj: Any, attribute: str) -> Any:
+        """Refuse at once: jinja2's own answer is a nothing that prints as an empty text."""
+        raise SecurityError(f"it reaches for {attribute!r} of a {type(obj).__name__}")
+
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """Refuse what would be huge before it is computed."""
         budget = _budget.get()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from chainkit.base.sampling import Sampling
 from chainkit.base.session import Counters, Piece, TokenScore
 from chainkit.decoding import loop
 from chainkit.decoding.sampler import Logits, log_softmax
+
+if TYPE_CHECKING:
+    from chainkit.decoding.constraints import Constraint
 
 
 class TransformersSession:
@@ -60,7 +63,7 @@ class TransformersSession:
         return self
 
     def generate(
-        self, sampling: Sampling, constraint: loop.Matcher | None = None, *, logprobs: int | None = None
+        self, sampling: Sampling, constraint: Constraint | None = None, *, logprobs: int | None = None
     ) -> Iterator[Piece]:
         """Continue the text, piece by piece; the last piece has `finish`.
 
@@ -70,7 +73,7 @@ class TransformersSession:
             logprobs: Give each token's log-probability, with so many of its likeliest rivals.
         """
         self.begun()
-        yield from loop.generate(self, sampling, constraint, logprobs=logprobs)
+        yield from loop.generate(self, sampling, self._guide(constraint), logprobs=logprobs)
 
     def cancel(self) -> None:
         """Stop a generation that another thread runs; it raises `Cancelled` before its next computation."""
@@ -150,6 +153,13 @@ class TransformersSession:
         if self._memory is not None and self._memory.belongs_to(self):
             self._memory.owner = None
         self._memory = None
+
+    def _guide(self, constraint: Constraint | None) -> loop.Matcher | None:
+        if constraint is None:
+            return None
+        from chainkit.decoding.guide import Guide  # llguidance is only needed for constraints
+
+        return Guide(self.vocabulary.guide_tokens(), constraint)
 
     def _advance(self, last: int) -> Logits:
         self._memory, computed, logits = self.engine.advance(

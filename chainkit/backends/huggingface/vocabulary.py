@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from chainkit.base.errors import MissingLibrary, Unsupported
+
 # Chat models end a turn with one of these, and not all say so in their generation_config.
 _TURN_ENDS = frozenset({"<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|end_of_text|>"})
 _SPACE = "\u2581"
@@ -35,6 +37,7 @@ class Vocabulary:
         self._spelling = _spelling(tokenizer)
         self._lock = threading.Lock()  # a call may change the settings of the tokenizer for its time
         self._pieces: dict[int, bytes] = {}
+        self._guide_tokens: Any = None
         whole = self.tokenize("a", whole=True)
         self.adds_bos = self.bos is not None and whole[:1] == [self.bos]
         self.adds_eos = len(whole) > 1 and whole[-1] == self.eos
@@ -89,6 +92,27 @@ class Vocabulary:
     def is_control(self, token: int) -> bool:
         """Whether a token stands for no text."""
         return token in self._controls
+
+    def guide_tokens(self) -> Any:
+        """The tokens as llguidance wants them; made once, which takes a second for a large vocabulary.
+
+        Raises:
+            MissingLibrary: llguidance is not installed.
+            Unsupported: The tokenizer is written in Python, which llguidance cannot read.
+        """
+        with self._lock:
+            if self._guide_tokens is None:
+                self._guide_tokens = self._make_guide_tokens()
+            return self._guide_tokens
+
+    def _make_guide_tokens(self) -> Any:
+        try:
+            from llguidance.hf import from_tokenizer
+        except ImportError as error:
+            raise MissingLibrary("llguidance", extra="huggingface") from error
+        if getattr(self.tokenizer, "backend_tokenizer", None) is None:
+            raise Unsupported("the tokenizer of this model has no tokenizer.json, so its text cannot be constrained")
+        return from_tokenizer(self.tokenizer, n_vocab=self.size, eos_token=sorted(self._ends) or None)
 
     def _encode(self, text: str, special: bool, whole: bool) -> list[int]:
         with self._lock:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,3 +124,25 @@ def test_a_model_is_freed_when_nothing_uses_it(tmp_path: Path) -> None:
     del loaded
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize("kind", ["llama", "spm", "gpt2"])
+@pytest.mark.parametrize(
+    ("make", "valid"),
+    [
+        (lambda c: c.regex("([0-9]{3}-){2}[0-9]{4} (yes|no)"), r"([0-9]{3}-){2}[0-9]{4} (yes|no)"),
+        (lambda c: c.choices(["the red house", "the green house"]), "the (red|green) house"),
+    ],
+    ids=["regex", "choices"],
+)
+def test_a_constraint_is_kept_at_any_temperature(folder: Folder, kind: str, make: Any, valid: str) -> None:
+    constraints = pytest.importorskip("chainkit.decoding.constraints")
+    engine = Engine(load(folder(kind), Loading()))
+    forced = 0
+    for seed in range(8):
+        session = TransformersSession(engine).append(TEXT)
+        pieces = list(session.generate(Sampling(temperature=1.5, seed=seed, max_tokens=80), make(constraints)))
+        assert re.fullmatch(valid, "".join(piece.text for piece in pieces))
+        assert pieces[-1].finish in ("complete", "eos")
+        forced += session.counters.forced
+    assert forced
