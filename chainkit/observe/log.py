@@ -84,9 +84,8 @@ def read(path: str | os.PathLike[str], id: str) -> Step:  # noqa: A002
         LogFileError: The file is missing or something else, or no trace, or more than one, has this id.
     """
     with _opened(path) as base:
-        rows = base.execute(
-            "SELECT id FROM steps WHERE parent IS NULL AND substr(id, 1, ?) = ?", (len(id), id)
-        ).fetchall()
+        like = "SELECT id FROM steps WHERE parent IS NULL AND (substr(id, 1, ?1) = ?2 OR substr(id, -?1) = ?2)"
+        rows = base.execute(like, (len(id), id)).fetchall()
         if len(rows) != 1:
             raise LogFileError(path, f"{len(rows) or 'no'} traces have an id that begins or ends with '{id}'")
         return _read(base, rows[0][0])

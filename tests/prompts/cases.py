@@ -243,7 +243,7 @@ CASES = [
     Case("models side by side", lambda: [chat_prompt(), {"l": Native(), "r": Native() | StrOutputParser()}], TEXT),
     Case(
         "dictionary of models",
-        lambda: [{"a": chat_prompt() | Native(), "b": itemgetter("b")}, chat_prompt(), Native()],
+        lambda: [{"a": chat_prompt() | Native(), "b": RunnablePick("b")}, chat_prompt(), Native()],
         TEXT,
     ),
     Case(
