@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -269,3 +274,70 @@ async def test_a_stream_that_is_left_closes_the_model() -> None:
     await achunks.aclose()
     assert "sync" in closed
     assert "async" in closed
+
+
+def test_slow_steps_of_a_dictionary_run_side_by_side() -> None:
+    meeting = threading.Barrier(2, timeout=10)
+
+    def wait(value: Any) -> Any:
+        meeting.wait()
+        return value
+
+    chain = chainkit.chain({"a": wait, "b": wait}, lambda both: both)
+    assert chain.invoke(1) == {"a": 1, "b": 1}
+    assert list(chain.stream(1)) == [{"a": 1, "b": 1}]
+    assert chainkit.chain(wait, str).batch([1, 2]) == ["1", "2"]
+
+
+async def test_slow_steps_of_a_dictionary_are_awaited_side_by_side() -> None:
+    meeting = asyncio.Barrier(2)
+
+    async def wait(value: Any) -> Any:
+        await asyncio.wait_for(meeting.wait(), 10)
+        return value
+
+    chain = chainkit.chain({"a": wait, "b": wait}, lambda both: both)
+    assert await chain.ainvoke(1) == {"a": 1, "b": 1}
+    assert [chunk async for chunk in chain.astream(1)] == [{"a": 1, "b": 1}]
+    assert await chainkit.chain(wait, str).abatch([1, 2]) == ["1", "2"]
+
+
+async def test_no_more_run_at_once_than_is_allowed() -> None:
+    running, most = 0, 0
+
+    async def count(value: Any) -> Any:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.001)
+        running -= 1
+        return value
+
+    await chainkit.chain(count, str).abatch(list(range(9)), {"max_concurrency": 3})
+    assert most == 3
+
+
+async def test_a_cancelled_chain_stops_and_leaves_no_config_behind() -> None:
+    async def forever(_: Any) -> None:
+        await asyncio.sleep(60)
+
+    task = asyncio.create_task(chainkit.chain(forever, str).ainvoke(1))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert var_child_runnable_config.get() is None
+
+
+def test_many_threads_share_a_chain() -> None:
+    chain = chainkit.prompt("{x}") | chainkit.chat_model("fake:") | StrOutputParser()
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda n: chain.invoke({"x": n}), range(200))) == [str(n) for n in range(200)]
+
+
+def test_a_first_run_does_not_load_the_tracers() -> None:
+    program = (
+        "import sys, chainkit; (chainkit.prompt('{x}') | chainkit.chat_model('fake:')).invoke({'x': 1});"
+        "assert 'langsmith.run_helpers' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
