@@ -165,6 +165,7 @@ class SessionContract(ABC):
 
     def test_a_full_context_ends_the_text_and_says_so(self) -> None:
         session = self.make().append(TEXT)
+        session.append(session.tokens[-1:] * (self.limit - 3 - len(session.tokens)))
         last = list(session.generate(Sampling(max_tokens=None)))[-1]
         assert last.finish == "length"
         assert str(self.limit) in last.detail

@@ -127,7 +127,7 @@ def _load(name: str, loading: Loading) -> Loaded:
         "trust_remote_code": loading.trust_remote_code,
         "local_files_only": loading.local_files_only,
     }
-    with _named_faults(name, loading):
+    with _named_faults(name, loading), _without_bars(source):
         config = transformers.AutoConfig.from_pretrained(source, **common)
         kind: Any = (
             transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -134,3 +138,70 @@ def test_without_torch_the_extra_is_named() -> None:
 def test_the_backend_is_imported_on_first_use_only() -> None:
     code = "import chainkit, chainkit.registry, sys; print('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_loading_from_disk_draws_nothing(copied: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    load(str(copied), Loading())
+    assert capfd.readouterr() == ("", "")
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of a hub as loading a model needs: /owner/name/resolve/main/FILE."""
+
+    root: Path
+    asked: list[str]
+
+    def do_HEAD(self) -> None:
+        self.do_GET(body=False)
+
+    def do_GET(self, body: bool = True) -> None:
+        self.asked.append(self.path)
+        if "/tree/" in self.path:  # further templates, of which there are none
+            self.answer(b"[]", body)
+            return
+        owner, _, rest = self.path.lstrip("/").partition("/resolve/")
+        file = self.root / rest.partition("/")[2]
+        if owner != "some/model" or not rest or not file.is_file():
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound" if owner == "some/model" else "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.answer(file.read_bytes(), body)
+
+    def answer(self, data: bytes, body: bool) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+        self.send_header("X-Repo-Commit", "a" * 40)
+        self.end_headers()
+        if body:
+            self.wfile.write(data)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.mark.slow
+def test_a_model_is_loaded_from_the_hub_that_hf_endpoint_names(folder: Folder, tmp_path: Path) -> None:
+    asked: list[str] = []
+    handler = type("Here", (Hub,), {"root": Path(folder("llama")), "asked": asked})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    code = "import chainkit, sys; sys.stdout.write(repr(chainkit.llm('hf:some/model?max_tokens=5').invoke('the cat')))"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")} | {
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "HF_HOME": str(tmp_path),
+        "HF_HUB_DISABLE_XET": "1",
+    }
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+        offline = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment | {"HF_HUB_OFFLINE": "1"}
+        )
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert done.stdout == repr(HuggingFaceModel(model=folder("llama"), max_tokens=5).invoke("the cat")), done.stderr
+    assert offline.stdout == done.stdout
+    assert any(path.endswith("model.safetensors") for path in asked)

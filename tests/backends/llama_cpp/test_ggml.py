@@ -20,7 +20,7 @@ import chainkit
 from chainkit.backends.llama_cpp import conversion, ggjt
 from chainkit.backends.llama_cpp.checks import check_model
 from chainkit.backends.llama_cpp.conversion import Unstored, convert, converted, plan
-from chainkit.backends.llama_cpp.engine import EngineSettings, open_engine
+from chainkit.backends.llama_cpp.engine import Engine, EngineSettings, open_engine
 from chainkit.backends.llama_cpp.ggml import GGMLChat, GGMLModel
 from chainkit.backends.llama_cpp.header import read_header
 from chainkit.backends.llama_cpp.session import LlamaSession
@@ -30,6 +30,7 @@ from chainkit.base.paths import cache_dir
 from chainkit.base.sampling import Sampling
 from tests.backends.llama_cpp import tiny
 from tests.backends.llama_cpp.old_files import old_tokens, write_old, write_reference
+from tests.backends.session_contract import SessionContract
 
 EXACT = EngineSettings(
     n_ctx=256, n_threads=1, flash_attention=False, kv_type="f32", loading=Loading(probe=False, repack=False)
@@ -408,6 +409,22 @@ class TestModels:
             chainkit.llm(f"ggml:{name}?{option}")
 
 
+class TestSession(SessionContract):
+    """A session on an old file keeps the contract of all sessions."""
+
+    @pytest.fixture(autouse=True)
+    def _path(self, tmp_path: Path) -> None:
+        self.path = tmp_path / "new.gguf"
+        convert(write_old(tmp_path / "old.bin"), self.path, TINY)
+        self.engine = open_engine(self.path, dataclasses.replace(EXACT, n_ctx=self.limit))
+
+    def make(self) -> LlamaSession:
+        return LlamaSession(self.engine)
+
+    def alone(self) -> LlamaSession:
+        return LlamaSession(Engine(self.engine.weights, dataclasses.replace(EXACT, n_ctx=self.limit)))
+
+
 class TestChat:
     MESSAGES = (("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello"), ("user", "the cat?"))
 
@@ -448,8 +465,8 @@ class TestChat:
         assert 2 not in tokens
 
     def test_a_named_template_brings_its_stop_texts(self, tmp_path: Path) -> None:
-        sampling, _ = self.chat(tmp_path, chat_template="vicuna", stop=["a"]).sampling(["b"], {})
-        assert set(sampling.stop) == {"a", "b", "USER:"}
+        call = self.chat(tmp_path, chat_template="vicuna", stop=["a"]).call(["b"], {})
+        assert set(call.sampling.stop) == {"a", "b", "USER:"}
 
     def test_jinja_is_taken_as_it_is(self, tmp_path: Path) -> None:
         chat = self.chat(tmp_path, chat_template="{{ messages[-1]['content'] }}!")
