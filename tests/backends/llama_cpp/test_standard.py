@@ -23,7 +23,7 @@ def _token(text: str) -> int:
 
 # The suite asks a question whose right answer calls a tool, and shows the result: a random model does not know that.
 # So the template ends with "?" where a call is due and with "!" where an answer is, and this model has the habit of
-# beginning with "{" after "?" and with "t" after "!". Its only number is 3, its only text is U+4F60 U+3053, as the suite
+# beginning with "{" after "?" and with "t" after "!". Its only number is 3, its only text U+4F60 U+3053, as the suite
 # likes them, and it comes to an end soon.
 _CHARACTER = tiny.bpe_tokenizer().encode("\u4f60\u3053").ids
 _QUOTE, _BRACKET = _token('"'), _token("}")
