@@ -16,7 +16,7 @@ from chainkit.knowledge.documents import Paths, absolute, find, listed
 from chainkit.knowledge.encoder import Encoder, Matrix, default_embeddings, one_of
 from chainkit.knowledge.filters import Filter
 from chainkit.knowledge.indexing import Indexing, Progress, Report
-from chainkit.knowledge.search import CANDIDATES, MEANING_SHARE, Hit, best, distinct, fts_query, fuse
+from chainkit.knowledge.search import CANDIDATES, Hit, best, distinct, fuse, share_of_meaning, telling, terms
 from chainkit.knowledge.split import TARGET_TOKENS
 from chainkit.knowledge.store import Store
 from chainkit.knowledge.vectorstore import PassageStore
@@ -144,26 +144,27 @@ class Index(PassageStore):
         k: int = 6,
         *,
         filter: Filter | None = None,  # noqa: A002 - LangChain's word for it
-        meaning_share: float = MEANING_SHARE,
+        meaning_share: float | None = None,
     ) -> list[Hit]:
         """The `k` passages that fit a question best by meaning and words, the best first, near-duplicates left out.
 
         Args:
             filter: Only passages with this path (file, folder or pattern), page or metadata; a list means any of them.
-            meaning_share: 1 searches by meaning alone, 0 by words alone.
+            meaning_share: 1 searches by meaning alone, 0 by words alone; None decides by how much of the question
+                the best passage by words holds.
         """
         _check(k)
-        if not 0 <= meaning_share <= 1:
+        if meaning_share is not None and not 0 <= meaning_share <= 1:
             raise ValueError(f"meaning_share must be between 0 and 1, got {meaning_share}")
         view = self._fresh()
         if not len(view.ids) or not question.strip():
             return []
         cosines = view.matrix @ self._encoder.question(question, view.matrix.shape[1])
-        by_words = self._by_words(question, view.ids, filter)
+        by_words, share = self._by_words(question, view.ids, filter)
         near = self._nearest(cosines, CANDIDATES, view, filter)
         places = np.union1d(near, np.fromiter(by_words, np.intp, len(by_words)))
         bm25 = np.array([by_words.get(int(at), 0.0) for at in places])
-        scores = fuse(cosines[places].astype(np.float64), bm25, meaning_share)
+        scores = fuse(cosines[places].astype(np.float64), bm25, share if meaning_share is None else meaning_share)
         order = np.argsort(-scores, kind="stable")[: 4 * k + 10]
         rows = self._store.passages([int(view.ids[places[at]]) for at in order])
         hits = (
@@ -216,11 +217,16 @@ class Index(PassageStore):
         places = _places(self._store.matching(wanted), view.ids)
         return places[best(cosines[places], count)]
 
-    def _by_words(self, question: str, ids: NDArray[np.int64], wanted: Filter | None) -> dict[int, float]:
-        """Place in the matrix -> BM25, for the passages that match best."""
-        query = fts_query(question)
-        scores = dict(self._store.match(query, CANDIDATES, wanted)) if query else {}
-        return {int(at): scores[int(ids[at])] for at in _places(scores, ids)}
+    def _by_words(self, question: str, ids: NDArray[np.int64], wanted: Filter | None) -> tuple[dict[int, float], float]:
+        """Place in the matrix -> BM25 for the passages that match best, and the share that meaning should have."""
+        frequencies = self._store.frequencies(terms(question))
+        kept = telling(frequencies, len(ids))
+        found = self._store.match(" OR ".join(kept), CANDIDATES, wanted) if kept else []
+        if not found:
+            return {}, 1.0
+        share = share_of_meaning(frequencies, self._store.held(frequencies, found[0][0]), len(ids))
+        scores = dict(found)
+        return {int(at): scores[int(ids[at])] for at in _places(scores, ids)}, share
 
     def _fresh(self) -> _View:
         """The vectors as the file has them now; only those that are new are loaded."""

@@ -243,6 +243,15 @@ class Store:
         )
         return [(int(number), float(score)) for number, score in rows]
 
+    def frequencies(self, terms: Iterable[str]) -> dict[str, int]:
+        """How many passages hold each FTS5 term."""
+        return {term: self._one("SELECT count(*) FROM words WHERE words MATCH ?", term)[0] for term in terms}
+
+    def held(self, terms: Iterable[str], number: int) -> set[str]:
+        """Which of the FTS5 terms a passage holds."""
+        statement = "SELECT 1 FROM words WHERE words MATCH ? AND rowid = ?"
+        return {term for term in terms if self._one(statement, term, number)}
+
     def matching(self, wanted: Filter) -> list[int]:
         """The ids of the passages that a filter lets through, rising."""
         test, values = condition(wanted)

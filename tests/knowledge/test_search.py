@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainkit.knowledge.search import Hit, best, distinct, fts_query, fuse
+from chainkit.knowledge.search import (
+    LEAST_MEANING,
+    MOST_MEANING,
+    Hit,
+    best,
+    distinct,
+    fuse,
+    share_of_meaning,
+    telling,
+    terms,
+)
 from chainkit.knowledge.split import Passage
 
 
@@ -15,26 +25,41 @@ from chainkit.knowledge.split import Passage
 def test_no_question_is_a_syntax_error_for_fts5(question):
     db = sqlite3.connect(":memory:")
     db.execute("CREATE VIRTUAL TABLE w USING fts5 (t)")
-    query = fts_query(question)
-    if query is not None:
-        db.execute("SELECT * FROM w WHERE w MATCH ?", (query,)).fetchall()
+    for term in terms(question):
+        db.execute("SELECT * FROM w WHERE w MATCH ?", (term,)).fetchall()
     db.close()
 
 
 def test_operators_in_a_question_are_words():
-    assert fts_query('NEAR("a", 5) NOT tea*') == '"near" OR "5" OR "tea"'
-    assert fts_query("?!") is None
+    assert terms('NEAR("a", 5) NOT tea*') == ['"near"', '"5"', '"tea"']
+    assert terms("?!") == []
+
+
+def test_words_count_more_the_more_of_the_question_they_cover():
+    frequencies = {'"rare"': 1, '"common"': 50, '"absent"': 0}
+    shares = [
+        share_of_meaning(frequencies, held, 100)
+        for held in (set(frequencies), {'"rare"', '"common"'}, {'"rare"'}, {'"common"'}, set())
+    ]
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == pytest.approx((LEAST_MEANING, MOST_MEANING))
+
+
+def test_words_that_stand_in_most_passages_are_not_looked_up_unless_there_is_nothing_else():
+    assert telling({"a": 50, "b": 51}, 100) == ["a"]
+    assert telling({"a": 99, "b": 51}, 100) == ["a", "b"]
+    assert telling({}, 100) == []
 
 
 def test_fusion_follows_the_words_where_meaning_says_nothing_and_the_other_way_round():
     flat, rising = np.array([0.3, 0.3, 0.3]), np.array([1.0, 2.0, 3.0])
-    assert list(np.argsort(fuse(flat, rising))) == [0, 1, 2]
-    assert list(np.argsort(fuse(rising, flat))) == [0, 1, 2]
+    assert list(np.argsort(fuse(flat, rising, 0.3))) == [0, 1, 2]
+    assert list(np.argsort(fuse(rising, flat, 0.3))) == [0, 1, 2]
     assert list(fuse(rising, flat, share=1)) == [0, 0.5, 1]
 
 
 def test_fusion_of_nothing_is_nothing():
-    assert len(fuse(np.array([]), np.array([]))) == 0
+    assert len(fuse(np.array([]), np.array([]), 0.5)) == 0
 
 
 @given(st.lists(st.floats(-1, 1, width=32), max_size=50), st.integers(0, 60))
