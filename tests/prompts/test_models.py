@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import RunnableSequence as CoreSequence
+from pydantic import BaseModel
 
 from chainkit.prompts.direct.route import NORMAL, route_for
 from chainkit.prompts.sequence import RunnableSequence
@@ -47,3 +48,35 @@ async def test_a_hosted_model_streams_text(model: Any) -> None:
     ours, core = (kind(chat_prompt(), model, StrOutputParser()) for kind in (RunnableSequence, CoreSequence))
     assert [chunk async for chunk in ours.astream(INPUT)] == [chunk async for chunk in core.astream(INPUT)]
     assert ours.batch([INPUT] * 3) == core.batch([INPUT] * 3)
+
+
+class Greeting(BaseModel):
+    """A greeting."""
+
+    text: str
+
+
+@pytest.mark.parametrize("include_raw", [False, True])
+async def test_structured_output_is_the_same(model: Any, include_raw: bool) -> None:
+    results = []
+    for kind in (RunnableSequence, CoreSequence):
+        chain = kind(chat_prompt(), model.with_structured_output(Greeting, include_raw=include_raw))
+        results.append([chain.invoke(INPUT), await chain.ainvoke(INPUT), list(chain.stream(INPUT))[-1]])
+    for mine, theirs in zip(*results, strict=True):
+        assert type(mine) is type(theirs)
+        mine, theirs = (one["parsed"] if isinstance(one, dict) and "parsed" in one else one for one in (mine, theirs))
+        assert str(mine) == str(theirs)
+
+
+async def test_tools_are_called_the_same(model: Any) -> None:
+    def greet(name: str) -> str:
+        """Say hello."""
+        return name
+
+    bound = model.bind_tools([greet], tool_choice="any")
+    ours, core = (kind(chat_prompt(), bound) for kind in (RunnableSequence, CoreSequence))
+    mine, theirs = ours.invoke(INPUT), core.invoke(INPUT)
+    assert [(call["name"], call["args"]) for call in mine.tool_calls] == [
+        (call["name"], call["args"]) for call in theirs.tool_calls
+    ]
+    assert mine.tool_calls
