@@ -40,7 +40,7 @@ def cut_many(vectors: Array, k: int | None = None, threshold: float | None = Non
     if k is not None and k > count // 2:
         raise ValueError(f"of {len(vectors):,} items at most {count // 2} groups can be asked for, got k={k}")
     means = np.unique(_means(sample, count), axis=0)
-    cut = cut_tree(means, k, threshold)
+    cut = cut_tree(means, k, threshold, slack=0.0)  # means are sharper than items: the best cut is the right one
     place = np.empty(len(means), int)
     place[cut.order] = np.arange(len(means))
     nearest = np.empty(len(vectors), np.int32)
@@ -57,9 +57,15 @@ def _means(sample: Array, count: int) -> Array:
     """The means of small groups, at unit length."""
     from sklearn.cluster import KMeans
 
-    # the sample is in random order already; a start of its own would cost more than all rounds
-    found = KMeans(count, init=sample[:count], n_init=1, max_iter=_ROUNDS, random_state=0, tol=0).fit(sample)
+    found = KMeans(count, init=_start(sample, count), n_init=1, max_iter=_ROUNDS, random_state=0, tol=0).fit(sample)
     return unit(found.cluster_centers_.astype(np.float32))
+
+
+def _start(sample: Array, count: int) -> Array:
+    """Items for k-means to start from: random ones, and a quarter that is least like those, for small groups."""
+    random = sample[: count - count // 4]  # the sample is in random order already
+    closeness = np.concatenate([(block @ random.T).max(axis=1) for _, block in _blocks(sample)])
+    return np.concatenate([random, sample[np.argsort(closeness, kind="stable")[: count // 4]]])
 
 
 def _sample(vectors: Array, most: int) -> Array:

@@ -40,7 +40,9 @@ class Cut:
     silhouette: float | None
 
 
-def cut_tree(vectors: Array, k: int | None = None, threshold: float | None = None) -> Cut:
+def cut_tree(
+    vectors: Array, k: int | None = None, threshold: float | None = None, *, slack: float | None = None
+) -> Cut:
     """Groups by Ward's method, or for a threshold by average linkage.
 
     Ward's tree cut where the silhouette is best agreed more with the labels of 20 sets of short sentences (adjusted
@@ -50,6 +52,7 @@ def cut_tree(vectors: Array, k: int | None = None, threshold: float | None = Non
         vectors: Different vectors, M x D.
         k: Number of groups; without it and a threshold, it is found.
         threshold: Groups are joined as long as their mean cosine is at least this.
+        slack: As for `best_k`; None is `SLACK` for more than 40 items, else 0.
     """
     if len(vectors) == 1:
         return Cut(np.zeros(1, int), np.zeros(1, int), None)
@@ -65,7 +68,8 @@ def cut_tree(vectors: Array, k: int | None = None, threshold: float | None = Non
         labels = fcluster(tree, 1 - threshold + 1e-6, "distance")
     else:
         tree = linkage(lengths, "ward")
-        labels = _labels(tree, k or best_k(tree, distances))
+        slack = (SLACK if len(vectors) > _MANY else 0.0) if slack is None else slack
+        labels = _labels(tree, k or best_k(tree, distances, slack))
     if len(vectors) <= _ORDERED_AT_MOST:
         tree = optimal_leaf_ordering(tree, cosine)
     return Cut(labels - 1, leaves_list(tree), silhouette(np.sqrt(2 * distances), labels))
@@ -80,19 +84,23 @@ def cosine_distances(vectors: Array) -> Array:
     return distances
 
 
-def best_k(tree: Array, distances: Array) -> int:
+def best_k(tree: Array, distances: Array, slack: float) -> int:
     """The number of groups whose silhouette is best, 2 or more; for two items alone, 1 if they are alike.
 
     Args:
         tree: The linkage matrix of M items.
         distances: Cosine distances, M x M.
+        slack: The fewest groups win whose mean silhouette is at most this much below the best.
     """
     count = len(distances)
     if count == 2:
         return 1 if 1 - distances[0, 1] >= _TOGETHER else 2
-    found = silhouettes(tree, np.sqrt(2 * distances), candidates(count))
-    best = max(found.values())
-    least = best - (SLACK if count > _MANY else 0)
+    lengths, tried = np.sqrt(2 * distances), candidates(count)
+    found = silhouettes(tree, lengths, tried)
+    place = tried.index(max(found, key=lambda k: found[k]))
+    # between the best of the tried numbers and its neighbours, all are tried
+    found |= silhouettes(tree, lengths, range(tried[max(place - 1, 0)], tried[min(place + 1, len(tried) - 1)] + 1))
+    least = max(found.values()) - slack
     return min(k for k, score in found.items() if score >= least)
 
 

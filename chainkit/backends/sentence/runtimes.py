@@ -14,7 +14,7 @@ import numpy as np
 
 from chainkit.backends.sentence.graph import Encoder, WeightsAs, graph_name, read_encoder, weight_names, write_graph
 from chainkit.backends.sentence.recipe import Recipe
-from chainkit.backends.sentence.tensors import read_tensors
+from chainkit.backends.sentence.tensors import read_tensors, release
 from chainkit.backends.sentence.weights import write_whole
 from chainkit.base.errors import MissingLibrary, ModelFileError, Unsupported
 from chainkit.base.paths import cache_dir
@@ -85,6 +85,7 @@ class OnnxRuntime:
             self._kept = [onnxruntime.OrtValue.ortvalue_from_numpy(values) for values in tensors.values()]
             options.add_external_initializers(list(tensors), self._kept)
             self._session = _opened(recipe.folder, lambda: onnxruntime.InferenceSession(graph, options))
+            release(tensors)  # the matrices have been copied, the words' table has not
         self._inputs = {given.name for given in self._session.get_inputs()}
         self._output = _states_output([output.name for output in self._session.get_outputs()], recipe.folder)
 
@@ -118,6 +119,8 @@ class OpenVino:
         self._inputs = {given.get_any_name() for given in model.inputs}
         self._output = _states_output([output.get_any_name() for output in model.outputs], recipe.folder)
         self._request = core.compile_model(model, "CPU", settings).create_infer_request()
+        if not isinstance(source, Path):
+            release(source[1])
         self._busy = threading.Lock()  # a request holds one input at a time; its threads are busy then anyway
 
     def states(self, ids: Array, mask: Array) -> Array:
@@ -169,7 +172,7 @@ def _graph(encoder: Encoder, tensors: Mapping[str, Array], weights_as: WeightsAs
 def _opened(source: object, opening: Any) -> Any:
     try:
         return opening()
-    except Exception as error:  # noqa: BLE001 - both runtimes raise bare RuntimeError and classes of their own
+    except Exception as error:
         raise ModelFileError(source, f"the graph cannot be loaded: {error}") from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,18 @@ def read_tensors(path: Path) -> dict[str, Array]:
     # "c": private pages, so that a library that insists on a writable buffer accepts them; the file stays as it is
     data = np.memmap(path, np.uint8, "c")[start:]
     return {name: _tensor(path, data, name, entry) for name, entry in header.items() if name != "__metadata__"}
+
+
+def release(tensors: Mapping[str, Array]) -> None:
+    """Give back the memory of mapped pages; they are read again where they are needed."""
+    for values in tensors.values():
+        mapped = values
+        while isinstance(mapped.base, np.ndarray):
+            mapped = mapped.base
+        # Windows has no madvise
+        if isinstance(mapped.base, mmap.mmap) and hasattr(mapped.base, "madvise"):
+            mapped.base.madvise(mmap.MADV_DONTNEED)
+            return
 
 
 def _header(path: Path) -> tuple[Mapping[str, Any], int]:

@@ -46,7 +46,7 @@ def _last(states: Array, mask: Array) -> Array:
 
 _POOLINGS = {
     "mean": _mean,
-    "cls": lambda states, mask: states[:, 0],  # noqa: ARG005
+    "cls": lambda states, mask: states[:, 0],
     "max": _max,
     "lasttoken": _last,
     "mean_sqrt_len_tokens": _mean_sqrt,
