@@ -1,4 +1,4 @@
-"""What a call of a hosted model costs, from a small table with the day on which each price was read."""
+"""What a call of a hosted model costs, from a small table with the month for which each price is known."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Price:
     """US dollars for a million tokens.
 
     Attributes:
-        as_of: The day on which the price was read; providers change them.
+        as_of: The month for which the price is known; providers change them.
         cached: For input that the provider had in its cache; None if that is not known.
     """
 
