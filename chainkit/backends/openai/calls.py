@@ -25,6 +25,7 @@ from chainkit.backends.openai.sse import EventReader
 from chainkit.base.errors import MissingLibrary, ProviderError, StreamBroken, StreamStalled
 
 try:
+    import anyio
     import httpx2
 except ImportError as error:
     raise MissingLibrary("openai", extra="openai") from error
@@ -139,10 +140,9 @@ async def astream(
 
 async def _drain(pieces: AsyncIterator[bytes]) -> None:
     """Read the few bytes after the last event, so that the connection can be used again; but do not wait for them."""
-    with suppress(TimeoutError, httpx2.RequestError):
-        async with asyncio.timeout(LONGEST_DRAIN_SECONDS):
-            async for _ in pieces:
-                pass
+    with suppress(httpx2.RequestError), anyio.move_on_after(LONGEST_DRAIN_SECONDS):
+        async for _ in pieces:
+            pass
 
 
 class Attempts:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Iterator, Sequence
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -122,17 +123,17 @@ def read_vectors(data: dict[str, Any], count: int, connection: Connection) -> li
         raise malformed(connection, f"{found} vectors for {count} texts")
     try:
         in_order = sorted(rows, key=lambda row: row["index"]) if count > 1 else rows
-        arrays = [_array(row["embedding"]) for row in in_order]
+        vectors = [_vector(row["embedding"]) for row in in_order]
     except (KeyError, TypeError, ValueError, binascii.Error) as error:
         raise malformed(connection, f"a vector that cannot be read ({error})") from error
-    if len({array.shape for array in arrays}) != 1 or arrays[0].ndim != 1 or not arrays[0].size:
-        raise malformed(connection, "vectors that differ in length, or none")
-    if not all(np.isfinite(array).all() for array in arrays):
+    if len({len(vector) for vector in vectors}) != 1 or not vectors[0]:
+        raise malformed(connection, "vectors that differ in length, or empty ones")
+    if not all(isfinite(sum(vector)) for vector in vectors):
         raise malformed(connection, "a vector that is not finite")
-    return [array.tolist() for array in arrays]
+    return vectors
 
 
-def _array(embedding: str | list[float]) -> np.ndarray:
+def _vector(embedding: str | list[float]) -> list[float]:
     if isinstance(embedding, str):
-        return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4")
-    return np.asarray(embedding, dtype=np.float64)
+        return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4").tolist()
+    return list(map(float, embedding))
