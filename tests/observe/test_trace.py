@@ -172,7 +172,7 @@ def test_the_cost_is_worked_out_with_the_cached_tokens() -> None:
     with chainkit.trace() as trace:
         chain(Priced()).invoke(INPUT)
     assert trace.cost == pytest.approx((600 * 0.15 + 400 * 0.075 + 100 * 0.60) / 1e6)
-    assert "about $0.000180 at prices of 2025-06-01" in str(trace)
+    assert "about $0.000180 at prices of 2026-04" in str(trace)
 
 
 @pytest.mark.parametrize("model", ["gpt-4o-maxi", "gpt-4o-mini-audio", "", "openai/gpt-4o-mini"])
