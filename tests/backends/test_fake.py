@@ -97,3 +97,10 @@ def test_vectors_have_unit_length_and_shared_words_bring_texts_near() -> None:
     assert vectors.shape == (4, 512)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-6)
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2]
+
+
+async def test_the_async_twins_say_the_same() -> None:
+    assert await FakeLLM(reply="One two").ainvoke("") == "One two"
+    assert [piece async for piece in FakeLLM(reply="One two").astream("")] == ["One", " two", ""]
+    assert (await FakeChat(reply="One two").ainvoke("")).content == "One two"
+    assert [chunk.content async for chunk in FakeChat(reply="One two").astream("")][:2] == ["One", " two"]
