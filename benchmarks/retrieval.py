@@ -1,7 +1,8 @@
 """Search by words, by meaning and by both, on sets made from what is installed: `python benchmarks/retrieval.py [N]`.
 
-Two sets that anyone can make again: docstrings of scientific packages, where the summary line asks for the rest, and
-sections of the packages' own descriptions, where the heading asks for the text below it. A set of your own is a JSON
+Three sets that anyone can make again: docstrings of scientific packages, where the summary line asks for the rest; the
+same texts asked for by five of their words; and sections of the packages' own descriptions, where the heading asks for
+the text below it. A set of your own is a JSON
 lines file with "question" and "text" in each line: `python benchmarks/retrieval.py 500 mine.jsonl`.
 """
 
@@ -19,6 +20,7 @@ from chainkit.knowledge import Index
 from chainkit.knowledge.evaluation import ndcg, recall, reciprocal_rank
 from chainkit.knowledge.readers import markdown
 from chainkit.knowledge.split import split
+from chainkit.knowledge.text import words
 
 _NAMES = "numpy numpy.linalg scipy.signal scipy.stats scipy.optimize scipy.linalg scipy.spatial scipy.interpolate"
 MODULES = _NAMES.split()
@@ -51,6 +53,13 @@ def sections() -> Pairs:
     return list(found.items())
 
 
+def word_lists(pairs: Pairs) -> Pairs:
+    """Five words of a text ask for it: what people type who remember the words."""
+    chance = random.Random(1)
+    listed = [(list(dict.fromkeys(word for word in words(text) if len(word) > 3)), text) for _, text in pairs]
+    return [(f"What about {' '.join(chance.sample(some, 5))}?", text) for some, text in listed if len(some) > 12]
+
+
 def measured(name: str, pairs: Pairs, limit: int, embeddings: SentenceEmbeddings) -> None:
     random.Random(3).shuffle(pairs)
     pairs = pairs[:limit]
@@ -63,9 +72,8 @@ def measured(name: str, pairs: Pairs, limit: int, embeddings: SentenceEmbeddings
                 sum(metric(row, {str(n)}) for n, row in enumerate(ranked)) / len(pairs)
                 for metric in (ndcg, recall, reciprocal_rank)
             ]
-            print(
-                f"  meaning {'by question' if share is None else share}: nDCG@10 {scores[0]:.3f}, recall@10 {scores[1]:.3f}, MRR {scores[2]:.3f}"
-            )
+            name = "by question" if share is None else share
+            print(f"  meaning {name}: nDCG@10 {scores[0]:.3f}, recall@10 {scores[1]:.3f}, MRR {scores[2]:.3f}")
 
 
 def main(limit: int = 500, own: str | None = None) -> None:
@@ -76,6 +84,7 @@ def main(limit: int = 500, own: str | None = None) -> None:
         measured(own, [(record["question"], record["text"]) for record in records], limit, embeddings)
         return
     measured("docstrings", docstrings(), limit, embeddings)
+    measured("word lists", word_lists(docstrings()), limit, embeddings)
     measured("sections", sections(), limit, embeddings)
 
 
