@@ -57,7 +57,9 @@ def _means(sample: Array, count: int) -> Array:
     """The means of small groups, at unit length."""
     from sklearn.cluster import KMeans
 
-    found = KMeans(count, init=_start(sample, count), n_init=1, max_iter=_ROUNDS, random_state=0, tol=0).fit(sample)
+    # scikit-learn's stubs want names where its documentation takes arrays and numbers
+    settings: dict[str, Any] = {"init": _start(sample, count), "n_init": 1, "max_iter": _ROUNDS, "tol": 0}
+    found = KMeans(count, random_state=0, **settings).fit(sample)
     return unit(found.cluster_centers_.astype(np.float32))
 
 

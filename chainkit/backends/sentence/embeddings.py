@@ -17,7 +17,7 @@ from chainkit.backends.sentence.runtimes import Precision, Runtime, load_runtime
 from chainkit.backends.sentence.tokens import TextTruncated, Tokens
 from chainkit.backends.sentence.vectors import pooled, unit
 from chainkit.backends.sentence.weights import find_folder
-from chainkit.base.errors import BadTexts, ContextOverflow
+from chainkit.base.errors import BadTexts, ContextOverflow, Unsupported
 
 Array = np.ndarray[Any, Any]
 
@@ -38,6 +38,8 @@ class SentenceEmbeddings(BaseModel, Embeddings):
         n_threads: None takes all CPUs that the process may use.
         truncate: A text longer than the model reads is cut with a `TextTruncated` warning, or refused ("error").
         normalize: Vectors have length 1, so that their dot product is the cosine.
+        query_prompt: What stands before a query; None takes what the model's files say, mostly nothing.
+        document_prompt: Likewise before a document.
 
     Raises:
         ModelFileError: The model was not found, or its files cannot be used.
@@ -53,6 +55,8 @@ class SentenceEmbeddings(BaseModel, Embeddings):
     n_threads: int | None = Field(default=None, ge=1)
     truncate: Literal["warn", "error"] = "warn"
     normalize: bool = True
+    query_prompt: str | None = None
+    document_prompt: str | None = None
 
     _recipe: Recipe = PrivateAttr()
     _tokens: Tokens = PrivateAttr()
@@ -67,6 +71,8 @@ class SentenceEmbeddings(BaseModel, Embeddings):
     def model_post_init(self, context: Any, /) -> None:
         """Find the files and read what they say."""
         self._recipe = read_recipe(find_folder(self.model, self.revision))
+        if self._recipe.dense:
+            raise Unsupported(f"{self._recipe.folder}: layers after the pooling (Dense) are not known")
         self._tokens = Tokens(
             self._recipe.folder, self._recipe.max_tokens, int(self._recipe.config.get("pad_token_id") or 0)
         )
@@ -78,23 +84,27 @@ class SentenceEmbeddings(BaseModel, Embeddings):
             BadTexts: Not a list of texts, or a text that is not valid Unicode.
             ContextOverflow: A text is too long and `truncate` is "error".
         """
-        return self._vectors(texts)
+        return self._vectors(texts, self._prompt(self.document_prompt, "document", "passage", "corpus"))
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """The vectors of texts as lists; `embed_array` is faster and takes a tenth of the memory."""
-        return self._vectors(texts).tolist()
+        return self._vectors(texts, self._prompt(self.document_prompt, "document", "passage", "corpus")).tolist()
 
     def embed_query(self, text: str) -> list[float]:
         """The vector of one text."""
-        return self._vectors([text])[0].tolist()
+        return self._vectors([text], self._prompt(self.query_prompt, "query"))[0].tolist()
 
     @property
     def dimensions(self) -> int:
         """D, the length of a vector."""
         return int(self._recipe.config["hidden_size"]) * len(self._recipe.pooling)
 
-    def _vectors(self, texts: Sequence[str]) -> Array:
-        texts = _checked(texts)
+    def _prompt(self, chosen: str | None, *names: str) -> str:
+        found = (self._recipe.prompts[name] for name in names if name in self._recipe.prompts)
+        return next(found, "") if chosen is None else chosen
+
+    def _vectors(self, texts: Sequence[str], prompt: str) -> Array:
+        texts = [prompt + text for text in _checked(texts)]
         # longest first: what is too long shows itself, and the most memory is taken, at the beginning
         unique = sorted(set(texts), key=lambda text: (-len(text), text))
         vectors = np.zeros((len(unique), self.dimensions), np.float32)

@@ -110,3 +110,22 @@ def test_each_pooling_does_what_its_name_says():
     }.items():
         np.testing.assert_allclose(pooled(states, mask, [way]), wanted, rtol=1e-6)
     assert pooled(states, mask, ["mean", "max"]).tolist() == [[2, 5, 3, 8], [2, 4, 5, 6]]
+
+
+def test_prompts_stand_before_queries_and_documents(make_model):
+    folder = make_model()
+    plain = SentenceEmbeddings(model=str(folder), runtime="onnxruntime")
+    prompts = {"prompts": {"query": "red ", "document": "blue "}}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    model = SentenceEmbeddings(model=str(folder), runtime="onnxruntime")
+    assert model.embed_query("car") == plain.embed_query("red car")
+    assert model.embed_documents(["car"]) == plain.embed_documents(["blue car"])
+    chosen = SentenceEmbeddings(model=str(folder), runtime="onnxruntime", query_prompt="green ", document_prompt="")
+    assert chosen.embed_query("car") == plain.embed_query("green car")
+    np.testing.assert_array_equal(chosen.embed_array(["car"]), plain.embed_array(["car"]))
+
+
+def test_layers_after_the_pooling_are_refused(make_model):
+    folder = make_model(modules=[{"path": "2_Dense", "type": "sentence_transformers.models.Dense"}])
+    with pytest.raises(Unsupported, match="Dense"):
+        SentenceEmbeddings(model=str(folder))
