@@ -1,92 +1,317 @@
-"""As many passages as a model can read: counted in its own tokens, never cut in the middle."""
+"""One call to a service: repeats, time limits, and the reading of its stream. The seam where errors are translated."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, closing, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
-from chainkit.base.errors import ContextOverflow
-from chainkit.knowledge.prompt import quoted
-from chainkit.knowledge.split import Passage
+from chainkit.backends.openai.client import Clients, Connection
+from chainkit.backends.openai.errors import (
+    NO_ANSWER,
+    Failure,
+    clean,
+    malformed,
+    may_pass,
+    retry_after_seconds,
+    translated,
+)
+from chainkit.backends.openai.sse import EventReader
+from chainkit.base.errors import MissingLibrary, ProviderError, StreamBroken, StreamStalled
 
-if TYPE_CHECKING:
-    from langchain_core.language_models import BaseChatModel, BaseLLM
-    from langchain_core.prompts import BasePromptTemplate
+try:
+    import anyio
+    import httpx2
+except ImportError as error:
+    raise MissingLibrary("openai", extra="openai") from error
 
-    Model = BaseChatModel | BaseLLM
+Json = dict[str, Any]
+Chunk_co = TypeVar("Chunk_co", covariant=True)
+Chunk = TypeVar("Chunk")
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 8.0
+LONGEST_DRAIN_SECONDS = 0.1
 
-UNKNOWN_CONTEXT = 4_096
-_BYTES_PER_TOKEN = 3  # on the safe side: English has about four, code and other languages fewer
-_MARKUP_TOKENS = 16  # what a chat template may add
+
+@dataclass(frozen=True)
+class Reply:
+    """What a service answered: the JSON, and how often the call was repeated before."""
+
+    data: Json
+    retries: int
 
 
-def fit(
-    passages: Sequence[Passage],
-    question: str,
-    template: BasePromptTemplate[Any],
-    model: Model,
-    context_tokens: int | None = None,
-    answer_tokens: int = 512,
-) -> tuple[Passage, ...]:
-    """The passages that fit into the context beside the prompt and room for the answer, the best ones first.
+class Reading(Protocol[Chunk_co]):
+    """Turns the events of one stream into chunks, in order.
 
-    Args:
-        context_tokens: How much the model can read; None asks the model, and takes 4,096 where it does not say.
-        answer_tokens: Room for the answer, at most a quarter of the context.
+    Attributes:
+        retries: How often the call was repeated before it began to answer.
+    """
+
+    retries: int
+
+    @property
+    def partial(self) -> str:
+        """The text so far."""
+        ...
+
+    def read(self, event: Json) -> Chunk_co | None:
+        """What to pass on for this event, if anything."""
+        ...
+
+    def end(self, *, announced: bool) -> Chunk_co | None:
+        """The last chunk; `announced` tells whether the service said that this is the end.
+
+        Raises:
+            StreamBroken: The stream is not complete.
+        """
+        ...
+
+
+def post(clients: Clients, connection: Connection, path: str, body: Json) -> Reply:
+    """Ask and wait for the whole answer."""
+    response, retries = _open(clients, connection, path, body, stream=False)
+    return Reply(_parsed(response, connection), retries)
+
+
+async def apost(clients: Clients, connection: Connection, path: str, body: Json) -> Reply:
+    """Ask and wait for the whole answer."""
+    response, retries = await _aopen(clients, connection, path, body, stream=False)
+    return Reply(_parsed(response, connection), retries)
+
+
+def stream(clients: Clients, connection: Connection, path: str, body: Json, reading: Reading[Chunk]) -> Iterator[Chunk]:
+    """Ask, and pass the answer on while it comes."""
+    attempts = Attempts(connection)
+    response, reading.retries = _open(clients, connection, path, body, stream=True)
+    events, announced = EventReader(), False
+    with _breaks(connection, reading), closing(response):
+        if not _streams(response):
+            response.read()
+            raise _no_stream(response, connection)
+        for piece in response.iter_bytes():
+            attempts.check_deadline()
+            for data in events.feed(piece):
+                if announced := data == b"[DONE]":
+                    break
+                chunk = reading.read(_event(data, connection))
+                if chunk is not None:
+                    yield chunk
+            if announced:
+                break
+        last = reading.end(announced=announced)
+    if last is not None:
+        yield last
+
+
+async def astream(
+    clients: Clients, connection: Connection, path: str, body: Json, reading: Reading[Chunk]
+) -> AsyncIterator[Chunk]:
+    """Ask, and pass the answer on while it comes; closing this closes the connection."""
+    attempts = Attempts(connection)
+    response, reading.retries = await _aopen(clients, connection, path, body, stream=True)
+    events, announced = EventReader(), False
+    with _breaks(connection, reading):
+        async with aclosing(response):
+            if not _streams(response):
+                await response.aread()
+                raise _no_stream(response, connection)
+            pieces = response.aiter_bytes()
+            async for piece in pieces:
+                attempts.check_deadline()
+                for data in events.feed(piece):
+                    if announced := data == b"[DONE]":
+                        break
+                    chunk = reading.read(_event(data, connection))
+                    if chunk is not None:
+                        yield chunk
+                if announced:
+                    await _drain(pieces)
+                    break
+        last = reading.end(announced=announced)
+    if last is not None:
+        yield last
+
+
+async def _drain(pieces: AsyncIterator[bytes]) -> None:
+    """Read the few bytes after the last event, so that the connection can be used again; but do not wait for them.
+
+    Not with asyncio.timeout: its cancellation goes through the scopes of anyio in which httpcore2 closes a socket.
+    """
+    with suppress(httpx2.RequestError), anyio.move_on_after(LONGEST_DRAIN_SECONDS):
+        async for _ in pieces:
+            pass
+
+
+class Attempts:
+    """The tries of one call.
+
+    Attributes:
+        taken: Repeats so far.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.taken = 0
+        self._connection = connection
+        self._waited = 0.0
+        total = connection.total_timeout
+        self._deadline = None if total is None else time.monotonic() + total
+
+    def timeouts(self) -> dict[str, float | None]:
+        """The limits of the next try."""
+        longest = None if self._deadline is None else max(0.001, self._deadline - time.monotonic())
+        return self._connection.timeouts(longest)
+
+    def check_deadline(self) -> None:
+        """Raise a timeout if the call takes too long."""
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise httpx2.ReadTimeout(f"total_timeout of {self._connection.total_timeout:g} s is over")
+
+    def pause_after(self, failure: Failure) -> float | None:
+        """Seconds to wait before the next try, or None if there is none."""
+        if self.taken >= self._connection.max_retries or not may_pass(failure):
+            return None
+        asked = retry_after_seconds(failure.headers) if isinstance(failure, httpx2.Response) else None
+        pause = _backoff(self.taken) if asked is None else asked
+        over = self._deadline is not None and time.monotonic() + pause >= self._deadline
+        if over or self._waited + pause > self._connection.max_retry_seconds:
+            return None
+        self.taken += 1
+        self._waited += pause
+        return pause
+
+    def error(self, failure: Failure) -> ProviderError:
+        """The error that ends the call."""
+        error = translated(failure, self._connection)
+        error.retries = self.taken
+        if self.taken:
+            error.args = (f"{error.args[0]} (after {self.taken} repeated {'tries' if self.taken > 1 else 'try'})",)
+        error.__cause__ = failure if isinstance(failure, Exception) else None
+        return error
+
+
+def _backoff(taken: int) -> float:
+    longest = min(FIRST_PAUSE_SECONDS * 2**taken, LONGEST_PAUSE_SECONDS)
+    return longest * (1 - 0.25 * random.random())  # noqa: S311 - spreads the clients, guards no secret
+
+
+def _open(
+    clients: Clients, connection: Connection, path: str, body: Json, *, stream: bool
+) -> tuple[httpx2.Response, int]:
+    line, content, attempts = clients.of_thread(connection), encoded(body), Attempts(connection)
+    while True:
+        try:
+            failure: Failure = line.http.send(line.request(path, content, attempts.timeouts()), stream=stream)
+            if failure.status_code < 400:
+                return failure, attempts.taken
+            failure.read()
+        except NO_ANSWER as error:
+            failure = error
+        pause = attempts.pause_after(failure)
+        if pause is None:
+            raise attempts.error(failure)
+        time.sleep(pause)
+
+
+async def _aopen(
+    clients: Clients, connection: Connection, path: str, body: Json, *, stream: bool
+) -> tuple[httpx2.Response, int]:
+    line, content, attempts = await clients.of_loop(connection), encoded(body), Attempts(connection)
+    while True:
+        try:
+            failure: Failure = await line.http.send(line.request(path, content, attempts.timeouts()), stream=stream)
+            if failure.status_code < 400:
+                return failure, attempts.taken
+            await failure.aread()
+        except NO_ANSWER as error:
+            failure = error
+        pause = attempts.pause_after(failure)
+        if pause is None:
+            raise attempts.error(failure)
+        await asyncio.sleep(pause)
+
+
+def encoded(body: Json) -> bytes:
+    """The body as UTF-8 JSON.
 
     Raises:
-        ContextOverflow: Not even one passage fits.
+        ValueError: It holds what JSON cannot: an unknown type, a number that is not finite, half a surrogate pair.
     """
-    limit = context_tokens if context_tokens is not None else context_size(model)
-    if limit < 1:
-        raise ValueError(f"context_tokens must be 1 or more, got {limit}")
-    count = counter(model)
-    used = count(template.invoke({"passages": "", "question": question}).to_string()) + _MARKUP_TOKENS
-    room = limit - min(answer_tokens, limit // 4) - used
-    kept: list[Passage] = []
-    smallest = 0
-    for passage in passages:
-        tokens = count(quoted(len(kept) + 1, passage)) + 2
-        smallest = min(smallest or tokens, tokens)
-        if tokens <= room:
-            kept.append(passage)
-            room -= tokens
-    if passages and not kept:
-        raise ContextOverflow(
-            limit - room + smallest, limit, "take a model with a larger context, or give a shorter prompt"
+    try:
+        return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"the request holds half a surrogate pair (U+{ord(error.object[error.start]):X})") from None
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the request cannot be written as JSON: {error}") from None
+
+
+def _parsed(response: httpx2.Response, connection: Connection) -> Json:
+    try:
+        data = json.loads(response.content)
+    except ValueError:
+        kind = response.headers.get("content-type", "no content type").split(";")[0]
+        raise _bad(response, connection, f"no valid JSON ({kind})") from None
+    if not isinstance(data, dict):
+        raise _bad(response, connection, "JSON that is no object")
+    return data
+
+
+def _event(data: bytes, connection: Connection) -> Json:
+    try:
+        event = json.loads(data.decode())
+    except ValueError:
+        raise malformed(connection, "an event that is no valid JSON", data.decode(errors="replace")) from None
+    if not isinstance(event, Mapping):
+        raise malformed(connection, "an event that is no object", data.decode())
+    if error := event.get("error"):
+        told = error.get("message", error) if isinstance(error, Mapping) else error
+        raise StreamBroken(
+            f"{connection.provider} broke off the stream: {clean(str(told), connection)}", provider=connection.provider
         )
-    return tuple(kept)
+    return dict(event)
 
 
-def context_size(model: Model) -> int:
-    """How many tokens a model can read."""
-    profile: Any = getattr(model, "profile", None) or {}
-    for size in (profile.get("max_input_tokens"), getattr(model, "n_ctx", None)):
-        if isinstance(size, int) and size > 0:
-            return size
-    return UNKNOWN_CONTEXT
+def _streams(response: httpx2.Response) -> bool:
+    return not response.headers.get("content-type", "").startswith(("text/html", "application/json"))
 
 
-def counter(model: Model) -> Callable[[str], int]:
-    """A function that counts a text's tokens: the model's own, or an estimate that is rather too high.
+def _no_stream(response: httpx2.Response, connection: Connection) -> ProviderError:
+    return _bad(response, connection, f"{response.headers['content-type'].split(';')[0]} instead of a stream")
 
-    langchain-core's own default is not used: it would fetch GPT-2's tokenizer from the network.
-    """
-    from langchain_core.language_models import BaseLanguageModel
 
-    kind = type(model)
-    own = (
-        model.custom_get_token_ids is not None
-        or kind.get_token_ids is not BaseLanguageModel.get_token_ids
-        or kind.get_num_tokens is not BaseLanguageModel.get_num_tokens
+def _bad(response: httpx2.Response, connection: Connection, reason: str) -> ProviderError:
+    text = response.content[:2000].decode(errors="replace")
+    return malformed(connection, reason, text, request_id=response.headers.get("x-request-id"))
+
+
+@contextmanager
+def _breaks(connection: Connection, reading: Reading[Any]) -> Iterator[None]:
+    """Give every way in which a stream can break its name and the text that had arrived."""
+    try:
+        yield
+    except httpx2.TimeoutException as error:
+        told = str(error) or f"silent for {connection.timeout:g} s"
+        raise _broken(StreamStalled, told, connection, reading) from error
+    except NO_ANSWER as error:
+        told = f"the connection was lost ({clean(str(error), connection) or type(error).__name__})"
+        raise _broken(StreamBroken, told, connection, reading) from error
+    except StreamBroken as error:
+        error.partial = reading.partial
+        error.retries = reading.retries
+        raise
+
+
+def _broken(kind: type[StreamBroken], reason: str, connection: Connection, reading: Reading[Any]) -> StreamBroken:
+    count = len(reading.partial)
+    error = kind(
+        f"the stream of {connection.provider} broke after {count} characters: {reason}; .partial has them",
+        provider=connection.provider,
+        retries=reading.retries,
     )
-    return model.get_num_tokens if own else estimate
-
-
-def estimate(text: str) -> int:
-    """Tokens of a text for a model that cannot count.
-
-    >>> estimate("Bees fly.")
-    3
-    """
-    return -(-len(text.encode()) // _BYTES_PER_TOKEN)
+    error.partial = reading.partial
+    return error
