@@ -51,9 +51,11 @@ def show_answers() -> None:
     headline("2. Two questions about chainkit, answered from its own docs")
     os.chdir(ROOT)
     for question in QUESTIONS:
-        print(f"\n   {question}")
-        for line in str(chainkit.ask(question, ["README.md", "docs"])).splitlines():
-            print(f"      {line}")
+        answer = chainkit.ask(question, ["README.md", "docs"])
+        print(f"\n   {question}\n      {answer.text}")
+        for citation in answer.citations:
+            print(f"      {citation}")
+    print(f"\n   {answer.notice}")
 
 
 def show_chain() -> None:

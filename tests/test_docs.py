@@ -24,7 +24,7 @@ from tests.servers.openai_server import serve
 
 ROOT = Path(__file__).parent.parent
 DEMO_MODEL = ROOT / "examples" / "demo_model" / "demo-q8_0.gguf"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples" / "demo_model" / "README.md"]
 BLOCK = re.compile(r"(<!-- no-run -->\n)?```(python|console)\n(.*?)```", re.DOTALL)
 COMMAND = re.compile(r"^\$ ((?:chainkit|printf|echo|python) .*)$", re.MULTILINE)
 LINK = re.compile(r"\[[^\]]+\]\(([^)#:]+)(?:#[^)]*)?\)")
@@ -65,7 +65,7 @@ def link_models(text: str, folder: Path) -> None:
             path.symlink_to(DEMO_MODEL)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_a_page_says_can_be_run(page: Path, workplace: Path) -> None:
     link_models(page.read_text("utf-8"), workplace)
     namespace: dict[str, Any] = {"__name__": "__page__"}
@@ -84,7 +84,7 @@ def run(command: str, where: str) -> None:
     assert done.returncode == 0, f"{where}: {command}\n{done.stdout}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text("utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"

@@ -15,7 +15,7 @@ from chainkit.knowledge.search import Hit
 from chainkit.knowledge.text import stems
 
 SENTENCES = 3
-SHORTEST = 3
+FULL_LENGTH = 3  # terms; what has fewer says little and counts for less
 NEAR = 0.8
 FLOOR_MEANING = 0.4
 FLOOR_WORDS = 0.5
@@ -63,7 +63,8 @@ def extract(
     meaning = vectors[1:] @ vectors[0]
     by_words = _coverage(stems(question), candidates)
     standing = np.array([hits[one.hit].score for one in candidates])
-    scores = meaning + by_words + 0.2 * standing
+    lengths = np.array([min(1.0, len(one.own) / FULL_LENGTH) for one in candidates])
+    scores = (meaning + by_words) * lengths + 0.2 * standing
     chosen = _chosen(candidates, scores, count)
     found = bool(meaning[chosen[0]] >= FLOOR_MEANING or by_words[chosen[0]] >= FLOOR_WORDS)
     text = " ".join(f"{texts[at]} [{candidates[at].hit + 1}]" for at in chosen)
@@ -77,9 +78,14 @@ def _candidates(hits: Sequence[Hit]) -> list[_Candidate]:
         headings = stems(" ".join(hit.passage.headings))
         for start, end in _with_what_follows(hit.passage.text):
             own = stems(hit.passage.text[start:end])
-            if len(own) >= SHORTEST:
+            if own and not _is_code(hit.passage.text[start:end]):
                 found.append(_Candidate(number, start, end, own, headings))
     return found
+
+
+def _is_code(text: str) -> bool:
+    """Whether a text is a block of code, which answers no question by itself."""
+    return text.lstrip().startswith(("```", "~~~"))
 
 
 def _with_what_follows(text: str) -> Iterator[tuple[int, int]]:

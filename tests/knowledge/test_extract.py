@@ -47,3 +47,13 @@ def test_a_sentence_over_two_lines_is_shown_on_one_and_quoted_as_it_stands():
 def test_a_sentence_that_ends_with_a_colon_brings_what_it_introduces():
     hit = Hit(Passage(text="Install it from a clone:\n\n```\n$ pip install .\n```"))
     assert "pip install ." in extract("How do I install from a clone?", [hit], EMBED).text
+
+
+def test_a_short_sentence_can_be_the_answer():
+    hit = Hit(Passage(text="This tree bears red apples in autumn. It was planted in 1912."), score=1.0)
+    assert extract("When was it planted?", [hit], EMBED).text.startswith("It was planted in 1912. [1]")
+
+
+def test_a_block_of_code_is_no_answer_by_itself():
+    hit = Hit(Passage(text="```console\n$ tool ask 'When are drones thrown out?'\n```\n\nDrones leave the hive in autumn."))
+    assert "tool ask" not in extract("When are drones thrown out?", [hit], EMBED).text
