@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeAlias
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, BaseLLM
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import (
-    ChatGeneration,
-    ChatGenerationChunk,
-    ChatResult,
-    Generation,
-    GenerationChunk,
-    LLMResult,
-)
+from langchain_core.messages import BaseMessage
 from pydantic import ConfigDict, PrivateAttr
 
-from chainkit.backends.fake import cut, pieces, token_ids, usage
+from chainkit.backends.fake import SpokenChat, SpokenLLM, cut
 from chainkit.base.errors import ChainkitError
 
 Outputs: TypeAlias = str | Sequence[str] | Mapping[str, str | Sequence[str]]
@@ -73,7 +63,7 @@ class Script:
         return longest, self._outputs[longest]
 
 
-class Scripted(BaseLLM):
+class Scripted(SpokenLLM):
     """A language model that follows a script and remembers what it was asked.
 
     Settings of a call, such as a temperature, are accepted and have no effect.
@@ -102,59 +92,13 @@ class Scripted(BaseLLM):
     def _llm_type(self) -> str:
         return "chainkit-scripted"
 
-    def _generate(
-        self,
-        prompts: list[str],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> LLMResult:
-        return LLMResult(generations=[[Generation(text=self._next(prompt, stop))] for prompt in prompts])
-
-    def _stream(
-        self,
-        prompt: str,
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> Iterator[GenerationChunk]:
-        for piece in pieces(self._next(prompt, stop)) or [""]:
-            chunk = GenerationChunk(text=piece)
-            if run_manager:
-                run_manager.on_llm_new_token(piece, chunk=chunk)
-            yield chunk
-
-    async def _agenerate(
-        self,
-        prompts: list[str],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> LLMResult:
-        return self._generate(prompts, stop, **kwargs)  # nothing to wait for
-
-    async def _astream(
-        self,
-        prompt: str,
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[GenerationChunk]:
-        for chunk in self._stream(prompt, stop, **kwargs):
-            if run_manager:
-                await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
-
-    def get_token_ids(self, text: str) -> list[int]:
-        """One number for each word."""
-        return token_ids(text)
-
-    def _next(self, prompt: str, stop: Sequence[str] | None) -> str:
+    def said(self, prompt: str, stop: Sequence[str] | None, settings: Mapping[str, Any]) -> tuple[str, str]:
+        """What the script says next, up to the first stop text."""
         self.prompts.append(prompt)
-        return cut(self._script.answer(prompt), stop)[0]
+        return cut(self._script.answer(prompt), stop)
 
 
-class ScriptedChat(BaseChatModel):
+class ScriptedChat(SpokenChat):
     """A chat model that follows a script; a mapping's keys are ends of the last message.
 
     Attributes:
@@ -166,6 +110,8 @@ class ScriptedChat(BaseChatModel):
     """
 
     model_config = ConfigDict(extra="forbid")
+
+    model_name: ClassVar[str] = "scripted"
 
     outputs: Any
     conversations: list[list[BaseMessage]] = []
@@ -180,66 +126,12 @@ class ScriptedChat(BaseChatModel):
     def _llm_type(self) -> str:
         return "chainkit-scripted-chat"
 
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        text = self._next(messages, stop)
-        message = AIMessage(content=text, usage_metadata=usage(messages, text), response_metadata=_METADATA)
-        return ChatResult(generations=[ChatGeneration(message=message)])
-
-    def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> Iterator[ChatGenerationChunk]:
-        text = self._next(messages, stop)
-        for piece in pieces(text):
-            chunk = ChatGenerationChunk(message=AIMessageChunk(content=piece))
-            if run_manager:
-                run_manager.on_llm_new_token(piece, chunk=chunk)
-            yield chunk
-        last = AIMessageChunk(
-            content="", usage_metadata=usage(messages, text), response_metadata=_METADATA, chunk_position="last"
-        )
-        yield ChatGenerationChunk(message=last)
-
-    async def _agenerate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        return self._generate(messages, stop, **kwargs)  # nothing to wait for
-
-    async def _astream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[ChatGenerationChunk]:
-        for chunk in self._stream(messages, stop, **kwargs):
-            if run_manager:
-                await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
-
-    def get_token_ids(self, text: str) -> list[int]:
-        """One number for each word."""
-        return token_ids(text)
-
-    def _next(self, messages: list[BaseMessage], stop: Sequence[str] | None) -> str:
+    def said(
+        self, messages: list[BaseMessage], stop: Sequence[str] | None, settings: Mapping[str, Any]
+    ) -> tuple[str, str]:
+        """What the script says next, up to the first stop text."""
         self.conversations.append(list(messages))
-        return cut(self._script.answer(str(messages[-1].text) if messages else ""), stop)[0]
-
-
-_METADATA = {"model_name": "scripted", "model_provider": "chainkit", "finish_reason": "stop"}
+        return cut(self._script.answer(str(messages[-1].text) if messages else ""), stop)
 
 
 def _end(prompt: str) -> str:

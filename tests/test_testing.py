@@ -38,13 +38,13 @@ def test_prompts_are_remembered_in_order() -> None:
 
 
 def test_a_stream_gives_the_same_text_in_pieces() -> None:
-    assert list(Scripted("one two three").stream("", stop=[" three"])) == ["one", " two"]
+    assert list(Scripted("one two three").stream("", stop=[" three"])) == ["one", " two", ""]
 
 
 async def test_the_async_twins_follow_the_script_too() -> None:
     model = Scripted(["one", "two words"])
     assert await model.ainvoke("a") == "one"
-    assert [piece async for piece in model.astream("b")] == ["two", " words"]
+    assert [piece async for piece in model.astream("b")] == ["two", " words", ""]
 
 
 def test_each_model_has_its_own_place_in_its_own_script() -> None:

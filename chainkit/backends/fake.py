@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -67,20 +68,12 @@ class Settings(BaseModel):
         return text, reason
 
 
-class FakeLLM(Settings, BaseLLM):
-    """Repeats its prompt, or says `reply`.
+class SpokenLLM(BaseLLM, ABC):
+    """A language model whose whole answer is known at once; it is streamed word by word."""
 
-    >>> FakeLLM(reply="It is noon. Or not.").invoke("What time is it?", stop=[" Or"])
-    'It is noon.'
-    """
-
-    @property
-    def _llm_type(self) -> str:
-        return "chainkit-fake"
-
-    @property
-    def _identifying_params(self) -> dict[str, Any]:
-        return {"model": self.model, "reply": self.reply, "max_tokens": self.max_tokens, "stop": self.stop}
+    @abstractmethod
+    def said(self, prompt: str, stop: Sequence[str] | None, settings: Mapping[str, Any]) -> tuple[str, str]:
+        """The answer to a prompt, and why it ended: `stop` or `length`."""
 
     def _generate(
         self,
@@ -89,9 +82,7 @@ class FakeLLM(Settings, BaseLLM):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        return LLMResult(
-            generations=[[_generation(*self.called_with(kwargs).spoken(prompt, stop))] for prompt in prompts]
-        )
+        return LLMResult(generations=[[_generation(*self.said(prompt, stop, kwargs))] for prompt in prompts])
 
     def _stream(
         self,
@@ -100,7 +91,7 @@ class FakeLLM(Settings, BaseLLM):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[GenerationChunk]:
-        text, reason = self.called_with(kwargs).spoken(prompt, stop)
+        text, reason = self.said(prompt, stop, kwargs)
         for piece in [*pieces(text), ""]:
             chunk = GenerationChunk(text=piece, generation_info=None if piece else {"finish_reason": reason})
             if run_manager:
@@ -133,20 +124,16 @@ class FakeLLM(Settings, BaseLLM):
         return token_ids(text)
 
 
-class FakeChat(Settings, BaseChatModel):
-    """Repeats the last human message, or says `reply`.
+class SpokenChat(BaseChatModel, ABC):
+    """A chat model whose whole answer is known at once; it is streamed word by word."""
 
-    >>> FakeChat().invoke("Hello there").content
-    'Hello there'
-    """
+    model_name: ClassVar[str] = "fake"
 
-    @property
-    def _llm_type(self) -> str:
-        return "chainkit-fake-chat"
-
-    @property
-    def _identifying_params(self) -> dict[str, Any]:
-        return {"model": self.model, "reply": self.reply, "max_tokens": self.max_tokens, "stop": self.stop}
+    @abstractmethod
+    def said(
+        self, messages: list[BaseMessage], stop: Sequence[str] | None, settings: Mapping[str, Any]
+    ) -> tuple[str, str]:
+        """The answer to messages, and why it ended: `stop` or `length`."""
 
     def _generate(
         self,
@@ -155,8 +142,10 @@ class FakeChat(Settings, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        text, reason = self.called_with(kwargs).spoken(last_human(messages), stop)
-        message = AIMessage(content=text, usage_metadata=usage(messages, text), response_metadata=_metadata(reason))
+        text, reason = self.said(messages, stop, kwargs)
+        message = AIMessage(
+            content=text, usage_metadata=usage(messages, text), response_metadata=self._metadata(reason)
+        )
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _stream(
@@ -166,14 +155,17 @@ class FakeChat(Settings, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        text, reason = self.called_with(kwargs).spoken(last_human(messages), stop)
+        text, reason = self.said(messages, stop, kwargs)
         for piece in pieces(text):
             chunk = ChatGenerationChunk(message=AIMessageChunk(content=piece))
             if run_manager:
                 run_manager.on_llm_new_token(piece, chunk=chunk)
             yield chunk
         last = AIMessageChunk(
-            content="", usage_metadata=usage(messages, text), response_metadata=_metadata(reason), chunk_position="last"
+            content="",
+            usage_metadata=usage(messages, text),
+            response_metadata=self._metadata(reason),
+            chunk_position="last",
         )
         yield ChatGenerationChunk(message=last)
 
@@ -201,6 +193,51 @@ class FakeChat(Settings, BaseChatModel):
     def get_token_ids(self, text: str) -> list[int]:
         """One number for each word."""
         return token_ids(text)
+
+    def _metadata(self, reason: str) -> dict[str, Any]:
+        return {"model_name": self.model_name, "model_provider": "chainkit", "finish_reason": reason}
+
+
+class FakeLLM(Settings, SpokenLLM):
+    """Repeats its prompt, or says `reply`.
+
+    >>> FakeLLM(reply="It is noon. Or not.").invoke("What time is it?", stop=[" Or"])
+    'It is noon.'
+    """
+
+    @property
+    def _llm_type(self) -> str:
+        return "chainkit-fake"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {"model": self.model, "reply": self.reply, "max_tokens": self.max_tokens, "stop": self.stop}
+
+    def said(self, prompt: str, stop: Sequence[str] | None, settings: Mapping[str, Any]) -> tuple[str, str]:
+        """`reply`, or the prompt, up to the first stop text and the limit of words."""
+        return self.called_with(settings).spoken(prompt, stop)
+
+
+class FakeChat(Settings, SpokenChat):
+    """Repeats the last human message, or says `reply`.
+
+    >>> FakeChat().invoke("Hello there").content
+    'Hello there'
+    """
+
+    @property
+    def _llm_type(self) -> str:
+        return "chainkit-fake-chat"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {"model": self.model, "reply": self.reply, "max_tokens": self.max_tokens, "stop": self.stop}
+
+    def said(
+        self, messages: list[BaseMessage], stop: Sequence[str] | None, settings: Mapping[str, Any]
+    ) -> tuple[str, str]:
+        """`reply`, or the last human message, up to the first stop text and the limit of words."""
+        return self.called_with(settings).spoken(last_human(messages), stop)
 
 
 class FakeEmbeddings(BaseModel, Embeddings):
@@ -272,7 +309,3 @@ def token_ids(text: str) -> list[int]:
 
 def _generation(text: str, reason: str) -> Generation:
     return Generation(text=text, generation_info={"finish_reason": reason})
-
-
-def _metadata(reason: str) -> dict[str, Any]:
-    return {"model_name": "fake", "model_provider": "chainkit", "finish_reason": reason}
