@@ -111,7 +111,7 @@ class ScriptedChat(SpokenChat):
 
     model_config = ConfigDict(extra="forbid")
 
-    model_name: ClassVar[str] = "scripted"
+    told_name: ClassVar[str] = "scripted"
 
     outputs: Any
     conversations: list[list[BaseMessage]] = []

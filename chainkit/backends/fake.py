@@ -127,7 +127,7 @@ class SpokenLLM(BaseLLM, ABC):
 class SpokenChat(BaseChatModel, ABC):
     """A chat model whose whole answer is known at once; it is streamed word by word."""
 
-    model_name: ClassVar[str] = "fake"
+    told_name: ClassVar[str] = "fake"
 
     @abstractmethod
     def said(
@@ -195,7 +195,7 @@ class SpokenChat(BaseChatModel, ABC):
         return token_ids(text)
 
     def _metadata(self, reason: str) -> dict[str, Any]:
-        return {"model_name": self.model_name, "model_provider": "chainkit", "finish_reason": reason}
+        return {"model_name": self.told_name, "model_provider": "chainkit", "finish_reason": reason}
 
 
 class FakeLLM(Settings, SpokenLLM):
