@@ -16,4 +16,7 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     for variable in list(os.environ):
         if variable.endswith(("_API_KEY", "_API_TOKEN", "_BASE_URL")) or variable.startswith("CHAINKIT_MODEL"):
             monkeypatch.delenv(variable)
-    monkeypatch.setenv("CHAINKIT_HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("CHAINKIT_HOME", str(home))
+    monkeypatch.setattr("chainkit.base.keys.ENV_FILE", str(home / ".env"))

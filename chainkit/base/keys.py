@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeGuard, cast
 
+from chainkit.base.dotenv import dotenv_values
 from chainkit.base.errors import ChainkitError, MissingKey
 from chainkit.base.paths import config_dir
 
@@ -20,8 +21,20 @@ KEY_VARIABLES: dict[str, tuple[str, ...]] = {
     "groq": ("GROQ_API_KEY",),
     "google": ("GOOGLE_API_KEY", "GEMINI_API_KEY"),
     "huggingface": ("HF_TOKEN", "HUGGINGFACEHUB_API_TOKEN", "HUGGINGFACE_API_KEY"),
+    "ai21": ("AI21_API_KEY",),
+    "azure_openai": ("AZURE_OPENAI_API_KEY",),
+    "cerebras": ("CEREBRAS_API_KEY",),
+    "deepseek": ("DEEPSEEK_API_KEY",),
+    "fireworks": ("FIREWORKS_API_KEY",),
+    "nvidia": ("NVIDIA_API_KEY",),
+    "openrouter": ("OPENROUTER_API_KEY",),
+    "together": ("TOGETHER_API_KEY", "TOGETHERAI_API_KEY"),
+    "xai": ("XAI_API_KEY",),
 }
 """The environment variables of each provider, the usual one first."""
+
+ENV_FILE = ".env"
+"""A file with keys in the current folder; it is read and never written."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +47,20 @@ class Key:
 
 
 def find_key(provider: str) -> Key | None:
-    """The key of a provider: environment first, then the stored one; None if there is none."""
-    for variable in KEY_VARIABLES.get(provider, ()):
+    """The key of a provider: of the environment, else of `.env`, else the stored one; None if there is none.
+
+    Raises:
+        ChainkitError: `.env` or the file of stored keys was needed and cannot be read.
+    """
+    variables = KEY_VARIABLES.get(provider, ())
+    for variable in variables:
         if secret := os.environ.get(variable, "").strip():
             return Key(provider, variable, secret)
+    file = Path(ENV_FILE).absolute()
+    values = dotenv_values(file)
+    for variable in variables:
+        if secret := values.get(variable, "").strip():
+            return Key(provider, f"{variable} in {file}", secret)
     stored = _read().get(provider)
     return Key(provider, str(keys_file()), stored) if stored else None
 
