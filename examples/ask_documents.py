@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import chainkit
 from chainkit.knowledge import ask_stream
 
+ROOT = Path(__file__).parent.parent
 
-def main(question: str = "How are API keys stored?", *paths: str) -> None:
+
+def main(question: str = "How are API keys stored?", *paths: str | Path) -> None:
     model = chainkit.chat_model() if os.environ.get("CHAINKIT_MODEL") else None
-    stream = ask_stream(question, paths or ("docs", "README.md"), model=model)
+    stream = ask_stream(question, paths or (ROOT / "docs", ROOT / "README.md"), model=model)
     for piece in stream:
         print(piece, end="", flush=True)
     print("\n")

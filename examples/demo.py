@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from langchain_core.output_parsers import StrOutputParser
+from nine_sentences import SENTENCES
 
 import chainkit
-from examples.nine_sentences import SENTENCES
 
 ROOT = Path(__file__).parent.parent
 OUTPUT = ROOT / "demo-output"

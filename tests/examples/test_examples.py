@@ -1,0 +1,32 @@
+"""Each example runs as its first lines say, from any folder and without the network."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+OFFLINE = ["ask_documents.py", "chain.py", "demo.py", "gguf_chat.py", "nine_sentences.py", "trace.py"]
+WITH_A_SERVICE_OR_TORCH = ["hosted.py", "huggingface.py"]  # run by test_hosted.py and the Hugging Face tests
+
+
+def test_no_example_is_forgotten() -> None:
+    assert sorted(path.name for path in EXAMPLES.glob("*.py")) == sorted([*OFFLINE, *WITH_A_SERVICE_OR_TORCH])
+
+
+@pytest.mark.parametrize("name", OFFLINE)
+def test_an_example_runs(name: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        input="",
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
