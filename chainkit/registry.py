@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 from chainkit.base.errors import NoModel, SpecError, nearest
 from chainkit.base.keys import find_key
@@ -19,31 +20,88 @@ if TYPE_CHECKING:
 
 Table = Mapping[str, str]
 
-# provider -> "module:class"; the class is called as Class(model=name, **options)
+_OPENAI = "chainkit.backends.openai:"
+_PARTNERS = "chainkit.backends.partners:"
+
+# provider -> what it has; a service with OpenAI's API that `backends/openai/services.py` describes
+_SERVICES: Mapping[str, str] = {
+    "ai21": "chat",
+    "azure_openai": "chat embeddings",
+    "cerebras": "chat text",
+    "deepseek": "chat",
+    "fireworks": "chat text embeddings",
+    "groq": "chat",
+    "huggingface_router": "chat",
+    "llamacpp": "chat text embeddings",
+    "lmstudio": "chat text embeddings",
+    "mistral": "chat embeddings",
+    "nvidia": "chat embeddings",
+    "ollama": "chat text embeddings",
+    "openrouter": "chat text embeddings",
+    "together": "chat text embeddings",
+    "vllm": "chat text embeddings",
+    "xai": "chat",
+}
+
+
+def _services(kind: str, name: str) -> dict[str, str]:
+    return {
+        service: f"{_OPENAI}{name}?service={service}" for service, kinds in _SERVICES.items() if kind in kinds.split()
+    }
+
+
+# provider -> "module:class?option=value"; the class is called as Class(model=name, **options)
 LLMS: Table = {
     "fake": "chainkit.backends.fake:FakeLLM",
     "ggml": "chainkit.backends.llama_cpp.ggml:GGMLModel",
     "gguf": "chainkit.backends.llama_cpp.models:GGUFModel",
     "huggingface": "chainkit.backends.huggingface.models:HuggingFaceModel",
-    "openai": "chainkit.backends.openai:OpenAIModel",
+    "openai": f"{_OPENAI}OpenAIModel",
+    **_services("text", "OpenAIModel"),
 }
 CHAT_MODELS: Table = {
     "fake": "chainkit.backends.fake:FakeChat",
     "ggml": "chainkit.backends.llama_cpp.ggml:GGMLChat",
     "gguf": "chainkit.backends.llama_cpp.models:GGUFChat",
     "huggingface": "chainkit.backends.huggingface.models:HuggingFaceChat",
-    "openai": "chainkit.backends.openai:OpenAIChat",
+    "openai": f"{_OPENAI}OpenAIChat",
+    "anthropic": f"{_PARTNERS}ANTHROPIC_CHAT",
+    "bedrock": f"{_PARTNERS}BEDROCK_CHAT",
+    "cohere": f"{_PARTNERS}COHERE_CHAT",
+    "google": f"{_PARTNERS}GOOGLE_CHAT",
+    **_services("chat", "OpenAIChat"),
 }
 EMBEDDINGS: Table = {
     "fake": "chainkit.backends.fake:FakeEmbeddings",
     "gguf": "chainkit.backends.llama_cpp.models:GGUFEmbeddings",
     "minilm": "chainkit.backends.sentence:SentenceEmbeddings",
-    "openai": "chainkit.backends.openai:OpenAIEmbeddings",
+    "openai": f"{_OPENAI}OpenAIEmbeddings",
+    "bedrock": f"{_PARTNERS}BEDROCK_EMBEDDINGS",
+    "cohere": f"{_PARTNERS}COHERE_EMBEDDINGS",
+    "google": f"{_PARTNERS}GOOGLE_EMBEDDINGS",
+    **_services("embeddings", "OpenAIEmbeddings"),
 }
 
-ALIASES: Table = {"hf": "huggingface"}
+ALIASES: Table = {
+    "azure": "azure_openai",
+    "fireworks_ai": "fireworks",
+    "gemini": "google",
+    "google_genai": "google",
+    "hf": "huggingface",
+    "hf_router": "huggingface_router",
+    "llama_server": "llamacpp",
+    "lm_studio": "lmstudio",
+    "mistralai": "mistral",
+    "together_ai": "together",
+    "x_ai": "xai",
+}
 
-DEFAULT_CHAT_MODELS: Table = {"openai": "gpt-4o-mini"}
+DEFAULT_CHAT_MODELS: Table = {
+    "openai": "gpt-4o-mini",
+    "anthropic": "claude-haiku-5-5",
+    "mistral": "mistral-small-latest",
+    "groq": "openai/gpt-oss-20b",
+}
 """The model of each provider that stands in when only an API key is set, in the order of preference."""
 
 
@@ -58,6 +116,7 @@ def llm(spec: str | None = None, **options: Any) -> BaseLLM:
         SpecError: The spec or an option cannot be understood.
         NoModel: No spec was given and nothing to run on was found.
         MissingLibrary: The backend's library is not installed.
+        MissingKey: The provider needs an API key and none was found.
     """
     return _make("language model", LLMS, default_spec() if spec is None else spec, options)
 
@@ -74,6 +133,7 @@ def chat_model(spec: str | None = None, **options: Any) -> BaseChatModel:
         SpecError: The spec or an option cannot be understood.
         NoModel: No spec was given and nothing to run on was found.
         MissingLibrary: The backend's library is not installed.
+        MissingKey: The provider needs an API key and none was found.
     """
     return _make("chat model", CHAT_MODELS, default_spec() if spec is None else spec, options)
 
@@ -88,6 +148,7 @@ def embeddings(spec: str = "minilm", **options: Any) -> Embeddings:
     Raises:
         SpecError: The spec or an option cannot be understood.
         MissingLibrary: The backend's library is not installed.
+        MissingKey: The provider needs an API key and none was found.
     """
     return _make("embeddings", EMBEDDINGS, spec, options)
 
@@ -124,7 +185,8 @@ def _make(kind: str, table: Table, text: str, options: Mapping[str, Any]) -> Any
     provider = ALIASES.get(spec.provider, spec.provider)
     if provider not in table:
         raise SpecError(f"{provider} has no {kind}; providers that have one: {', '.join(sorted(table))}")
-    return _build(_load(table[provider]), spec, dict(spec.options) | dict(options))
+    row, _, preset = table[provider].partition("?")
+    return _build(_load(row), spec, dict(spec.options) | dict(options), dict(parse_qsl(preset)))
 
 
 def _load(row: str) -> Any:
@@ -132,12 +194,12 @@ def _load(row: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _build(model_class: Any, spec: Spec, options: dict[str, Any]) -> Any:
+def _build(model_class: Any, spec: Spec, options: dict[str, Any], preset: dict[str, str]) -> Any:
     from pydantic import ValidationError
 
-    _refuse_unknown(spec, options, _option_names(model_class))
+    _refuse_unknown(spec, options, set(_option_names(model_class)) - set(preset))
     try:
-        return model_class(model=spec.name, **options)
+        return model_class(model=spec.name, **options, **preset)
     except ValidationError as error:
         raise SpecError(_explained(spec, error)) from None  # pydantic's own text repeats every value, keys too
 

@@ -11,10 +11,13 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel, BaseLLM
 
 import chainkit
-from chainkit.base.errors import NoModel, SpecError, UnknownProvider
+from chainkit.backends.openai import OpenAIChat, OpenAIEmbeddings, OpenAIModel
+from chainkit.backends.openai.services import SERVICES
+from chainkit.backends.partners import Partner
+from chainkit.base.errors import KeyWithheld, MissingKey, NoModel, SpecError, UnknownProvider
 from chainkit.base.keys import KEY_VARIABLES, store_key
 from chainkit.base.paths import models_dir
-from chainkit.registry import CHAT_MODELS, DEFAULT_CHAT_MODELS, EMBEDDINGS, LLMS, default_spec
+from chainkit.registry import ALIASES, CHAT_MODELS, DEFAULT_CHAT_MODELS, EMBEDDINGS, LLMS, default_spec
 
 
 def test_the_three_front_doors_give_langchain_objects() -> None:
@@ -60,9 +63,58 @@ def test_an_unknown_provider_is_a_value_error_too() -> None:
 @pytest.mark.parametrize("table", [LLMS, CHAT_MODELS, EMBEDDINGS], ids=["llm", "chat", "embeddings"])
 def test_every_row_of_chainkit_points_at_a_class(table: dict[str, str]) -> None:
     for row in table.values():
-        module, _, name = row.partition(":")
+        module, _, name = row.partition("?")[0].partition(":")
         if module.startswith("chainkit."):
-            assert isinstance(getattr(importlib.import_module(module), name), type)
+            assert isinstance(getattr(importlib.import_module(module), name), type | Partner)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_a_provider_with_the_kinds_that_its_profile_knows(name: str) -> None:
+    kinds = {"chat": CHAT_MODELS, "text": LLMS, "embeddings": EMBEDDINGS}
+    assert {kind for kind, table in kinds.items() if name in table} == SERVICES[name].kinds
+
+
+def test_a_service_needs_no_more_than_its_name() -> None:
+    chat = chainkit.chat_model("groq:llama-3.3-70b?api_key=x&temperature=0")
+    assert isinstance(chat, OpenAIChat)
+    assert (chat.service, chat.model, chat.temperature) == ("groq", "llama-3.3-70b", 0.0)
+    writer, vectors = chainkit.llm("ollama:llama3.2"), chainkit.embeddings("Together-AI:m", api_key="x")
+    assert isinstance(writer, OpenAIModel)
+    assert isinstance(vectors, OpenAIEmbeddings)
+    assert (writer.service, vectors.service) == ("ollama", "together")
+
+
+def test_what_a_row_sets_is_no_option() -> None:
+    with pytest.raises(SpecError, match="groq has no option 'service'"):
+        chainkit.chat_model("groq:m?service=openai", api_key="x")
+
+
+def test_a_service_without_that_kind_says_who_has_it() -> None:
+    with pytest.raises(SpecError, match="groq has no embeddings; providers that have one: .*mistral"):
+        chainkit.embeddings("groq:m")
+
+
+@pytest.mark.parametrize(("service", "other"), [("groq", "mistral"), ("openrouter", "openai")])
+def test_the_key_of_one_service_is_none_for_another(service: str, other: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLES[service][0], "sk-theirs")
+    with pytest.raises(MissingKey, match=KEY_VARIABLES[other][0]):
+        chainkit.chat_model(f"{other}:m")
+    with pytest.raises(KeyWithheld) as caught:
+        chainkit.chat_model(f"{service}:m", base_url=SERVICES[other].base_url)
+    assert "sk-theirs" not in str(caught.value)
+
+
+def test_the_local_models_of_huggingface_are_not_its_router() -> None:
+    assert "huggingface.models" in CHAT_MODELS["huggingface"]
+    assert ALIASES["hf"] == "huggingface"
+
+
+def test_a_key_in_the_current_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("chainkit.base.keys.ENV_FILE", ".env")
+    (tmp_path / ".env").write_text("export GROQ_API_KEY='gsk-x'\n")
+    assert isinstance(chainkit.chat_model("groq:m"), OpenAIChat)
+    assert default_spec().startswith("groq:")
 
 
 def test_every_default_provider_has_a_key_and_a_chat_model() -> None:

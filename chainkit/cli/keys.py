@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import click
@@ -12,6 +11,7 @@ from chainkit.base.keys import KEY_VARIABLES, find_key, forget_key, keys_file, s
 from chainkit.base.spec import normalised
 from chainkit.cli.options import debug_option, json_option
 from chainkit.cli.screen import note, say, say_json, table
+from chainkit.registry import ALIASES
 
 
 @click.group()
@@ -19,7 +19,8 @@ from chainkit.cli.screen import note, say, say_json, table
 def keys() -> None:
     """Store, list and forget API keys.
 
-    They are kept in a file that only you can read. An environment variable wins over a stored key.
+    They are kept in a file that only you can read. An environment variable wins over a stored key, and so does one in
+    a file .env of the current folder.
     """
 
 
@@ -66,7 +67,7 @@ def forget(provider: str) -> None:
     name = normalised(provider) if normalised(provider) in stored_providers() else _known(provider)
     if not forget_key(name):
         variable = _set_variable(name)
-        advice = f"; {variable} is set in your environment, unset it there" if variable else ""
+        advice = f"; {variable} is set, unset it there" if variable else ""
         raise ChainkitError(f"no key for {name} is stored in {keys_file()}{advice}")
     say(f"forgot the stored key for {name}")
     if variable := _set_variable(name):
@@ -83,11 +84,14 @@ def _source(provider: str) -> str | None:
 
 
 def _set_variable(provider: str) -> str | None:
-    return next((name for name in KEY_VARIABLES.get(provider, ()) if os.environ.get(name, "").strip()), None)
+    """What wins over the stored key: a variable of the environment or of .env."""
+    key = find_key(provider)
+    return key.source if key and key.source != str(keys_file()) else None
 
 
 def _known(provider: str) -> str:
     name = normalised(provider)
+    name = ALIASES.get(name, name)
     if name in KEY_VARIABLES:
         return name
     hint = nearest(name, KEY_VARIABLES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,21 +25,49 @@ class Needs:
     Attributes:
         libraries: Every one of these is needed; of `a|b`, one.
         extra: The chainkit extra that brings them; empty if nothing is needed.
-        key: Whether the provider asks for an API key.
+        key: Under which name the API key is stored; empty if the provider asks for none.
+        address: The environment variable without which nobody knows where the service is.
+        server: The environment variable with the address of a server of the user's own, if it is not on this machine.
     """
 
     libraries: tuple[str, ...] = ()
     extra: str = ""
-    key: bool = False
+    key: str = ""
+    address: str = ""
+    server: str = ""
+
+
+def _service(key: str = "", **place: str) -> Needs:
+    return Needs(("openai",), "openai", key, **place)
 
 
 NEEDS: dict[str, Needs] = {
+    "ai21": _service("ai21"),
+    "anthropic": Needs(("langchain_anthropic",), "anthropic", key="anthropic"),
+    "azure_openai": _service("azure_openai", address="AZURE_OPENAI_BASE_URL"),
+    "bedrock": Needs(("langchain_aws",), "bedrock"),
+    "cerebras": _service("cerebras"),
+    "cohere": Needs(("langchain_cohere",), "cohere", key="cohere"),
+    "deepseek": _service("deepseek"),
     "fake": Needs(),
+    "fireworks": _service("fireworks"),
     "ggml": Needs(("llama_cpp|xllamacpp", "jinja2"), "gguf"),
     "gguf": Needs(("llama_cpp|xllamacpp", "jinja2"), "gguf"),
+    "google": Needs(("langchain_google_genai",), "google", key="google"),
+    "groq": _service("groq"),
     "huggingface": Needs(("torch", "transformers", "jinja2"), "huggingface"),
+    "huggingface_router": _service("huggingface"),
+    "llamacpp": _service(server="LLAMACPP_BASE_URL"),
+    "lmstudio": _service(server="LMSTUDIO_BASE_URL"),
     "minilm": Needs(("onnxruntime", "onnx", "tokenizers"), "embed"),
-    "openai": Needs(("openai",), "openai", key=True),
+    "mistral": _service("mistral"),
+    "nvidia": _service("nvidia"),
+    "ollama": _service(server="OLLAMA_BASE_URL"),
+    "openai": _service("openai"),
+    "openrouter": _service("openrouter"),
+    "together": _service("together"),
+    "vllm": _service(server="VLLM_BASE_URL"),
+    "xai": _service("xai"),
 }
 
 
@@ -94,12 +123,14 @@ def provider(name: str) -> Provider:
     needs = NEEDS[name]
     kinds = {"chat": CHAT_MODELS, "text": LLMS, "embeddings": EMBEDDINGS}
     installed = all(_installed(library) for library in needs.libraries)
-    key = find_key(name) if needs.key else None
+    key = find_key(needs.key) if needs.key else None
     fix = None
     if not installed:
         fix = f"pip install 'chainkit[{needs.extra}]'"
     elif needs.key and key is None:
-        fix = f"chainkit keys set {name}"
+        fix = f"chainkit keys set {needs.key}"
+    elif needs.address and not os.environ.get(needs.address, "").strip():
+        fix = f"export {needs.address}=..."
     offers = tuple(kind for kind, rows in kinds.items() if name in rows)
     return Provider(name, offers, installed, key.source if key else None, fix is None, fix)
 
@@ -109,7 +140,8 @@ def _installed(library: str) -> bool:
 
 
 def _show(found: list[Provider], default: str | None) -> None:
-    table(["provider", "offers", "now", "to use it"], [_cells(one) for one in found])
+    shown = sorted(found, key=lambda one: (not one.usable, not one.installed, one.name))
+    table(["provider", "offers", "now", "to use it"], [_cells(one) for one in shown])
     say("")
     files = local_models()
     if files:
@@ -130,14 +162,23 @@ def _hint(name: str) -> str:
         return f"--model {name}:PATH for a file of yours"
     if name == "minilm" and not _installed(MINILM_PACKAGE):
         return "fetches its weights (90 MB) at the first use unless they are in the Hugging Face cache"
+    if server := NEEDS[name].server:
+        return f"start its server here, or name another's address in {server}"
+    if name == "bedrock":
+        return "finds the credentials of AWS by itself"
     return ""
 
 
 def _state(one: Provider) -> str:
     if not one.installed:
         return "not installed"
+    needs = NEEDS[one.name]
+    if needs.key and one.key is None:
+        return f"no key ({' or '.join(KEY_VARIABLES[needs.key])})"
     if not one.usable:
-        return f"no key ({' or '.join(KEY_VARIABLES[one.name])})"
+        return "no address"
+    if needs.server or one.name == "bedrock":
+        return "installed"  # whether somebody answers there was not asked
     return f"ready, key from {one.key}" if one.key else "ready"
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import stat
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -88,3 +89,18 @@ def test_a_broken_file_of_keys_is_named(run) -> None:
     result = run("keys", "list")
     assert result.exit_code == 1
     assert "not valid JSON" in result.stderr
+
+
+def test_a_key_is_stored_under_the_name_that_an_alias_stands_for(run) -> None:
+    assert run("keys", "set", "together-ai", input=SECRET).exit_code == 0
+    assert find_key("together") is not None
+    assert run("keys", "forget", "gemini").exit_code == 1
+
+
+def test_a_key_in_the_current_folder_is_listed_and_wins(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chainkit.base.keys.ENV_FILE", ".env")
+    (tmp_path / ".env").write_text(f"XAI_API_KEY={SECRET}\n")
+    result = run("keys", "list", "--json")
+    assert {row["provider"]: row["source"] for row in json.loads(result.stdout)}["xai"].startswith("XAI_API_KEY in ")
+    assert "XAI_API_KEY in" in run("keys", "set", "xai", input=SECRET).stderr
+    assert SECRET not in result.output

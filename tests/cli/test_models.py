@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from chainkit import registry
+from chainkit.backends.openai.services import SERVICES, Service
+from chainkit.backends.partners import PARTNERS, Partner
 from chainkit.base.keys import KEY_VARIABLES
 from chainkit.base.paths import models_dir
 from chainkit.cli import models
@@ -25,7 +27,21 @@ def test_every_extra_that_is_named_exists() -> None:
 
 
 def test_every_provider_that_needs_a_key_has_a_variable() -> None:
-    assert {name for name, needs in NEEDS.items() if needs.key} <= set(KEY_VARIABLES)
+    assert {needs.key for needs in NEEDS.values()} - {""} <= set(KEY_VARIABLES)
+
+
+@pytest.mark.parametrize("service", SERVICES.values(), ids=lambda service: service.name)
+def test_a_service_needs_what_its_profile_says(service: Service) -> None:
+    needs = NEEDS[service.name]
+    assert (needs.extra, needs.key) == ("openai", service.keys or "")
+    assert needs.address == ("" if service.base_url else service.base_url_variable)
+    assert needs.server == ("" if service.keys else service.base_url_variable)
+
+
+@pytest.mark.parametrize("partner", PARTNERS, ids=lambda partner: partner.name)
+def test_a_partner_needs_what_its_row_says(partner: Partner) -> None:
+    key = partner.provider if partner.key_option else ""
+    assert NEEDS[partner.provider] == Needs((partner.package,), partner.extra, key)
 
 
 def rows(run) -> dict[str, dict[str, object]]:
@@ -45,6 +61,43 @@ def test_what_lacks_a_key_says_how_to_set_it(run, monkeypatch: pytest.MonkeyPatc
         "usable": True,
         "fix": None,
     }
+
+
+def test_a_partner_is_shown_as_the_others_are(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(NEEDS, "cohere", Needs(("no_such_library",), "cohere", "cohere"))
+    assert rows(run)["cohere"]["fix"] == "pip install 'chainkit[cohere]'"
+    monkeypatch.setitem(NEEDS, "cohere", Needs(("json",), "cohere", "cohere"))
+    assert rows(run)["cohere"]["fix"] == "chainkit keys set cohere"
+    assert "no key (CO_API_KEY or COHERE_API_KEY)" in run("models").stdout
+
+
+def test_a_service_without_an_address_says_how_to_name_it(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openai")
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "sk-abcdef0123456789")
+    assert rows(run)["azure_openai"]["fix"] == "export AZURE_OPENAI_BASE_URL=..."
+    assert "no address" in run("models").stdout
+    monkeypatch.setenv("AZURE_OPENAI_BASE_URL", "https://mine.openai.azure.com/openai/v1")
+    assert rows(run)["azure_openai"]["usable"] is True
+
+
+def test_a_key_under_another_name_counts(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openai")
+    monkeypatch.setenv("HF_TOKEN", "hf-abcdef0123456789")
+    assert rows(run)["huggingface_router"]["key"] == "HF_TOKEN"
+
+
+def test_a_server_that_was_not_asked_is_not_called_ready(run) -> None:
+    pytest.importorskip("openai")
+    line = next(line for line in run("models").stdout.splitlines() if line.startswith("ollama"))
+    assert "ready" not in line
+    assert "OLLAMA_BASE_URL" in line
+
+
+def test_what_can_be_used_comes_first(run) -> None:
+    names = [line.split()[0] for line in run("models").stdout.splitlines() if line]
+    usable = {name for name, row in rows(run).items() if row["usable"]}
+    listed = [name for name in names if name in NEEDS]
+    assert set(listed[: len(usable)]) == usable
 
 
 def test_what_lacks_a_library_says_how_to_install_it(run, monkeypatch: pytest.MonkeyPatch) -> None:

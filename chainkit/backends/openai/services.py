@@ -7,6 +7,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Method = Literal["json_schema", "function_calling", "json_mode"]
+Kind = Literal["chat", "text", "embeddings"]
+
+CHAT: frozenset[Kind] = frozenset({"chat"})
+NO_TEXT: frozenset[Kind] = frozenset({"chat", "embeddings"})
+NO_EMBEDDINGS: frozenset[Kind] = frozenset({"chat", "text"})
+ALL: frozenset[Kind] = frozenset({"chat", "text", "embeddings"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +21,7 @@ class Service:
 
     Attributes:
         name: What it is called in messages and in the option `service`.
+        kinds: What is known to be there: chat, the continuation of text, embeddings.
         keys: Under which name its key is stored; None if it needs none.
         variables: The environment variables of its key, the usual one first.
         base_url: Its address; empty if every user has another one.
@@ -31,6 +38,7 @@ class Service:
     """
 
     name: str
+    kinds: frozenset[Kind] = CHAT
     keys: str | None = None
     variables: tuple[str, ...] = ()
     base_url: str = ""
@@ -59,31 +67,47 @@ OPENAI = _hosted(
     "openai",
     "https://api.openai.com/v1",
     "OPENAI_API_KEY",
+    kinds=ALL,
     base_url_variable="OPENAI_BASE_URL",
     own_hosts=("*.api.openai.com",),
     max_tokens_field="max_completion_tokens",
     translator="openai",
 )
 
-COMPATIBLE = Service(name="openai", keys="openai", variables=OPENAI.variables)
+COMPATIBLE = Service(name="openai", kinds=ALL, keys="openai", variables=OPENAI.variables)
 """Any other service behind `openai:name?base_url=...`."""
 
 SERVICES: Mapping[str, Service] = {
     service.name: service
     for service in (
         OPENAI,
+        _hosted(
+            "ai21",
+            "https://api.ai21.com/studio/v1",
+            "AI21_API_KEY",
+            method="function_calling",
+            lacks=frozenset({"logprobs", "top_logprobs", "logit_bias", "user"}),
+            tells_usage=False,
+        ),
         Service(
-            name="azure",
-            keys="azure",
+            name="azure_openai",
+            kinds=NO_TEXT,
+            keys="azure_openai",
             variables=("AZURE_OPENAI_API_KEY",),
             base_url_variable="AZURE_OPENAI_BASE_URL",
             own_hosts=("*.openai.azure.com", "*.services.ai.azure.com"),
             max_tokens_field="max_completion_tokens",
             translator="openai",
         ),
-        _hosted("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", max_tokens_field="max_completion_tokens"),
+        _hosted(
+            "cerebras",
+            "https://api.cerebras.ai/v1",
+            "CEREBRAS_API_KEY",
+            kinds=NO_EMBEDDINGS,
+            max_tokens_field="max_completion_tokens",
+        ),
         _hosted("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", method="function_calling"),
-        _hosted("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
+        _hosted("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY", kinds=ALL),
         _hosted(
             "groq",
             "https://api.groq.com/openai/v1",
@@ -97,22 +121,29 @@ SERVICES: Mapping[str, Service] = {
             variables=("HF_TOKEN", "HUGGINGFACEHUB_API_TOKEN", "HUGGINGFACE_API_KEY"),
             base_url="https://router.huggingface.co/v1",
         ),
-        _own("llamacpp", "http://localhost:8080/v1"),
-        _own("lmstudio", "http://localhost:1234/v1"),
+        _own("llamacpp", "http://localhost:8080/v1", kinds=ALL),
+        _own("lmstudio", "http://localhost:1234/v1", kinds=ALL),
         _hosted(
             "mistral",
             "https://api.mistral.ai/v1",
             "MISTRAL_API_KEY",
+            kinds=NO_TEXT,
             seed_field="random_seed",
             demanded_choice="any",
             lacks=frozenset({"n", "logprobs", "top_logprobs", "logit_bias", "user"}),
             tells_usage=False,
         ),
-        _hosted("nvidia", "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY"),
-        _own("ollama", "http://localhost:11434/v1", lacks=frozenset({"n", "logit_bias", "user"}), names_choice=False),
-        _hosted("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
-        _hosted("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY", "TOGETHERAI_API_KEY"),
-        _own("vllm", "http://localhost:8000/v1"),
+        _hosted("nvidia", "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY", kinds=NO_TEXT),
+        _own(
+            "ollama",
+            "http://localhost:11434/v1",
+            kinds=ALL,
+            lacks=frozenset({"n", "logit_bias", "user"}),
+            names_choice=False,
+        ),
+        _hosted("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", kinds=ALL),
+        _hosted("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY", "TOGETHERAI_API_KEY", kinds=ALL),
+        _own("vllm", "http://localhost:8000/v1", kinds=ALL),
         _hosted("xai", "https://api.x.ai/v1", "XAI_API_KEY"),
     )
 }

@@ -66,7 +66,7 @@ def test_a_stored_key_is_found(service: Service) -> None:
 def test_the_variables_are_those_that_the_rest_of_chainkit_looks_at() -> None:
     for service in WITH_KEY:
         assert service.keys
-        assert KEY_VARIABLES.get(service.keys, service.variables) == service.variables
+        assert KEY_VARIABLES[service.keys] == service.variables
 
 
 @pytest.mark.parametrize("name", ["ollama", "vllm", "llamacpp", "lmstudio"])
@@ -81,7 +81,7 @@ def test_a_service_of_ones_own_can_be_elsewhere(monkeypatch: pytest.MonkeyPatch)
 
 def test_azure_needs_an_address() -> None:
     with pytest.raises(ValueError, match="AZURE_OPENAI_BASE_URL"):
-        OpenAIChat(model="m", service="azure", api_key="x")
+        OpenAIChat(model="m", service="azure_openai", api_key="x")
 
 
 def test_parameters_are_called_as_the_service_calls_them() -> None:

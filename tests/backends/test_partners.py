@@ -1,0 +1,194 @@
+"""Partner packages behind chainkit's specs, keys and errors; stand-ins, and the packages where installed."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import tomllib
+import warnings
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from langchain_core.embeddings import Embeddings
+from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models.fake_chat_models import FakeListChatModel
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+import chainkit
+from chainkit.backends.partners import PARTNERS, Partner
+from chainkit.base.errors import KeyWithheld, MissingKey, MissingLibrary, SpecError
+from chainkit.base.keys import KEY_VARIABLES, store_key
+from chainkit.registry import CHAT_MODELS, EMBEDDINGS
+
+EXTRAS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+each = pytest.mark.parametrize("partner", PARTNERS, ids=lambda partner: partner.name)
+made: list[str] = []
+
+
+class Chat(FakeListChatModel):
+    """Has the options that matter of ChatAnthropic: the key and the address behind an alias."""
+
+    model_config = ConfigDict(populate_by_name=True, extra="ignore")
+
+    responses: list[str] = Field(default_factory=lambda: ["made"])
+    model: str = Field(alias="model_name")
+    anthropic_api_key: SecretStr = Field(default=SecretStr(""), alias="api_key")
+    anthropic_api_url: str | None = Field(default=None, alias="base_url")
+    temperature: float = 1.0
+
+    def model_post_init(self, context: Any) -> None:
+        made.append(self.model)
+
+
+class Vectors(BaseModel, Embeddings):
+    """Has the options that matter of CohereEmbeddings: a key with a name of its own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str
+    cohere_api_key: SecretStr | None = None
+    base_url: str | None = None
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [[1.0] for _ in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        return [1.0]
+
+
+class Cloud(BaseModel, Embeddings):
+    """Has the options that matter of BedrockEmbeddings: another word for the model, and no key."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    model_id: str
+    endpoint_url: str | None = None
+    region_name: str | None = None
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [[1.0] for _ in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        return [1.0]
+
+
+@pytest.fixture(autouse=True)
+def stand_ins(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    made.clear()
+    if "slow" in request.keywords:
+        return
+    for package, name, stand_in in (
+        ("langchain_anthropic", "ChatAnthropic", Chat),
+        ("langchain_cohere", "CohereEmbeddings", Vectors),
+        ("langchain_aws", "BedrockEmbeddings", Cloud),
+    ):
+        module = ModuleType(package)
+        setattr(module, name, stand_in)
+        monkeypatch.setitem(sys.modules, package, module)
+    monkeypatch.setitem(sys.modules, "langchain_google_genai", None)  # as if it were not installed
+
+
+def test_the_key_that_was_found_is_passed_as_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "found")
+    model = chainkit.chat_model("anthropic:claude?temperature=0")
+    assert isinstance(model, Chat)
+    assert (model.model, model.temperature, model.anthropic_api_key.get_secret_value()) == ("claude", 0.0, "found")
+    assert "found" not in repr(model)
+    assert model.invoke("x").content == "made"
+
+
+def test_a_stored_key_is_passed_under_the_name_that_the_class_has_for_it() -> None:
+    store_key("cohere", "stored")
+    model = chainkit.embeddings("cohere:embed-v4.0")
+    assert isinstance(model, Vectors)
+    assert model.cohere_api_key == SecretStr("stored")
+
+
+@pytest.mark.parametrize("option", [{"api_key": "given"}, {"api_key": SecretStr("given")}, {"cohere_api_key": "given"}])
+def test_a_key_that_was_given_wins(option: dict[str, Any]) -> None:
+    store_key("cohere", "stored")
+    model = chainkit.embeddings("cohere:embed-v4.0", **option)
+    assert isinstance(model, Vectors)
+    assert model.cohere_api_key == SecretStr("given")
+
+
+def test_a_missing_key_names_its_variables_before_the_model_is_made() -> None:
+    with pytest.raises(MissingKey, match="for anthropic: set ANTHROPIC_API_KEY"):
+        chainkit.chat_model("anthropic:claude")
+    assert not made
+    with pytest.raises(MissingKey, match="CO_API_KEY or COHERE_API_KEY"):
+        chainkit.embeddings("cohere:embed-v4.0")
+
+
+def test_the_key_of_one_provider_is_none_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "theirs")
+    monkeypatch.setenv("COHERE_API_KEY", "theirs")
+    with pytest.raises(MissingKey):
+        chainkit.chat_model("anthropic:claude")
+
+
+@pytest.mark.parametrize("option", ["base_url", "anthropic_api_url"])
+def test_a_key_that_was_found_goes_to_no_other_address(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "found")
+    with pytest.raises(KeyWithheld, match=option) as caught:
+        chainkit.chat_model(f"anthropic:claude?{option}=https://example.org")
+    assert "found" not in str(caught.value).replace("not found", "")
+    assert not made
+    model = chainkit.chat_model(f"anthropic:claude?{option}=https://example.org", api_key="its own")
+    assert isinstance(model, Chat)
+    assert model.anthropic_api_key.get_secret_value() == "its own"
+
+
+def test_credentials_that_nobody_sees_follow_no_address() -> None:
+    model = chainkit.embeddings("bedrock:titan?region_name=eu-west-1")
+    assert isinstance(model, Cloud)
+    assert (model.model_id, model.region_name) == ("titan", "eu-west-1")
+    with pytest.raises(SpecError, match="bedrock has no option 'endpoint_url'"):
+        chainkit.embeddings("bedrock:titan?endpoint_url=https://example.org")
+
+
+def test_a_missing_package_names_the_extra() -> None:
+    with pytest.raises(MissingLibrary, match=r"langchain_google_genai is not installed.*chainkit\[google\]"):
+        chainkit.chat_model("gemini:gemini-flash-latest")
+
+
+def test_options_are_checked_as_those_of_chainkit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "found")
+    with pytest.raises(SpecError, match="anthropic has no option 'temprature'; did you mean 'temperature'"):
+        chainkit.chat_model("anthropic:claude?temprature=0")
+    with pytest.raises(SpecError, match="anthropic: option 'temperature'"):
+        chainkit.chat_model("anthropic:claude?temperature=hot")
+    with pytest.raises(SpecError, match="anthropic needs the name of a model"):
+        chainkit.chat_model("anthropic:")
+
+
+@each
+def test_every_partner_has_an_extra_with_its_package_and_a_row(partner: Partner) -> None:
+    package = partner.package.replace("_", "-")
+    assert [item for item in EXTRAS[partner.extra] if item.startswith(package)]
+    rows = [row for table in (CHAT_MODELS, EMBEDDINGS) if (row := table.get(partner.provider))]
+    module = importlib.import_module("chainkit.backends.partners")
+    assert partner in [getattr(module, row.partition(":")[2]) for row in rows]
+    assert bool(partner.key_option) == (partner.provider in KEY_VARIABLES)
+
+
+@pytest.mark.slow
+@each
+def test_every_row_points_at_a_class_of_the_released_package(partner: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
+    if importlib.util.find_spec(partner.package) is None:
+        pytest.skip(f"{partner.package} is not installed")
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):  # else boto3 asks the network for credentials
+        monkeypatch.setenv(variable, "not-a-real-one")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of libraries that these packages import
+        found = partner.load()
+        assert issubclass(found, BaseChatModel if partner.name.startswith("Chat") else Embeddings)
+        names = {name for key, field in found.model_fields.items() for name in (key, field.alias)}
+        assert {partner.key_option or partner.model_option, partner.model_option, *partner.address_options} <= names
+        place = {"region_name": "us-east-1"} if partner.provider == "bedrock" else {"api_key": "sk-not-a-real-one"}
+        model = partner(model="amazon.nova-lite-v1:0", **place)
+    assert isinstance(model, found)
+    assert "not-a-real-one" not in repr(model)
