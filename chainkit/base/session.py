@@ -86,7 +86,11 @@ class Session(Protocol):
         ...
 
     def generate(self, sampling: Sampling, constraint: Any = None, *, logprobs: int | None = None) -> Iterator[Piece]:
-        """Continue the text, piece by piece; the tokens become part of the session."""
+        """Continue the text, piece by piece; the tokens become part of the session.
+
+        That holds for the tokens of a stop text as well, although no piece shows them: whoever goes on behind what was
+        shown rewinds first.
+        """
         ...
 
     def score(self, options: Sequence[str]) -> list[float]:
