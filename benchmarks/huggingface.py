@@ -36,7 +36,7 @@ def model(folder: Path) -> HuggingFaceModel:
 def chainkit_seconds(llm: HuggingFaceModel, tokens: list[int], streamed: bool) -> tuple[float, float]:
     """CPU seconds for the first token and for all."""
     session = llm.session().append(tokens)
-    sampling, _ = llm.sampling(None, {})
+    sampling = llm.call(None, {}).sampling
     start = time.process_time()
     pieces = session.generate(sampling)
     next(pieces)

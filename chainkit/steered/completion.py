@@ -5,17 +5,19 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseLLM
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
+from pydantic import ConfigDict
 
-from chainkit.base.sampling import Sampling
 from chainkit.base.session import Counters, Piece
 from chainkit.steered.answers import ending, joined, logprobs
-from chainkit.steered.settings import CallSettings
+from chainkit.steered.session import SteeredSession
+from chainkit.steered.settings import Call, CallSettings
 from chainkit.steered.threads import in_thread, stream_from_thread
 
 
@@ -35,19 +37,40 @@ class Written:
 
 
 class SteeredLLM(CallSettings, BaseLLM):
-    """What a backend adds: how prompts are continued, one as a stream of pieces and several at once."""
+    """What a backend adds: a session behind a prompt.
+
+    Attributes:
+        special_tokens: Read the names of special tokens in a prompt, like "<|im_start|>", as those tokens. Only for
+            prompts that you write yourself: what a user types could then end a turn and begin another.
+    """
+
+    model_config = ConfigDict(extra="forbid")  # of several bases, the last one's config counts
+
+    special_tokens: bool = False
 
     @abstractmethod
-    def _pieces(
-        self, prompt: str, sampling: Sampling, rivals: int | None, cancelled: threading.Event
-    ) -> Iterator[Piece]:
+    def session(self, text: str = "", *, cancelled: threading.Event | None = None) -> SteeredSession:
+        """A text to go on with token by token.
+
+        Raises:
+            ContextOverflow: The text is longer than the context.
+        """
+
+    def _pieces(self, prompt: str, call: Call, cancelled: threading.Event) -> Iterator[Piece]:
         """The continuation of a prompt, as it comes."""
+        with closing(self.session(prompt, cancelled=cancelled)) as session:
+            yield from session.generate(call.sampling, call.constraint, logprobs=call.logprobs)
 
-    @abstractmethod
-    def _written(
-        self, prompts: Sequence[str], sampling: Sampling, rivals: int | None, cancelled: threading.Event
-    ) -> list[Written]:
+    def _written(self, prompts: Sequence[str], call: Call, cancelled: threading.Event) -> list[Written]:
         """The continuations of several prompts."""
+        sessions = [self.session(prompt, cancelled=cancelled) for prompt in prompts]  # all fit, or none is begun
+        written: list[Written] = []
+        for session in sessions:
+            with closing(session):
+                length = len(session.begun().tokens)
+                pieces = list(session.generate(call.sampling, call.constraint, logprobs=call.logprobs))
+                written.append(Written(pieces, length, session.counters))
+        return written
 
     def _generate(
         self,
@@ -94,9 +117,9 @@ class SteeredLLM(CallSettings, BaseLLM):
     def _complete(
         self, prompts: list[str], stop: list[str] | None, cancelled: threading.Event, **kwargs: Any
     ) -> LLMResult:
-        sampling, rivals = self.sampling(stop, kwargs)
-        written = self._written(prompts, sampling, rivals, cancelled)
-        generations = [[_generation(one.pieces, rivals)] for one in written]
+        call = self.call(stop, kwargs)
+        written = self._written(prompts, call, cancelled)
+        generations = [[_generation(one.pieces, call.logprobs)] for one in written]
         read = sum(one.prompt_tokens for one in written)
         sampled = sum(one.counters.sampled + one.counters.forced for one in written)
         spent = {"prompt_tokens": read, "completion_tokens": sampled, "total_tokens": read + sampled}
@@ -106,8 +129,8 @@ class SteeredLLM(CallSettings, BaseLLM):
     def _chunks(
         self, prompt: str, stop: list[str] | None, cancelled: threading.Event, **kwargs: Any
     ) -> Iterator[GenerationChunk]:
-        sampling, rivals = self.sampling(stop, kwargs)
-        for piece in self._pieces(prompt, sampling, rivals, cancelled):
+        call = self.call(stop, kwargs)
+        for piece in self._pieces(prompt, call, cancelled):
             info = ending(piece) if piece.finish else {}
             if piece.scores:
                 info["logprobs"] = logprobs(piece.scores)

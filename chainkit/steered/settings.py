@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from chainkit.base.errors import Unsupported, nearest
 from chainkit.base.sampling import Sampling
 
+if TYPE_CHECKING:
+    from chainkit.decoding.constraints import Constraint
+
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed", "max_tokens", "stop")
 _AT_CALL = (*_SAMPLING, "logprobs")
+
+
+class Call(NamedTuple):
+    """One call of a model, in full.
+
+    Attributes:
+        sampling: How tokens are chosen.
+        logprobs: Give log-probabilities, with so many rivals of each token.
+        constraint: What may be written.
+    """
+
+    sampling: Sampling
+    logprobs: int | None = None
+    constraint: Constraint | None = None
 
 
 class CallSettings(BaseModel):
@@ -63,17 +80,20 @@ class CallSettings(BaseModel):
     def _logprobs_yes_or_no(cls, value: Any) -> Any:
         return {True: 0, False: None}.get(value, value) if isinstance(value, bool) else value
 
-    def sampling(self, stop: Sequence[str] | None, changes: Mapping[str, Any]) -> tuple[Sampling, int | None]:
-        """The settings of one call, and whether log-probabilities are wanted.
+    def call(self, stop: Sequence[str] | None, changes: Mapping[str, Any]) -> Call:
+        """The settings of one call.
 
         Raises:
             TypeError: A setting is unknown, or belongs to the constructor.
+            Unsupported: Tools are given to a model that continues text.
         """
+        changes = dict(changes)
+        constraint = changes.pop("constraint", None)
         _refuse_unknown(changes, type(self).model_fields)
-        called = CallSettings(**{name: getattr(self, name) for name in _AT_CALL} | dict(changes))
+        called = CallSettings(**{name: getattr(self, name) for name in _AT_CALL} | changes)
         stops = [*(self.stop or ()), *(called.stop or ()), *(stop or ())]
         values = {name: getattr(called, name) for name in _SAMPLING if name != "stop"}
-        return Sampling(**values, stop=tuple(dict.fromkeys(stops))), called.logprobs
+        return Call(Sampling(**values, stop=tuple(dict.fromkeys(stops))), called.logprobs, constraint)
 
 
 def none_from_text(value: Any) -> Any:
@@ -87,8 +107,10 @@ def _refuse_unknown(changes: Mapping[str, Any], fields: Mapping[str, Any]) -> No
             continue
         if name in fields:
             raise TypeError(f"'{name}' belongs to the model and cannot change for one call; make a second model")
-        if name in ("tools", "tool_choice", "response_format", "functions"):
-            raise Unsupported(f"this model cannot be called with {name!r}; use a chat model's bind_tools for tools")
+        if name in ("tools", "tool_choice", "parallel_tool_calls"):
+            raise Unsupported("a model that continues text calls no tools; a chat model does, see bind_tools")
+        if name in ("response_format", "functions"):
+            raise Unsupported(f"no setting {name!r}; use a chat model's bind_tools or with_structured_output")
         hint = nearest(name, _AT_CALL)
-        advice = f"did you mean '{hint}'?" if hint else f"settings of a call: {', '.join(_AT_CALL)}"
+        advice = f"did you mean '{hint}'?" if hint else f"settings of a call: {', '.join(_AT_CALL)}, constraint"
         raise TypeError(f"no setting '{name}'; {advice}")

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from langchain_core.language_models.base import LangSmithParams
-from pydantic import PrivateAttr
 
 from chainkit.backends.huggingface.session import TransformersSession
 from chainkit.backends.huggingface.settings import ModelSettings
-from chainkit.base.errors import MissingLibrary, TemplateError, Unsupported
-from chainkit.base.sampling import Sampling
-from chainkit.steered.chat import SteeredChat
-from chainkit.steered.named import named_template
+from chainkit.backends.huggingface.vocabulary import Vocabulary
+from chainkit.base.errors import MissingLibrary, TemplateError
 
 try:
     import jinja2  # noqa: F401 - transformers does not bring it
 except ImportError as error:
     raise MissingLibrary("jinja2", extra="huggingface") from error
 
-from chainkit.steered.conversation import Conversation
+from chainkit.steered.chat import SteeredChat
+from chainkit.steered.named import named_template
+from chainkit.steered.settings import Call
 from chainkit.steered.template import ChatTemplate
 
 
@@ -31,10 +30,10 @@ class HuggingFaceChat(ModelSettings, SteeredChat):
     Attributes:
         chat_template: To use instead of the tokenizer's own: a Jinja template, or "llama-2", "vicuna", "alpaca",
             "chatml".
+        streaming: Generate token by token in `invoke` too, for callbacks that want each token.
     """
 
-    chat_template: str | None = None
-    _conversation: tuple[object, Conversation] | None = PrivateAttr(default=None)
+    _first_token: ClassVar[bool] = False  # as in transformers, all special tokens are the template's
 
     @property
     def _llm_type(self) -> str:
@@ -50,28 +49,14 @@ class HuggingFaceChat(ModelSettings, SteeredChat):
         params["ls_provider"], params["ls_model_name"] = "huggingface", kwargs.get("model", self.model)
         return params
 
-    def sampling(self, stop: Sequence[str] | None, changes: Mapping[str, Any]) -> tuple[Sampling, int | None]:
+    def call(self, stop: Sequence[str] | None, changes: Mapping[str, Any]) -> Call:
         """The settings of one call; a named template adds the texts that end its answers.
 
         Raises:
             TypeError: A setting is unknown, or belongs to the constructor.
         """
         own = named_template(self.chat_template).stop if self.chat_template else ()
-        return super().sampling([*(stop or ()), *own], changes)
-
-    @property
-    def conversation(self) -> Conversation:
-        """How messages become tokens.
-
-        Raises:
-            TemplateError: The model has no chat template.
-        """
-        vocabulary = self.loaded.vocabulary
-        key = (self.chat_template, vocabulary)
-        if self._conversation is None or self._conversation[0] != key:
-            # as in transformers, all special tokens are the template's: none is put before it
-            self._conversation = key, Conversation(self._template(), vocabulary, first_token=False)
-        return self._conversation[1]
+        return super().call([*(stop or ()), *own], changes)
 
     def session(self, *, cancelled: threading.Event | None = None) -> TransformersSession:
         """An empty text to go on with token by token.
@@ -81,26 +66,14 @@ class HuggingFaceChat(ModelSettings, SteeredChat):
         """
         return TransformersSession(self.engine, cancelled=cancelled)
 
-    def bind_tools(self, tools: Any, *, tool_choice: str | None = None, **kwargs: Any) -> Any:
-        """Not there yet.
-
-        Raises:
-            Unsupported: Always.
-        """
-        raise Unsupported("transformers models cannot call tools yet")
-
-    def with_structured_output(self, schema: Any, *, include_raw: bool = False, **kwargs: Any) -> Any:
-        """Not there yet.
-
-        Raises:
-            Unsupported: Always.
-        """
-        raise Unsupported("transformers models cannot write structured output yet")
-
     def unload(self) -> None:
         """Let go of the model: its memory is freed when no other object uses it. The next call loads it again."""
-        self._conversation = None
+        self._conversation.clear()
         super().unload()
+
+    @property
+    def _vocabulary(self) -> Vocabulary:
+        return self.loaded.vocabulary
 
     def _session(self, cancelled: threading.Event) -> TransformersSession:
         return self.session(cancelled=cancelled)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from typing import Any
 
 from pydantic import Field
 
-from chainkit.backends.huggingface.batch import CausalForward, EncodedForward, Row, lockstep
+from chainkit.backends.huggingface.batch import CausalForward, EncodedForward, Forward, Row, lockstep
 from chainkit.backends.huggingface.session import TransformersSession
 from chainkit.backends.huggingface.settings import ModelSettings
-from chainkit.base.errors import ContextOverflow
-from chainkit.base.sampling import Sampling
+from chainkit.base.errors import ContextOverflow, Unsupported
 from chainkit.base.session import Counters, Piece
 from chainkit.steered.completion import SteeredLLM, Written
+from chainkit.steered.settings import Call
 
 
 class HuggingFaceModel(ModelSettings, SteeredLLM):
@@ -27,7 +26,6 @@ class HuggingFaceModel(ModelSettings, SteeredLLM):
         batch_size: Prompts of `batch` that are computed at once.
     """
 
-    special_tokens: bool = False
     batch_size: int = Field(default=8, ge=1, le=1024)
 
     @property
@@ -52,37 +50,26 @@ class HuggingFaceModel(ModelSettings, SteeredLLM):
         """The model's own tokens of a text."""
         return self.loaded.vocabulary.tokenize(text, special=self.special_tokens)
 
-    def _pieces(
-        self, prompt: str, sampling: Sampling, rivals: int | None, cancelled: threading.Event
-    ) -> Iterator[Piece]:
-        if self.loaded.encodes:
-            forward, rows = self._encoded([prompt])
-            for _, piece in lockstep(forward, rows, sampling, rivals, self.loaded, cancelled.is_set):
-                yield piece
+    def _pieces(self, prompt: str, call: Call, cancelled: threading.Event) -> Iterator[Piece]:
+        if not self.loaded.encodes:
+            yield from super()._pieces(prompt, call, cancelled)
             return
-        with closing(self.session(prompt, cancelled=cancelled)) as session:
-            yield from session.generate(sampling, logprobs=rivals)
+        forward, rows = self._encoded([prompt])
+        for _, piece in self._lockstep(forward, rows, call, cancelled):
+            yield piece
 
-    def _written(
-        self, prompts: Sequence[str], sampling: Sampling, rivals: int | None, cancelled: threading.Event
-    ) -> list[Written]:
+    def _written(self, prompts: Sequence[str], call: Call, cancelled: threading.Event) -> list[Written]:
         if self.loaded.encodes:
             self._source_tokens(prompts)  # all fit, or none is begun
-            return self._in_batches(prompts, sampling, rivals, cancelled)
-        sessions = [self.session(prompt, cancelled=cancelled) for prompt in prompts]
-        if len(prompts) > 1 and self.batch_size > 1 and self.engine.batches:
-            return self._in_batches(prompts, sampling, rivals, cancelled)
-        written: list[Written] = []
-        for session in sessions:
-            with closing(session):
-                length = len(session.tokens)
-                pieces = list(session.generate(sampling, logprobs=rivals))
-                written.append(Written(pieces, max(length, 1), session.counters))
-        return written
+            return self._in_batches(prompts, call, cancelled)
+        one_by_one = len(prompts) == 1 or self.batch_size == 1 or call.constraint is not None
+        if one_by_one or not self.engine.batches:
+            return super()._written(prompts, call, cancelled)
+        for prompt in prompts:
+            self.session(prompt)  # all fit, or none is begun
+        return self._in_batches(prompts, call, cancelled)
 
-    def _in_batches(
-        self, prompts: Sequence[str], sampling: Sampling, rivals: int | None, cancelled: threading.Event
-    ) -> list[Written]:
+    def _in_batches(self, prompts: Sequence[str], call: Call, cancelled: threading.Event) -> list[Written]:
         by_length = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))  # little padding
         written: dict[int, Written] = {}
         for start in range(0, len(prompts), self.batch_size):
@@ -90,12 +77,19 @@ class HuggingFaceModel(ModelSettings, SteeredLLM):
             chosen = [prompts[number] for number in numbers]
             forward, rows = self._encoded(chosen) if self.loaded.encodes else self._causal(chosen)
             pieces: list[list[Piece]] = [[] for _ in numbers]
-            for place, piece in lockstep(forward, rows, sampling, rivals, self.loaded, cancelled.is_set):
+            for place, piece in self._lockstep(forward, rows, call, cancelled):
                 pieces[place].append(piece)
             for place, number in enumerate(numbers):
                 counters = rows[place].counters
                 written[number] = Written(pieces[place], counters.read, counters)
         return [written[number] for number in range(len(prompts))]
+
+    def _lockstep(
+        self, forward: Forward, rows: Sequence[Row], call: Call, cancelled: threading.Event
+    ) -> Iterator[tuple[int, Piece]]:
+        if call.constraint is not None:
+            raise Unsupported(f"{self.model} reads with an encoder; its answers cannot be constrained")
+        return lockstep(forward, rows, call.sampling, call.logprobs, self.loaded, cancelled.is_set)
 
     def _causal(self, prompts: Sequence[str]) -> tuple[CausalForward, list[Row]]:
         engine = self.engine

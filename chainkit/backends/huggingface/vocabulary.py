@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from chainkit.base.errors import MissingLibrary, Unsupported
+from chainkit.steered.tokens import continued, encoded
 
 # Chat models end a turn with one of these, and not all say so in their generation_config.
 _TURN_ENDS = frozenset({"<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|end_of_text|>"})
@@ -54,20 +55,10 @@ class Vocabulary:
         Raises:
             ValueError: The text holds half of a surrogate pair, which is no character.
         """
-        try:
-            data = text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise ValueError(f"character {error.start} of the text is half a surrogate pair, no character") from None
-        tokens = self._encode(text, special, whole)
-        if whole or special or self._bytes_of(tokens) == data:
-            return tokens
-        # SentencePiece puts a space before a text: let it put that before something else, which is then cut off
-        for anchor in ("\n", "."):
-            head = self._encode(anchor, special=False, whole=False)
-            both = self._encode(anchor + text, special=False, whole=False)
-            if both[: len(head)] == head and self._bytes_of(both[len(head) :]) == data:
-                return both[len(head) :]
-        return tokens
+        encoded(text)
+        if whole or special:
+            return self._encode(text, special, whole)
+        return continued(text, lambda part: self._encode(part, special=False, whole=False), self._bytes_of)
 
     def piece(self, token: int) -> bytes:
         """The bytes of a token; none for a control token."""

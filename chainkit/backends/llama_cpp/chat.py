@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from operator import itemgetter
-from typing import Any, Literal
+from typing import Any
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
-from langchain_core.language_models.base import LangSmithParams, LanguageModelInput
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
-from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
-from langchain_core.utils.pydantic import is_basemodel_subclass
-from pydantic import ConfigDict, PrivateAttr
+from langchain_core.language_models.base import LangSmithParams
 
-from chainkit.backends.llama_cpp.answers import ending, joined, logprobs, usage
-from chainkit.backends.llama_cpp.conversation import Conversation
-from chainkit.backends.llama_cpp.kept import Kept
 from chainkit.backends.llama_cpp.session import LlamaSession
-from chainkit.backends.llama_cpp.settings import Call, Settings
-from chainkit.backends.llama_cpp.template import ChatTemplate
-from chainkit.backends.llama_cpp.threads import in_thread, stream_from_thread
-from chainkit.backends.llama_cpp.tools import Shown, Toolbox, chosen, without_tools
-from chainkit.base.errors import TemplateError, Unsupported
-from chainkit.decoding.constraints import any_json_object, json_schema, schema_of
+from chainkit.backends.llama_cpp.settings import Settings
+from chainkit.backends.llama_cpp.vocabulary import Vocabulary
+from chainkit.base.errors import TemplateError
+from chainkit.steered.chat import SteeredChat
+from chainkit.steered.settings import CallSettings
+from chainkit.steered.template import ChatTemplate
 
 _TEMPLATE_KEY = "tokenizer.chat_template"
 
 
-class GGUFChat(Settings, BaseChatModel):
+class GGUFChat(Settings, SteeredChat):
     """A GGUF file that answers messages.
 
     Attributes:
@@ -41,216 +26,34 @@ class GGUFChat(Settings, BaseChatModel):
         streaming: Generate token by token in `invoke` too, for callbacks that want each token.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
-    chat_template: str | None = None
-    streaming: bool = False
-
-    _conversation: Kept[Conversation] = PrivateAttr(default_factory=Kept)
-
     @property
     def _llm_type(self) -> str:
         return "chainkit-gguf-chat"
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return self.model_dump(include=set(Settings.model_fields) | {"chat_template"})
+        return self.model_dump(include={*Settings.model_fields, *CallSettings.model_fields, "chat_template"})
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"], params["ls_model_name"] = "gguf", kwargs.get("model", self.model)
         return params
 
-    @property
-    def conversation(self) -> Conversation:
-        """How messages become tokens.
-
-        Raises:
-            TemplateError: The model has no chat template.
-        """
-        vocabulary = self.engine.vocabulary
-        return self._conversation.value(
-            (self.chat_template, vocabulary), lambda: Conversation(self._template(), vocabulary)
-        )
-
-    def prompt_text(self, messages: Sequence[BaseMessage]) -> str:
-        """The text that the model reads for these messages, as its template writes it."""
-        return self.conversation.text(messages)
-
     def get_token_ids(self, text: str) -> list[int]:
         """The model's own tokens of a text."""
         return self.engine.vocabulary.tokenize(text)
-
-    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
-        """How many tokens the model reads for these messages, those of the template included.
-
-        Raises:
-            Unsupported: Tools are given.
-        """
-        if tools:
-            raise Unsupported("tools are not counted; bind them and read the usage of an answer")
-        return len(self.conversation.tokens(messages))
-
-    def bind_tools(
-        self,
-        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
-        *,
-        tool_choice: str | bool | dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> Runnable[LanguageModelInput, AIMessage]:
-        """This model with tools. The arguments of a call always fit the tool's schema.
-
-        Args:
-            tools: Functions, pydantic models, langchain tools, or OpenAI's form.
-            tool_choice: None or "auto" leaves it to the model, "any" asks for a call, "none" for none, a name for that
-                tool. Left to the model, an answer that begins with "<" or "{" is a call, and no other is.
-            kwargs: Settings of the calls.
-        """
-        described = [convert_to_openai_tool(tool) for tool in tools]
-        return self.bind(tools=described, tool_choice=chosen(tool_choice), **kwargs)
-
-    def with_structured_output(
-        self,
-        schema: dict[str, Any] | type | None = None,
-        *,
-        include_raw: bool = False,
-        method: Literal["json_schema", "function_calling", "json_mode"] = "json_schema",
-        strict: bool | None = None,
-        **kwargs: Any,
-    ) -> Runnable[LanguageModelInput, Any]:
-        """Answers as objects of a schema. The text always fits the schema unless max_tokens or the context cuts it.
-
-        Args:
-            schema: A pydantic model, a TypedDict, or a JSON schema; None allows any JSON object.
-            include_raw: Give {"raw": message, "parsed": object, "parsing_error": error or None} instead.
-            method: Accepted for the sake of other models; here the schema is always a constraint.
-            strict: Without effect; it is always strict.
-            kwargs: Settings of the calls.
-        """
-        constraint = any_json_object() if schema is None else json_schema(schema)
-        form = {"kwargs": {"method": method}, "schema": _traced(schema)}
-        bound = self.bind(constraint=constraint, ls_structured_output_format=form, **kwargs)
-        parser: Any = JsonOutputParser()
-        if isinstance(schema, type) and is_basemodel_subclass(schema):
-            parser = PydanticOutputParser(pydantic_object=schema)
-        if not include_raw:
-            return bound | parser
-        good = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
-        bad = RunnablePassthrough.assign(parsed=lambda _: None)
-        return RunnableMap(raw=bound) | good.with_fallbacks([bad], exception_key="parsing_error")
 
     def unload(self) -> None:
         """Let go of the engine: its memory is freed when no other model uses it. The next call loads it again."""
         self._conversation.clear()
         super().unload()
 
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        return self._answer(messages, stop, threading.Event(), **kwargs)
+    @property
+    def _vocabulary(self) -> Vocabulary:
+        return self.engine.vocabulary
 
-    async def _agenerate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        return await in_thread(lambda cancelled: self._answer(messages, stop, cancelled, **kwargs))
-
-    def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> Iterator[ChatGenerationChunk]:
-        for chunk in self._chunks(messages, stop, threading.Event(), **kwargs):
-            if run_manager:
-                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
-
-    async def _astream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[ChatGenerationChunk]:
-        async for chunk in stream_from_thread(lambda cancelled: self._chunks(messages, stop, cancelled, **kwargs)):
-            if run_manager:
-                await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
-
-    def _answer(
-        self, messages: list[BaseMessage], stop: list[str] | None, cancelled: threading.Event, **kwargs: Any
-    ) -> ChatResult:
-        call, toolbox = self._call(stop, kwargs)
-        session = self._session(messages, toolbox, cancelled)
-        prompt_tokens = len(session.tokens)
-        pieces = list(session.generate(call.sampling, call.constraint, logprobs=call.logprobs))
-        session.close()
-        metadata = self._metadata() | ending(pieces[-1])
-        if call.logprobs is not None:
-            metadata["logprobs"] = logprobs(score for piece in pieces for score in piece.scores)
-        text, tool_calls = toolbox.read(joined(pieces)) if toolbox else (joined(pieces), [])
-        message = AIMessage(
-            content=text,
-            tool_calls=tool_calls,
-            usage_metadata=usage(session, prompt_tokens),
-            response_metadata=metadata,
-        )
-        info = {"finish_reason": metadata["finish_reason"]}
-        return ChatResult(generations=[ChatGeneration(message=message, generation_info=info)])
-
-    def _chunks(
-        self, messages: list[BaseMessage], stop: list[str] | None, cancelled: threading.Event, **kwargs: Any
-    ) -> Iterator[ChatGenerationChunk]:
-        call, toolbox = self._call(stop, kwargs)
-        session = self._session(messages, toolbox, cancelled)
-        prompt_tokens = len(session.tokens)
-        text = Shown(toolbox)
-        try:
-            for piece in session.generate(call.sampling, call.constraint, logprobs=call.logprobs):
-                metadata: dict[str, Any] = {"logprobs": logprobs(piece.scores)} if piece.scores else {}
-                chunk = AIMessageChunk(content=text.feed(piece.text), response_metadata=metadata)
-                if piece.finish:
-                    content, calls = text.end()
-                    chunk = AIMessageChunk(
-                        content=chunk.text + content,
-                        tool_call_chunks=calls,
-                        response_metadata=metadata | self._metadata() | ending(piece),
-                        usage_metadata=usage(session, prompt_tokens),
-                        chunk_position="last",
-                    )
-                if chunk.content or metadata or piece.finish:
-                    yield ChatGenerationChunk(message=chunk)
-        finally:
-            session.close()
-
-    def _call(self, stop: list[str] | None, changes: dict[str, Any]) -> tuple[Call, Toolbox | None]:
-        changes = dict(changes)
-        tools, choice = changes.pop("tools", None), changes.pop("tool_choice", None)
-        if changes.pop("parallel_tool_calls", False):
-            raise Unsupported("a GGUF model calls one tool at a time")
-        call = self.call(stop, changes)
-        if not tools:
-            return call, None
-        if call.constraint is not None:
-            raise Unsupported("one answer cannot follow both tools and a schema; bind one of them")
-        toolbox = Toolbox(tuple(tools), chosen(choice), self.conversation.template.mentions("tools"))
-        return call._replace(constraint=toolbox.constraint()), toolbox
-
-    def _session(
-        self, messages: Sequence[BaseMessage], toolbox: Toolbox | None, cancelled: threading.Event
-    ) -> LlamaSession:
-        messages = without_tools(messages, toolbox, self.conversation.template)
-        tools = {"tools": list(toolbox.tools)} if toolbox and toolbox.native else {}
-        return LlamaSession(self.engine, cancelled=cancelled).append(self.conversation.tokens(messages, **tools))
+    def _session(self, cancelled: threading.Event) -> LlamaSession:
+        return LlamaSession(self.engine, cancelled=cancelled)
 
     def _metadata(self) -> dict[str, Any]:
         return {"model_name": self.model, "model_provider": "gguf"}
@@ -263,10 +66,3 @@ class GGUFChat(Settings, BaseChatModel):
                 f"llm('gguf:{self.model}') and write the whole prompt yourself"
             )
         return ChatTemplate(source)
-
-
-def _traced(schema: dict[str, Any] | type | None) -> dict[str, Any]:
-    """The schema as tracers expect it."""
-    if isinstance(schema, type):
-        return convert_to_json_schema(schema)
-    return {} if schema is None else schema_of(schema)

@@ -15,8 +15,9 @@ import numpy as np
 from chainkit.backends.llama_cpp.batch import BatchBuffer
 from chainkit.backends.llama_cpp.capi import Handle
 from chainkit.backends.llama_cpp.weights import Loading, Weights, load_weights
-from chainkit.base.errors import ChainkitError, ModelFileError
+from chainkit.base.errors import ModelFileError
 from chainkit.decoding.sampler import Logits
+from chainkit.steered.threads import Cancelled
 
 DEFAULT_CONTEXT = 4096
 KV_TYPES = {"f32": 0, "f16": 1, "q8_0": 8}
@@ -31,10 +32,6 @@ class EncoderOnly(ModelFileError):
     def __init__(self, weights: Weights) -> None:
         kind = weights.header.architecture
         super().__init__(weights.path, f"is a model of kind '{kind}', which continues no text; use it for embeddings")
-
-
-class Cancelled(ChainkitError):
-    """A generation was told to stop."""
 
 
 @dataclass(frozen=True, kw_only=True)

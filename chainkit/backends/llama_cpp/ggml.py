@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, field_validator, model_validator
 
 from chainkit.backends.llama_cpp.chat import GGUFChat
 from chainkit.backends.llama_cpp.checks import check_model
 from chainkit.backends.llama_cpp.completion import GGUFModel
 from chainkit.backends.llama_cpp.conversion import Plan, Progress, Unstored, convert, converted, plan
 from chainkit.backends.llama_cpp.header import read_header
-from chainkit.backends.llama_cpp.settings import Call
-from chainkit.backends.llama_cpp.template import ChatTemplate
 from chainkit.base.errors import ModelFileError, TemplateError
 from chainkit.steered.named import TEMPLATES, named_template
+from chainkit.steered.settings import Call
+from chainkit.steered.template import ChatTemplate
 
 __all__ = ["GGMLChat", "GGMLModel", "Plan", "Unstored", "convert", "converted", "plan"]
 
@@ -94,9 +94,6 @@ class GGMLChat(OldFile, GGUFChat):
         chat_template: How messages are written: "llama-2", "vicuna", "alpaca", "chatml", or a Jinja template. The old
             files hold none, so it must be said.
     """
-
-    # langchain-core sets a field in a validator of its own: validating that would run all validators again, 250 deep
-    model_config = ConfigDict(validate_assignment=False)
 
     @property
     def _llm_type(self) -> str:

@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Self
+from collections.abc import Sequence
+from typing import Self
 
 from chainkit.backends.llama_cpp.engine import Engine, Slot
 from chainkit.backends.llama_cpp.vocabulary import Vocabulary
-from chainkit.base.errors import ContextOverflow
-from chainkit.base.sampling import Sampling
-from chainkit.base.session import Counters, Piece, TokenScore
-from chainkit.decoding import loop
 from chainkit.decoding.sampler import Logits, log_softmax
-
-if TYPE_CHECKING:
-    from chainkit.decoding.constraints import Constraint
+from chainkit.steered.session import SteeredSession
 
 
-class LlamaSession:
-    """Tokens on an engine. The tokens are here; what the engine has computed of them is only a cache.
-
-    Attributes:
-        tokens: All tokens so far.
-        counters: What they have cost.
-    """
+class LlamaSession(SteeredSession):
+    """Tokens on an engine of llama.cpp."""
 
     def __init__(self, engine: Engine, tokens: Sequence[int] = (), *, cancelled: threading.Event | None = None) -> None:
+        super().__init__(tokens, cancelled=cancelled)
         self.engine = engine
-        self.tokens = list(tokens)
-        self.counters = Counters()
         self._slot: Slot | None = None
-        self._same = 0  # so many of our tokens are in the slot
-        self._logits: tuple[int, Logits] | None = None
-        self._cancelled = cancelled or threading.Event()
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -45,67 +30,9 @@ class LlamaSession:
         """How many tokens the context holds."""
         return self.engine.limit
 
-    def append(self, text: str | Sequence[int], *, special: bool = False) -> Self:
-        """Put text or tokens at the end; nothing is computed before it is needed.
-
-        The first text gets the model's own first token (BOS) if the model expects one.
-
-        Raises:
-            ContextOverflow: There is no room.
-        """
-        if isinstance(text, str):
-            text = self.vocabulary.tokenize(text, special=special, whole=not self.tokens)
-        if len(self.tokens) + len(text) > self.limit:
-            raise ContextOverflow(len(self.tokens) + len(text), self.limit)
-        self.tokens.extend(text)
-        return self
-
-    def generate(
-        self, sampling: Sampling, constraint: Constraint | None = None, *, logprobs: int | None = None
-    ) -> Iterator[Piece]:
-        """Continue the text, piece by piece; the last piece has `finish`.
-
-        Args:
-            sampling: How tokens are chosen, and when to stop.
-            constraint: What may be generated.
-            logprobs: Give each token's log-probability, with so many of its likeliest rivals.
-        """
-        if not self.tokens:
-            self._begin()
-        try:
-            yield from loop.generate(self, sampling, self._guide(constraint), logprobs=logprobs)
-        finally:
-            self.engine.release(self._slot)
-
-    def cancel(self) -> None:
-        """Stop a generation that another thread runs; it raises `Cancelled` before its next computation."""
-        self._cancelled.set()
-
-    def push(self, tokens: Sequence[int], *, forced: bool) -> None:
-        """Tokens that the loop has chosen; they are read when the next logits are asked for."""
-        self.tokens.extend(tokens)
-        if forced:
-            self.counters.forced += len(tokens)
-        else:
-            self.counters.sampled += len(tokens)
-
-    def logits(self) -> Logits:
-        """The scores of the next token, [V]: a copy."""
-        length = len(self.tokens)
-        if self._logits is None or self._logits[0] != length:
-            unread = length - self._same
-            self._slot, computed, logits = self.engine.advance(
-                self, self._slot, self.tokens, self._same, self._cancelled.is_set
-            )
-            self.counters.read += computed
-            self.counters.cached += max(0, unread - computed)
-            self._same, self._logits = length, (length, logits)
-        return self._logits[1]
-
     def score(self, options: Sequence[str]) -> list[float]:
         """The joint log-probability of each text as the continuation of this one; the session stays as it is."""
-        if not self.tokens:
-            self._begin()
+        self.begun()
         length, start = len(self.tokens), self.logits()
         scores: list[float] = []
         try:
@@ -115,17 +42,8 @@ class LlamaSession:
                 self._logits = length, start
         finally:
             self.rewind(length)
-            self.engine.release(self._slot)
+            self._pause()
         return scores
-
-    def next_tokens(self, count: int) -> list[TokenScore]:
-        """The likeliest next tokens with their log-probabilities, the likeliest first."""
-        if not self.tokens:
-            self._begin()
-        logits = self.logits()
-        best = (-logits).argsort(kind="stable")[:count]
-        self.engine.release(self._slot)
-        return [loop.token_score(logits, int(token), self.vocabulary, 0) for token in best]
 
     def fork(self) -> Self:
         """A second session with the same tokens; what was read is shared and not read again."""
@@ -133,35 +51,20 @@ class LlamaSession:
         twin._logits = self._logits  # the same text has the same next token
         return twin
 
-    def rewind(self, length: int) -> Self:
-        """Forget all but the first `length` tokens.
-
-        Raises:
-            ValueError: There are not so many.
-        """
-        if not 0 <= length <= len(self.tokens):
-            raise ValueError(f"cannot rewind to {length} tokens: the session has {len(self.tokens)}")
-        if length < len(self.tokens):
-            del self.tokens[length:]
-            self._same, self._logits = min(self._same, length), None
-        return self
-
-    @property
-    def text(self) -> str:
-        """The text of all tokens; control tokens are left out."""
-        return self.vocabulary.detokenize(self.tokens)
-
     def close(self) -> None:
         """Give the memory back; the text stays there for reuse until others need the place."""
         self.engine.drop(self._slot, self)
         self._slot = None
 
-    def _guide(self, constraint: Constraint | None) -> loop.Matcher | None:
-        if constraint is None:
-            return None
-        from chainkit.decoding.guide import Guide
+    def _next(self) -> Logits:
+        self._slot, computed, logits = self.engine.advance(
+            self, self._slot, self.tokens, self._known, self._cancelled.is_set
+        )
+        self._count(computed)
+        return logits
 
-        return Guide(self.vocabulary.guide_tokens(), constraint)
+    def _pause(self) -> None:
+        self.engine.release(self._slot)
 
     def _joint(self, tokens: Sequence[int]) -> float:
         total = 0.0
@@ -169,8 +72,3 @@ class LlamaSession:
             total += float(log_softmax(self.logits())[token])
             self.append([token])
         return total
-
-    def _begin(self) -> None:
-        if self.vocabulary.bos is None:
-            raise ValueError("there is no text to continue, and this model has no token that begins one")
-        self.tokens.append(self.vocabulary.bos)

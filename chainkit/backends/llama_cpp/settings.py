@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from chainkit.backends.llama_cpp.checks import check_model
 from chainkit.backends.llama_cpp.engine import Engine, EngineSettings, open_engine
 from chainkit.backends.llama_cpp.header import Header, read_header
-from chainkit.backends.llama_cpp.kept import Kept
 from chainkit.backends.llama_cpp.weights import Loading
-from chainkit.base.errors import Unsupported, nearest
-from chainkit.base.sampling import Sampling
-
-if TYPE_CHECKING:
-    from chainkit.decoding.constraints import Constraint
-
-_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed", "max_tokens", "stop")
-_AT_CALL = (*_SAMPLING, "logprobs")
-
-
-class Call(NamedTuple):
-    """One call of a model, in full.
-
-    Attributes:
-        sampling: How tokens are chosen.
-        logprobs: Give log-probabilities, with so many rivals of each token.
-        constraint: What may be written.
-    """
-
-    sampling: Sampling
-    logprobs: int | None
-    constraint: Constraint | None
+from chainkit.steered.kept import Kept
+from chainkit.steered.settings import none_from_text
 
 
 class FileSettings(BaseModel):
@@ -92,57 +70,7 @@ class FileSettings(BaseModel):
         return Loading(use_mmap=self.use_mmap, repack=self.repack, n_gpu_layers=self.n_gpu_layers, probe=self.probe)
 
 
-class CallSettings(BaseModel):
-    """How text is written; each of these can be given for one call as well.
-
-    Attributes:
-        temperature: 0 always takes the likeliest token.
-        top_k: Only the k likeliest tokens are candidates; 0 means all.
-        top_p: Only the smallest set of tokens with this total probability are candidates.
-        min_p: Only tokens at least this share as likely as the likeliest are candidates.
-        repeat_penalty: Above 1, tokens of the last 256 become less likely.
-        seed: The same seed gives the same text; None draws a fresh one.
-        max_tokens: None goes on until the model ends or the context is full.
-        stop: Stop at the first of these texts, as well as at those of a call; it is not part of the answer.
-        logprobs: Give the log-probability of each token, with so many of its likeliest rivals.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    temperature: float = Field(default=0.0, ge=0)
-    top_k: int = Field(default=0, ge=0)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    min_p: float = Field(default=0.0, ge=0, le=1)
-    repeat_penalty: float = Field(default=1.0, gt=0)
-    seed: int | None = Field(default=None, ge=0)
-    max_tokens: int | None = Field(default=512, ge=1)
-    stop: list[str] | None = None
-    logprobs: int | None = Field(default=None, ge=0, le=100)
-
-    @field_validator("seed", "max_tokens", "logprobs", mode="before")
-    @classmethod
-    def _none_as_text(cls, value: Any) -> Any:
-        return none_from_text(value)
-
-    @field_validator("stop", mode="before")
-    @classmethod
-    def _one_stop(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
-
-    @field_validator("stop")
-    @classmethod
-    def _no_empty_stop(cls, value: list[str] | None) -> list[str] | None:
-        if value and not all(value):
-            raise ValueError("an empty stop text would stop everything")
-        return value
-
-    @field_validator("logprobs", mode="before")
-    @classmethod
-    def _logprobs_yes_or_no(cls, value: Any) -> Any:
-        return {True: 0, False: None}.get(value, value) if isinstance(value, bool) else value
-
-
-class Settings(FileSettings, CallSettings):
+class Settings(FileSettings):
     """What the models that write text take.
 
     Attributes:
@@ -179,35 +107,3 @@ class Settings(FileSettings, CallSettings):
     def unload(self) -> None:
         """Let go of the engine: its memory is freed when no other model uses it. The next call loads it again."""
         self._engine.clear()
-
-    def call(self, stop: Sequence[str] | None, changes: Mapping[str, Any]) -> Call:
-        """The settings of one call.
-
-        Raises:
-            TypeError: A setting is unknown, or belongs to the constructor.
-        """
-        changes = dict(changes)
-        constraint = changes.pop("constraint", None)
-        _refuse_unknown(changes, type(self).model_fields)
-        called = CallSettings(**{name: getattr(self, name) for name in _AT_CALL} | dict(changes))
-        stops = [*(self.stop or ()), *(called.stop or ()), *(stop or ())]
-        values = {name: getattr(called, name) for name in _SAMPLING if name != "stop"}
-        return Call(Sampling(**values, stop=tuple(dict.fromkeys(stops))), called.logprobs, constraint)
-
-
-def none_from_text(value: Any) -> Any:
-    """In a spec all options are text, "none" too."""
-    return None if isinstance(value, str) and value.strip().lower() == "none" else value
-
-
-def _refuse_unknown(changes: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
-    for name in changes:
-        if name in _AT_CALL:
-            continue
-        if name in fields:
-            raise TypeError(f"'{name}' belongs to the model and cannot change for one call; make a second model")
-        if name in ("tools", "tool_choice", "parallel_tool_calls"):
-            raise Unsupported("a model that continues text calls no tools; chat_model('gguf:...') does")
-        hint = nearest(name, _AT_CALL)
-        advice = f"did you mean '{hint}'?" if hint else f"settings of a call: {', '.join(_AT_CALL)}, constraint"
-        raise TypeError(f"no setting '{name}'; {advice}")

@@ -10,9 +10,9 @@ from langchain_core.embeddings import Embeddings
 from pydantic import PrivateAttr
 
 from chainkit.backends.llama_cpp.embedder import Embedder, EmbedderSettings, Matrix
-from chainkit.backends.llama_cpp.kept import Kept
 from chainkit.backends.llama_cpp.settings import FileSettings
 from chainkit.backends.llama_cpp.weights import load_weights
+from chainkit.steered.kept import Kept
 
 
 class GGUFEmbeddings(FileSettings, Embeddings):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from chainkit.backends.llama_cpp.capi import NativeModel
 from chainkit.base.errors import MissingLibrary
+from chainkit.steered.tokens import continued, encoded
 
 _CONTROL, _USER_DEFINED = 1 << 3, 1 << 4
 _LONGEST_PIECE = 256
@@ -49,22 +50,15 @@ class Vocabulary:
         Args:
             text: Any text.
             special: Read the names of special tokens, like "<|im_end|>", as those tokens.
-            whole: Add the first and last tokens that the model expects around a text.
+            whole: The text stands alone: add the first and last tokens, and the space before the text, that the
+                model expects. Otherwise the tokens are those of a text that goes on: nothing is put before it.
 
         Raises:
             ValueError: The text holds half of a surrogate pair, which is no character.
         """
-        try:
-            data = text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise ValueError(f"character {error.start} of the text is half a surrogate pair, no character") from None
-        room = len(data) + 8
-        while True:
-            tokens = np.empty(room, dtype=np.int32)
-            count = self.library.llama_tokenize(self.handle, data, len(data), tokens.ctypes.data, room, whole, special)
-            if count >= 0:
-                return tokens[:count].tolist()
-            room = -count
+        if whole or special or not self.sentencepiece:
+            return self._encode(text, special, whole)
+        return continued(text, lambda part: self._encode(part, special=False, whole=False), self._bytes_of)
 
     def piece(self, token: int) -> bytes:
         """The bytes of a token; none for a control token."""
@@ -79,7 +73,7 @@ class Vocabulary:
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         """The text of tokens; broken characters become U+FFFD, control tokens vanish."""
-        text = b"".join(map(self.piece, tokens)).decode("utf-8", "replace")
+        text = self._bytes_of(tokens).decode("utf-8", "replace")
         return text.removeprefix(" ") if self.sentencepiece else text
 
     def is_end(self, token: int) -> bool:
@@ -125,6 +119,19 @@ class Vocabulary:
             tokenize_fptr=self.library.address("llama_tokenize"),
             eos_token=ends or None,
         )
+
+    def _encode(self, text: str, special: bool, whole: bool) -> list[int]:
+        data = encoded(text)
+        room = len(data) + 8
+        while True:
+            tokens = np.empty(room, dtype=np.int32)
+            count = self.library.llama_tokenize(self.handle, data, len(data), tokens.ctypes.data, room, whole, special)
+            if count >= 0:
+                return tokens[:count].tolist()
+            room = -count
+
+    def _bytes_of(self, tokens: Iterable[int]) -> bytes:
+        return b"".join(map(self.piece, tokens))
 
     def _bytes(self, token: int, *, special: bool) -> bytes:
         if not 0 <= token < self.size:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+import torch
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, convert_to_messages
+from langchain_core.tools import tool
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
+from pydantic import BaseModel, Field
 
 import chainkit
 from chainkit.backends.huggingface.models import HuggingFaceChat
 from chainkit.base.errors import ContextOverflow, TemplateError, Unsupported
 from tests.backends.huggingface import tiny
+from tests.backends.llama_cpp.tiny import taught
+from tests.backends.llama_cpp.tiny import weights as random_weights
+from tests.steered.chat_suite import TEMPLATE, LocalChat, habits
 
 Folder = Callable[[str], str]
 CHAT = convert_to_messages(
@@ -114,8 +122,6 @@ def test_what_a_model_cannot_do_is_named(chat: HuggingFaceChat, folder: Folder) 
         chat.invoke([HumanMessage([{"type": "image_url", "image_url": {"url": "x"}}])])
     with pytest.raises(Unsupported, match="reads with an encoder"):
         HuggingFaceChat(model=folder("t5"), chat_template="{{ messages[0]['content'] }}").invoke("Hi")
-    with pytest.raises(Unsupported):
-        chat.bind_tools([])
 
 
 def test_the_alias_names_it(folder: Folder) -> None:
@@ -124,13 +130,17 @@ def test_the_alias_names_it(folder: Folder) -> None:
 
 @pytest.fixture(scope="session")
 def chat_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A model with room for the long messages of langchain's suites."""
-    model = tiny.causal("llama")
+    """A model with room for the long messages of langchain's suites, and with habits that suit them."""
+    model, tokenizer = tiny.causal("llama"), copy.deepcopy(tiny.bpe())
     model.config.max_position_embeddings = 4096
-    return tiny.save(Path(tmp_path_factory.mktemp("suite") / "llama"), model, tiny.bpe())
+    tokenizer.chat_template = TEMPLATE
+    learned = habits(lambda text: tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id)
+    weights = taught(random_weights(len(tokenizer)), *learned)
+    model.load_state_dict({name: torch.from_numpy(matrix) for name, matrix in weights.items()})
+    return tiny.save(Path(tmp_path_factory.mktemp("suite") / "llama"), model, tokenizer)
 
 
-class Suite:
+class Suite(LocalChat):
     @pytest.fixture(autouse=True)
     def _folder(self, chat_folder: str) -> None:
         self.name = chat_folder
@@ -143,14 +153,6 @@ class Suite:
     def chat_model_params(self) -> dict[str, Any]:
         return {"model": getattr(self, "name", "none")}
 
-    @property
-    def has_tool_calling(self) -> bool:
-        return False
-
-    @property
-    def has_structured_output(self) -> bool:
-        return False
-
 
 class TestUnit(Suite, ChatModelUnitTests):
     """langchain's unit suite."""
@@ -159,10 +161,46 @@ class TestUnit(Suite, ChatModelUnitTests):
 class TestIntegration(Suite, ChatModelIntegrationTests):
     """langchain's integration suite."""
 
-    @property
-    def chat_model_params(self) -> dict[str, Any]:
-        return {"model": getattr(self, "name", "none"), "max_tokens": 16}
-
 
 def test_a_system_message_is_the_template_s_business(chat: HuggingFaceChat) -> None:
     assert chat.prompt_text([SystemMessage("S"), HumanMessage("H")]).startswith("<|im_start|>system\nS<|im_end|>")
+
+
+class Pet(BaseModel):
+    """A pet."""
+
+    kind: Literal["cat", "dog"]
+    age: int = Field(ge=0, le=30)
+
+
+@tool
+def add(a: Literal[1, 2, 3], b: bool) -> int:
+    """Add them."""
+    return a + b
+
+
+def test_a_schema_is_kept_at_any_temperature(chat: HuggingFaceChat) -> None:
+    wild = chat.with_structured_output(Pet, temperature=1.5, max_tokens=60)
+    assert all(isinstance(wild.invoke("Hi", seed=seed), Pet) for seed in range(5))
+    *_, last = wild.stream("Hi")
+    assert isinstance(last, Pet)
+
+
+def test_a_tool_that_must_be_called_is_called_with_what_it_takes(chat_folder: str) -> None:
+    bound = HuggingFaceChat(model=chat_folder).bind_tools([add], tool_choice="any", temperature=1.5, max_tokens=60)
+    for seed in range(5):
+        (call,) = bound.invoke("Hi", seed=seed).tool_calls
+        assert call["name"] == "add"
+        assert call["args"]["a"] in (1, 2, 3)
+        assert isinstance(call["args"]["b"], bool)
+
+
+def test_an_unknown_option_is_refused(folder: Folder) -> None:
+    with pytest.raises(ValueError, match="chat_templat"):
+        HuggingFaceChat(model=folder("llama"), chat_templat="chatml")
+
+
+def test_copies_and_pickles_take_no_memory_along(chat: HuggingFaceChat) -> None:
+    wanted = chat.invoke(CHAT).text
+    for twin in (pickle.loads(pickle.dumps(chat)), copy.deepcopy(chat)):
+        assert twin.invoke(CHAT).text == wanted

@@ -135,7 +135,7 @@ def test_a_prompt_that_was_read_is_not_read_again(folder: Folder) -> None:
     model = HuggingFaceModel(model=folder("gpt2"), max_tokens=2)
     model.invoke("the cat sat on the mat and the dog")
     session = model.session("the cat sat on the mat and the cat")
-    list(session.generate(model.sampling(None, {})[0]))
+    list(session.generate(model.call(None, {}).sampling))
     assert session.counters.cached > 6
 
 
@@ -266,3 +266,17 @@ async def test_a_cancelled_call_stops_computing(folder: Folder, kind: str, monke
     seen = len(steps)
     await asyncio.sleep(0.2)
     assert len(steps) == seen
+
+
+def test_a_constraint_is_kept_in_a_batch_and_in_a_stream(folder: Folder) -> None:
+    constraint = pytest.importorskip("chainkit.decoding.constraints").choices(["the red house", "a dog"])
+    model = HuggingFaceModel(model=folder("llama"), temperature=1.5)
+    texts = model.batch(["the", "a longer prompt", "x"], constraint=constraint)
+    assert set(texts) <= {"the red house", "a dog"}
+    assert "".join(model.stream("the", constraint=constraint)) in ("the red house", "a dog")
+
+
+def test_what_an_encoder_writes_cannot_be_constrained(folder: Folder) -> None:
+    constraint = pytest.importorskip("chainkit.decoding.constraints").choices(["a"])
+    with pytest.raises(Unsupported, match="cannot be constrained"):
+        HuggingFaceModel(model=folder("t5")).invoke("Hi", constraint=constraint)

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
+from pydantic import model_validator
 
 import chainkit
+from chainkit.backends.llama_cpp.ggml import GGMLChat
 from chainkit.backends.llama_cpp.models import GGUFChat
 from chainkit.base.errors import ContextOverflow, TemplateError, Unsupported
 from tests.backends.llama_cpp import tiny
@@ -280,3 +282,18 @@ def test_the_demo_model_answers_two_threads_as_it_answers_one(demo_model):
     for thread in threads:
         thread.join()
     assert [results[n] for n in range(3)] == alone
+
+
+@pytest.mark.parametrize("kind", [GGUFChat, GGMLChat])
+def test_a_chat_is_checked_once_when_it_is_made(bpe_model, kind):
+    # langchain-core sets a field in a validator: with validate_assignment that would run all validators 250 deep
+    checks = []
+
+    class Counting(kind):
+        @model_validator(mode="after")
+        def _count(self):
+            checks.append(1)
+            return self
+
+    Counting(model=str(bpe_model))
+    assert len(checks) == 1

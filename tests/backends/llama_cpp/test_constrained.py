@@ -1,12 +1,10 @@
 """Constraints, structured output and tools on GGUF models: always valid, however wild the model."""
 
-import json
 import re
 from typing import Literal, TypedDict
 
 import pytest
 from langchain_core.exceptions import OutputParserException
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 
@@ -158,27 +156,6 @@ def test_left_to_the_model_an_answer_is_text_or_a_call(bpe_model):
 
 def test_no_call_when_none_is_wanted(bpe_model):
     assert wild(bpe_model).bind_tools([add], tool_choice="none").invoke("hi").tool_calls == []
-
-
-def test_a_template_without_tools_is_told_in_words(bpe_model):
-    from chainkit.backends.llama_cpp.template import ChatTemplate
-    from chainkit.backends.llama_cpp.tools import Toolbox, without_tools
-
-    toolbox = Toolbox(({"type": "function", "function": {"name": "add", "parameters": {}}},), "auto", native=False)
-    call = {"name": "add", "args": {"a": 1}, "id": "7", "type": "tool_call"}
-    talk = [
-        SystemMessage("Be kind."),
-        HumanMessage("x"),
-        AIMessage("", tool_calls=[call]),
-        ToolMessage("3", tool_call_id="7"),
-    ]
-    plain = without_tools(talk, toolbox, ChatTemplate(tiny.CHATML))
-    assert [message.type for message in plain] == ["system", "human", "ai", "human"]
-    assert plain[0].content.startswith("Be kind.\n\nYou can call these tools:")
-    assert json.loads(plain[2].content) == {"name": "add", "arguments": {"a": 1}}
-    assert plain[3].content == "Result of the tool 7: 3"
-    native = ChatTemplate("{{ tools }}{{ messages[0].tool_calls }}")
-    assert without_tools(talk, toolbox, native) == talk
 
 
 def test_tools_and_a_schema_do_not_go_together(bpe_model):

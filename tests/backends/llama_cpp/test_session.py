@@ -33,7 +33,7 @@ def test_a_text_in_pieces_is_the_text_at_once(exact):
     session = exact.session("the cat")
     for piece in (" sat", " on the", " mat"):
         session.logits()
-        session.append(exact.get_token_ids(piece) if not session.vocabulary.sentencepiece else piece)
+        session.append(piece)
     assert np.abs(session.logits() - fresh_logits(exact, session.tokens)).max() < tolerance(exact)
 
 
@@ -123,7 +123,7 @@ def test_there_is_no_room_behind_the_end_of_the_context(any_model):
 
 
 def test_a_cancelled_session_stops_before_it_computes(exact):
-    from chainkit.backends.llama_cpp.engine import Cancelled
+    from chainkit.steered.threads import Cancelled
 
     session = exact.session("the cat")
     session.cancel()
@@ -135,3 +135,10 @@ def test_nothing_can_be_continued_only_where_a_first_token_exists(spm_model):
     session = GGUFModel(model=str(spm_model)).session()
     assert len(list(session.generate(Sampling(max_tokens=3)))) == 4
     assert session.tokens[0] == session.vocabulary.bos
+
+
+def test_text_that_is_put_behind_another_gets_no_space_of_its_own(any_model):
+    session = GGUFModel(model=str(any_model)).session("the cat")
+    for piece in (" sat", "ting", "\nWhat is", " the colour", "?", "  42", "🙂"):
+        session.append(piece)
+    assert session.text == "the cat satting\nWhat is the colour?  42🙂"

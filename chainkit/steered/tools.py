@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import (
     AIMessage,
@@ -20,10 +20,12 @@ from langchain_core.messages import (
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.utils.json_schema import dereference_refs
 
-from chainkit.backends.llama_cpp.conversation import plain_text
-from chainkit.backends.llama_cpp.template import ChatTemplate
 from chainkit.base.errors import ConstraintError
-from chainkit.decoding.constraints import Constraint, closed, lark
+from chainkit.steered.conversation import plain_text
+from chainkit.steered.template import ChatTemplate
+
+if TYPE_CHECKING:
+    from chainkit.decoding.constraints import Constraint
 
 _OPEN, _CLOSE = "<tool_call>\n", "\n</tool_call>"
 
@@ -51,6 +53,8 @@ class Toolbox:
         """What the model may write: one call of a tool whose arguments fit its schema, or, if it may, plain text."""
         if self.choice == "none":
             return None
+        from chainkit.decoding.constraints import closed, lark  # llguidance is only needed for constraints
+
         chosen = [tool for tool in self.tools if self.choice in ("auto", "any", tool["function"]["name"])]
         if not chosen:
             raise ConstraintError(f"there is no tool {self.choice!r}; tools: {', '.join(self.names)}")

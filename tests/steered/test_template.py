@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from chainkit.backends.llama_cpp.template import ChatTemplate
 from chainkit.base.errors import TemplateError
+from chainkit.steered.template import ChatTemplate
 from tests.backends.llama_cpp import tiny
 
 MESSAGES = [

@@ -1,0 +1,182 @@
+"""A text that a model has read, token by token: what the sessions of all backends have in common."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from chainkit.base.errors import ContextOverflow
+from chainkit.base.sampling import Sampling
+from chainkit.base.session import Counters, Piece, TokenScore
+from chainkit.decoding import loop
+from chainkit.decoding.sampler import Logits
+from chainkit.steered.conversation import Vocabulary
+
+if TYPE_CHECKING:
+    from chainkit.decoding.constraints import Constraint
+
+
+class SessionVocabulary(Vocabulary, loop.Vocabulary, Protocol):
+    """What a session must know about tokens."""
+
+    def tokenize(self, text: str, *, special: bool = False, whole: bool = False) -> list[int]:
+        """The tokens of a text; with `whole`, as of a text that stands alone and begins as the model expects."""
+        ...
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        """The text of tokens."""
+        ...
+
+    def guide_tokens(self) -> Any:
+        """The tokens as llguidance wants them."""
+        ...
+
+
+class SteeredSession(ABC):
+    """Tokens on an engine. The tokens are here; what the engine has computed of them is only a cache.
+
+    A backend adds how logits and scores are computed.
+
+    Attributes:
+        tokens: All tokens so far.
+        counters: What they have cost.
+    """
+
+    def __init__(self, tokens: Sequence[int] = (), *, cancelled: threading.Event | None = None) -> None:
+        self.tokens = list(tokens)
+        self.counters = Counters()
+        self._known = 0  # so many of our tokens have been read and counted
+        self._logits: tuple[int, Logits] | None = None
+        self._cancelled = cancelled or threading.Event()
+
+    @property
+    @abstractmethod
+    def vocabulary(self) -> SessionVocabulary:
+        """The model's tokens."""
+
+    @property
+    @abstractmethod
+    def limit(self) -> int:
+        """How many tokens the context holds."""
+
+    @abstractmethod
+    def score(self, options: Sequence[str]) -> list[float]:
+        """The joint log-probability of each text as the continuation of this one; the session stays as it is."""
+
+    @abstractmethod
+    def fork(self) -> Self:
+        """A second session with the same tokens; what was read is not read again."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the memory to others; what was read stays there for reuse until they need the place."""
+
+    @abstractmethod
+    def _next(self) -> Logits:
+        """Compute the scores of the next token, [V]."""
+
+    @abstractmethod
+    def _pause(self) -> None:
+        """Nothing is computed for a while: others may take the place in memory."""
+
+    def append(self, text: str | Sequence[int], *, special: bool = False) -> Self:
+        """Put text or tokens at the end; nothing is computed before it is needed.
+
+        The first text gets the model's own first token (BOS) if the model expects one.
+
+        Raises:
+            ContextOverflow: There is no room.
+        """
+        if isinstance(text, str):
+            text = self.vocabulary.tokenize(text, special=special, whole=not self.tokens)
+        if len(self.tokens) + len(text) > self.limit:
+            raise ContextOverflow(len(self.tokens) + len(text), self.limit)
+        self.tokens.extend(text)
+        return self
+
+    def generate(
+        self, sampling: Sampling, constraint: Constraint | None = None, *, logprobs: int | None = None
+    ) -> Iterator[Piece]:
+        """Continue the text, piece by piece; the last piece has `finish`.
+
+        Args:
+            sampling: How tokens are chosen, and when to stop.
+            constraint: What may be generated.
+            logprobs: Give each token's log-probability, with so many of its likeliest rivals.
+        """
+        self.begun()
+        try:
+            yield from loop.generate(self, sampling, self._guide(constraint), logprobs=logprobs)
+        finally:
+            self._pause()
+
+    def begun(self) -> Self:
+        """This session, with the model's first token if it was empty.
+
+        Raises:
+            ValueError: It was empty, and the model has no token that begins a text.
+        """
+        if not self.tokens:
+            if self.vocabulary.bos is None:
+                raise ValueError("there is no text to continue, and this model has no token that begins one")
+            self.tokens.append(self.vocabulary.bos)
+        return self
+
+    def cancel(self) -> None:
+        """Stop a generation that another thread runs; it raises `Cancelled` before its next computation."""
+        self._cancelled.set()
+
+    def push(self, tokens: Sequence[int], *, forced: bool) -> None:
+        """Tokens that the loop has chosen; they are read when the next logits are asked for."""
+        self.tokens.extend(tokens)
+        if forced:
+            self.counters.forced += len(tokens)
+        else:
+            self.counters.sampled += len(tokens)
+
+    def logits(self) -> Logits:
+        """The scores of the next token, [V]."""
+        length = len(self.tokens)
+        if self._logits is None or self._logits[0] != length:
+            self._logits = length, self._next()
+        return self._logits[1]
+
+    def next_tokens(self, count: int) -> list[TokenScore]:
+        """The likeliest next tokens with their log-probabilities, the likeliest first."""
+        logits = self.begun().logits()
+        best = (-logits).argsort(kind="stable")[:count]
+        self._pause()
+        return [loop.token_score(logits, int(token), self.vocabulary, 0) for token in best]
+
+    def rewind(self, length: int) -> Self:
+        """Forget all but the first `length` tokens.
+
+        Raises:
+            ValueError: There are not so many.
+        """
+        if not 0 <= length <= len(self.tokens):
+            raise ValueError(f"cannot rewind to {length} tokens: the session has {len(self.tokens)}")
+        if length < len(self.tokens):
+            del self.tokens[length:]
+            self._known, self._logits = min(self._known, length), None
+        return self
+
+    @property
+    def text(self) -> str:
+        """The text of all tokens; control tokens are left out."""
+        return self.vocabulary.detokenize(self.tokens)
+
+    def _count(self, computed: int) -> None:
+        """All tokens are read now; `computed` of them had to be computed."""
+        self.counters.read += computed
+        self.counters.cached += max(0, len(self.tokens) - self._known - computed)
+        self._known = len(self.tokens)
+
+    def _guide(self, constraint: Constraint | None) -> loop.Matcher | None:
+        if constraint is None:
+            return None
+        from chainkit.decoding.guide import Guide  # llguidance is only needed for constraints
+
+        return Guide(self.vocabulary.guide_tokens(), constraint)
