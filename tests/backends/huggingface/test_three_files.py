@@ -51,7 +51,7 @@ def test_64_greedy_tokens_are_the_same_on_all_three_backends_and_in_the_raw_libr
         GGUFModel(model=str(old_files.write_reference(tmp_path / "m.gguf")), **exact),
         GGMLModel(model=str(old_files.write_old(tmp_path / "m.bin")), rms_eps=gguf.EPSILON, **exact),
     ]
-    prompt = models[1].get_token_ids("<s>the cat sat on the mat and the dog")
+    prompt = models[1].get_token_ids(" <s>the cat sat on the mat and the dog")
     sessions = [model.session().append(prompt) for model in models]
     logits = [np.array(session.logits()) for session in sessions]
     np.testing.assert_allclose(logits[0], logits[1], atol=2e-3)
