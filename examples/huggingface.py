@@ -1,6 +1,6 @@
 """Continue a text with a transformers model, and look at what it might have said instead.
 
-    python examples/huggingface.py FOLDER_OR_NAME ["some text"]
+python examples/huggingface.py FOLDER_OR_NAME ["some text"]
 """
 
 import math

@@ -60,8 +60,8 @@ def share_of_meaning(frequencies: Mapping[str, int], held: Set[str], passages: i
     """How much meaning should count against words, from how much of the question the best passage by words holds.
 
     Where that passage holds every word, words are trusted; where it holds few of the rarer ones, they are only a
-    coincidence. A fixed share cannot do both: 0.3 fell 1% behind meaning alone on a set of docstrings, and larger shares
-    lose where meaning is much weaker than words.
+    coincidence. A fixed share cannot do both: 0.3 fell 1% behind meaning alone on a set of docstrings, and larger
+    shares lose where meaning is much weaker than words.
 
     Args:
         frequencies: How many passages hold each term.

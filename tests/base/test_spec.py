@@ -64,7 +64,9 @@ def test_a_bare_model_name_is_asked_for_its_provider() -> None:
         parse_spec("gpt-4o", KNOWN)
 
 
-@pytest.mark.parametrize(("text", "fault"), [("gguf:a.gguf?n_ctx=1&seed", "after 'gguf:a.gguf"), ("gguf:a?n=1&n=2", "'n' stands twice")])
+@pytest.mark.parametrize(
+    ("text", "fault"), [("gguf:a.gguf?n_ctx=1&seed", "after 'gguf:a.gguf"), ("gguf:a?n=1&n=2", "'n' stands twice")]
+)
 def test_options_that_cannot_be_read_are_told(text: str, fault: str) -> None:
     with pytest.raises(SpecError, match=fault):
         parse_spec(text, KNOWN)

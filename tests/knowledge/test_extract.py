@@ -55,5 +55,7 @@ def test_a_short_sentence_can_be_the_answer():
 
 
 def test_a_block_of_code_is_no_answer_by_itself():
-    hit = Hit(Passage(text="```console\n$ tool ask 'When are drones thrown out?'\n```\n\nDrones leave the hive in autumn."))
+    hit = Hit(
+        Passage(text="```console\n$ tool ask 'When are drones thrown out?'\n```\n\nDrones leave the hive in autumn.")
+    )
     assert "tool ask" not in extract("When are drones thrown out?", [hit], EMBED).text
