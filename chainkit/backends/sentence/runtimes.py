@@ -99,7 +99,7 @@ class OpenVino:
 
     def __init__(self, recipe: Recipe, precision: Precision, n_threads: int) -> None:
         try:
-            import openvino
+            import openvino  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise MissingLibrary("openvino", extra="openvino") from error
         core = openvino.Core()
@@ -131,7 +131,7 @@ class OpenVino:
 
     @staticmethod
     def _with_weights(core: Any, encoder: Encoder, tensors: Mapping[str, Array]) -> Any:
-        from openvino import opset13
+        from openvino import opset13  # pyright: ignore[reportMissingImports]
 
         model = core.read_model(_graph(encoder, tensors, "inputs"))
         for parameter in model.get_parameters():
