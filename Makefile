@@ -24,7 +24,7 @@ check: $(VENV)/.dev ## Style, types, and who may import whom
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright
-	$(VENV)/bin/lint-imports
+	$(VENV)/bin/lint-imports --no-cache
 
 fmt: $(VENV)/.dev
 	$(VENV)/bin/ruff check --fix .
