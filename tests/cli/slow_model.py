@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import Any
 
@@ -9,6 +10,9 @@ from chainkit import registry
 from chainkit.backends.fake import FakeChat, FakeEmbeddings
 from chainkit.base.errors import ContextOverflow, StreamBroken
 from chainkit.cli.main import main
+from chainkit.cli.models import NEEDS
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background hands down that it is ignored
 
 
 class SlowChat(FakeChat):
@@ -38,5 +42,6 @@ class SlowEmbeddings(FakeEmbeddings):
 
 if __name__ == "__main__":
     registry.CHAT_MODELS["slow"] = "__main__:SlowChat"  # type: ignore[index]
+    NEEDS["slow"] = NEEDS["fake"]
     registry.EMBEDDINGS["slow"] = "__main__:SlowEmbeddings"  # type: ignore[index]
     main()
