@@ -207,7 +207,7 @@ def _load_library(choice: str) -> Library:
         try:
             return _of_package(package)
         except MissingLibrary as error:
-            refusals.append(error)
+            refusals.append(error.with_traceback(None))  # which would keep its callers, and the first model, alive
     mismatch = [error for error in refusals if isinstance(error, LibraryMismatch)]
     raise (mismatch or refusals)[-1]
 
@@ -236,7 +236,7 @@ def _by_path(path: Path) -> Library:
         try:
             return _opened(path, layout)
         except LibraryMismatch as error:
-            refusals.append(error)
+            refusals.append(error.with_traceback(None))  # which would keep its callers, and the first model, alive
     raise refusals[-1]
 
 
