@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from pydantic import Field
 
 from chainkit.backends.openai import calls, structured
-from chainkit.backends.openai.hosted import Hosted, JsonObject, Texts
+from chainkit.backends.openai.generating import Generating
+from chainkit.backends.openai.hosted import JsonObject, Texts
 from chainkit.backends.openai.reply import ChatReading, chat_result
 from chainkit.backends.openai.request import CHAT_SETTINGS, chat_body
 from chainkit.backends.openai.tools import Choice, Tool, chosen_tool, tool_dicts
@@ -22,7 +23,7 @@ from chainkit.base.errors import Unsupported
 PATH = "/chat/completions"
 
 
-class OpenAIChat(Hosted, BaseChatModel):
+class OpenAIChat(Generating, BaseChatModel):
     """A chat model of OpenAI, or of any service that speaks its Chat Completions API.
 
     Settings that are None are left to the service. For the address, the key and the time limits see `Hosted`; the
@@ -42,10 +43,7 @@ class OpenAIChat(Hosted, BaseChatModel):
         stream_usage: Whether a stream tells its token counts; some services refuse to.
     """
 
-    temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, ge=0, le=1)
-    max_tokens: int | None = Field(default=None, ge=1)
-    stop: Texts = Field(default_factory=list)
     seed: int | None = None
     n: int | None = Field(default=None, ge=1)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
@@ -66,33 +64,16 @@ class OpenAIChat(Hosted, BaseChatModel):
     streaming: bool = False
     stream_usage: bool = True
 
+    _kind: ClassVar[Literal["chat", "llm"]] = "chat"
+    _names: ClassVar[tuple[str, ...]] = CHAT_SETTINGS
+
     @property
     def _llm_type(self) -> str:
         return "openai-chat"
 
-    @property
-    def _identifying_params(self) -> dict[str, Any]:
-        return {"model": self.model, "base_url": self._access().base_url, **self._settings()}
-
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         """The part of a cache's key that stands for the model: its settings as they are now."""
         return str(sorted({**self._identifying_params, **kwargs, "stop": stop or self.stop}.items()))
-
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        params = LangSmithParams(
-            ls_provider=self.service, ls_model_name=kwargs.get("model", self.model), ls_model_type="chat"
-        )
-        if (temperature := kwargs.get("temperature", self.temperature)) is not None:
-            params["ls_temperature"] = temperature
-        if (limit := kwargs.get("max_tokens", self.max_tokens)) is not None:
-            params["ls_max_tokens"] = limit
-        if stop or self.stop:
-            params["ls_stop"] = stop or self.stop
-        return params
-
-    def _settings(self) -> dict[str, Any]:
-        chosen = {name: value for name in CHAT_SETTINGS if (value := getattr(self, name)) not in (None, [])}
-        return {**chosen, "extra_body": self.extra_body} if self.extra_body else chosen
 
     def _body(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, options: Mapping[str, Any], *, stream: bool

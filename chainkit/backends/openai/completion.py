@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseLLM, LangSmithParams
+from langchain_core.language_models import BaseLLM
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 from pydantic import Field
 
 from chainkit.backends.openai import calls
 from chainkit.backends.openai.client import Connection
 from chainkit.backends.openai.errors import malformed
-from chainkit.backends.openai.hosted import Hosted, JsonObject, Texts
+from chainkit.backends.openai.generating import Generating
+from chainkit.backends.openai.hosted import JsonObject
 from chainkit.backends.openai.reply import no_choices
 from chainkit.backends.openai.request import COMPLETION_SETTINGS, completion_body
 from chainkit.base.errors import StreamBroken, Unsupported
@@ -22,7 +23,7 @@ PATH = "/completions"
 Json = Mapping[str, Any]
 
 
-class OpenAIModel(Hosted, BaseLLM):
+class OpenAIModel(Generating, BaseLLM):
     """A model that continues text, of OpenAI or of any service that speaks its Completions API.
 
     Settings that are None are left to the service (OpenAI then stops after 16 tokens). For the address, the key and
@@ -42,10 +43,7 @@ class OpenAIModel(Hosted, BaseLLM):
         stream_usage: Whether a stream tells its token counts; some services refuse to.
     """
 
-    temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, ge=0, le=1)
-    max_tokens: int | None = Field(default=None, ge=1)
-    stop: Texts = Field(default_factory=list)
     seed: int | None = None
     n: int | None = Field(default=None, ge=1)
     best_of: int | None = Field(default=None, ge=1)
@@ -58,29 +56,12 @@ class OpenAIModel(Hosted, BaseLLM):
     echo: bool | None = None
     stream_usage: bool = True
 
+    _kind: ClassVar[Literal["chat", "llm"]] = "llm"
+    _names: ClassVar[tuple[str, ...]] = COMPLETION_SETTINGS
+
     @property
     def _llm_type(self) -> str:
         return "openai"
-
-    @property
-    def _identifying_params(self) -> dict[str, Any]:
-        return {"model": self.model, "base_url": self._access().base_url, **self._settings()}
-
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        params = LangSmithParams(
-            ls_provider=self.service, ls_model_name=kwargs.get("model", self.model), ls_model_type="llm"
-        )
-        if (temperature := kwargs.get("temperature", self.temperature)) is not None:
-            params["ls_temperature"] = temperature
-        if (limit := kwargs.get("max_tokens", self.max_tokens)) is not None:
-            params["ls_max_tokens"] = limit
-        if stop or self.stop:
-            params["ls_stop"] = stop or self.stop
-        return params
-
-    def _settings(self) -> dict[str, Any]:
-        chosen = {name: value for name in COMPLETION_SETTINGS if (value := getattr(self, name)) not in (None, [])}
-        return {**chosen, "extra_body": self.extra_body} if self.extra_body else chosen
 
     def _body(
         self, prompts: Sequence[str], stop: list[str] | None, options: Json, *, stream: bool = False

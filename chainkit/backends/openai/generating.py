@@ -1,0 +1,47 @@
+"""What the chat and the completion model have in common: how they are told apart in traces, and what they send."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from langchain_core.language_models import LangSmithParams
+from pydantic import Field
+
+from chainkit.backends.openai.hosted import Hosted, Texts
+
+
+class Generating(Hosted):
+    """A hosted model that writes text.
+
+    Attributes:
+        temperature: 0 takes the likeliest token; None leaves it to the service.
+        max_tokens: Longest answer in tokens; None leaves it to the service.
+        stop: The answer ends before the first of these texts.
+    """
+
+    _kind: ClassVar[Literal["chat", "llm"]]
+    _names: ClassVar[tuple[str, ...]]
+
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    max_tokens: int | None = Field(default=None, ge=1)
+    stop: Texts = Field(default_factory=list)
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {"model": self.model, "base_url": self._access().base_url, **self._settings()}
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = LangSmithParams(
+            ls_provider=self.service, ls_model_name=kwargs.get("model", self.model), ls_model_type=self._kind
+        )
+        if (temperature := kwargs.get("temperature", self.temperature)) is not None:
+            params["ls_temperature"] = temperature
+        if (limit := kwargs.get("max_tokens", self.max_tokens)) is not None:
+            params["ls_max_tokens"] = limit
+        if stop or self.stop:
+            params["ls_stop"] = stop or self.stop
+        return params
+
+    def _settings(self) -> dict[str, Any]:
+        chosen = {name: value for name in self._names if (value := getattr(self, name)) not in (None, [])}
+        return {**chosen, "extra_body": self.extra_body} if self.extra_body else chosen
