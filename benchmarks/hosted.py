@@ -34,7 +34,9 @@ Once = Callable[[], Any]
 
 
 def main(rounds: int = 15) -> None:
-    service = subprocess.Popen([sys.executable, "-m", "tests.servers.openai_server"], stdout=subprocess.PIPE, text=True)
+    service = subprocess.Popen(
+        [sys.executable, "-m", "chainkit.testing.server.openai"], stdout=subprocess.PIPE, text=True
+    )
     assert service.stdout is not None
     try:
         address = service.stdout.readline().strip()

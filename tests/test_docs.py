@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.servers.openai_server import serve
+from chainkit.testing.server.openai import serve
 
 ROOT = Path(__file__).parent.parent
 DEMO_MODEL = ROOT / "examples" / "demo_model" / "demo-q8_0.gguf"

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from chainkit.base.errors import MissingKey
+from chainkit.testing.server.openai import serve
 from examples import hosted
-from tests.servers.openai_server import serve
 
 
 def test_the_example_runs_against_a_service_without_a_key(

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 from chainkit.prompts.direct.route import NORMAL, route_for
 from chainkit.prompts.sequence import RunnableSequence
+from chainkit.testing.server.openai import serve
 from tests.prompts.cases import chat_prompt, plain
-from tests.servers.openai_server import serve
 
 INPUT = {"a": "French", "b": "Say hello."}
 

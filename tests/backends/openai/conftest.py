@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers.openai_server import OpenAIServer, running
+from chainkit.testing.server.openai import OpenAIServer, running
 
 
 @pytest.fixture

@@ -28,9 +28,9 @@ from chainkit.base.errors import (
     StreamStalled,
     TimedOut,
 )
-from tests.servers import faults
-from tests.servers.faults import Fault
-from tests.servers.openai_server import OpenAIServer
+from chainkit.testing.server import faults
+from chainkit.testing.server.faults import Fault
+from chainkit.testing.server.openai import OpenAIServer
 
 SECRET = "sk-right"
 Way = Callable[[OpenAIChat, str], Any]

@@ -7,7 +7,7 @@ import resource
 import pytest
 
 from chainkit.backends.openai import OpenAIChat
-from tests.servers.openai_server import OpenAIServer
+from chainkit.testing.server.openai import OpenAIServer
 
 STREAMS = 256
 TOKENS = 400

@@ -20,8 +20,8 @@ from pydantic import ValidationError
 from chainkit import registry
 from chainkit.backends.openai import OpenAIChat, OpenAIEmbeddings, OpenAIModel, client
 from chainkit.base.errors import BadRequest, MalformedReply, SpecError, Unsupported
-from tests.servers import faults, model
-from tests.servers.openai_server import OpenAIServer
+from chainkit.testing.server import faults, model
+from chainkit.testing.server.openai import OpenAIServer
 
 
 def chat(server: OpenAIServer, **options: Any) -> OpenAIChat:

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from chainkit.backends.openai import OpenAIChat, OpenAIEmbeddings, OpenAIModel
 from chainkit.base.errors import KeyWithheld, MissingKey
-from tests.servers import faults
-from tests.servers.openai_server import OpenAIServer, running
+from chainkit.testing.server import faults
+from chainkit.testing.server.openai import OpenAIServer, running
 
 SECRET = "Zq7-never-shown"  # not in the form of a key: only knowing it helps to leave it out
 CLASSES = [OpenAIChat, OpenAIModel, OpenAIEmbeddings]

@@ -15,7 +15,7 @@ from chainkit.backends.openai.access import NO_KEY, find_access
 from chainkit.backends.openai.services import SERVICES, Service
 from chainkit.base.errors import KeyWithheld, MissingKey, Unsupported
 from chainkit.base.keys import KEY_VARIABLES, store_key
-from tests.servers.openai_server import OpenAIServer
+from chainkit.testing.server.openai import OpenAIServer
 
 WITH_KEY = [service for service in SERVICES.values() if service.variables]
 each = pytest.mark.parametrize("service", SERVICES.values(), ids=lambda service: service.name)

@@ -13,7 +13,7 @@ from langchain_tests.integration_tests import ChatModelIntegrationTests, Embeddi
 from langchain_tests.unit_tests import ChatModelUnitTests, EmbeddingsUnitTests
 
 from chainkit.backends.openai import OpenAIChat, OpenAIEmbeddings
-from tests.servers.openai_server import OpenAIServer, running
+from chainkit.testing.server.openai import OpenAIServer, running
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from chainkit.backends.openai import OpenAIChat
 from chainkit.backends.openai.structured import OpenSchema, response_format, strict_schema
 from chainkit.base.errors import Refused
-from tests.servers.openai_server import OpenAIServer
+from chainkit.testing.server.openai import OpenAIServer
 
 METHODS = ["json_schema", "function_calling", "json_mode"]
 

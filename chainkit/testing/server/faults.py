@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
-from tests.servers.wire import Answer, Cut, Pause
+from chainkit.testing.server.wire import Answer, Cut, Pause
 
 Fault = Callable[[Answer], Answer]
 

@@ -22,11 +22,11 @@ from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Any
 
-from tests.servers import checks, model
-from tests.servers.checks import Refusal
-from tests.servers.faults import Fault
-from tests.servers.model import Said
-from tests.servers.wire import Answer, Request, Server
+from chainkit.testing.server import checks, features, model
+from chainkit.testing.server.checks import Refusal
+from chainkit.testing.server.faults import Fault
+from chainkit.testing.server.model import Said
+from chainkit.testing.server.wire import Answer, Request, Server
 
 Json = dict[str, Any]
 FINGERPRINT = "fp_44709d6fcb"
@@ -39,8 +39,10 @@ class OpenAIServer(Server):
 
     Attributes:
         key: The one API key it takes; None takes any, also none at all.
-        tokens_per_event: How many tokens one event of a stream carries.
         says_usage: Whether streams can tell their usage.
+        sends_base64: Whether embeddings that are asked for in base64 come so.
+        refuses: Features, of `features.FEATURES`, that it answers with an error.
+        ignores: Features that it takes and does nothing about.
     """
 
     def __init__(self, key: str | None = "sk-right") -> None:
@@ -48,6 +50,8 @@ class OpenAIServer(Server):
         self.key = key
         self.says_usage = True
         self.sends_base64 = True
+        self.refuses: set[str] = set()
+        self.ignores: set[str] = set()
         self._faults: deque[Fault] = deque()
         self._ids = count(1)
         self._lock = threading.Lock()
@@ -81,10 +85,11 @@ class OpenAIServer(Server):
     def _right(self, request: Request, number: str) -> Answer:
         checks.key(request, self.key)
         path = request.path.split("?")[0]
+        features.refuse(path, self.refuses)
         if path == "/v1/models":
             models = [{"id": name, "object": "model", "created": 1, "owned_by": "system"} for name in checks.MODELS]
             return _whole({"object": "list", "data": models})
-        body = checks.body(request)
+        body = features.reduced(checks.body(request), self.refuses, self.ignores)
         match path:
             case "/v1/chat/completions":
                 return self._chat(body, number)
@@ -285,6 +290,6 @@ def _packed(values: list[float]) -> str:
 
 if __name__ == "__main__":
     with serve() as address:
-        print(address, flush=True)
+        print(address, flush=True)  # noqa: T201 - this is how a process that started it learns the address
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()

@@ -53,7 +53,7 @@ def pieces(text: str) -> list[str]:
 
 def vector(text: str, width: int) -> list[float]:
     """A vector of length 1 that depends on the text alone, in 32-bit precision."""
-    source = random.Random(hashlib.sha256(text.encode()).digest())
+    source = random.Random(hashlib.sha256(text.encode()).digest())  # noqa: S311 - no secret
     values = [source.gauss(0, 1) for _ in range(width)]
     length = sum(value * value for value in values) ** 0.5
     return list(struct.unpack(f"<{width}f", struct.pack(f"<{width}f", *(value / length for value in values))))

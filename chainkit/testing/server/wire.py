@@ -1,4 +1,4 @@
-"""HTTP/1.1 in a thread, byte for byte under the test's control: an answer can be cut or delayed anywhere."""
+"""HTTP/1.1 in a thread, byte for byte under a test's control: an answer can be cut or delayed anywhere."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class Request:
 
     @property
     def json(self) -> Any:
+        """The body, read as JSON."""
         return json.loads(self.body)
 
 
@@ -119,8 +120,9 @@ class Server:
     async def _play(self, answer: Answer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Send an answer; False if the connection was dropped instead."""
         parts = list(answer.parts)
-        while parts and isinstance(parts[0], Pause):  # a pause before the first byte delays the headers too
-            await _pause(parts.pop(0).seconds, reader)
+        while parts and isinstance(first := parts[0], Pause):  # a pause before the first byte delays the headers too
+            await _pause(first.seconds, reader)
+            del parts[0]
         if not answer.streamed:
             parts = _with_length(answer, parts)
         else:

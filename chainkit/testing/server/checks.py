@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tests.servers import model
-from tests.servers.wire import Request
+from chainkit.testing.server import model
+from chainkit.testing.server.wire import Request
 
 Json = Mapping[str, Any]
 
@@ -208,8 +208,14 @@ def _part(part: Json, where: str) -> None:
 
 def _call(call: Json, where: str) -> str:
     function = call.get("function")
-    good = call.get("type") == "function" and isinstance(call.get("id"), str) and isinstance(function, Mapping)
-    if not good or not isinstance(function.get("arguments"), str) or not NAME.fullmatch(function.get("name", "")):
+    good = call.get("type") == "function" and isinstance(call.get("id"), str)
+    if (
+        not isinstance(function, Mapping)
+        or not isinstance(function.get("arguments"), str)
+        or not NAME.fullmatch(function.get("name", ""))
+    ):
+        good = False
+    if not good:
         raise Refusal(400, f"Invalid '{where}.tool_calls'.", "invalid_type")
     return call["id"]
 

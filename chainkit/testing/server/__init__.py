@@ -1,0 +1,1 @@
+"""A service on loopback that speaks OpenAI's API and fails on request; standard library only."""

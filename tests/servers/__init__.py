@@ -1,1 +1,0 @@
-"""Services that tests talk to over loopback."""
