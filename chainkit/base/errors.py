@@ -9,11 +9,15 @@
     ├── MissingKey                        no API key was found
     │   └── KeyWithheld                   there is one, but not for this host
     ├── ModelFileError                    a model file is absent, cut short, or of another kind
+    │   └── SoftPromptMismatch            a soft prompt was trained on another model
     ├── ContextOverflow (ValueError)      the text does not fit the model's context
     ├── ConstraintError (ValueError)      a constraint that no generation can follow
     ├── TemplateError (ValueError)        a chat template cannot be rendered
     ├── BadVectors (ValueError)           vectors that cannot be compared
     ├── BadTexts (ValueError)             texts that cannot be embedded or grouped
+    ├── BadLayers (ValueError)            layers that cannot be stacked to a new model
+    ├── BadExamples (ValueError)          examples that a model cannot be tuned on
+    ├── DiskFull (OSError)                a file would not fit on the disk
     ├── DocumentError                     a document cannot be read
     ├── IndexFileError                    an index file cannot be used
     │   ├── BrokenIndex                   it is damaged, or of another kind or version
@@ -149,6 +153,10 @@ class ModelFileError(ChainkitError):
         super().__init__(f"{path}: {reason}")
 
 
+class SoftPromptMismatch(ModelFileError):
+    """A soft prompt was trained on another model than the one that it is given to."""
+
+
 class ContextOverflow(ChainkitError, ValueError):
     """The text is longer than what the model can read.
 
@@ -179,6 +187,29 @@ class BadVectors(ChainkitError, ValueError):
 
 class BadTexts(ChainkitError, ValueError):
     """Texts that are not text, blank, not valid Unicode, or too few for what was asked."""
+
+
+class BadLayers(ChainkitError, ValueError):
+    """Layers that the model does not have, or that cannot follow each other."""
+
+
+class BadExamples(ChainkitError, ValueError):
+    """Examples for tuning that are not pairs of texts, are too few, or do not fit the model."""
+
+
+class DiskFull(ChainkitError, OSError):
+    """What is to be written does not fit on the disk; nothing was written.
+
+    Attributes:
+        path: Where it was to be written.
+        needed: Bytes.
+        free: Bytes.
+    """
+
+    def __init__(self, path: object, needed: int, free: int) -> None:
+        self.path, self.needed, self.free = str(path), needed, free
+        wanted, left = f"{needed / 1e9:.2f} GB", f"{free / 1e9:.2f} GB"
+        Exception.__init__(self, f"{path}: needs {wanted} and the disk has {left} free; make room or name another disk")
 
 
 class DocumentError(ChainkitError):
