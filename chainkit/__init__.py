@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from chainkit.chains.fallback import fallback as fallback
     from chainkit.knowledge import ask as ask
     from chainkit.observe.trace import trace as trace
+    from chainkit.program import program as program
     from chainkit.prompts.short import prompt as prompt
     from chainkit.registry import chat_model as chat_model
     from chainkit.registry import embeddings as embeddings
@@ -39,6 +40,7 @@ _HOMES = {
     "fallback": "chainkit.chains.fallback",
     "heatmap": "chainkit.sentences",
     "llm": "chainkit.registry",
+    "program": "chainkit.program",
     "prompt": "chainkit.prompts.short",
     "similarity": "chainkit.sentences",
     "trace": "chainkit.observe.trace",
@@ -49,6 +51,7 @@ __all__ = [  # noqa: RUF022 - the front doors first
     "chat_model",
     "embeddings",
     "prompt",
+    "program",
     "chain",
     "fallback",
     "trace",
