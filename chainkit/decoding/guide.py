@@ -64,6 +64,12 @@ class Guide:
             raise ConstraintError(f"no token of this model can go on with {self._constraint.name}")
         return masked
 
+    def permits(self, token: int) -> bool:
+        """Whether this token may come, an end too where the text may end."""
+        if token in self._ends:
+            return self._matcher.is_accepting()
+        return self._matcher.validate_tokens([token]) == 1
+
     def accept(self, tokens: Sequence[int]) -> None:
         """Go on behind these tokens."""
         if not self._matcher.consume_tokens(list(tokens)):

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from chainkit.base.sampling import Sampling
-from chainkit.base.session import Piece, TokenScore
+from chainkit.base.session import FinishReason, Piece, TokenScore
 from chainkit.decoding.sampler import Logits, Sampler, log_softmax
 from chainkit.decoding.stops import StopScanner, TextAssembler
 
@@ -63,6 +63,10 @@ class Matcher(Protocol):
         """A copy of the scores with -inf for every token that is not allowed."""
         ...
 
+    def permits(self, token: int) -> bool:
+        """Whether this token may come; far cheaper than `allowed`."""
+        ...
+
     def accept(self, tokens: Sequence[int]) -> None:
         """Go on behind these tokens."""
         ...
@@ -84,24 +88,25 @@ def generate(
         matcher: What may be generated.
         logprobs: Give the log-probability of each token, with so many of its likeliest rivals.
     """
+    return (step for step in steps(reader, sampling, matcher, logprobs=logprobs) if step is not None)
+
+
+def steps(
+    reader: Reader, sampling: Sampling, matcher: Matcher | None = None, *, logprobs: int | None = None
+) -> Iterator[Piece | None]:
+    """`generate` with a None before each step that needs logits.
+
+    Who runs several texts at once can so collect them, and compute the logits of all in one pass.
+    """
     text, sampler = _Text(reader.vocabulary, sampling.stop), Sampler(sampling)
     budget = sampling.max_tokens
-    while True:
-        if matcher is not None and matcher.complete:
-            yield Piece(text.end(), finish="complete")
-            return
-        if budget is not None and budget <= 0:
-            yield Piece(text.end(), finish="length", detail=f"max_tokens={sampling.max_tokens} is reached")
-            return
-        if len(reader.tokens) >= reader.limit:
-            yield Piece(text.end(), finish="length", detail=f"the context of {reader.limit} tokens is full")
-            return
+    while (end := _end(reader, sampling, matcher, budget)) is None:
         tokens = matcher.forced()[: _least(budget, reader.limit - len(reader.tokens))] if matcher is not None else []
         forced = bool(tokens)
         scores: tuple[TokenScore, ...] = ()
         if not forced:
-            logits = reader.logits() if matcher is None else matcher.allowed(reader.logits())
-            tokens = [sampler.pick(logits, reader.tokens)]
+            yield None
+            tokens = [_chosen(reader, sampler, matcher)]
             if reader.vocabulary.is_end(tokens[0]):
                 yield Piece(text.end(), finish="eos")
                 return
@@ -116,6 +121,37 @@ def generate(
             yield Piece(shown, tuple(tokens), forced, scores, finish="stop")
             return
         yield Piece(shown, tuple(tokens), forced, scores)
+    yield Piece(text.end(), finish=end[0], detail=end[1])
+
+
+def _end(
+    reader: Reader, sampling: Sampling, matcher: Matcher | None, budget: int | None
+) -> tuple[FinishReason, str] | None:
+    """Why no further token may come, and which limit it was."""
+    if matcher is not None and matcher.complete:
+        return "complete", ""
+    if budget is not None and budget <= 0:
+        return "length", f"max_tokens={sampling.max_tokens} is reached"
+    if len(reader.tokens) >= reader.limit:
+        return "length", f"the context of {reader.limit} tokens is full"
+    return None
+
+
+def _chosen(reader: Reader, sampler: Sampler, matcher: Matcher | None) -> int:
+    """The next token.
+
+    A mask over a large vocabulary costs milliseconds, so a token is drawn first and the mask made if it is refused:
+    p(t) + (1 - p(allowed)) p(t) / p(allowed) is p(t) / p(allowed), just what drawing behind the mask gives. What cuts
+    the candidates must see the masked scores, so it begins with the mask.
+    """
+    logits = reader.logits()
+    if matcher is None:
+        return sampler.pick(logits, reader.tokens)
+    if not sampler.cuts:
+        token = sampler.pick(logits, reader.tokens)
+        if matcher.permits(token):
+            return token
+    return sampler.pick(matcher.allowed(logits), reader.tokens)
 
 
 def token_score(logits: Logits, token: int, vocabulary: Vocabulary, rivals: int) -> TokenScore:

@@ -13,7 +13,8 @@ from chainkit.base.sampling import Sampling
 
 Logits = NDArray[np.float32]
 
-_HEAD = 1024  # so many of the likeliest tokens usually hold all of top_p; sorting 128,000 takes milliseconds
+_BLOCK = 512  # tokens whose chances are added up before one of them is drawn
+_SLACK = 1e-3  # against rounding, where a cut is only prepared
 _RECENT = 256  # tokens that the repeat penalty looks back on
 
 
@@ -47,8 +48,31 @@ class Sampler:
             )
         if self.sampling.temperature == 0 or self.sampling.top_k == 1:
             return likeliest
+        if not self.cuts:  # nothing to sort
+            return self._drawn(logits)
         candidates, chances = distribution(logits, self.sampling)
         return int(candidates[self._random.choice(len(candidates), p=chances)])
+
+    @property
+    def cuts(self) -> bool:
+        """Whether some tokens are no candidates because of how likely others are."""
+        settings = self.sampling
+        return settings.temperature > 0 and (settings.top_k > 1 or settings.top_p < 1 or settings.min_p > 0)
+
+    def _drawn(self, logits: Logits) -> int:
+        """One of all tokens by its chance: first a block of tokens, then one of the block.
+
+        Single precision is enough for weights, their sum needs more.
+        """
+        weights = _weights(logits, self.sampling.temperature)
+        reached = np.cumsum(np.add.reduceat(weights, np.arange(0, len(weights), _BLOCK)), dtype=np.float64)
+        drawn = self._random.random() * reached[-1]
+        # the first place that holds more than was drawn: never one of no weight
+        block = int(np.searchsorted(reached, drawn, side="right"))
+        inside = np.cumsum(weights[block * _BLOCK : (block + 1) * _BLOCK], dtype=np.float64)
+        before = reached[block - 1] if block else 0.0
+        share = (drawn - before) / (reached[block] - before)
+        return block * _BLOCK + int(np.searchsorted(inside, share * inside[-1], side="right"))
 
 
 def distribution(logits: Logits, sampling: Sampling) -> tuple[NDArray[Any], NDArray[np.float64]]:
@@ -89,27 +113,37 @@ def log_softmax(logits: Logits) -> NDArray[np.float64]:
 
 
 def _likeliest(logits: Logits, sampling: Sampling) -> NDArray[Any]:
+    """What top_k and top_p leave, the likeliest first; of what min_p will not leave, some may be missing."""
     allowed = int(np.count_nonzero(logits > -np.inf))
     count = min(allowed, sampling.top_k or allowed)
-    if sampling.top_p == 1.0:
-        return _top(logits, count)
-    head = _top(logits, min(count, _HEAD))
-    kept = _nucleus(logits, head, _top(logits, count) if sampling.top_k else None, sampling.top_p)
-    if kept is None:
-        kept = _nucleus(logits, _top(logits, count), None, sampling.top_p)
-    assert kept is not None  # all candidates together hold the whole mass
-    return kept
+    if sampling.top_p < 1:
+        return _nucleus(logits, _top(logits, count) if sampling.top_k else None, sampling.top_p)
+    if sampling.min_p > 0 and not sampling.top_k:
+        return _sorted(logits, np.flatnonzero(logits >= logits.max() + np.log(sampling.min_p) - _SLACK))
+    return _top(logits, count)
 
 
-def _nucleus(logits: Logits, head: NDArray[Any], whole: NDArray[Any] | None, share: float) -> NDArray[Any] | None:
-    """The part of `head` that holds `share` of the mass of `whole` (all tokens if None); None if head is too short."""
-    top = float(logits[head[0]])
-    mass = np.exp(logits[head].astype(np.float64) - top)
-    everything = logits if whole is None else logits[whole]
-    reached = np.cumsum(mass) / np.exp(everything.astype(np.float64) - top).sum()
-    if reached[-1] < share and len(head) < np.count_nonzero(everything > -np.inf):
-        return None
-    return head[: int(np.searchsorted(reached, share)) + 1]
+def _nucleus(logits: Logits, whole: NDArray[Any] | None, share: float) -> NDArray[Any]:
+    """The smallest set of the likeliest tokens that holds `share` of the mass of `whole` (all tokens if None)."""
+    everything, top = logits if whole is None else logits[whole], float(logits.max())
+    wanted = share * float(_weights(everything, 1.0).sum(dtype=np.float64))
+    distance = 8.0  # sorting 128,000 tokens takes milliseconds, so only those that can matter are sorted
+    while True:
+        near = np.flatnonzero(everything >= top - distance)
+        mass = np.exp(everything[near].astype(np.float64) - top)
+        if mass.sum() >= wanted or len(near) == np.count_nonzero(everything > -np.inf):
+            break
+        distance *= 2
+    head = _sorted(logits, near if whole is None else whole[near])
+    reached = np.cumsum(np.exp(logits[head].astype(np.float64) - top))
+    return head[: int(np.searchsorted(reached, wanted)) + 1]
+
+
+def _weights(logits: Logits, temperature: float) -> Logits:
+    """exp of the scores over the temperature, 1 for the likeliest; [V]."""
+    weights = logits - logits.max()
+    weights *= np.float32(1 / temperature)
+    return np.exp(weights, out=weights)
 
 
 def _top(logits: Logits, count: int) -> NDArray[Any]:
@@ -117,4 +151,9 @@ def _top(logits: Logits, count: int) -> NDArray[Any]:
         chosen = np.arange(len(logits))
     else:
         chosen = np.argpartition(logits, len(logits) - count)[len(logits) - count :]
-    return chosen[np.lexsort((chosen, -logits[chosen]))]
+    return _sorted(logits, chosen)
+
+
+def _sorted(logits: Logits, tokens: NDArray[Any]) -> NDArray[Any]:
+    """The likeliest first; of equals, the one with the smaller number."""
+    return tokens[np.lexsort((tokens, -logits[tokens]))]

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 class StopScanner:
     """Lets text through until one of the stop texts stands in it; what may be the beginning of one is held back.
 
+    Of several, the one that is complete first counts, so that it does not matter in which pieces the text comes.
+
     >>> scanner = StopScanner(["END"])
     >>> scanner.feed("a E"), scanner.feed("N"), scanner.feed("D b"), scanner.stopped
     ('a ', '', '', True)
@@ -26,10 +28,10 @@ class StopScanner:
         if not self._stops:
             return text
         text = self._held + text
-        places = [place for stop in self._stops if (place := text.find(stop)) >= 0]
+        places = [(place + len(stop), place) for stop in self._stops if (place := text.find(stop)) >= 0]
         if places:
             self.stopped, self._held = True, ""
-            return text[: min(places)]
+            return text[: min(places)[1]]
         keep = max(_overlap(text, stop) for stop in self._stops)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

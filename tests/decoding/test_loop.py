@@ -55,6 +55,9 @@ class Only:
         masked[self.text[self.at]] = logits[self.text[self.at]]
         return masked
 
+    def permits(self, token):
+        return token == self.text[self.at]
+
     def accept(self, tokens):
         for token in tokens:
             assert token == self.text[self.at]

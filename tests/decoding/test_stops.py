@@ -14,8 +14,8 @@ def run(pieces, stops):
 
 
 def expected(text, stops):
-    places = [text.find(stop) for stop in stops if stop in text]
-    return (text[: min(places)], True) if places else (text, False)
+    ends = [(text.find(stop) + len(stop), text.find(stop)) for stop in stops if stop in text]
+    return (text[: min(ends)[1]], True) if ends else (text, False)
 
 
 @given(st.lists(st.text("abc", max_size=4), max_size=12), st.lists(st.text("abc", min_size=1, max_size=4), max_size=3))
