@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chainkit.base.errors import BadVectors, EmbeddingsMismatch
+from chainkit.knowledge.codes import Matrix
 from chainkit.knowledge.store import Store
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
-
-Matrix = NDArray[np.float32]
 
 _PROBE = "The quick brown fox jumps over the lazy dog; 12 bees hum."
 _SAME_MODEL = 0.99

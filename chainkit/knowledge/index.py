@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,29 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainkit.base.errors import DocumentError
+from chainkit.knowledge.codes import NOTHING, View, best
 from chainkit.knowledge.documents import Paths, absolute, find, listed
 from chainkit.knowledge.encoder import Encoder, Matrix, default_embeddings, one_of
 from chainkit.knowledge.filters import Filter
 from chainkit.knowledge.indexing import Indexing, Progress, Report
-from chainkit.knowledge.search import CANDIDATES, Hit, best, distinct, fuse, share_of_meaning, telling, terms
+from chainkit.knowledge.search import CANDIDATES, Hit, distinct, fuse, share_of_meaning, split_rare, telling, terms
 from chainkit.knowledge.split import TARGET_TOKENS
-from chainkit.knowledge.store import Store
+from chainkit.knowledge.store import Row, Store
 from chainkit.knowledge.vectorstore import PassageStore
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
 
-
-@dataclass(frozen=True, slots=True)
-class _View:
-    """The vectors of one moment: row i of `matrix` (N, D) belongs to the passage `ids[i]`; ids rise."""
-
-    version: tuple[int, int]
-    ids: NDArray[np.int64]
-    matrix: Matrix
-
-
-_NOTHING = _View((-1, -1), np.empty(0, np.int64), np.empty((0, 0), np.float32))
+MARGIN = 50  # how many more are looked at exactly than are wanted, since codes of eight bits err a little
 
 
 class Index(PassageStore):
@@ -67,7 +57,7 @@ class Index(PassageStore):
         self.target_tokens = target_tokens
         self._encoder = Encoder(embeddings if embeddings is not None else default_embeddings())
         self._store = Store(Path(path) if path is not None else None)
-        self._view = _NOTHING
+        self._view = NOTHING
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], embeddings: Embeddings | None = None, **settings: Any) -> Index:
@@ -159,26 +149,19 @@ class Index(PassageStore):
         view = self._fresh()
         if not len(view.ids) or not question.strip():
             return []
-        cosines = view.matrix @ self._encoder.question(question, view.matrix.shape[1])
-        by_words, share = self._by_words(question, view.ids, filter)
-        near = self._nearest(cosines, CANDIDATES, view, filter)
-        places = np.union1d(near, np.fromiter(by_words, np.intp, len(by_words)))
-        bm25 = np.array([by_words.get(int(at), 0.0) for at in places])
-        scores = fuse(cosines[places].astype(np.float64), bm25, share if meaning_share is None else meaning_share)
+        vector = self._encoder.question(question, view.codes.shape[1])
+        by_words, share = self._by_words(question, len(view.ids), filter)
+        cosines = self._cosines(vector, view, CANDIDATES, filter, by_words)
+        ids = sorted(cosines)
+        meaning = np.array([cosines[number] for number in ids])
+        bm25 = np.array([by_words.get(number, 0.0) for number in ids])
+        scores = fuse(meaning, bm25, share if meaning_share is None else meaning_share)
         order = np.argsort(-scores, kind="stable")[: 4 * k + 10]
-        rows = self._store.passages([int(view.ids[places[at]]) for at in order])
+        rows = self._store.passages([ids[at] for at in order])
         hits = (
-            Hit(
-                row.passage,
-                row.id,
-                float(scores[at]),
-                float(cosines[places[at]]),
-                float(bm25[at]),
-                row.metadata,
-                row.is_file,
-            )
+            _hit(row, float(scores[at]), float(meaning[at]), float(bm25[at]))
             for at in order
-            if (row := rows.get(int(view.ids[places[at]])))
+            if (row := rows.get(ids[at]))
         )
         return distinct(hits, k)
 
@@ -189,19 +172,15 @@ class Index(PassageStore):
         *,
         filter: Filter | None = None,  # noqa: A002 - LangChain's word for it
     ) -> list[Hit]:
-        """The `k` passages whose vectors are nearest to this one, by cosine, exactly."""
+        """The `k` passages whose vectors are nearest to this one, by cosine."""
         _check(k)
         view = self._fresh()
         if not len(view.ids):
             return []
-        cosines = view.matrix @ one_of(vector, view.matrix.shape[1])
-        places = self._nearest(cosines, k, view, filter)
-        rows = self._store.passages([int(view.ids[at]) for at in places])
-        return [
-            Hit(row.passage, row.id, float(cosines[at]), float(cosines[at]), 0.0, row.metadata, row.is_file)
-            for at in places
-            if (row := rows.get(int(view.ids[at])))
-        ]
+        cosines = self._cosines(one_of(vector, view.codes.shape[1]), view, k, filter)
+        ids = sorted(cosines, key=lambda number: (-cosines[number], number))[:k]
+        rows = self._store.passages(ids)
+        return [_hit(row, cosines[number], cosines[number], 0.0) for number in ids if (row := rows.get(number))]
 
     def embed(self, texts: Sequence[str]) -> Matrix:
         """Vectors of length 1 as float32 (N, D).
@@ -211,34 +190,48 @@ class Index(PassageStore):
         """
         return self._encoder.texts(texts)
 
-    def _nearest(self, cosines: Matrix, count: int, view: _View, wanted: Filter | None) -> NDArray[np.intp]:
-        if not wanted:
-            return best(cosines, count)
-        places = _places(self._store.matching(wanted), view.ids)
-        return places[best(cosines[places], count)]
+    def _cosines(
+        self, vector: Matrix, view: View, count: int, wanted: Filter | None, also: Iterable[int] = ()
+    ) -> dict[int, float]:
+        """Passage -> exact cosine for those that seem nearest, a few more than `count`, and for some others."""
+        about = view.cosines(vector)
+        places = _places(self._store.matching(wanted), view.ids) if wanted else None
+        near = best(about if places is None else about[places], count + max(MARGIN, count // 4))
+        numbers = view.ids[near if places is None else places[near]]
+        stored = self._store.vectors([*dict.fromkeys([*numbers.tolist(), *also])])
+        exact = np.array(list(stored.values())) @ vector if stored else ()
+        return dict(zip(stored, map(float, exact), strict=True))
 
-    def _by_words(self, question: str, ids: NDArray[np.int64], wanted: Filter | None) -> tuple[dict[int, float], float]:
-        """Place in the matrix -> BM25 for the passages that match best, and the share that meaning should have."""
+    def _by_words(self, question: str, passages: int, wanted: Filter | None) -> tuple[dict[int, float], float]:
+        """Passage -> BM25 for those that match best, and the share that meaning should have.
+
+        Passages that hold none of the rarer words are not ranked where there are too many of them.
+        """
         frequencies = self._store.frequencies(terms(question))
-        kept = telling(frequencies, len(ids))
-        found = self._store.match(" OR ".join(kept), CANDIDATES, wanted) if kept else []
+        rare, frequent = split_rare(telling(frequencies, passages), frequencies)
+        if not rare:
+            return {}, 1.0
+        either = " OR ".join(rare)
+        found = dict(self._store.match(either, CANDIDATES, wanted))
+        if frequent:  # those that hold one of these too, with their whole score
+            whole = self._store.match(f"({either}) AND ({' OR '.join(frequent)})", CANDIDATES, wanted)
+            found |= dict(whole)
         if not found:
             return {}, 1.0
-        share = share_of_meaning(frequencies, self._store.held(frequencies, found[0][0]), len(ids))
-        scores = dict(found)
-        return {int(at): scores[int(ids[at])] for at in _places(scores, ids)}, share
+        found = dict(sorted(found.items(), key=lambda one: -one[1])[:CANDIDATES])
+        return found, share_of_meaning(frequencies, self._store.held(frequencies, next(iter(found))), passages)
 
-    def _fresh(self) -> _View:
+    def _fresh(self) -> View:
         """The vectors as the file has them now; only those that are new are loaded."""
         view, version = self._view, self._store.version()
-        if version == view.version:
-            return view
-        self._encoder.recognise(self._store)
-        last = int(view.ids[-1]) if len(view.ids) else 0
-        ids, new = self._store.snapshot(last, int(self._store.meta("width")))
-        matrix = np.concatenate([view.matrix[np.isin(view.ids, ids, assume_unique=True)], new]) if last else new
-        self._view = _View(version, ids, matrix)
-        return self._view
+        if version != view.version:
+            self._encoder.recognise(self._store)
+            view = self._view = view.refreshed(self._store, version, int(self._store.meta("width")))
+        return view
+
+
+def _hit(row: Row, score: float, meaning: float, words: float) -> Hit:
+    return Hit(row.passage, row.id, score, meaning, words, row.metadata, row.is_file)
 
 
 def _places(wanted: Iterable[int], ids: NDArray[np.int64]) -> NDArray[np.intp]:

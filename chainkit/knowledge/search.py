@@ -16,6 +16,7 @@ from chainkit.knowledge.text import stems, words
 
 LEAST_MEANING, MOST_MEANING, STEEPNESS = 0.2, 0.9, 1.5  # see benchmarks/retrieval.py
 CANDIDATES = 100
+RANKED = 5_000
 SAME = 0.9
 _QUOTE = re.compile('"')
 
@@ -54,6 +55,17 @@ def terms(question: str) -> list[str]:
 def telling(frequencies: Mapping[str, int], passages: int) -> list[str]:
     """The terms that stand in at most half of the passages: BM25 gives the others no weight, they only cost time."""
     return [term for term, count in frequencies.items() if 2 * count <= passages] or list(frequencies)
+
+
+def split_rare(terms: Iterable[str], frequencies: Mapping[str, int]) -> tuple[list[str], list[str]]:
+    """The rarest terms, as many as stand in `RANKED` passages together, but one at least; and the other terms."""
+    ordered = sorted(terms, key=lambda term: frequencies[term])
+    total = 0
+    for count, term in enumerate(ordered):
+        total += frequencies[term]
+        if count and total > RANKED:
+            return ordered[:count], ordered[count:]
+    return ordered, []
 
 
 def share_of_meaning(frequencies: Mapping[str, int], held: Set[str], passages: int) -> float:
@@ -98,15 +110,6 @@ def distinct(hits: Iterable[Hit], k: int) -> list[Hit]:
         if not any(_alike(own, other) for _, other in kept):
             kept.append((hit, own))
     return [hit for hit, _ in kept]
-
-
-def best(scores: NDArray[np.float32], count: int) -> NDArray[np.intp]:
-    """The places of the `count` largest scores, the largest first."""
-    count = min(count, len(scores))
-    if count == 0:
-        return np.empty(0, np.intp)
-    top = np.argpartition(-scores, count - 1)[:count]
-    return top[np.argsort(-scores[top], kind="stable")]
 
 
 def _alike(one: set[str], other: set[str]) -> bool:

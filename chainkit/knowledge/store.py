@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainkit.base.errors import BrokenIndex, IndexFileError
+from chainkit.knowledge.codes import Codes, Matrix, packed, unpacked
 from chainkit.knowledge.filters import Filter, condition
 from chainkit.knowledge.split import Passage
 
-FORMAT = "1"
+FORMAT = "2"
 WAIT_SECONDS = 120
+MANY = 20_000  # a word that stands in more passages is counted by where the last of its first ones stands
 _VECTORS_AT_ONCE = 8_192
 _VARIABLES_AT_ONCE = 500
 
@@ -37,6 +39,11 @@ CREATE TABLE IF NOT EXISTS passages (
 );
 CREATE INDEX IF NOT EXISTS passages_of_document ON passages (document, position);
 CREATE TABLE IF NOT EXISTS vectors (id INTEGER PRIMARY KEY, vector BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS codes (
+    first INTEGER PRIMARY KEY, document INTEGER NOT NULL, passages INTEGER NOT NULL, codes BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS codes_of_document ON codes (document);
+CREATE INDEX IF NOT EXISTS codes_place ON codes (first, passages);
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (
     headings, text, content='passages', content_rowid='id', tokenize='porter unicode61 remove_diacritics 2'
 );
@@ -206,25 +213,20 @@ class Store:
             self._changes += 1
             return [path for path in paths if self._delete(path)]
 
-    def snapshot(self, after: int, width: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The ids of all passages, rising, and the vectors of those above `after`: float32 (N, width).
+    def codes(self, after: int, width: int) -> tuple[list[tuple[int, int]], Matrix, Codes]:
+        """First passage and number of passages of all runs, and the scales and codes of the runs above `after`.
 
-        Both are of one moment, whatever other processes write meanwhile.
+        All is of one moment, whatever other processes write meanwhile.
         """
         with self._lock, self._translated():
             self._db.execute("BEGIN")
             try:
-                ids = np.fromiter((row[0] for row in self._db.execute("SELECT id FROM vectors ORDER BY id")), np.int64)
-                return ids, self._vectors(after, width)
+                listing = self._db.execute("SELECT first, passages FROM codes ORDER BY first").fetchall()
+                new = self._db.execute("SELECT codes FROM codes WHERE first > ? ORDER BY first", (after,))
+                rows = sum(count for first, count in listing if first > after)
+                return listing, *unpacked((row[0] for row in new), rows, width)
             finally:
                 self._db.execute("COMMIT")
-
-    def _vectors(self, after: int, width: int) -> NDArray[np.float32]:
-        cursor = self._db.execute("SELECT vector FROM vectors WHERE id > ? ORDER BY id", (after,))
-        parts = [np.empty((0, width), np.float32)]
-        while rows := cursor.fetchmany(_VECTORS_AT_ONCE):
-            parts.append(np.frombuffer(b"".join(row[0] for row in rows), np.float32).reshape(-1, width))
-        return np.concatenate(parts)
 
     def vectors(self, ids: Sequence[int]) -> dict[int, NDArray[np.float32]]:
         """The vectors of some passages."""
@@ -244,8 +246,8 @@ class Store:
         return [(int(number), float(score)) for number, score in rows]
 
     def frequencies(self, terms: Iterable[str]) -> dict[str, int]:
-        """How many passages hold each FTS5 term."""
-        return {term: self._one("SELECT count(*) FROM words WHERE words MATCH ?", term)[0] for term in terms}
+        """How many passages hold each FTS5 term; estimated for those that stand in more than `MANY`."""
+        return {term: self._frequency(term) for term in terms}
 
     def held(self, terms: Iterable[str], number: int) -> set[str]:
         """Which of the FTS5 terms a passage holds."""
@@ -271,6 +273,14 @@ class Store:
                 statement = f"SELECT {_PASSAGE} {_JOINED} WHERE d.is_file AND d.path = ? AND p.position = ?"
                 found += self._all(statement, path, int(position))
         return [_row(row) for row in found]
+
+    def _frequency(self, term: str) -> int:
+        inside = "SELECT rowid FROM words WHERE words MATCH ? LIMIT ?"
+        count, last = self._one(f"SELECT count(*), max(rowid) FROM ({inside})", term, MANY)  # noqa: S608
+        if count < MANY:
+            return count
+        lowest, highest = self._one("SELECT min(id), max(id) FROM passages")
+        return count * (highest - lowest + 1) // (last - lowest + 1)
 
     def _in(self, statement: str, values: Sequence[object]) -> Iterator[Any]:
         for start in range(0, len(values), _VARIABLES_AT_ONCE):
@@ -312,12 +322,18 @@ class Store:
             "SELECT ? + row_number() OVER (ORDER BY position) - 1, vector FROM staged WHERE path = ?",
             (first, document.path),
         )
+        staged = self._db.execute("SELECT vector FROM staged WHERE path = ? ORDER BY position", (document.path,))
+        while rows := staged.fetchmany(_VECTORS_AT_ONCE):
+            codes = packed([row[0] for row in rows])
+            self._db.execute("INSERT INTO codes VALUES (?, ?, ?, ?)", (first, number, len(rows), codes))
+            first += len(rows)
 
     def _delete(self, path: str) -> int:
         row = self._db.execute("SELECT id FROM documents WHERE path = ?", (path,)).fetchone()
         if row is None:
             return 0
         self._db.execute("DELETE FROM passages WHERE document = ?", row)
+        self._db.execute("DELETE FROM codes WHERE document = ?", row)
         self._db.execute("DELETE FROM documents WHERE id = ?", row)
         return 1
 

@@ -10,6 +10,7 @@ from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
 from chainkit.backends.fake import FakeEmbeddings
 from chainkit.base.errors import BadVectors, BrokenIndex, EmbeddingsMismatch, IndexFileError
 from chainkit.knowledge import indexing
+from chainkit.knowledge.codes import NOTHING
 from chainkit.knowledge.index import Index
 
 from . import samples
@@ -93,10 +94,11 @@ def test_the_index_ends_the_same_whichever_way_it_came_about(folder, file, tmp_p
             fresh.add(folder)
             assert contents(index) == contents(fresh)
             assert index.find("weights", 1)[0].passage == fresh.find("weights", 1)[0].passage
-        ids, matrix = index._store.snapshot(0, 256)
-        view = index._fresh()
-        assert list(view.ids) == list(ids)
-        assert np.array_equal(view.matrix, matrix)
+        view, anew = index._fresh(), NOTHING.refreshed(index._store, (0, 0), 256)
+        assert list(view.ids) == [row[0] for row in index._store._all("SELECT id FROM vectors ORDER BY id")]
+        assert list(view.ids) == list(anew.ids)
+        assert np.array_equal(view.codes, anew.codes)
+        assert np.array_equal(view.scales, anew.scales)
 
 
 def test_a_file_that_breaks_is_reported_and_the_rest_goes_on(folder, file):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import sqlite3
 
 import numpy as np
@@ -7,14 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chainkit.backends.fake import FakeEmbeddings
+from chainkit.knowledge import Index, search
 from chainkit.knowledge.search import (
     LEAST_MEANING,
     MOST_MEANING,
     Hit,
-    best,
     distinct,
     fuse,
     share_of_meaning,
+    split_rare,
     telling,
     terms,
 )
@@ -51,6 +54,32 @@ def test_words_that_stand_in_most_passages_are_not_looked_up_unless_there_is_not
     assert telling({}, 100) == []
 
 
+def test_the_rarest_words_decide_what_is_ranked_but_one_always_does(monkeypatch):
+    monkeypatch.setattr(search, "RANKED", 10)
+    frequencies = {"a": 8, "b": 2, "c": 1, "d": 90}
+    assert split_rare("abcd", frequencies) == (["c", "b"], ["a", "d"])
+    assert split_rare("d", frequencies) == (["d"], [])
+    assert split_rare("cb", frequencies) == (["c", "b"], [])
+    assert split_rare("", {}) == ([], [])
+
+
+def test_passages_with_a_rare_word_are_ranked_by_all_words(monkeypatch):
+    chance = random.Random(4)
+    texts = [
+        " ".join(chance.choices(["hive", "bee", "wasp", "moth", "ant"], [1, 9, 20, 40, 40], k=6)) for _ in range(300)
+    ]
+    with Index(None, FakeEmbeddings()) as index:
+        index.add_texts(texts, ids=[str(n) for n in range(300)])
+        whole, share = index._by_words("hive bee wasp moth", 300, None)
+        monkeypatch.setattr(search, "RANKED", 20)
+        some, same = index._by_words("hive bee wasp moth", 300, None)
+    rare = [number for number in whole if "hive" in texts[number - 1]]
+    assert rare
+    assert len(some) < len(whole)
+    assert {number: some[number] for number in rare} == pytest.approx({number: whole[number] for number in rare})
+    assert share == same
+
+
 def test_fusion_follows_the_words_where_meaning_says_nothing_and_the_other_way_round():
     flat, rising = np.array([0.3, 0.3, 0.3]), np.array([1.0, 2.0, 3.0])
     assert list(np.argsort(fuse(flat, rising, 0.3))) == [0, 1, 2]
@@ -60,12 +89,6 @@ def test_fusion_follows_the_words_where_meaning_says_nothing_and_the_other_way_r
 
 def test_fusion_of_nothing_is_nothing():
     assert len(fuse(np.array([]), np.array([]), 0.5)) == 0
-
-
-@given(st.lists(st.floats(-1, 1, width=32), max_size=50), st.integers(0, 60))
-def test_best_gives_the_largest_first(values, count):
-    scores = np.array(values, np.float32)
-    assert list(scores[best(scores, count)]) == sorted(scores, reverse=True)[:count]
 
 
 def hit(text):
