@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
 from contextlib import aclosing, closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -85,7 +85,9 @@ async def apost(clients: Clients, connection: Connection, path: str, body: Json)
     return Reply(_parsed(response, connection), retries)
 
 
-def stream(clients: Clients, connection: Connection, path: str, body: Json, reading: Reading[Chunk]) -> Iterator[Chunk]:
+def stream(
+    clients: Clients, connection: Connection, path: str, body: Json, reading: Reading[Chunk]
+) -> Generator[Chunk]:
     """Ask, and pass the answer on while it comes."""
     attempts = Attempts(connection)
     response, reading.retries = _open(clients, connection, path, body, stream=True)
@@ -111,7 +113,7 @@ def stream(clients: Clients, connection: Connection, path: str, body: Json, read
 
 async def astream(
     clients: Clients, connection: Connection, path: str, body: Json, reading: Reading[Chunk]
-) -> AsyncIterator[Chunk]:
+) -> AsyncGenerator[Chunk]:
     """Ask, and pass the answer on while it comes; closing this closes the connection."""
     attempts = Attempts(connection)
     response, reading.retries = await _aopen(clients, connection, path, body, stream=True)

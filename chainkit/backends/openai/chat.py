@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
 from typing import Any, ClassVar, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -122,10 +123,11 @@ class OpenAIChat(Generating, BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         body, connection = self._body(messages, stop, kwargs, stream=True), self._connection()
         reading = ChatReading(connection, translator=self._habits.translator)
-        for chunk in calls.stream(self._clients, connection, PATH, body, reading):
-            if run_manager:
-                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
+        with closing(calls.stream(self._clients, connection, PATH, body, reading)) as chunks:
+            for chunk in chunks:
+                if run_manager:
+                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
 
     async def _astream(
         self,
@@ -136,10 +138,11 @@ class OpenAIChat(Generating, BaseChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         body, connection = self._body(messages, stop, kwargs, stream=True), self._connection()
         reading = ChatReading(connection, translator=self._habits.translator)
-        async for chunk in calls.astream(self._clients, connection, PATH, body, reading):
-            if run_manager:
-                await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
+        async with aclosing(calls.astream(self._clients, connection, PATH, body, reading)) as chunks:
+            async for chunk in chunks:
+                if run_manager:
+                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
 
     def bind_tools(
         self,

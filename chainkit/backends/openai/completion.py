@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
 from typing import Any, ClassVar, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -107,10 +108,11 @@ class OpenAIModel(Generating, BaseLLM):
         **kwargs: Any,
     ) -> Iterator[GenerationChunk]:
         body, connection = self._body([prompt], stop, kwargs, stream=True), self._connection()
-        for chunk in calls.stream(self._clients, connection, PATH, body, TextReading(connection)):
-            if run_manager:
-                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
+        with closing(calls.stream(self._clients, connection, PATH, body, TextReading(connection))) as chunks:
+            for chunk in chunks:
+                if run_manager:
+                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
 
     async def _astream(
         self,
@@ -120,10 +122,12 @@ class OpenAIModel(Generating, BaseLLM):
         **kwargs: Any,
     ) -> AsyncIterator[GenerationChunk]:
         body, connection = self._body([prompt], stop, kwargs, stream=True), self._connection()
-        async for chunk in calls.astream(self._clients, connection, PATH, body, TextReading(connection)):
-            if run_manager:
-                await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
+        reading = TextReading(connection)
+        async with aclosing(calls.astream(self._clients, connection, PATH, body, reading)) as chunks:
+            async for chunk in chunks:
+                if run_manager:
+                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
 
 
 def result(reply: calls.Reply, prompts: int, connection: Connection) -> LLMResult:

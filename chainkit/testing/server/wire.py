@@ -147,7 +147,7 @@ async def _pause(seconds: float, reader: asyncio.StreamReader) -> None:
     """Wait, but not longer than the client does."""
     deadline = asyncio.get_running_loop().time() + seconds
     while asyncio.get_running_loop().time() < deadline:
-        if reader.at_eof():
+        if reader.at_eof() or reader.exception():  # closed in good order, or reset with bytes unread
             raise ConnectionResetError
         await asyncio.sleep(min(0.01, seconds))
 

@@ -298,13 +298,28 @@ async def test_a_cancelled_call_closes_its_connection(server: OpenAIServer) -> N
     await _auntil(lambda: server.connections == 0)
 
 
-async def test_a_stream_that_nobody_reads_on_closes_its_connection(server: OpenAIServer) -> None:
+@pytest.mark.parametrize("unread", [True, False])
+async def test_a_stream_that_nobody_reads_on_closes_its_connection(server: OpenAIServer, unread: bool) -> None:
     server.fail(faults.stall(after=4))
     stream = chat(server).astream("say:a b c d")
-    async for _ in stream:
-        break
+    async for chunk in stream:
+        if unread or chunk.text == " c":  # whether bytes wait unread decides how TCP ends the connection
+            break
     await stream.aclose()  # type: ignore[attr-defined]
     await _auntil(lambda: server.connections == 0)
+
+
+@pytest.mark.parametrize("make", [chat, llm])
+async def test_a_stream_that_is_closed_is_closed_down_to_its_connection(server: OpenAIServer, make: Any) -> None:
+    server.fail(faults.stall(after=4))
+    made = make(server)
+    given = "say:a b c d" if make is llm else [HumanMessage("say:a b c d")]
+    stream = made._astream(given)
+    await anext(stream)
+    line = next(iter(made._clients._for_loops[asyncio.get_running_loop()].values())).line
+    assert len(line.http._transport._pool.connections) == 1
+    await stream.aclose()
+    assert line.http._transport._pool.connections == []  # now, and not when the event loop gets to it
 
 
 def test_a_sync_stream_that_nobody_reads_on_closes_its_connection(server: OpenAIServer) -> None:
