@@ -1,0 +1,25 @@
+"""Memory planned from headers alone, before any weight is read."""
+
+from chainkit.sizing.gguf import gguf_model
+from chainkit.sizing.machines import PIS, Machine, machine, this_machine
+from chainkit.sizing.model import Model
+from chainkit.sizing.plan import Plan, Use, plan
+from chainkit.sizing.quantization import quantized
+from chainkit.sizing.remote import remote_gguf, remote_transformers
+from chainkit.sizing.transformers import folder_model
+
+__all__ = [
+    "PIS",
+    "Machine",
+    "Model",
+    "Plan",
+    "Use",
+    "folder_model",
+    "gguf_model",
+    "machine",
+    "plan",
+    "quantized",
+    "remote_gguf",
+    "remote_transformers",
+    "this_machine",
+]

@@ -1,0 +1,208 @@
+"""How much memory a model needs for a use, part by part. Pure arithmetic: nothing is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from chainkit.sizing.model import Model, Weight
+
+MIB = 1 << 20
+
+KV_BYTES: Mapping[str, float] = {"f32": 4, "f16": 2, "bf16": 2, "q8_0": 34 / 32, "q4_0": 18 / 32}
+"""Bytes of one remembered value, by the type it is stored in."""
+
+_DEFAULT_CONTEXT = 4096  # what the llama.cpp engine takes at most when it is told nothing
+_CELLS = 256  # llama.cpp rounds a context up to whole runs of so many tokens
+_FLOAT = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Use:
+    """What is done with a model, as far as memory depends on it.
+
+    Attributes:
+        context: Tokens of the longest text, or of all texts together that are remembered; None: what the model was
+            trained on, at most 4096.
+        batch: Tokens computed at once while a prompt is read.
+        sequences: Texts that are kept apart.
+        kv_type: How keys and values are stored: see `KV_BYTES`. transformers stores them as the weights are.
+        mmap: The weights are mapped from the file instead of copied.
+        repack: llama.cpp may copy weights into a faster layout.
+        flash: Attention is computed in tiles; otherwise all its scores lie in memory at once.
+        full_windows: Layers with a sliding window remember the whole text, as llama.cpp has it by default.
+    """
+
+    context: int | None = None
+    batch: int = 512
+    sequences: int = 8
+    kv_type: str = "f16"
+    mmap: bool = True
+    repack: bool = True
+    flash: bool = True
+    full_windows: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("context", "batch", "sequences"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be 1 or more, got {value}")
+        if self.kv_type not in KV_BYTES:
+            raise ValueError(f"kv_type must be one of {', '.join(KV_BYTES)}, got {self.kv_type!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The parts of the memory that a model takes, in bytes, after a text that fills the context.
+
+    Attributes:
+        model: Of what.
+        use: For what; its context is a number.
+        weights: The tensors, once.
+        copies: What the weights take a second time if they are mapped and repacked; the system can take the mapped
+            ones back when memory is short.
+        cache: Keys and values of all tokens.
+        compute: Intermediate results.
+        tokenizer: The vocabulary.
+        program: Python and the libraries.
+    """
+
+    model: Model
+    use: Use
+    weights: int
+    copies: int
+    cache: int
+    compute: int
+    tokenizer: int
+    program: int
+
+    @property
+    def needed(self) -> int:
+        """What must be in memory all the time: everything, each weight once."""
+        return self.weights + self.cache + self.compute + self.tokenizer + self.program
+
+    @property
+    def with_mmap(self) -> int:
+        """Resident memory with mapped weights, where memory is not short."""
+        return self.needed + self.copies
+
+    @property
+    def without_mmap(self) -> int:
+        """Resident memory with weights that were copied."""
+        return self.needed
+
+    @property
+    def resident(self) -> int:
+        """Resident memory as the use has it."""
+        return self.with_mmap if self.use.mmap else self.without_mmap
+
+    @property
+    def context(self) -> int:
+        """Tokens of the context that was reckoned with."""
+        return self.use.context or _DEFAULT_CONTEXT
+
+    def numbers(self) -> dict[str, Any]:
+        """All parts and sums, for a program to read."""
+        parts = {name: getattr(self, name) for name in _PARTS}
+        sums = {"needed": self.needed, "with_mmap": self.with_mmap, "without_mmap": self.without_mmap}
+        return {"use": asdict(self.use), **parts, **sums}
+
+
+_PARTS = ("weights", "copies", "cache", "compute", "tokenizer", "program")
+
+
+def plan(model: Model, use: Use | None = None, *, repacked: frozenset[str] = frozenset()) -> Plan:
+    """What a use of a model needs.
+
+    Args:
+        model: From `gguf_model`, `folder_model` or one of the remote ones.
+        use: None: as chainkit's local models work by default.
+        repacked: The types that llama.cpp copies on the machine, see `Machine.repacked`.
+    """
+    use = use or Use()
+    context = use.context or min(model.trained_context or _DEFAULT_CONTEXT, _DEFAULT_CONTEXT)
+    use = replace(use, context=context)
+    if model.format == "transformers":
+        return _for_transformers(model, use, context)
+    return Plan(
+        model=model,
+        use=use,
+        weights=model.weight_bytes,
+        copies=copies(model, repacked) if use.repack else 0,
+        cache=_cache(model, use, _padded(context)),
+        compute=_compute(model, use, _padded(context)),
+        tokenizer=_tokenizer(model),
+        program=_LLAMA_PROGRAM,
+    )
+
+
+def copies(model: Model, repacked: frozenset[str]) -> int:
+    """Bytes of the tensors that llama.cpp copies into another layout: matrices, but not the table of tokens."""
+    return sum(weight.nbytes for weight in model.weights if _is_copied(weight, repacked))
+
+
+def _is_copied(weight: Weight, repacked: frozenset[str]) -> bool:
+    if weight.type not in repacked or weight.name == "token_embd.weight":
+        return False
+    return len(weight.shape) >= 2 and weight.shape[1] % _INTERLEAVED == 0
+
+
+_INTERLEAVED = 8  # rows that are woven into one
+
+
+def _padded(context: int) -> int:
+    return -(-context // _CELLS) * _CELLS
+
+
+def _cache(model: Model, use: Use, cells: int) -> int:
+    size, total = KV_BYTES[use.kv_type], 0.0
+    for layer in model.layers:
+        seen = cells
+        if layer.window is not None and not use.full_windows:
+            seen = min(cells, _padded(layer.window * use.sequences + use.batch))
+        total += seen * (layer.keys + layer.values) * size + layer.state * use.sequences
+    return int(total)
+
+
+def _compute(model: Model, use: Use, cells: int) -> int:
+    """What is touched of llama.cpp's compute buffer while a prompt is read in full batches.
+
+    The widest moment is the feed-forward part of a layer, or without tiles the scores of all heads.
+    """
+    feed_forward = use.batch * _FLOAT * (3 * model.inner + 4 * model.width)
+    mask = 2 * cells * use.batch
+    if use.flash or use.kv_type.startswith("q"):
+        return feed_forward + mask
+    return max(feed_forward, model.heads * use.batch * cells * _FLOAT) + 2 * mask
+
+
+def _tokenizer(model: Model) -> int:
+    """Of byte-level vocabularies the merges are kept in a table too."""
+    return model.vocabulary * _TOKEN_BYTES + model.merges * _MERGE_BYTES
+
+
+_LLAMA_PROGRAM = 100 * MIB
+_TOKEN_BYTES, _MERGE_BYTES = 170, 200
+
+_TORCH_PROGRAM = 430 * MIB
+
+
+def _for_transformers(model: Model, use: Use, context: int) -> Plan:
+    value = max((w.nbytes / w.values for w in model.weights if w.type in ("F32", "F16", "BF16")), default=2)
+    seen = (min(context, layer.window) if layer.window else context for layer in model.layers)
+    cache = sum(
+        int(tokens * (layer.keys + layer.values) * value) for tokens, layer in zip(seen, model.layers, strict=True)
+    )
+    batch = min(use.batch, context)
+    compute = int(batch * (2 * model.inner + 6 * model.width) * value + 2 * model.vocabulary * _FLOAT)
+    return Plan(
+        model=model,
+        use=use,
+        weights=model.weight_bytes,
+        copies=0,
+        cache=cache,
+        compute=compute,
+        tokenizer=model.vocabulary * (_TOKEN_BYTES + _MERGE_BYTES),
+        program=_TORCH_PROGRAM,
+    )

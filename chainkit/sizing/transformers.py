@@ -1,0 +1,184 @@
+"""From config.json and the headers of safetensors files to what a model's memory depends on."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from chainkit.base.errors import ModelFileError
+from chainkit.sizing.model import Layer, Model, Weight
+
+HEADER_LIMIT = 100 << 20
+"""Bytes of the longest header; what safetensors itself accepts."""
+
+INDEX = "model.safetensors.index.json"
+
+# dtype as safetensors spells it -> bytes of a value
+DTYPES: Mapping[str, float] = {
+    "F64": 8, "I64": 8, "U64": 8, "C64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2,
+    "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "F4": 0.5, "F6_E2M3": 0.75, "F6_E3M2": 0.75,
+}  # fmt: skip
+_CHOSEN = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+_FLOATS = {"F64", "F32", "F16", "BF16"}
+_PART = re.compile(r".+\.safetensors")
+
+Whole = Callable[[str], Mapping[str, Any]]
+"""From the name of a JSON file to what is in it."""
+
+Read = Callable[[str, int, int], bytes]
+"""From the name of a file, a place and a length to the bytes there."""
+
+
+def folder_model(folder: Path, dtype: str = "auto") -> Model:
+    """The model of a folder with config.json and safetensors; `dtype` as for `model_of_folder`.
+
+    Raises:
+        ModelFileError: A file is missing or damaged, or the weights are no safetensors.
+    """
+
+    def read(file: str, start: int, length: int) -> bytes:
+        try:
+            with (folder / file).open("rb") as opened:
+                opened.seek(start)
+                return opened.read(length)
+        except OSError as error:
+            raise ModelFileError(folder / file, f"cannot be read ({error.strerror or error})") from error
+
+    def whole(file: str) -> Mapping[str, Any]:
+        return settings_of(folder / file, read(file, 0, 1 << 30))
+
+    try:
+        files = [path.name for path in folder.iterdir()]
+    except OSError as error:
+        raise ModelFileError(folder, f"cannot be read ({error.strerror or error})") from error
+    return model_of_folder(str(folder), files, whole, read, dtype)
+
+
+def model_of_folder(name: str, files: Sequence[str], whole: Whole, read: Read, dtype: str = "auto") -> Model:
+    """The model of a folder, here or on a server.
+
+    Args:
+        name: For people.
+        files: The names that there are.
+        whole: Reads a JSON file.
+        read: Reads a part of a file.
+        dtype: What the weights will be in memory: "float32", "float16", "bfloat16"; "auto" keeps what they are.
+
+    Raises:
+        ModelFileError: A file is missing or damaged, or the weights are no safetensors.
+    """
+    if "config.json" not in files:
+        raise ModelFileError(name, "has no config.json, so it is no folder of a transformers model")
+    config = whole("config.json")
+    weights = [weight for file in _weight_files(name, files, whole) for weight in _header(name, file, read)]
+    return model_from_config(name, config, as_dtype(weights, dtype))
+
+
+def settings_of(name: object, data: bytes) -> Mapping[str, Any]:
+    """What a JSON file of settings holds.
+
+    Raises:
+        ModelFileError: It is no JSON, or holds no settings.
+    """
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(name, f"is no JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise ModelFileError(name, "holds no settings")
+    return value
+
+
+def as_dtype(weights: Sequence[Weight], dtype: str) -> tuple[Weight, ...]:
+    """The weights as they are in memory when transformers is told a dtype; what is no float stays."""
+    if dtype == "auto":
+        return tuple(weights)
+    kind = _CHOSEN[dtype]
+    return tuple(
+        Weight(weight.name, kind, weight.shape, int(weight.values * DTYPES[kind])) if weight.type in _FLOATS else weight
+        for weight in weights
+    )
+
+
+def model_from_config(name: str, config: Mapping[str, Any], weights: tuple[Weight, ...]) -> Model:
+    """The model that transformers' settings describe, with these weights.
+
+    Raises:
+        ModelFileError: The settings do not say how large the model is.
+    """
+    text = config.get("text_config")
+    config = dict(config) | (dict(text) if isinstance(text, dict) else {})
+
+    def number(*keys: str, default: int = 0) -> int:
+        found = (config.get(key) for key in keys)
+        return next((value for value in found if isinstance(value, int) and not isinstance(value, bool)), default)
+
+    width = number("hidden_size", "n_embd", "d_model", "dim")
+    blocks = number("num_hidden_layers", "n_layer", "num_layers", "n_layers")
+    if width < 1 or blocks < 1:
+        raise ModelFileError(name, "has a config.json that does not say how large the model is (hidden_size, layers)")
+    heads = max(number("num_attention_heads", "n_head", "num_heads", "n_heads"), 1)
+    shared = number("num_key_value_heads", "num_kv_heads", "n_head_kv", default=heads)
+    shared = 1 if config.get("multi_query") and not config.get("new_decoder_architecture") else shared
+    size = number("head_dim", "d_kv", default=width // heads)
+    return Model(
+        name=name,
+        format="transformers",
+        architecture=str(config.get("model_type", "")),
+        weights=weights,
+        layers=tuple(Layer(shared * size, shared * size, window) for window in _windows(config, blocks)),
+        width=width,
+        inner=number("intermediate_size", "n_inner", "d_ff", "ffn_dim", "ffn_hidden_size", default=4 * width),
+        heads=heads,
+        vocabulary=number("vocab_size"),
+        trained_context=number("max_position_embeddings", "n_positions", "seq_length", "max_seq_len") or None,
+    )
+
+
+def _windows(config: Mapping[str, Any], blocks: int) -> list[int | None]:
+    window, kinds = config.get("sliding_window"), config.get("layer_types")
+    if not isinstance(window, int) or config.get("use_sliding_window") is False:
+        return [None] * blocks
+    if isinstance(kinds, list) and len(kinds) == blocks:
+        return [window if "sliding" in str(kind) else None for kind in kinds]
+    return [window] * blocks
+
+
+def _weight_files(name: str, files: Sequence[str], whole: Whole) -> list[str]:
+    if INDEX in files:
+        table = whole(INDEX).get("weight_map")
+        wanted = sorted(set(map(str, table.values()))) if isinstance(table, dict) else []
+    elif "model.safetensors" in files:
+        wanted = ["model.safetensors"]
+    else:
+        wanted = sorted(file for file in files if _PART.fullmatch(file))
+    if not wanted:
+        raise ModelFileError(name, "has no safetensors files, so its size cannot be read from headers")
+    if missing := [file for file in wanted if file not in files]:
+        raise ModelFileError(name, f"lacks {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else ""))
+    return wanted
+
+
+def _header(name: str, file: str, read: Read) -> list[Weight]:
+    where = f"{name}/{file}"
+    start = read(file, 0, 8)
+    length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+    if not 2 <= length <= HEADER_LIMIT:
+        raise ModelFileError(where, "is no safetensors file, or cut short; download it again")
+    data = read(file, 8, length)
+    if len(data) < length:
+        raise ModelFileError(where, "is cut short in its header; download it again")
+    table = settings_of(where, data)
+    return [_weight(where, key, entry) for key, entry in table.items() if key != "__metadata__"]
+
+
+def _weight(where: str, key: str, entry: Any) -> Weight:
+    try:
+        kind, shape, (start, end) = str(entry["dtype"]), tuple(map(int, entry["shape"])), entry["data_offsets"]
+        return Weight(key, kind, tuple(reversed(shape)), int(end) - int(start))
+    except (TypeError, KeyError, ValueError) as error:
+        raise ModelFileError(where, f"is damaged: its header does not describe {key!r}") from error
