@@ -31,7 +31,9 @@ COMMANDS: dict[str, Row] = {
     "embed": Row("chainkit.cli.embed:embed", "Turn texts into vectors."),
     "cluster": Row("chainkit.cli.cluster:cluster", "Sort texts into groups by meaning."),
     "heatmap": Row("chainkit.cli.heatmap:heatmap", "Draw how alike texts are."),
+    "upscale": Row("chainkit.cli.upscale:upscale", "Make a deeper model from a model's own layers."),
     "models": Row("chainkit.cli.models:models", "Show what can be used here and what is missing."),
+    "doctor": Row("chainkit.cli.doctor:doctor", "Ask a server with OpenAI's API what it can do."),
     "keys": Row("chainkit.cli.keys:keys", "Store, list and forget API keys."),
 }
 

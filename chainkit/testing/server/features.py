@@ -75,8 +75,13 @@ def used(body: Mapping[str, Any]) -> Iterator[str]:
     """The features that a request uses."""
     form = (body.get("response_format") or {}).get("type")
     for name, field in FIELDS.items():
+        if name == "max_tokens" and "prompt" in body:  # chats know two names for it, completions this one
+            continue
         if name in FORMS:
             if form == name:
+                yield name
+        elif name == "base64":
+            if body.get(field) == name:
                 yield name
         elif body.get(field) is not None:
             yield name

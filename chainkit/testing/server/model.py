@@ -1,4 +1,7 @@
-"""A model that is a rule: the same request always gets the same answer, and tools and schemas are obeyed."""
+"""A model that is a rule: the same request gets the same answer, and tools and schemas are obeyed.
+
+Only what is asked to be `random` differs, as long as there is no seed.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +37,8 @@ def chat(body: Json) -> Said:
         return Said(calls=calls, reasoning=reasoning)
     if form := body.get("response_format"):
         return Said(json.dumps(_formed(form, question), ensure_ascii=False), reasoning=reasoning)
+    if "random" in question:
+        return Said("".join(random.Random(body.get("seed")).sample("abcdefghij", 5)), reasoning=reasoning)  # noqa: S311
     return Said(_spoken(body["messages"], question), reasoning=reasoning)
 
 

@@ -1,0 +1,8 @@
+"""What a server with OpenAI's API can and cannot do, found out by asking it."""
+
+from chainkit.doctor.advice import Advice, advice
+from chainkit.doctor.examination import Examination, open_examination
+from chainkit.doctor.finding import Finding, State
+from chainkit.doctor.probes import PROBES, examine
+
+__all__ = ["PROBES", "Advice", "Examination", "Finding", "State", "advice", "examine", "open_examination"]

@@ -1,0 +1,34 @@
+"""What was found out about one feature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+State = Literal["works", "ignored", "refused", "failed", "unclear", "skipped"]
+"""`ignored`: taken without effect; `unclear`: taken, and whether it has an effect cannot be told from outside."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What was found out about one feature.
+
+    Attributes:
+        feature: Its name, as in `tools`.
+        state: See `State`.
+        told: What was seen, or the server's own words, without any key.
+        status: The HTTP status, or None if nothing was asked or nothing came.
+        facts: Numbers and names for programs, such as `first_token_seconds`.
+    """
+
+    feature: str
+    state: State
+    told: str = ""
+    status: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def works(self) -> bool:
+        """Whether the feature can be relied on."""
+        return self.state == "works"
