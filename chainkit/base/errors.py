@@ -10,6 +10,7 @@
     │   └── KeyWithheld                   there is one, but not for this host
     ├── ModelFileError                    a model file is absent, cut short, or of another kind
     │   └── SoftPromptMismatch            a soft prompt was trained on another model
+    ├── NotEnoughMemory (MemoryError)     a model does not fit in the memory that is free
     ├── ContextOverflow (ValueError)      the text does not fit the model's context
     ├── ConstraintError (ValueError)      a constraint that no generation can follow
     ├── TemplateError (ValueError)        a chat template cannot be rendered
@@ -155,6 +156,22 @@ class ModelFileError(ChainkitError):
 
 class SoftPromptMismatch(ModelFileError):
     """A soft prompt was trained on another model than the one that it is given to."""
+
+
+class NotEnoughMemory(ChainkitError, MemoryError):
+    """A model does not fit in the memory that is free now.
+
+    Attributes:
+        needed: Bytes that it takes.
+        available: Bytes that are free.
+    """
+
+    def __init__(self, name: str, needed: int, available: int, parts: str, advice: str) -> None:
+        self.needed, self.available = needed, available
+        super().__init__(
+            f"{name} needs {needed / 1e9:.2f} GB ({parts}), and {available / 1e9:.2f} GB of memory are free; {advice}; "
+            "force=true loads it all the same"
+        )
 
 
 class ContextOverflow(ChainkitError, ValueError):
