@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -14,8 +16,16 @@ class CallableModule(ModuleType):
     _call: str
 
     def __call__(self, *args: Any, **options: Any) -> Any:
+        """Call the function."""
+        return self._function()(*args, **options)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self._function())
+
+    def _function(self) -> Callable[..., Any]:
         module, _, name = self._call.partition(":")
-        return getattr(importlib.import_module(module), name)(*args, **options)
+        return getattr(importlib.import_module(module), name)
 
 
 def make_callable(module: str, target: str) -> ModuleType:
