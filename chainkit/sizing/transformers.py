@@ -66,7 +66,7 @@ def model_of_folder(name: str, files: Sequence[str], whole: Whole, read: Read, d
         files: The names that there are.
         whole: Reads a JSON file.
         read: Reads a part of a file.
-        dtype: What the weights will be in memory: "float32", "float16", "bfloat16"; "auto" keeps what they are.
+        dtype: What the weights will be in memory: "float32", "float16", "bfloat16"; "auto" is what config.json says.
 
     Raises:
         ModelFileError: A file is missing or damaged, or the weights are no safetensors.
@@ -75,6 +75,9 @@ def model_of_folder(name: str, files: Sequence[str], whole: Whole, read: Read, d
         raise ModelFileError(name, "has no config.json, so it is no folder of a transformers model")
     config = whole("config.json")
     weights = [weight for file in _weight_files(name, files, whole) for weight in _header(name, file, read)]
+    if dtype == "auto":
+        told = str(config.get("dtype") or config.get("torch_dtype"))
+        dtype = told if told in _CHOSEN and "quantization_config" not in config else dtype
     return model_from_config(name, config, as_dtype(weights, dtype))
 
 

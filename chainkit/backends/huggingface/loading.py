@@ -7,11 +7,12 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from chainkit.backends.huggingface.libraries import SafetensorError, torch, transformers
+from chainkit.backends.huggingface.room import check_room
 from chainkit.backends.huggingface.vocabulary import Vocabulary
 from chainkit.base.errors import MissingLibrary, ModelFileError, Unsupported
 
@@ -33,6 +34,7 @@ class Loading:
         trust_remote_code: Run Python files that come with the model.
         local_files_only: Never ask the hub, take what was downloaded before.
         quantization: None, "4bit" or "8bit", by bitsandbytes.
+        force: Load it even if there is not enough free memory for it.
     """
 
     dtype: str = "auto"
@@ -43,6 +45,7 @@ class Loading:
     trust_remote_code: bool = False
     local_files_only: bool = False
     quantization: str | None = None
+    force: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.dtype not in _DTYPES:
@@ -103,6 +106,7 @@ def load(name: str, loading: Loading) -> Loaded:
 
     Raises:
         ModelFileError: There is no such model, its files are damaged or pickled, or it is of another kind.
+        NotEnoughMemory: It does not fit in the memory that is free, and `loading.force` was not given.
         Unsupported: This machine cannot do what was asked.
         MissingLibrary: accelerate or bitsandbytes is needed.
     """
@@ -122,6 +126,8 @@ def _load(name: str, loading: Loading) -> Loaded:
     source = path if Path(path).exists() else name
     if Path(source).is_file():
         raise ModelFileError(name, "is a file; name the folder that holds config.json, or use gguf: for a .gguf file")
+    if device == "cpu" and not loading.force:
+        check_room(source, dtype=loading.dtype, revision=loading.revision)
     common: dict[str, Any] = {
         "revision": loading.revision or "main",
         "trust_remote_code": loading.trust_remote_code,

@@ -63,6 +63,7 @@ class ModelSettings(BaseModel):
         local_files_only: Never ask the hub.
         load_in_4bit: Weights in 4 bits (nf4 with double quantisation, bf16 computation) by bitsandbytes.
         load_in_8bit: Weights in 8 bits by bitsandbytes.
+        force: Load it even if there is not enough free memory for it.
         n_batch: Tokens computed at once while a prompt is read.
         n_sequences: Texts that are kept apart in memory, so that a prompt that was read is not read again.
     """
@@ -81,6 +82,7 @@ class ModelSettings(BaseModel):
     local_files_only: bool = False
     load_in_4bit: bool = False
     load_in_8bit: bool = False
+    force: bool = False
     n_batch: int = Field(default=512, ge=1, le=1 << 16)
     n_sequences: int = Field(default=4, ge=1, le=64)
     _lease: Lease = PrivateAttr(default_factory=Lease)
@@ -110,6 +112,7 @@ class ModelSettings(BaseModel):
             trust_remote_code=self.trust_remote_code,
             local_files_only=self.local_files_only,
             quantization="4bit" if self.load_in_4bit else "8bit" if self.load_in_8bit else None,
+            force=self.force,
         )
 
     @property
@@ -118,6 +121,7 @@ class ModelSettings(BaseModel):
 
         Raises:
             ModelFileError: There is no such model, or its files are damaged, pickled or of another kind.
+            NotEnoughMemory: It does not fit in the memory that is free, and `force` was not given.
             Unsupported: This machine cannot do what was asked.
         """
         if self.n_threads:

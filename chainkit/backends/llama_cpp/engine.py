@@ -8,15 +8,17 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from chainkit.backends.llama_cpp.batch import BatchBuffer
 from chainkit.backends.llama_cpp.capi import Handle
-from chainkit.backends.llama_cpp.weights import Loading, Weights, load_weights
+from chainkit.backends.llama_cpp.weights import Loading, Weights, check_room, load_weights
 from chainkit.base.errors import ModelFileError
 from chainkit.decoding.sampler import Logits
+from chainkit.sizing.plan import Use
 from chainkit.steered.threads import Cancelled
 
 DEFAULT_CONTEXT = 4096
@@ -243,19 +245,36 @@ _engines: weakref.WeakValueDictionary[tuple[object, ...], Engine] = weakref.Weak
 _lock = threading.Lock()
 
 
-def open_engine(path: Path, settings: EngineSettings) -> Engine:
+def open_engine(path: Path, settings: EngineSettings, *, force: bool = False) -> Engine:
     """The engine of a file and settings; one is made if there is none. It is freed when nothing refers to it.
+
+    Args:
+        force: Do not ask whether there is room in memory.
 
     Raises:
         ModelFileError: The file is no model, or a damaged one.
+        NotEnoughMemory: There is no room for it, and `force` was not given.
         MissingLibrary: llama.cpp is not installed.
     """
-    weights = load_weights(path, settings.loading)
+    weights = load_weights(path, settings.loading, None if force else partial(_require_room, path, settings))
     with _lock:
         engine = _engines.get((id(weights), settings))
         if engine is None or engine.weights is not weights:
+            if not force:
+                _require_room(path, settings, loaded=True)
             engine = _engines[id(weights), settings] = Engine(weights, settings)
         return engine
+
+
+def _require_room(path: Path, settings: EngineSettings, *, loaded: bool = False) -> None:
+    use = Use(
+        context=settings.n_ctx,
+        batch=settings.n_batch,
+        sequences=settings.n_sequences,
+        kv_type=settings.kv_type,
+        flash=settings.flash_attention is not False,
+    )
+    check_room(path, settings.loading, use, loaded=loaded)
 
 
 def _context(weights: Weights, settings: EngineSettings, n_ctx: int, threads: int) -> Handle:

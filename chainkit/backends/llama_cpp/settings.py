@@ -27,6 +27,7 @@ class FileSettings(BaseModel):
         repack: Let llama.cpp copy q4_0 and q4_K weights into a faster layout, for as much memory again.
         n_gpu_layers: Layers that a GPU holds, if the installed llama.cpp has one.
         probe: Try a file not seen before in a child process first.
+        force: Load it even if there is not enough free memory for it.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -39,6 +40,7 @@ class FileSettings(BaseModel):
     repack: bool = True
     n_gpu_layers: int = Field(default=0, ge=-1)
     probe: bool = True
+    force: bool = False
 
     @field_validator("n_ctx", "n_threads", "flash_attention", mode="before")
     @classmethod
@@ -91,6 +93,7 @@ class Settings(FileSettings):
 
         Raises:
             ModelFileError: The file is no model, or a damaged one.
+            NotEnoughMemory: It does not fit in the memory that is free, and `force` was not given.
             MissingLibrary: llama.cpp is not installed.
         """
         settings = EngineSettings(
@@ -102,7 +105,7 @@ class Settings(FileSettings):
             kv_type=self.kv_type,
             loading=self.loading,
         )
-        return self._engine.value((self.path, settings), lambda: open_engine(self.path, settings))
+        return self._engine.value((self.path, settings), lambda: open_engine(self.path, settings, force=self.force))
 
     def unload(self) -> None:
         """Let go of the engine: its memory is freed when no other model uses it. The next call loads it again."""

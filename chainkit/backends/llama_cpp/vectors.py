@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -11,7 +12,8 @@ from pydantic import PrivateAttr
 
 from chainkit.backends.llama_cpp.embedder import Embedder, EmbedderSettings, Matrix
 from chainkit.backends.llama_cpp.settings import FileSettings
-from chainkit.backends.llama_cpp.weights import load_weights
+from chainkit.backends.llama_cpp.weights import Weights, check_room, load_weights
+from chainkit.sizing.plan import Use
 from chainkit.steered.kept import Kept
 
 
@@ -44,7 +46,12 @@ class GGUFEmbeddings(FileSettings, Embeddings):
             n_ctx=self.n_ctx, n_threads=self.n_threads, flash_attention=self.flash_attention, pooling=self.pooling
         )
         key = (self.path, self.loading, settings)
-        return self._embedder.value(key, lambda: Embedder(load_weights(self.path, self.loading), settings))
+        return self._embedder.value(key, lambda: Embedder(self._weights(), settings))
+
+    def _weights(self) -> Weights:
+        use = Use(context=1, batch=1)  # a model that reads whole texts at once remembers none
+        before = None if self.force else partial(check_room, self.path, self.loading, use)
+        return load_weights(self.path, self.loading, before)
 
     def unload(self) -> None:
         """Free the memory; the next call loads the model again."""

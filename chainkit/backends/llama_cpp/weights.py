@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from chainkit.backends.llama_cpp.header import read_header
 from chainkit.backends.llama_cpp.probe import probe
 from chainkit.backends.llama_cpp.vocabulary import Vocabulary
 from chainkit.base.errors import ModelFileError
+from chainkit.sizing.gguf import gguf_model
+from chainkit.sizing.plan import Use, plan
+from chainkit.sizing.room import require_room
 
 _MMAP, _NO_MMAP = 1, 0
 
@@ -60,8 +64,11 @@ _loaded: weakref.WeakValueDictionary[tuple[object, ...], Weights] = weakref.Weak
 _lock = threading.Lock()
 
 
-def load_weights(path: Path, loading: Loading) -> Weights:
+def load_weights(path: Path, loading: Loading, before: Callable[[], object] | None = None) -> Weights:
     """The weights of a file: those already in memory, if the file has not changed since.
+
+    Args:
+        before: Called if they have to be loaded; what it raises is raised.
 
     Raises:
         ModelFileError: The file is no model, or a damaged one.
@@ -74,7 +81,24 @@ def load_weights(path: Path, loading: Loading) -> Weights:
         key = (path.resolve(), status.st_size, status.st_mtime_ns, loading, llama.path)
         weights = _loaded.get(key)
         if weights is None:
+            if before is not None:
+                before()
             if loading.probe:
                 probe(path, llama.path)
             weights = _loaded[key] = Weights(path, loading, llama)
         return weights
+
+
+def check_room(path: Path, loading: Loading, use: Use, *, loaded: bool = False) -> None:
+    """Refuse a file for which there is no room in memory now; `loaded`: its weights are there, a context is not.
+
+    Raises:
+        NotEnoughMemory: There is none.
+    """
+    if loading.n_gpu_layers:
+        return  # what a GPU has room for is not known here
+    try:
+        planned = plan(gguf_model(path), use)
+    except ModelFileError:
+        return  # a header that cannot be reckoned with is llama.cpp's to judge
+    require_room(planned, loaded=loaded)
