@@ -24,8 +24,6 @@ from chainkit.knowledge.vectorstore import PassageStore
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
 
-MARGIN = 50  # how many more are looked at exactly than are wanted, since codes of eight bits err a little
-
 
 class Index(PassageStore):
     """Documents that can be searched, in one SQLite file; also a LangChain vector store.
@@ -58,6 +56,7 @@ class Index(PassageStore):
         self._encoder = Encoder(embeddings if embeddings is not None else default_embeddings())
         self._store = Store(Path(path) if path is not None else None)
         self._view = NOTHING
+        self._frequencies: dict[str, int] = {}  # of the words asked for since the view was loaded
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], embeddings: Embeddings | None = None, **settings: Any) -> Index:
@@ -193,10 +192,10 @@ class Index(PassageStore):
     def _cosines(
         self, vector: Matrix, view: View, count: int, wanted: Filter | None, also: Iterable[int] = ()
     ) -> dict[int, float]:
-        """Passage -> exact cosine for those that seem nearest, a few more than `count`, and for some others."""
+        """Passage -> exact cosine for those that seem nearest, some more than `count`, and for others."""
         about = view.cosines(vector)
         places = _places(self._store.matching(wanted), view.ids) if wanted else None
-        near = best(about if places is None else about[places], count + max(MARGIN, count // 4))
+        near = best(about if places is None else about[places], max(CANDIDATES, count + count // 4))
         numbers = view.ids[near if places is None else places[near]]
         stored = self._store.vectors([*dict.fromkeys([*numbers.tolist(), *also])])
         exact = np.array(list(stored.values())) @ vector if stored else ()
@@ -207,7 +206,10 @@ class Index(PassageStore):
 
         Passages that hold none of the rarer words are not ranked where there are too many of them.
         """
-        frequencies = self._store.frequencies(terms(question))
+        wanted_terms = terms(question)
+        known = self._frequencies
+        known |= self._store.frequencies(set(wanted_terms) - known.keys())
+        frequencies = {term: known[term] for term in wanted_terms}
         rare, frequent = split_rare(telling(frequencies, passages), frequencies)
         if not rare:
             return {}, 1.0
@@ -227,6 +229,7 @@ class Index(PassageStore):
         if version != view.version:
             self._encoder.recognise(self._store)
             view = self._view = view.refreshed(self._store, version, int(self._store.meta("width")))
+            self._frequencies = {}
         return view
 
 

@@ -16,7 +16,7 @@ from chainkit.knowledge.text import stems, words
 
 LEAST_MEANING, MOST_MEANING, STEEPNESS = 0.2, 0.9, 1.5  # see benchmarks/retrieval.py
 CANDIDATES = 100
-RANKED = 5_000
+RANKED = 2_000
 SAME = 0.9
 _QUOTE = re.compile('"')
 

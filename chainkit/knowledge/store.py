@@ -238,12 +238,14 @@ class Store:
         test, values = condition(wanted or {})
         inside = f"AND rowid IN (SELECT p.id {_JOINED} WHERE {test})" if wanted else ""
         rows = self._all(
-            f"SELECT rowid, -rank FROM words WHERE words MATCH ? {inside} ORDER BY rank LIMIT ?",  # noqa: S608
+            # not the column `rank`, which ranks in a second statement of its own
+            f"SELECT rowid, bm25(words) AS misfit FROM words WHERE words MATCH ? {inside} "  # noqa: S608
+            "ORDER BY misfit, rowid LIMIT ?",
             query,
             *(values if wanted else ()),
             limit,
         )
-        return [(int(number), float(score)) for number, score in rows]
+        return [(int(number), -float(misfit)) for number, misfit in rows]
 
     def frequencies(self, terms: Iterable[str]) -> dict[str, int]:
         """How many passages hold each FTS5 term; estimated for those that stand in more than `MANY`."""
@@ -279,7 +281,7 @@ class Store:
         count, last = self._one(f"SELECT count(*), max(rowid) FROM ({inside})", term, MANY)  # noqa: S608
         if count < MANY:
             return count
-        lowest, highest = self._one("SELECT min(id), max(id) FROM passages")
+        lowest, highest = self._one("SELECT (SELECT min(id) FROM passages), (SELECT max(id) FROM passages)")
         return count * (highest - lowest + 1) // (last - lowest + 1)
 
     def _in(self, statement: str, values: Sequence[object]) -> Iterator[Any]:

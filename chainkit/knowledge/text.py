@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 _WORD = re.compile(r"\w+")
 _TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]|[^\W\d_]{1,6}|\d{1,2}|[^\w\s]|_")
@@ -34,6 +35,7 @@ def words(text: str) -> list[str]:
     return [word for word in found if word not in STOP_WORDS] or found
 
 
+@lru_cache(maxsize=50_000)
 def stem(word: str) -> str:
     """A word without its English ending, rough but the same on both sides of a comparison.
 
