@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from chainkit.registry import chat_model as chat_model
     from chainkit.registry import embeddings as embeddings
     from chainkit.registry import llm as llm
+    from chainkit.sentences import cluster_map as cluster_map
     from chainkit.sentences import clusters as clusters
     from chainkit.sentences import heatmap as heatmap
     from chainkit.sentences import similarity as similarity
+    from chainkit.upscale import upscale as upscale
 
 __version__ = "0.1.0"
 
@@ -35,6 +37,7 @@ _HOMES = {
     "ask": "chainkit.knowledge",
     "chain": "chainkit.chains.chain",
     "chat_model": "chainkit.registry",
+    "cluster_map": "chainkit.sentences",
     "clusters": "chainkit.sentences",
     "embeddings": "chainkit.registry",
     "fallback": "chainkit.chains.fallback",
@@ -44,6 +47,7 @@ _HOMES = {
     "prompt": "chainkit.prompts.short",
     "similarity": "chainkit.sentences",
     "trace": "chainkit.observe.trace",
+    "upscale": "chainkit.upscale",
 }
 
 __all__ = [  # noqa: RUF022 - the front doors first
@@ -58,7 +62,9 @@ __all__ = [  # noqa: RUF022 - the front doors first
     "similarity",
     "clusters",
     "heatmap",
+    "cluster_map",
     "ask",
+    "upscale",
     "ChainkitError",
     "__version__",
 ]

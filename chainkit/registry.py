@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl
 
 from chainkit.base.errors import NoModel, SpecError, nearest
@@ -15,6 +16,7 @@ from chainkit.base.paths import models_dir
 from chainkit.base.spec import Spec, parse_spec
 
 if TYPE_CHECKING:
+    from langchain_core.documents import BaseDocumentCompressor
     from langchain_core.embeddings import Embeddings
     from langchain_core.language_models import BaseChatModel, BaseLLM
 
@@ -52,6 +54,7 @@ def _services(kind: str, name: str) -> dict[str, str]:
 
 # provider -> "module:class?option=value"; the class is called as Class(model=name, **options)
 LLMS: Table = {
+    "ctransformers": "chainkit.backends.ctransformers.models:CTransformersModel",
     "fake": "chainkit.backends.fake:FakeLLM",
     "ggml": "chainkit.backends.llama_cpp.ggml:GGMLModel",
     "gguf": "chainkit.backends.llama_cpp.models:GGUFModel",
@@ -60,6 +63,7 @@ LLMS: Table = {
     **_services("text", "OpenAIModel"),
 }
 CHAT_MODELS: Table = {
+    "ctransformers": "chainkit.backends.ctransformers.models:CTransformersChat",
     "fake": "chainkit.backends.fake:FakeChat",
     "ggml": "chainkit.backends.llama_cpp.ggml:GGMLChat",
     "gguf": "chainkit.backends.llama_cpp.models:GGUFChat",
@@ -80,6 +84,10 @@ EMBEDDINGS: Table = {
     "cohere": f"{_PARTNERS}COHERE_EMBEDDINGS",
     "google": f"{_PARTNERS}GOOGLE_EMBEDDINGS",
     **_services("embeddings", "OpenAIEmbeddings"),
+}
+RERANKERS: Table = {
+    "gguf": "chainkit.backends.llama_cpp.reranker:GGUFReranker",
+    "huggingface": "chainkit.backends.huggingface.reranker:HuggingFaceReranker",
 }
 
 ALIASES: Table = {
@@ -142,7 +150,8 @@ def embeddings(spec: str = "minilm", **options: Any) -> Embeddings:
     """A model that turns texts into vectors: `embeddings("minilm")`.
 
     Args:
-        spec: `provider:name?option=value&...`.
+        spec: `provider:name?option=value&...`; of any provider, `cache=true` keeps vectors in a file of the user's
+            cache folder, `cache=PATH` in that file.
         options: Settings of the model; they win over those in the spec.
 
     Raises:
@@ -150,7 +159,30 @@ def embeddings(spec: str = "minilm", **options: Any) -> Embeddings:
         MissingLibrary: The backend's library is not installed.
         MissingKey: The provider needs an API key and none was found.
     """
-    return _make("embeddings", EMBEDDINGS, spec, options)
+    read = parse_spec(spec, known=providers())
+    chosen = dict(read.options) | options
+    cache = chosen.pop("cache", False)
+    model = _made("embeddings", EMBEDDINGS, read, chosen)
+    path = _cache_path(cache)
+    if path is False:
+        return model
+    from chainkit.vectors.cached import CachedEmbeddings
+
+    return CachedEmbeddings(model, path)
+
+
+def reranker(spec: str, **options: Any) -> BaseDocumentCompressor:
+    """A model that puts passages in the order in which they answer a question: `reranker("hf:BAAI/bge-reranker-base")`.
+
+    Args:
+        spec: `provider:name?option=value&...`.
+        options: Settings of the model; they win over those in the spec.
+
+    Raises:
+        SpecError: The spec or an option cannot be understood.
+        MissingLibrary: The backend's library is not installed.
+    """
+    return _make("reranker", RERANKERS, spec, options)
 
 
 def default_spec() -> str:
@@ -177,16 +209,34 @@ def local_models() -> list[Path]:
 
 def providers() -> list[str]:
     """All provider names, aliases included."""
-    return sorted({*LLMS, *CHAT_MODELS, *EMBEDDINGS, *ALIASES})
+    return sorted({*LLMS, *CHAT_MODELS, *EMBEDDINGS, *RERANKERS, *ALIASES})
 
 
 def _make(kind: str, table: Table, text: str, options: Mapping[str, Any]) -> Any:
     spec = parse_spec(text, known=providers())
+    return _made(kind, table, spec, dict(spec.options) | dict(options))
+
+
+def _made(kind: str, table: Table, spec: Spec, options: dict[str, Any]) -> Any:
     provider = ALIASES.get(spec.provider, spec.provider)
     if provider not in table:
         raise SpecError(f"{provider} has no {kind}; providers that have one: {', '.join(sorted(table))}")
     row, _, preset = table[provider].partition("?")
-    return _build(_load(row), spec, dict(spec.options) | dict(options), dict(parse_qsl(preset)))
+    model_class = _load(row)
+    other = model_class.provider_for(spec.name) if hasattr(model_class, "provider_for") else None
+    if other is not None:
+        return _made(kind, table, replace(spec, provider=other), options)
+    return _build(model_class, spec, options, dict(parse_qsl(preset)))
+
+
+def _cache_path(chosen: object) -> str | Path | Literal[False] | None:
+    """False for no cache, None for the file in the user's cache folder, or a path."""
+    if isinstance(chosen, Path):
+        return chosen
+    word = str(chosen).strip()
+    if word.lower() in {"false", "no", "off", "0", "none", ""}:
+        return False
+    return None if word.lower() in {"true", "yes", "on", "1"} else word
 
 
 def _load(row: str) -> Any:

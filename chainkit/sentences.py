@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 from langchain_core.embeddings import Embeddings
+from langchain_core.language_models import BaseChatModel
 
 from chainkit import registry, vectors
 from chainkit.vectors.given import Items, Vectors
+from chainkit.vectors.layout import Method
 from chainkit.vectors.similarity import Metric
 
 Source = Embeddings | Vectors | str | None
@@ -47,6 +49,7 @@ def clusters(
     threshold: float | None = None,
     *,
     min_size: int = 1,
+    names: BaseChatModel | str | None = None,
 ) -> vectors.Clustering:
     """Put texts that mean the same into groups; the same set gives the same groups in any order.
 
@@ -57,13 +60,19 @@ def clusters(
         k: The number of groups; None finds it: where the silhouette is best, 2 or more for three or more items.
         threshold: Instead of k: items are together as long as the mean cosine between two groups is at least this.
         min_size: Items of smaller groups become outliers, label -1.
+        names: A chat model, or its spec, that names each group; None names them by their keywords.
 
     Raises:
         BadTexts: No texts, blank ones, or things that are no texts.
         BadVectors: Vectors that are not finite or differ in length.
-        ValueError: k and threshold together, or out of range.
+        ValueError: k and threshold together, or out of range; names for vectors without texts.
     """
-    return vectors.clusters(items, _source(items, embeddings), k, threshold, min_size=min_size)
+    if names is not None and not vectors.are_texts(items):
+        raise ValueError("groups of vectors have no texts to name them by")
+    found = vectors.clusters(items, _source(items, embeddings), k, threshold, min_size=min_size)
+    if names is None:
+        return found
+    return vectors.named(found, registry.chat_model(names) if isinstance(names, str) else names)
 
 
 def heatmap(
@@ -80,7 +89,7 @@ def heatmap(
     Args:
         items: Up to 500 texts or vectors, or groups that `clusters` found.
         embeddings: As for `clusters`.
-        path: Where to write the picture (.png, .svg, .pdf); None writes nothing.
+        path: Where to write the picture (.png, .svg, .pdf, .html); None writes nothing.
         k: As for `clusters`.
         threshold: As for `clusters`.
         title: What stands above the picture.
@@ -89,10 +98,41 @@ def heatmap(
         BadTexts: As for `clusters`.
         BadVectors: As for `clusters`.
         ValueError: More than 500 items.
-        MissingLibrary: matplotlib is not installed.
+        MissingLibrary: matplotlib is not installed; .html does without.
     """
     source = None if isinstance(items, vectors.Clustering) else _source(items, embeddings)
     return vectors.heatmap(items, source, path, k=k, threshold=threshold, title=title)
+
+
+def cluster_map(
+    items: Items | vectors.Clustering,
+    embeddings: Source = None,
+    path: str | Path | None = None,
+    *,
+    k: int | None = None,
+    threshold: float | None = None,
+    method: Method = "tsne",
+    title: str = "",
+) -> vectors.ClusterMap:
+    """Draw texts as points in a plane, groups in colours; for more texts than a heatmap can hold.
+
+    Args:
+        items: Texts or vectors, or groups that `clusters` found.
+        embeddings: As for `clusters`.
+        path: Where to write the picture (.png, .svg, .pdf, .html); None writes nothing.
+        k: As for `clusters`.
+        threshold: As for `clusters`.
+        method: "tsne" and "umap" keep neighbours together, "pca" keeps the two directions of the largest spread.
+        title: What stands above the picture.
+
+    Raises:
+        BadTexts: As for `clusters`.
+        BadVectors: As for `clusters`.
+        ValueError: An unknown method.
+        MissingLibrary: matplotlib (.html does without) or umap-learn is not installed.
+    """
+    source = None if isinstance(items, vectors.Clustering) else _source(items, embeddings)
+    return vectors.cluster_map(items, source, path, k=k, threshold=threshold, method=method, title=title)
 
 
 def search(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from langchain_core.embeddings import Embeddings
 
-from chainkit.base.errors import MissingLibrary, Unsupported
+from chainkit.base.errors import Unsupported
 from chainkit.vectors.clusters import OUTLIER, Clustering, clusters
+from chainkit.vectors.colours import SIMILARITY, group_colour
 from chainkit.vectors.given import Items, Vectors
-from chainkit.vectors.labels import drawable, label
+from chainkit.vectors.labels import label
+from chainkit.vectors.page import page
+from chainkit.vectors.terminal import Cells
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Array = np.ndarray[Any, Any]
@@ -24,9 +27,8 @@ Array = np.ndarray[Any, Any]
 MOST = 500
 """Items that a heatmap can hold; beyond, no label can be read."""
 
-_FORMATS = (".png", ".svg", ".pdf")
-_COLOURS = "tab10"
-_GREY = "#777777"
+FORMATS = (".png", ".svg", ".pdf", ".html")
+"""Endings of the files that a picture can be written to."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,26 +68,69 @@ class Heatmap:
                 found.append((place, place + 1, group))
         return found
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The range of colours, so that a few outstanding pairs do not take all of it; the diagonal does not count."""
+        others = self.matrix[~np.eye(len(self.matrix), dtype=bool)]
+        if others.size == 0:
+            return 0.0, 1.0
+        low, high = (float(value) for value in np.percentile(others, (2, 98)))
+        return (low, high) if high - low > 0.05 else (min(low, high - 0.5), max(high, low + 0.05))
+
     def figure(self) -> Figure:
         """The picture as a matplotlib figure; save it with `bbox_inches="tight"`, its labels stand outside the axes.
 
         Raises:
             MissingLibrary: matplotlib is not installed.
         """
-        return _draw(self)
+        from chainkit.vectors.heatmap_figure import draw
+
+        return draw(self)
+
+    def html(self) -> str:
+        """The picture as one page that needs no network: pointing at a cell shows its two texts and their cosine."""
+        colours = [group_colour(int(self.clustering.labels[row])) for row in self.rows]
+        names = {group.label: group.name for group in self.clustering.groups}
+        low, high = self.limits
+        data = {
+            "title": self.title,
+            "labels": self.labels,
+            "label_colours": colours,
+            "texts": [f"item {row}" if (texts := self.clustering.texts) is None else texts[row] for row in self.rows],
+            "blocks": [
+                {"first": first, "end": end, "name": names.get(group), "colour": group_colour(group)}
+                for first, end, group in self.blocks
+            ],
+            # a byte for each cosine: 0 is -1, 255 is 1
+            "matrix": base64.b64encode(np.round((self.matrix + 1) * 127.5).astype(np.uint8).tobytes()).decode(),
+            "low": low,
+            "high": high,
+            "colours": SIMILARITY,
+        }
+        return page("heatmap", self.title, data)
+
+    def terminal(self, columns: int = 80, *, colour: bool = True) -> str:
+        """The picture as lines of coloured blocks, or of shades, for a terminal of so many columns.
+
+        Raises:
+            ValueError: There is no room for a column for each item.
+        """
+        names = [group.name for group in self.clustering.groups]
+        rows = [int(self.clustering.labels[row]) for row in self.rows]
+        return Cells(self.matrix, self.limits, self.labels, rows, names, self.title).drawn(columns, colour=colour)
 
     def save(self, path: str | Path) -> Path:
-        """Write the picture; the ending of the name says what to: .png, .svg or .pdf.
+        """Write the picture; the ending of the name says what to: .png, .svg, .pdf or .html.
 
         Raises:
             Unsupported: Another ending.
-            MissingLibrary: matplotlib is not installed.
+            MissingLibrary: matplotlib is not installed; .html does without.
         """
         path = Path(path)
         kind = path.suffix.lower()
-        if kind not in _FORMATS:
-            raise Unsupported(f"{path}: a heatmap can be written as {', '.join(_FORMATS)}, not as '{kind}'")
-        path.write_bytes(self._image(kind[1:]))
+        if kind not in FORMATS:
+            raise Unsupported(f"{path}: a heatmap can be written as {', '.join(FORMATS)}, not as '{kind}'")
+        path.write_bytes(self.html().encode() if kind == ".html" else self._image(kind[1:]))
         return path
 
     def _image(self, kind: str) -> bytes:
@@ -112,7 +157,7 @@ def heatmap(
     Args:
         items: Up to `MOST` texts or vectors, or groups that `clusters` found.
         embeddings: As for `clusters`.
-        path: Where to write the picture (.png, .svg, .pdf); None writes nothing.
+        path: Where to write the picture (.png, .svg, .pdf, .html); None writes nothing.
         k: As for `clusters`.
         threshold: As for `clusters`.
         title: What stands above the picture.
@@ -121,7 +166,7 @@ def heatmap(
         BadTexts: As for `clusters`.
         BadVectors: As for `clusters`.
         ValueError: More than `MOST` items.
-        MissingLibrary: matplotlib is not installed.
+        MissingLibrary: matplotlib is not installed; .html does without.
     """
     count = len(items.labels) if isinstance(items, Clustering) else len(items)
     if count > MOST:
@@ -132,98 +177,3 @@ def heatmap(
     if path is not None:
         drawn.save(path)
     return drawn
-
-
-def _draw(heatmap: Heatmap) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingLibrary("matplotlib", extra="plot") from error
-    count = len(heatmap.labels)
-    cell = _cell_inches(count)
-    figure = Figure(figsize=(count * cell, count * cell))
-    axes = figure.add_axes((0, 0, 1, 1))
-    low, high = _limits(heatmap.matrix)
-    image = axes.imshow(heatmap.matrix, cmap="YlGnBu", vmin=low, vmax=high, interpolation="nearest")
-    size = min(10.0, cell * 72 * 0.78)
-    names = [group.name for group in heatmap.clustering.groups]
-    texts, families = drawable([*heatmap.labels, *names, heatmap.title])
-    _label_rows(axes, heatmap, texts[:count], families, size)
-    _frame_blocks(axes, heatmap, [label(name, 40) for name in texts[count:-1]], families, size)
-    if count <= 12:
-        _write_values(axes, heatmap.matrix, (low + high) / 2)
-    if heatmap.title:
-        axes.set_title(texts[-1], family=families, fontsize=12, loc="left", pad=28, parse_math=False)
-    bar = figure.add_axes((0, -0.35 / (count * cell), min(1, 2.5 / (count * cell)), 0.12 / (count * cell)))
-    figure.colorbar(image, cax=bar, orientation="horizontal", extend="both")
-    bar.tick_params(labelsize=8)
-    bar.set_title("cosine similarity", fontsize=8, loc="left", pad=3)
-    return figure
-
-
-def _cell_inches(count: int) -> float:
-    """The height of a row: large for few items; for many as small as a label of 5 points allows."""
-    return float(np.clip(9 / count, 0.09, 0.55))
-
-
-def _limits(matrix: Array) -> tuple[float, float]:
-    """The range of colours, so that a few outstanding pairs do not take all of it; the diagonal does not count."""
-    others = matrix[~np.eye(len(matrix), dtype=bool)]
-    if others.size == 0:
-        return 0.0, 1.0
-    low, high = (float(value) for value in np.percentile(others, (2, 98)))
-    return (low, high) if high - low > 0.05 else (min(low, high - 0.5), max(high, low + 0.05))
-
-
-def _label_rows(axes: Axes, heatmap: Heatmap, texts: list[str], families: list[str], size: float) -> None:
-    places = range(len(texts))
-    axes.set_yticks(places)
-    axes.set_yticklabels(
-        [f"{text}  {place + 1}" for place, text in enumerate(texts)], family=families, fontsize=size, parse_math=False
-    )
-    axes.set_xticks(places)
-    turned = 90 if len(texts) > 25 else 0
-    axes.set_xticklabels([str(place + 1) for place in places], fontsize=size, rotation=turned)
-    axes.tick_params(length=0, top=False, bottom=False, labeltop=True, labelbottom=False)
-    for place, row in enumerate(heatmap.rows):
-        axes.get_yticklabels()[place].set_color(_colour(int(heatmap.clustering.labels[row])))
-
-
-def _frame_blocks(axes: Axes, heatmap: Heatmap, names: list[str], families: list[str], size: float) -> None:
-    from matplotlib.patches import Rectangle
-
-    count = len(heatmap.labels)
-    for first, end, group in heatmap.blocks:
-        for edge in (first - 0.5, end - 0.5):
-            axes.axhline(edge, color="white", linewidth=0.8)
-            axes.axvline(edge, color="white", linewidth=0.8)
-        if group == OUTLIER:
-            continue
-        corner, length, colour = (first - 0.5, first - 0.5), end - first, _colour(group)
-        axes.add_patch(Rectangle(corner, length, length, fill=False, edgecolor=colour, linewidth=2, clip_on=False))
-        axes.text(
-            *(count - 0.5 + 0.12 / _cell_inches(count), (first + end - 1) / 2, names[group]),
-            va="center",
-            ha="left",
-            color=colour,
-            family=families,
-            parse_math=False,
-            fontsize=min(11.0, size * length),
-        )
-    axes.spines[:].set_visible(False)
-
-
-def _write_values(axes: Axes, matrix: Array, middle: float) -> None:
-    for (row, column), value in np.ndenumerate(matrix):
-        colour = "white" if value > middle else "black"
-        shown = f"{round(float(value), 2) + 0.0:.2f}"  # + 0.0: no minus sign before 0.00
-        axes.text(column, row, shown, ha="center", va="center", fontsize=8, color=colour)
-
-
-def _colour(group: int) -> Any:
-    from matplotlib import colormaps
-
-    if group == OUTLIER:
-        return _GREY
-    red, green, blue, _ = colormaps[_COLOURS](group % 10)
-    return (red * 0.8, green * 0.8, blue * 0.8)  # dark enough to be read as text

@@ -35,11 +35,11 @@ def cut_many(vectors: Array, k: int | None = None, threshold: float | None = Non
     Raises:
         ValueError: k is too large for this method.
     """
-    sample = _sample(vectors, _SMALL_GROUPS * _SAMPLE_PER_GROUP)
-    count = min(_SMALL_GROUPS, max(1, len(sample) // 4))
+    drawn = sample(vectors, _SMALL_GROUPS * _SAMPLE_PER_GROUP)
+    count = min(_SMALL_GROUPS, max(1, len(drawn) // 4))
     if k is not None and k > count // 2:
         raise ValueError(f"of {len(vectors):,} items at most {count // 2} groups can be asked for, got k={k}")
-    means = np.unique(_means(sample, count), axis=0)
+    means = np.unique(_means(drawn, count), axis=0)
     cut = cut_tree(means, k, threshold, slack=0.0)  # means are sharper than items: the best cut is the right one
     place = np.empty(len(means), int)
     place[cut.order] = np.arange(len(means))
@@ -53,24 +53,24 @@ def cut_many(vectors: Array, k: int | None = None, threshold: float | None = Non
     return Cut(cut.labels[nearest], order, cut.silhouette)
 
 
-def _means(sample: Array, count: int) -> Array:
+def _means(drawn: Array, count: int) -> Array:
     """The means of small groups, at unit length."""
     from sklearn.cluster import KMeans
 
     # scikit-learn's stubs want names where its documentation takes arrays and numbers
-    settings: dict[str, Any] = {"init": _start(sample, count), "n_init": 1, "max_iter": _ROUNDS, "tol": 0}
-    found = KMeans(count, random_state=0, **settings).fit(sample)
+    settings: dict[str, Any] = {"init": _start(drawn, count), "n_init": 1, "max_iter": _ROUNDS, "tol": 0}
+    found = KMeans(count, random_state=0, **settings).fit(drawn)
     return unit(found.cluster_centers_.astype(np.float32))
 
 
-def _start(sample: Array, count: int) -> Array:
+def _start(drawn: Array, count: int) -> Array:
     """Items for k-means to start from: random ones, and a quarter that is least like those, for small groups."""
-    random = sample[: count - count // 4]  # the sample is in random order already
-    closeness = np.concatenate([(block @ random.T).max(axis=1) for _, block in _blocks(sample)])
-    return np.concatenate([random, sample[np.argsort(closeness, kind="stable")[: count // 4]]])
+    random = drawn[: count - count // 4]  # the sample is in random order already
+    closeness = np.concatenate([(block @ random.T).max(axis=1) for _, block in _blocks(drawn)])
+    return np.concatenate([random, drawn[np.argsort(closeness, kind="stable")[: count // 4]]])
 
 
-def _sample(vectors: Array, most: int) -> Array:
+def sample(vectors: Array, most: int) -> Array:
     """At most so many different items at unit length, in an order that depends on their content only."""
     keys = np.concatenate([_keys(np.asarray(vectors[rows], np.float32)) for rows in _slices(len(vectors))])
     _, first = np.unique(keys, return_index=True)

@@ -160,4 +160,5 @@ def silhouette(distances: Array, labels: Array) -> float | None:
 def _labels(tree: Array, k: int) -> Array:
     from scipy.cluster.hierarchy import fcluster
 
-    return fcluster(tree, k, "maxclust")
+    # merges are numbered, so that of merges at the same height some can be undone and others not: k groups, never fewer
+    return fcluster(tree, k, "maxclust_monocrit", monocrit=np.arange(len(tree), dtype=np.float64))

@@ -172,3 +172,7 @@ def test_words_of_scripts_without_spaces():
     assert words("IHクッキング対応の調理器具") == ["ih", "クッキング", "対応", "調理器具"]
     assert words("5th mother-in-law's 3d") == ["th", "mother-in-law's"]
     assert words("Größe Ärger naïve привет") == ["größe", "ärger", "naïve", "привет"]
+
+
+def test_asked_for_numbers_are_met_where_all_items_are_equally_far_apart():
+    assert [clusters(np.eye(6), k=k).k for k in range(1, 7)] == [1, 2, 3, 4, 5, 6]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import itertools
+import json
+import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +37,9 @@ def test_rows_are_in_the_order_of_the_groups(minilm):
     np.testing.assert_allclose(found.matrix, similarity(NINE, minilm)[np.ix_(rows, rows)], atol=1e-6)
 
 
-@pytest.mark.parametrize(("ending", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+@pytest.mark.parametrize(
+    ("ending", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF"), ("html", b"<!doctype html>")]
+)
 def test_the_ending_chooses_the_format(table, tmp_path, ending, start):
     path = tmp_path / f"picture.{ending}"
     heatmap(NINE, table, path)
@@ -46,7 +52,7 @@ def test_the_same_texts_make_the_same_picture(table):
 
 
 def test_other_endings_are_named(table, tmp_path):
-    with pytest.raises(Unsupported, match=r"\.png, \.svg, \.pdf, not as '\.bmp'"):
+    with pytest.raises(Unsupported, match=r"\.png, \.svg, \.pdf, \.html, not as '\.bmp'"):
         heatmap(NINE, table, tmp_path / "picture.bmp")
 
 
@@ -100,3 +106,45 @@ def test_labels_are_shortened_by_columns():
     assert width(label("日本語" * 30, 20)) <= 20
     assert label("日本語" * 30, 20).endswith("…")
     assert width("e\u0301") == 1
+
+
+def page_data(html: str) -> dict[str, Any]:
+    """What the script of a page draws."""
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)[1])
+
+
+def test_a_page_holds_the_same_numbers_and_nothing_of_the_network(table):
+    found = heatmap(NINE, table, title="Nine")
+    html = found.html()
+    data = page_data(html)
+    matrix = np.frombuffer(base64.b64decode(data["matrix"]), np.uint8).reshape(9, 9) / 127.5 - 1
+    np.testing.assert_allclose(matrix, found.matrix, atol=1 / 255 + 1e-6)
+    assert data["texts"] == [NINE[row] for row in found.rows]
+    assert [(block["first"], block["end"]) for block in data["blocks"]] == [block[:2] for block in found.blocks]
+    assert not re.search(r"https?://|src=|@import|url\(", html)
+
+
+def test_texts_cannot_leave_the_script_of_a_page():
+    hostile = ["</script><script>alert(1)</script>", "<!-- & ' \" $x ${y}"]
+    html = heatmap(hostile, Table({text: [i, 1] for i, text in enumerate(hostile)}), title="<b>").html()
+    assert html.count("<script") == 2
+    assert html.count("</script") == 2
+    assert "<title>&lt;b&gt;</title>" in html
+    assert set(page_data(html)["texts"]) == set(hostile)
+
+
+def test_a_terminal_shows_a_line_for_each_text_and_none_is_too_wide(table):
+    found = heatmap([*NINE, "日本語の文です" * 9], Table({**table.vectors, "日本語の文です" * 9: [1] * 8}), title="Ten")
+    lines = found.terminal(70, colour=False).split("\n")
+    assert lines[0] == "Ten"
+    assert all(width(line) <= 70 for line in lines)
+    assert [line.strip()[:6] for line in lines[1:11]] == [text[:6] for text in found.labels]
+    assert all(set(line[-20:]) <= set(" ░▒▓█") for line in lines[1:11])
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", found.terminal(70, colour=True)).split("\n")
+    assert [line[:20] for line in plain[:11]] == [line[:20] for line in lines[:11]]
+
+
+def test_a_terminal_without_room_is_told(table):
+    with pytest.raises(ValueError, match="9 items need a terminal of 18 columns, this one has 17; write the picture"):
+        heatmap(NINE, table).terminal(17)
+    assert heatmap(NINE, table).terminal(18)

@@ -1,0 +1,45 @@
+"""Colours of groups and of similarities, the same in every kind of picture."""
+
+from __future__ import annotations
+
+OUTLIER_COLOUR = "#777777"
+
+# dark enough to be read as text on white
+_GROUPS = ("#195f90", "#cc660b", "#238023", "#ab1f20", "#765297", "#70453c", "#b65f9b", "#666666", "#96971b", "#1298a6")
+
+SIMILARITY: tuple[tuple[int, int, int], ...] = (
+    (255, 255, 217),
+    (237, 248, 177),
+    (199, 233, 180),
+    (127, 205, 187),
+    (65, 182, 196),
+    (29, 145, 192),
+    (34, 94, 168),
+    (37, 52, 148),
+    (8, 29, 88),
+)
+"""From unlike to alike, as red, green and blue: the scheme YlGnBu of ColorBrewer (Cynthia Brewer)."""
+
+
+def group_colour(group: int) -> str:
+    """The colour of a group; of an outlier, grey. Ten colours take turns.
+
+    >>> group_colour(0), group_colour(10), group_colour(-1)
+    ('#195f90', '#195f90', '#777777')
+    """
+    return OUTLIER_COLOUR if group < 0 else _GROUPS[group % len(_GROUPS)]
+
+
+def similarity_colour(share: float) -> tuple[int, int, int]:
+    """Red, green and blue of a similarity between the least (0) and the greatest (1) that are told apart.
+
+    >>> similarity_colour(0.0), similarity_colour(2.0)
+    ((255, 255, 217), (8, 29, 88))
+    """
+    place = min(1.0, max(0.0, share)) * (len(SIMILARITY) - 1)
+    low = min(int(place), len(SIMILARITY) - 2)
+    red, green, blue = (
+        round(below + (above - below) * (place - low))
+        for below, above in zip(SIMILARITY[low], SIMILARITY[low + 1], strict=True)
+    )
+    return red, green, blue

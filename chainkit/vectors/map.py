@@ -1,0 +1,216 @@
+"""Groups of many texts as points in a plane."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from langchain_core.embeddings import Embeddings
+
+from chainkit.base.errors import MissingLibrary, Unsupported
+from chainkit.vectors.clusters import Clustering, clusters
+from chainkit.vectors.colours import OUTLIER_COLOUR, group_colour
+from chainkit.vectors.given import Items, Vectors
+from chainkit.vectors.heatmap import FORMATS
+from chainkit.vectors.labels import drawable, label, width
+from chainkit.vectors.layout import Method, layout
+from chainkit.vectors.page import page
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = np.ndarray[Any, Any]
+
+POINTS_ON_A_PAGE = 20_000
+"""Points that a browser moves without delay; a page of more items shows so many of them, and says so."""
+
+_NAMED = 40  # groups whose names find room
+_NAME_COLUMNS = 40
+_LINE = 0.03  # height of a name; the picture is 1 high and 1 wide
+_LETTER = 0.0083  # width of a letter
+_EDGE = 0.045  # around the points, as matplotlib leaves it
+_LETTERS = 600  # of each text on a page
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClusterMap:
+    """N items as points.
+
+    Attributes:
+        clustering: The groups.
+        points: Where each item is, float32, N x 2, each coordinate from 0 to 1.
+        title: What stands above the picture.
+    """
+
+    clustering: Clustering
+    points: Array = field(repr=False)
+    title: str = ""
+
+    def figure(self) -> Figure:
+        """The picture as a matplotlib figure.
+
+        Raises:
+            MissingLibrary: matplotlib is not installed.
+        """
+        return _draw(self)
+
+    def name_places(self) -> list[tuple[float, float]]:
+        """The middle of each group's name: above its points, or as near to there as other names let it stand."""
+        taken: list[tuple[float, float, float]] = []
+        for group in self.clustering.groups[:_NAMED]:
+            points = self.points[list(group.members)]
+            half = width(label(group.name, _NAME_COLUMNS)) * _LETTER / 2
+            x = float(np.clip(np.median(points[:, 0]), half - _EDGE, 1 + _EDGE - half))
+            taken.append((*_free(x, float(np.quantile(points[:, 1], 0.98)) + _LINE, half, taken), half))
+        return [(x, y) for x, y, _ in taken]
+
+    def html(self) -> str:
+        """The picture as one page that needs no network: texts where the mouse points, zoom, groups to hide."""
+        rows = self._shown()
+        texts, count = self.clustering.texts, len(self.points)
+        data = {
+            "title": self.title,
+            "note": "" if len(rows) == count else f"{len(rows):,} of {count:,} items are shown.",
+            "points": np.round(self.points[rows], 4).tolist(),
+            "labels": self.clustering.labels[rows].tolist(),
+            "texts": [f"item {row}" if texts is None else texts[row][:_LETTERS] for row in rows.tolist()],
+            "groups": [
+                {
+                    "label": group.label,
+                    "name": label(group.name, _NAME_COLUMNS),
+                    "size": len(group),
+                    "colour": group_colour(group.label),
+                    "name_place": place,
+                }
+                for group, place in zip_longest(self.clustering.groups, self.name_places())
+            ],
+        }
+        return page("map", self.title, data)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the picture; the ending of the name says what to: .png, .svg, .pdf or .html.
+
+        Raises:
+            Unsupported: Another ending.
+            MissingLibrary: matplotlib is not installed; .html does without.
+        """
+        path = Path(path)
+        kind = path.suffix.lower()
+        if kind not in FORMATS:
+            raise Unsupported(f"{path}: a map can be written as {', '.join(FORMATS)}, not as '{kind}'")
+        path.write_bytes(self.html().encode() if kind == ".html" else self._image(kind[1:]))
+        return path
+
+    def _shown(self) -> Array:
+        """Rows that a page shows: all, or the same share of every group."""
+        count = len(self.points)
+        if count <= POINTS_ON_A_PAGE:
+            return np.arange(count)
+        order = np.asarray(self.clustering.order)
+        return np.sort(order[np.linspace(0, count - 1, POINTS_ON_A_PAGE).astype(int)])
+
+    def _image(self, kind: str) -> bytes:
+        buffer = io.BytesIO()
+        metadata = {"Date": None} if kind == "svg" else {"CreationDate": None} if kind == "pdf" else None
+        self.figure().savefig(buffer, format=kind, dpi=150, bbox_inches="tight", pad_inches=0.15, metadata=metadata)
+        return buffer.getvalue()
+
+    def _repr_png_(self) -> bytes:
+        return self._image("png")
+
+
+def cluster_map(
+    items: Items | Clustering,
+    embeddings: Embeddings | Vectors | None = None,
+    path: str | Path | None = None,
+    *,
+    k: int | None = None,
+    threshold: float | None = None,
+    method: Method = "tsne",
+    title: str = "",
+) -> ClusterMap:
+    """Draw texts as points in a plane, groups in colours; for more texts than a heatmap can hold.
+
+    >>> drawn = cluster_map([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]])
+    >>> drawn.points.shape, drawn.clustering.k
+    ((4, 2), 2)
+
+    Args:
+        items: Texts or vectors, or groups that `clusters` found.
+        embeddings: As for `clusters`.
+        path: Where to write the picture (.png, .svg, .pdf, .html); None writes nothing.
+        k: As for `clusters`.
+        threshold: As for `clusters`.
+        method: "tsne", "umap" (needs umap-learn) or "pca"; see `layout.layout`.
+        title: What stands above the picture.
+
+    Raises:
+        BadTexts: As for `clusters`.
+        BadVectors: As for `clusters`.
+        ValueError: An unknown method.
+        MissingLibrary: matplotlib (.html does without) or umap-learn is not installed.
+    """
+    found = items if isinstance(items, Clustering) else clusters(items, embeddings, k=k, threshold=threshold)
+    points = layout(found.given.vectors, method)[found.given.rows]
+    drawn = ClusterMap(clustering=found, points=points, title=title)
+    if path is not None:
+        drawn.save(path)
+    return drawn
+
+
+def _draw(drawn: ClusterMap) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingLibrary("matplotlib", extra="plot") from error
+    figure = Figure(figsize=(10, 7))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xlim(-_EDGE, 1 + _EDGE)
+    axes.set_ylim(-_EDGE, 1 + _EDGE)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_color("#dddddd")
+    size = float(np.clip(20_000 / len(drawn.points), 1.5, 40))
+    outliers = list(drawn.clustering.outliers)
+    axes.scatter(*drawn.points[outliers].T, s=size, c=OUTLIER_COLOUR, alpha=0.5, linewidths=0)
+    for group in drawn.clustering.groups:
+        points = drawn.points[list(group.members)]
+        axes.scatter(*points.T, s=size, color=group_colour(group.label), alpha=0.6, linewidths=0)
+    _write_names(axes, drawn)
+    return figure
+
+
+def _write_names(axes: Axes, drawn: ClusterMap) -> None:
+    from matplotlib.patheffects import withStroke
+
+    groups = drawn.clustering.groups[:_NAMED]
+    names, families = drawable([*(label(group.name, _NAME_COLUMNS) for group in groups), drawn.title])
+    for group, name, (x, y) in zip(groups, names, drawn.name_places(), strict=False):
+        axes.text(
+            *(x, y, name),
+            family=families,
+            fontsize=9,
+            fontweight="bold",
+            color=group_colour(group.label),
+            ha="center",
+            va="center",
+            parse_math=False,
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+        )
+    if drawn.title:
+        axes.set_title(names[-1], family=families, fontsize=12, loc="left", parse_math=False)
+
+
+def _free(x: float, y: float, half: float, taken: list[tuple[float, float, float]]) -> tuple[float, float]:
+    """The place nearest to a height at which no earlier name is in the way."""
+    for step in range(100):
+        height = y + _LINE * ((step + 1) // 2) * (-1 if step % 2 else 1)
+        beside = (abs(x - other) >= half + wide or abs(height - line) >= _LINE for other, line, wide in taken)
+        if -_EDGE / 2 <= height <= 1 + _EDGE / 2 and all(beside):
+            return x, height
+    return x, y

@@ -1,0 +1,79 @@
+"""Names of groups, written by a chat model."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+
+from chainkit.vectors.clusters import Clustering, Group
+from chainkit.vectors.labels import label
+
+PROMPT = """These texts belong to one group:
+
+{texts}
+
+What do they have in common? Answer with a name of two to five words for the group, in the language of the texts, \
+and nothing else."""
+"""What the model is asked for each group; `{texts}` are those in the middle of the group, one a line."""
+
+_TEXTS = 8  # of each group
+_COLUMNS = 200  # of each text
+_NAME_COLUMNS = 60
+
+
+class NotNamed(UserWarning):
+    """The model gave no name for some groups; their keywords stay.
+
+    Attributes:
+        labels: The groups.
+    """
+
+    def __init__(self, labels: Sequence[int]) -> None:
+        self.labels = list(labels)
+        super().__init__(f"the model gave no name for {len(labels)} groups; their keywords stay: {self.labels[:10]}")
+
+
+def named(found: Clustering, model: BaseChatModel, *, max_concurrency: int = 8) -> Clustering:
+    """The same groups with names that a chat model wrote; see `PROMPT` for what it is asked, once for each group.
+
+    Raises:
+        ValueError: The groups are of vectors without texts.
+        ProviderError: The model failed.
+
+    Warns:
+        NotNamed: Answers without a name in them.
+    """
+    if found.texts is None:
+        raise ValueError("groups of vectors have no texts to name them by")
+    questions = [PROMPT.format(texts=_texts(found.texts, group)) for group in found.groups]
+    answers = model.batch(list(questions), config={"max_concurrency": max_concurrency})
+    names = [_name(answer) for answer in answers]
+    if missing := [group.label for group, name in zip(found.groups, names, strict=True) if not name]:
+        warnings.warn(NotNamed(missing), stacklevel=2)
+    names = _told_apart([name or group.name for group, name in zip(found.groups, names, strict=True)])
+    groups = tuple(replace(group, name=name) for group, name in zip(found.groups, names, strict=True))
+    return replace(found, groups=groups)
+
+
+def _texts(texts: Sequence[str], group: Group) -> str:
+    return "\n".join(f"- {label(texts[row], _COLUMNS)}" for row in group.members[:_TEXTS])
+
+
+def _name(answer: BaseMessage) -> str:
+    text = answer.text if isinstance(answer, AIMessage) else ""
+    lines = [line.strip().strip("*#\"'`“”„«». ") for line in text.splitlines()]
+    return label(next((line for line in lines if line), ""), _NAME_COLUMNS)
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Different names: the second of equal ones gets a 2 behind it."""
+    seen: dict[str, int] = {}
+    found: list[str] = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return found

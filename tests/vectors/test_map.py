@@ -1,0 +1,115 @@
+"""Groups as points in a plane."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import re
+
+import numpy as np
+import pytest
+
+from chainkit.base.errors import MissingLibrary, Unsupported
+from chainkit.vectors import cluster_map, clusters
+from chainkit.vectors.layout import layout
+from chainkit.vectors.map import POINTS_ON_A_PAGE
+
+GROUPS = 6
+
+
+@pytest.fixture(scope="module")
+def many():
+    """4,000 vectors around six centres: more than are laid out one by one."""
+    rng = np.random.default_rng(3)
+    truth = rng.integers(0, GROUPS, 4000)
+    return (np.eye(GROUPS, 24)[truth] + rng.normal(0, 0.08, (4000, 24))).astype(np.float32), truth
+
+
+def nearest_share(points, truth):
+    """How often the nearest other point is of the same group."""
+    distances = ((points[:, None] - points[None]) ** 2).sum(axis=2)
+    np.fill_diagonal(distances, np.inf)
+    return (truth[distances.argmin(axis=1)] == truth).mean()
+
+
+@pytest.mark.parametrize("method", ["tsne", "pca"])
+def test_neighbours_stay_neighbours(blobs, method):
+    points = cluster_map(blobs[0], method=method).points
+    assert nearest_share(points, blobs[1]) > (0.99 if method == "tsne" else 0.7)
+    assert points.min() == 0
+    assert points.max() == 1
+
+
+def test_the_order_of_items_plays_no_part(blobs):
+    turned = np.random.default_rng(0).permutation(len(blobs[0]))
+    np.testing.assert_allclose(cluster_map(blobs[0][turned]).points, cluster_map(blobs[0]).points[turned], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_many_items_go_between_those_that_are_laid_out(many):
+    points = layout(many[0])
+    assert points.shape == (4000, 2)
+    assert nearest_share(points[:800], many[1][:800]) > 0.99
+
+
+@pytest.mark.parametrize("vectors", [[[1.0, 0.0]], [[1.0, 0.0]] * 3, np.eye(2), np.eye(4), np.zeros((7, 3))])
+def test_few_or_equal_items_have_places_too(vectors):
+    points = cluster_map(vectors).points
+    assert points.shape == (len(vectors), 2)
+    assert np.isfinite(points).all()
+
+
+@pytest.mark.parametrize(
+    ("ending", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF"), ("html", b"<!doctype html>")]
+)
+def test_the_ending_chooses_the_format(blobs, tmp_path, ending, start):
+    cluster_map(blobs[0], path=tmp_path / f"map.{ending}", method="pca", title="日本語 $x")
+    assert (tmp_path / f"map.{ending}").read_bytes().startswith(start)
+
+
+def test_other_endings_and_methods_are_named(blobs, tmp_path):
+    with pytest.raises(Unsupported, match="a map can be written as .png, .svg, .pdf, .html, not as '.gif'"):
+        cluster_map(blobs[0], path=tmp_path / "map.gif", method="pca")
+    with pytest.raises(ValueError, match="method must be one of tsne, pca, umap, got 'mds'"):
+        cluster_map(blobs[0], method="mds")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("umap") is not None, reason="umap-learn is here")
+def test_a_missing_umap_is_named(blobs):
+    with pytest.raises(MissingLibrary, match="umap"):
+        cluster_map(blobs[0], method="umap")
+
+
+def test_names_stand_apart_and_inside(blobs):
+    texts = [f"{'abcd'[truth]} group number {row}" for row, truth in enumerate(blobs[1])]
+    drawn = cluster_map(texts, blobs[0], method="pca")
+    places = drawn.name_places()
+    assert len(places) == 4
+    assert all(-0.05 < value < 1.05 for place in places for value in place)
+    for (x, y), (other, line) in itertools.combinations(places, 2):
+        assert abs(y - line) > 0.029 or abs(x - other) > 0.1
+
+
+def test_a_page_holds_texts_points_and_groups(blobs):
+    texts = [f"text {row} </script>" for row in range(60)]
+    html = cluster_map(texts, blobs[0], title="<i>").html()
+    data = json.loads(re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1])
+    assert data["texts"] == texts
+    assert len(data["points"]) == len(data["labels"]) == 60
+    assert [group["size"] for group in data["groups"]] == [30, 15, 10, 5]
+    assert data["note"] == ""
+    assert not re.search(r"https?://|src=|@import|url\(", html)
+
+
+def test_a_page_of_too_many_items_shows_a_share_of_each_group_and_says_so():
+    rng = np.random.default_rng(1)
+    truth = rng.integers(0, 3, POINTS_ON_A_PAGE + 5000)
+    vectors = (np.eye(3, 8)[truth] + rng.normal(0, 0.05, (len(truth), 8))).astype(np.float32)
+    found = clusters(vectors, k=3)
+    html = cluster_map(found, method="pca").html()
+    data = json.loads(re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1])
+    assert len(data["points"]) == POINTS_ON_A_PAGE
+    assert data["note"] == "20,000 of 25,000 items are shown."
+    shares = np.bincount(data["labels"]) / np.bincount(found.labels)
+    np.testing.assert_allclose(shares, 0.8, atol=0.01)
