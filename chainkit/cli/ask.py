@@ -9,7 +9,7 @@ import click
 
 from chainkit.base.errors import ChainkitError, NoModel
 from chainkit.cli.faults import without_keys
-from chainkit.cli.options import chosen, debug_option, embeddings_option, json_option, model_options
+from chainkit.cli.options import chosen, debug_option, embeddings_option, json_option, model_options, trace_option
 from chainkit.cli.screen import note, say, say_json, waiting
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.argument("question")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @model_options
+@trace_option
 @embeddings_option
 @click.option(
     "-k", "--passages", type=click.IntRange(min=1), default=6, show_default=True, help="How many the answer rests on."

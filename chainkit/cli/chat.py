@@ -12,7 +12,7 @@ import click
 
 from chainkit.base.errors import ChainkitError, ContextOverflow
 from chainkit.cli.faults import one_line, trace, without_keys
-from chainkit.cli.options import chosen, debug_option, json_option, model_options
+from chainkit.cli.options import chosen, debug_option, json_option, model_options, trace_option
 from chainkit.cli.rows import decoded
 from chainkit.cli.screen import note, say, say_json, waiting
 
@@ -37,6 +37,7 @@ Ctrl-C stops an answer. A line that ends with \\ goes on in the next."""
 
 @click.command()
 @model_options
+@trace_option
 @click.option("--system", metavar="TEXT", default="", help="Tell the model how to behave.")
 @json_option
 @debug_option

@@ -8,7 +8,7 @@ import click
 
 from chainkit.base.errors import ChainkitError
 from chainkit.cli.faults import without_keys
-from chainkit.cli.options import chosen, debug_option, json_option, model_options
+from chainkit.cli.options import chosen, debug_option, json_option, model_options, trace_option
 from chainkit.cli.rows import STDIN, read_text
 from chainkit.cli.screen import say, say_json, waiting
 
@@ -16,6 +16,7 @@ from chainkit.cli.screen import say, say_json, waiting
 @click.command()
 @click.argument("text")
 @model_options
+@trace_option
 @click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; may be given several times.")
 @json_option
 @debug_option

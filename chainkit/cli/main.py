@@ -13,7 +13,7 @@ import click
 from chainkit import __version__
 from chainkit.base.errors import nearest
 from chainkit.cli.faults import told
-from chainkit.cli.options import debug_option
+from chainkit.cli.options import debug_option, with_trace_file
 
 
 class Row(NamedTuple):
@@ -34,6 +34,7 @@ COMMANDS: dict[str, Row] = {
     "upscale": Row("chainkit.cli.upscale:upscale", "Make a deeper model from a model's own layers."),
     "models": Row("chainkit.cli.models:models", "Show what can be used here and what is missing."),
     "doctor": Row("chainkit.cli.doctor:doctor", "Ask a server with OpenAI's API what it can do."),
+    "log": Row("chainkit.cli.log:log", "Browse what --trace kept of prompts, answers and costs."),
     "keys": Row("chainkit.cli.keys:keys", "Store, list and forget API keys."),
 }
 
@@ -60,7 +61,7 @@ class Commands(click.Group):
         if name not in COMMANDS and not name.startswith("-"):
             hint = nearest(name, COMMANDS)
             ctx.fail(f"No such command '{name}'." + (f" Did you mean '{hint}'?" if hint else ""))
-        return super().resolve_command(ctx, args)
+        return super().resolve_command(ctx, with_trace_file(args))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The help lines from the table."""

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from chainkit.base.errors import ChainkitError
-from chainkit.cli.faults import DEBUG
+from chainkit.cli.faults import DEBUG, without_keys
+from chainkit.cli.screen import plain
+
+if TYPE_CHECKING:
+    from chainkit.observe.trace import Trace
+
+USUAL_LOG = "log"
+"""Written for a file, it stands for the one that `chainkit log` reads if none is named."""
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -27,6 +35,62 @@ debug_option = click.option(
     callback=_keep_debug,
     help="Show the whole traceback of an error.",
 )
+
+
+def _traced(ctx: click.Context, _parameter: click.Parameter, value: object) -> None:
+    """Keep a trace until the command has ended; one that is written is begun now, so that a bad file costs no call."""
+    if not value or ctx.resilient_parsing:
+        return
+    from chainkit.observe import log
+    from chainkit.observe.trace import trace
+
+    if value is True:
+        kept = ctx.with_resource(trace())
+        ctx.call_on_close(lambda: _show_trace(kept))
+    else:
+        path = log.log_file() if value == USUAL_LOG else str(value)
+        log.write(path, [])
+        ctx.with_resource(trace(path))
+
+
+def _show_trace(kept: Trace) -> None:
+    click.echo(without_keys(plain(str(kept))), file=sys.stderr)
+
+
+_trace_flag = click.option(
+    "--trace",
+    is_flag=True,
+    expose_value=False,
+    callback=_traced,
+    help="Show prompts, tokens, time and cost at the end.",
+)
+_trace_file = click.option(
+    "--trace-file",
+    metavar="FILE",
+    expose_value=False,
+    callback=_traced,
+    help="Add them to an SQLite file for 'chainkit log'; also --trace=FILE. FILE 'log' is the usual one.",
+)
+
+
+def trace_option(command: Decorated) -> Decorated:
+    """--trace and --trace-file, for commands that call models."""
+    return _trace_flag(_trace_file(command))
+
+
+def with_trace_file(arguments: list[str]) -> list[str]:
+    """The arguments with `--trace=FILE` as click can read it: an option with a value that may be missing.
+
+    click would take the next argument for the value, and `--trace "Once upon"` is a text to continue.
+
+    >>> with_trace_file(["complete", "--trace=a.sqlite", "x", "--", "--trace=b"])
+    ['complete', '--trace-file=a.sqlite', 'x', '--', '--trace=b']
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    short = "--trace="
+    named = [f"--trace-file={one.removeprefix(short)}" if one.startswith(short) else one for one in arguments[:end]]
+    return named + arguments[end:]
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON for a program to read.")
 

@@ -7,8 +7,8 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
-from datetime import datetime
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -54,27 +54,117 @@ def write(path: str | os.PathLike[str], steps: Iterable[Step]) -> None:
         base.executemany(f"INSERT OR REPLACE INTO steps ({', '.join(_COLUMNS)}) VALUES ({marks})", rows)  # noqa: S608
 
 
-def recent(path: str | os.PathLike[str], *, limit: int = 20, containing: str = "") -> list[Step]:
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Which traces are meant; all that is given must hold.
+
+    Attributes:
+        containing: This stands in a prompt, an answer, an input or an error.
+        model: This is part of the name of a model that was called, written `provider:name`.
+        failed: Some step failed.
+        since: They began at this time or later; a time without a zone is local.
+        before: They began earlier than this.
+    """
+
+    containing: str = ""
+    model: str = ""
+    failed: bool = False
+    since: datetime | None = None
+    before: datetime | None = None
+
+    def condition(self) -> tuple[str, list[str]]:
+        """An SQL condition on the outermost step `top`, and its values."""
+        parts, values = ["top.parent IS NULL"], list[str]()
+        if self.containing:
+            # Some columns are JSON, where quotes and line breaks are written differently.
+            parts.append(
+                _some(
+                    "answer LIKE ? ESCAPE '\\' OR error LIKE ? ESCAPE '\\' OR messages LIKE ? ESCAPE '\\'"
+                    " OR inputs LIKE ? ESCAPE '\\'"
+                )
+            )
+            values += [_pattern(self.containing)] * 2 + [_pattern(dumped(self.containing)[1:-1])] * 2
+        if self.model:
+            parts.append(_some("kind = 'model' AND provider || ':' || model LIKE ? ESCAPE '\\'"))
+            values.append(_pattern(self.model))
+        if self.failed:
+            parts.append(_some("error <> ''"))
+        for sign, moment in ((">=", self.since), ("<", self.before)):
+            if moment is not None:
+                parts.append(f"top.started {sign} ?")
+                values.append(moment.astimezone(UTC).isoformat())
+        return " AND ".join(parts), values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sum:
+    """What the calls of one model come to.
+
+    Attributes:
+        calls: How many there were; `failed` of them ended with an error, `uncounted` told no tokens, and of `unpriced`
+            the price is not known.
+        seconds: Their times added up.
+        cost: Estimated US dollars of the calls whose price is known.
+    """
+
+    provider: str
+    model: str
+    calls: int
+    failed: int
+    uncounted: int
+    unpriced: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    seconds: float
+    cost: float
+
+
+def recent(
+    path: str | os.PathLike[str], *, limit: int = 20, containing: str = "", only: Filter | None = None
+) -> list[Step]:
     """The latest traces, the newest first, whole.
 
     Args:
         path: The file.
         limit: The most that are given.
         containing: Only traces in which this stands in a prompt, an answer, an input or an error.
+        only: Only traces that this describes; `containing` holds beside it.
 
     Raises:
         LogFileError: The file is missing or something else.
     """
-    # Some columns are JSON, where quotes and line breaks are written differently.
-    patterns = _pattern(containing), _pattern(dumped(containing)[1:-1])
+    only = replace(only, containing=only.containing or containing) if only else Filter(containing=containing)
+    condition, values = only.condition()
     with _opened(path) as base:
-        found = base.execute(
-            "SELECT id FROM steps AS top WHERE parent IS NULL AND EXISTS (SELECT 1 FROM steps WHERE root = top.id AND"
-            " (answer LIKE ?1 ESCAPE '\\' OR error LIKE ?1 ESCAPE '\\' OR messages LIKE ?2 ESCAPE '\\'"
-            " OR inputs LIKE ?2 ESCAPE '\\')) ORDER BY started DESC, rowid DESC LIMIT ?3",
-            (*patterns, limit),
-        ).fetchall()
+        wanted = f"SELECT id FROM steps AS top WHERE {condition} ORDER BY started DESC, rowid DESC LIMIT ?"  # noqa: S608
+        found = base.execute(wanted, (*values, limit)).fetchall()
         return [_read(base, row[0]) for row in found]
+
+
+def sums(path: str | os.PathLike[str], only: Filter | None = None) -> list[Sum]:
+    """What the calls of each model come to, the dearest and then the most called first.
+
+    Args:
+        path: The file.
+        only: Count only traces that this describes, with all calls in them.
+
+    Raises:
+        LogFileError: The file is missing or something else.
+    """
+    condition, values = (only or Filter()).condition()
+    columns = (
+        "provider, model, count(*), sum(error <> ''), sum(input_tokens IS NULL), sum(cost IS NULL),"
+        " total(input_tokens), total(output_tokens), total(cached_tokens), total(seconds), total(cost)"
+    )
+    with _opened(path) as base:
+        rows = base.execute(
+            f"SELECT {columns} FROM steps WHERE kind = 'model'"  # noqa: S608
+            f" AND root IN (SELECT id FROM steps AS top WHERE {condition})"
+            " GROUP BY provider, model ORDER BY total(cost) DESC, count(*) DESC",
+            values,
+        ).fetchall()
+    return [_sum(dict(zip((field.name for field in fields(Sum)), row, strict=True))) for row in rows]
 
 
 def read(path: str | os.PathLike[str], id: str) -> Step:  # noqa: A002
@@ -97,7 +187,7 @@ def forget(path: str | os.PathLike[str], *, before: datetime | None = None) -> i
     Raises:
         LogFileError: The file is missing or something else.
     """
-    limit = before.isoformat() if before else "~"
+    limit = before.astimezone(UTC).isoformat() if before else "~"
     with _opened(path) as base:
         with base:
             roots = base.execute(
@@ -114,7 +204,7 @@ def forget(path: str | os.PathLike[str], *, before: datetime | None = None) -> i
 def _opened(path: str | os.PathLike[str], *, make: bool = False) -> Iterator[sqlite3.Connection]:
     place = Path(path)
     if not make and not place.is_file():
-        raise LogFileError(path, "there is no log; chainkit.trace(path=...) writes one")
+        raise LogFileError(path, "there is no log; chainkit.trace(path) or a command with --trace=FILE writes one")
     try:
         if make and not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -133,6 +223,15 @@ def _check(base: sqlite3.Connection, path: object, make: bool) -> None:
         base.executescript(_TABLE + f"PRAGMA user_version = {VERSION};")
     elif version != VERSION or not base.execute("SELECT 1 FROM sqlite_master WHERE name = 'steps'").fetchone():
         raise LogFileError(path, "is no log of chainkit, or one of another version")
+
+
+def _sum(row: dict[str, Any]) -> Sum:
+    whole = {name: int(row[name]) for name in ("input_tokens", "output_tokens", "cached_tokens")}
+    return Sum(**{**row, **whole})
+
+
+def _some(condition: str) -> str:
+    return f"EXISTS (SELECT 1 FROM steps WHERE root = top.id AND ({condition}))"  # noqa: S608 - a constant
 
 
 def _pattern(text: str) -> str:

@@ -125,7 +125,7 @@ def _model_fields(run: Run, clean: Callable[[Any], Any]) -> dict[str, Any]:
     params: dict[str, Any] = extra.get("invocation_params") or {}
     message, text = _answer(run.outputs or {})
     told: dict[str, Any] = message.get("response_metadata") or {}
-    usage: dict[str, Any] = message.get("usage_metadata") or {}
+    usage: dict[str, Any] = message.get("usage_metadata") or _text_usage(run.outputs or {})
     provider = str(asked.get("ls_provider") or told.get("model_provider") or "")
     model = str(told.get("model_name") or asked.get("ls_model_name") or "")
     tokens = usage.get("input_tokens"), usage.get("output_tokens")
@@ -172,6 +172,23 @@ def _answer(outputs: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     first: dict[str, Any] = generations[0][0]
     message: Any = first.get("message") or {}
     return message.get("kwargs", {}), str(first.get("text") or "")
+
+
+def _text_usage(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The token counts of a model that continues text: beside the answers, or in the last piece of a stream."""
+    generations = outputs.get("generations") or [[]]
+    first: dict[str, Any] = generations[0][0] if generations[0] else {}
+    for place in (outputs.get("llm_output"), first.get("generation_info")):
+        told: dict[str, Any] = (place or {}).get("token_usage") or {}
+        read, written = told.get("prompt_tokens"), told.get("completion_tokens")
+        if read is not None or written is not None:
+            cached = (told.get("prompt_tokens_details") or {}).get("cached_tokens")
+            return {
+                "input_tokens": read,
+                "output_tokens": written,
+                "input_token_details": {"cache_read": cached},
+            }
+    return {}
 
 
 def _unwrapped(value: Any, name: str) -> Any:

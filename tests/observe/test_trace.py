@@ -281,3 +281,11 @@ def test_a_file_that_is_no_log_is_refused_and_left_alone(tmp_path: Path) -> None
 def test_an_open_trace_cannot_be_opened_again() -> None:
     with chainkit.trace() as trace, pytest.raises(RuntimeError, match="open already"), trace:
         pass
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+def test_the_tokens_of_a_model_that_continues_text_are_counted(way: str, openai_server: Any) -> None:
+    model = chainkit.llm(f"openai:gpt-3.5-turbo-instruct?base_url={openai_server.base_url}", api_key=openai_server.key)
+    with chainkit.trace() as trace:
+        list(model.stream("say:one two")) if way == "stream" else model.invoke("say:one two")
+    assert (trace.input_tokens, trace.output_tokens) == (2, 2)
