@@ -16,6 +16,7 @@ from chainkit.knowledge.search import Hit
 from chainkit.knowledge.split import Passage
 
 if TYPE_CHECKING:
+    from langchain_core.documents import BaseDocumentCompressor
     from langchain_core.language_models import BaseChatModel, BaseLLM
     from langchain_core.messages.ai import UsageMetadata
     from langchain_core.prompts import BasePromptTemplate
@@ -105,6 +106,8 @@ def stream_answer(
     prompt: Prompt | None = None,
     context_tokens: int | None = None,
     answer_tokens: int = ANSWER_TOKENS,
+    least_meaning: float = -1.0,
+    reranker: BaseDocumentCompressor | None = None,
     skipped: Sequence[Remark] = (),
     notes: Sequence[Remark] = (),
 ) -> AnswerStream:
@@ -116,7 +119,7 @@ def stream_answer(
     """
     if not question.strip():
         raise ValueError("the question is empty")
-    hits = index.find(question, k)
+    hits = index.find(question, k, merge=True, least_meaning=least_meaning, reranker=reranker)
     finished: list[Answer] = []
     remarks: dict[str, Any] = {"skipped": tuple(skipped), "notes": tuple(notes)}
     if model is None:

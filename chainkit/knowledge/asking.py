@@ -15,6 +15,7 @@ from chainkit.knowledge.index import Index
 from chainkit.knowledge.indexing import Progress, Report
 
 if TYPE_CHECKING:
+    from langchain_core.documents import BaseDocumentCompressor
     from langchain_core.embeddings import Embeddings
     from langchain_core.language_models import BaseChatModel, BaseLLM
     from langchain_core.prompts import BasePromptTemplate
@@ -30,6 +31,8 @@ def ask(
     prompt: BasePromptTemplate[Any] | str | None = None,
     context_tokens: int | None = None,
     answer_tokens: int = ANSWER_TOKENS,
+    least_meaning: float = -1.0,
+    reranker: BaseDocumentCompressor | None = None,
     keep_index: bool = True,
     progress: Progress | None = None,
 ) -> Answer:
@@ -46,6 +49,9 @@ def ask(
         prompt: In place of chainkit's own, with the variables `passages` and `question`.
         context_tokens: How much the model can read; None asks the model, and takes 4,096 where it does not say.
         answer_tokens: Room that is left for the answer.
+        least_meaning: A floor: passages whose cosine with the question is below it are left out.
+        reranker: Puts the best passages in an order of its own: one of LangChain's document compressors, or
+            `chainkit.knowledge.ModelReranker`.
         keep_index: False keeps the index in memory for this one question.
         progress: Called with a stage ("checking", "indexing"), how many files are done, and how many there are.
 
@@ -64,6 +70,8 @@ def ask(
         prompt=prompt,
         context_tokens=context_tokens,
         answer_tokens=answer_tokens,
+        least_meaning=least_meaning,
+        reranker=reranker,
         keep_index=keep_index,
         progress=progress,
     ).answer
@@ -79,6 +87,8 @@ def ask_stream(
     prompt: BasePromptTemplate[Any] | str | None = None,
     context_tokens: int | None = None,
     answer_tokens: int = ANSWER_TOKENS,
+    least_meaning: float = -1.0,
+    reranker: BaseDocumentCompressor | None = None,
     keep_index: bool = True,
     progress: Progress | None = None,
 ) -> AnswerStream:
@@ -96,6 +106,8 @@ def ask_stream(
             prompt=prompt,
             context_tokens=context_tokens,
             answer_tokens=answer_tokens,
+            least_meaning=least_meaning,
+            reranker=reranker,
             skipped=report.skipped,
             notes=report.notes,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,14 @@ from chainkit.knowledge.documents import Paths, absolute, find, listed
 from chainkit.knowledge.encoder import Encoder, Matrix, default_embeddings, one_of
 from chainkit.knowledge.filters import Filter
 from chainkit.knowledge.indexing import Indexing, Progress, Report
-from chainkit.knowledge.search import CANDIDATES, Hit, distinct, fuse, share_of_meaning, split_rare, telling, terms
+from chainkit.knowledge.picking import picked
+from chainkit.knowledge.search import CANDIDATES, Hit, fuse, share_of_meaning, split_rare, telling, terms
 from chainkit.knowledge.split import TARGET_TOKENS
 from chainkit.knowledge.store import Row, Store
 from chainkit.knowledge.vectorstore import PassageStore
 
 if TYPE_CHECKING:
+    from langchain_core.documents import BaseDocumentCompressor
     from langchain_core.embeddings import Embeddings
 
 
@@ -134,6 +136,9 @@ class Index(PassageStore):
         *,
         filter: Filter | None = None,  # noqa: A002 - LangChain's word for it
         meaning_share: float | None = None,
+        least_meaning: float = -1.0,
+        merge: bool = False,
+        reranker: BaseDocumentCompressor | None = None,
     ) -> list[Hit]:
         """The `k` passages that fit a question best by meaning and words, the best first, near-duplicates left out.
 
@@ -141,6 +146,10 @@ class Index(PassageStore):
             filter: Only passages with this path (file, folder or pattern), page or metadata; a list means any of them.
             meaning_share: 1 searches by meaning alone, 0 by words alone; None decides by how much of the question
                 the best passage by words holds.
+            least_meaning: A floor: passages whose cosine with the question is below it are left out.
+            merge: Put passages that stand side by side in a document together, as one hit.
+            reranker: Puts the best few dozen passages in an order of its own before `k` of them are taken: one of
+                LangChain's document compressors, or `ModelReranker`.
         """
         _check(k)
         if meaning_share is not None and not 0 <= meaning_share <= 1:
@@ -148,21 +157,25 @@ class Index(PassageStore):
         view = self._fresh()
         if not len(view.ids) or not question.strip():
             return []
+        hits = self._ranked(question, view, 4 * k + 10, filter, meaning_share)
+        return picked(hits, question, k, least_meaning=least_meaning, merge=merge, reranker=reranker)
+
+    def _ranked(
+        self, question: str, view: View, count: int, wanted: Filter | None, meaning_share: float | None
+    ) -> Iterator[Hit]:
+        """The `count` best passages by meaning and words."""
         vector = self._encoder.question(question, view.codes.shape[1])
-        by_words, share = self._by_words(question, len(view.ids), filter)
-        cosines = self._cosines(vector, view, CANDIDATES, filter, by_words)
+        by_words, share = self._by_words(question, len(view.ids), wanted)
+        cosines = self._cosines(vector, view, max(CANDIDATES, count), wanted, by_words)
         ids = sorted(cosines)
         meaning = np.array([cosines[number] for number in ids])
         bm25 = np.array([by_words.get(number, 0.0) for number in ids])
         scores = fuse(meaning, bm25, share if meaning_share is None else meaning_share)
-        order = np.argsort(-scores, kind="stable")[: 4 * k + 10]
+        order = np.argsort(-scores, kind="stable")[:count]
         rows = self._store.passages([ids[at] for at in order])
-        hits = (
-            _hit(row, float(scores[at]), float(meaning[at]), float(bm25[at]))
-            for at in order
-            if (row := rows.get(ids[at]))
-        )
-        return distinct(hits, k)
+        for at in order:
+            if row := rows.get(ids[at]):
+                yield _hit(row, float(scores[at]), float(meaning[at]), float(bm25[at]))
 
     def nearest(
         self,

@@ -81,8 +81,8 @@ def share_of_meaning(frequencies: Mapping[str, int], held: Set[str], passages: i
         passages: How many passages there are.
     """
     weights = {term: math.log(1 + (passages - n + 0.5) / (n + 0.5)) for term, n in frequencies.items()}
-    total = sum(weights.values())
-    covered = sum(weights[term] for term in held) / total if total > 0 else 0.0
+    total = math.fsum(weights.values())  # exact, so that a part is never more than the whole
+    covered = math.fsum(weights[term] for term in held) / total if total > 0 else 0.0
     return LEAST_MEANING + (MOST_MEANING - LEAST_MEANING) * (1 - covered) ** STEEPNESS
 
 
