@@ -59,12 +59,14 @@ class Counters:
         read: Had to be computed.
         forced: Were appended because a constraint left no choice.
         sampled: Were chosen.
+        passes: Forward passes that computed something of it; one pass may serve several sessions.
     """
 
     cached: int = 0
     read: int = 0
     forced: int = 0
     sampled: int = 0
+    passes: int = 0
 
 
 class Session(Protocol):

@@ -12,7 +12,9 @@ from chainkit.base.sampling import Sampling
 from chainkit.base.session import Counters, Piece, TokenScore
 from chainkit.decoding import loop
 from chainkit.decoding.sampler import Logits
+from chainkit.steered.branches import Branches
 from chainkit.steered.conversation import Vocabulary
+from chainkit.steered.requests import Answer, Engine, Request
 
 if TYPE_CHECKING:
     from chainkit.decoding.constraints import Constraint
@@ -37,14 +39,18 @@ class SessionVocabulary(Vocabulary, loop.Vocabulary, Protocol):
 class SteeredSession(ABC):
     """Tokens on an engine. The tokens are here; what the engine has computed of them is only a cache.
 
-    A backend adds how logits and scores are computed.
+    A backend adds where its engine keeps them.
 
     Attributes:
+        engine: What computes.
         tokens: All tokens so far.
         counters: What they have cost.
     """
 
+    engine: Engine[Any]
+
     def __init__(self, tokens: Sequence[int] = (), *, cancelled: threading.Event | None = None) -> None:
+        self._place: Any = None  # where the engine has our tokens
         self.tokens = list(tokens)
         self.counters = Counters()
         self._known = 0  # so many of our tokens have been read and counted
@@ -56,15 +62,6 @@ class SteeredSession(ABC):
     def vocabulary(self) -> SessionVocabulary:
         """The model's tokens."""
 
-    @property
-    @abstractmethod
-    def limit(self) -> int:
-        """How many tokens the context holds."""
-
-    @abstractmethod
-    def score(self, options: Sequence[str]) -> list[float]:
-        """The joint log-probability of each text as the continuation of this one; the session stays as it is."""
-
     @abstractmethod
     def fork(self) -> Self:
         """A second session with the same tokens; what was read is not read again."""
@@ -74,12 +71,13 @@ class SteeredSession(ABC):
         """Give the memory to others; what was read stays there for reuse until they need the place."""
 
     @abstractmethod
-    def _next(self) -> Logits:
-        """Compute the scores of the next token, [V]."""
-
-    @abstractmethod
     def _pause(self) -> None:
         """Nothing is computed for a while: others may take the place in memory."""
+
+    @property
+    def limit(self) -> int:
+        """How many tokens the context holds."""
+        return self.engine.limit
 
     def append(self, text: str | Sequence[int], *, special: bool = False) -> Self:
         """Put text or tokens at the end; nothing is computed before it is needed.
@@ -106,9 +104,15 @@ class SteeredSession(ABC):
             constraint: What may be generated.
             logprobs: Give each token's log-probability, with so many of its likeliest rivals.
         """
+        return (step for step in self.steps(sampling, constraint, logprobs=logprobs) if step is not None)
+
+    def steps(
+        self, sampling: Sampling, constraint: Constraint | None = None, *, logprobs: int | None = None
+    ) -> Iterator[Piece | None]:
+        """`generate` with a None before each step that needs logits; see `chainkit.steered.rows`."""
         self.begun()
         try:
-            yield from loop.generate(self, sampling, self._guide(constraint), logprobs=logprobs)
+            yield from loop.steps(self, sampling, self._guide(constraint), logprobs=logprobs)
         finally:
             self._pause()
 
@@ -138,10 +142,63 @@ class SteeredSession(ABC):
 
     def logits(self) -> Logits:
         """The scores of the next token, [V]."""
-        length = len(self.tokens)
-        if self._logits is None or self._logits[0] != length:
-            self._logits = length, self._next()
+        if not self.ready:
+            (answer,) = self.engine.together([self.request()])
+            self.receive(answer)
+        assert self._logits is not None
         return self._logits[1]
+
+    @property
+    def ready(self) -> bool:
+        """Whether the scores of the next token are known."""
+        return self._logits is not None and self._logits[0] == len(self.tokens)
+
+    def request(self, branches: Branches | None = None) -> Request[Any]:
+        """What the engine must do for us before our next step."""
+        return Request(self, self._place, self.tokens, self._known, self._cancelled.is_set, branches)
+
+    def receive(self, answer: Answer[Any]) -> None:
+        """Take up what the engine has done."""
+        self._place = answer.place
+        self.counters.passes += answer.passes
+        self.counters.read += answer.computed
+        self.counters.cached += max(0, len(self.tokens) - self._known - answer.computed)
+        self._known = len(self.tokens)
+        self._logits = len(self.tokens), answer.logits[0]
+
+    def score(self, options: Sequence[str]) -> list[float]:
+        """The joint log-probability of each text as the continuation of this one; the session stays as it is.
+
+        All are computed together, and what they begin with in common once; an empty text has the log-probability 0.
+        """
+        return self.score_tokens([self.vocabulary.tokenize(option) for option in options])
+
+    def score_tokens(self, options: Sequence[Sequence[int]]) -> list[float]:
+        """As `score`, for tokens.
+
+        Raises:
+            ContextOverflow: There is no room for the longest.
+        """
+        tree = self.begun().branches(options)
+        if not tree.inner:  # single tokens: what may be known already is all that is needed
+            scores = tree.joint(self.logits(), [])
+        else:
+            (answer,) = self.engine.together([self.request(tree)])
+            self.receive(answer)
+            scores = tree.joint(answer.logits[0], answer.logits[1:])
+        self._pause()
+        return scores
+
+    def branches(self, options: Sequence[Sequence[int]]) -> Branches:
+        """Continuations as a tree.
+
+        Raises:
+            ContextOverflow: There is no room for the longest.
+        """
+        longest = len(self.tokens) + max((len(option) for option in options), default=0)
+        if longest > self.limit:
+            raise ContextOverflow(longest, self.limit)
+        return Branches(options)
 
     def next_tokens(self, count: int) -> list[TokenScore]:
         """The likeliest next tokens with their log-probabilities, the likeliest first."""
@@ -167,12 +224,6 @@ class SteeredSession(ABC):
     def text(self) -> str:
         """The text of all tokens; control tokens are left out."""
         return self.vocabulary.detokenize(self.tokens)
-
-    def _count(self, computed: int) -> None:
-        """All tokens are read now; `computed` of them had to be computed."""
-        self.counters.read += computed
-        self.counters.cached += max(0, len(self.tokens) - self._known - computed)
-        self._known = len(self.tokens)
 
     def _guide(self, constraint: Constraint | None) -> loop.Matcher | None:
         if constraint is None:

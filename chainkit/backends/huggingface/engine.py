@@ -1,29 +1,39 @@
-"""One causal model, shared by all sessions on it: what has been read stays in its caches, and is never read twice."""
+"""One causal model, shared by all sessions on it: what has been read stays in memory, and is never read twice."""
 
 from __future__ import annotations
 
-import copy
+import inspect
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chainkit.backends.huggingface import ragged
 from chainkit.backends.huggingface.libraries import torch, transformers
 from chainkit.backends.huggingface.loading import Loaded
+from chainkit.backends.huggingface.memory import KeysValues, LibraryCache
 from chainkit.base.errors import Unsupported
+from chainkit.steered.branches import Branches
+from chainkit.steered.prefixes import PrefixTree
+from chainkit.steered.requests import Answer, Request, common
+from chainkit.steered.sharing import share
 from chainkit.steered.threads import Cancelled
+
+PREFIX_BYTES = 1 << 30
+_MANY_ROWS = 32  # more cost nearly as much per text as these
+_ROW_TOKENS, _ROWS_BYTES = 512, 2 << 30  # a guess at the length of a text, and what all of them may take
 
 
 @dataclass(eq=False)
 class Memory:
-    """Keys and values of one text, and the tokens they were computed from."""
+    """What was computed of one text, and its tokens."""
 
-    cache: Any
+    cache: KeysValues | LibraryCache
     tokens: list[int] = field(default_factory=list)
     owner: weakref.ref[object] | None = None
     used: float = 0.0
@@ -38,131 +48,284 @@ class Memory:
         return self.owner is not None and self.owner() is not None
 
 
+@dataclass(eq=False)
+class _Row:
+    request: Request[Memory]
+    memory: Memory
+    start: int  # so many tokens were known
+    passes: int = 0
+    logits: NDArray[np.float32] | None = None
+
+    @property
+    def held(self) -> int:
+        """So many of its tokens are in memory."""
+        return len(self.memory.tokens)
+
+
 class Engine:
     """A loaded causal model with memories. Its methods may be called from any thread; one computes at a time.
 
     Attributes:
         loaded: The model.
         limit: Tokens that a text may have.
+        ragged: Whether several texts are computed in one pass; some kinds of models can only one at a time.
+        prefixes: What is kept of texts that nobody works on any more.
+        passes: Forward passes so far.
     """
 
-    def __init__(self, loaded: Loaded, *, limit: int | None = None, n_batch: int = 512, n_memories: int = 4) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        *,
+        limit: int | None = None,
+        n_batch: int = 512,
+        n_memories: int = 4,
+        prefix_bytes: int = PREFIX_BYTES,
+    ) -> None:
         self.loaded, self.vocabulary = loaded, loaded.vocabulary
         self.limit = min(limit, loaded.limit) if limit else loaded.limit
+        self.ragged = _looks_fit(loaded)
+        self.prefixes: PrefixTree[KeysValues] = PrefixTree(prefix_bytes)
+        self.passes = 0
         self._n_batch, self._n_memories = n_batch, n_memories
         self._memories: list[Memory] = []
 
-    def advance(
-        self,
-        owner: object,
-        memory: Memory | None,
-        tokens: Sequence[int],
-        cancelled: Callable[[], bool],
-        *,
-        last: int = 1,
-    ) -> tuple[Memory, int, NDArray[np.float32]]:
-        """Read the tokens that are not in memory yet.
+    @property
+    def rows(self) -> int:
+        """How many texts it does well to compute at once."""
+        if not self.ragged:
+            return 1
+        config = self.loaded.config
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        token = 2 * config.num_hidden_layers * heads * width * self.loaded.model.dtype.itemsize
+        return max(1, min(_MANY_ROWS, _ROWS_BYTES // (token * _ROW_TOKENS)))
 
-        Args:
-            owner: Who the memory is kept for; others may have it when the owner is gone.
-            memory: Where the owner's tokens were last time.
-            tokens: The whole text; at least one token.
-            cancelled: Asked before each piece of `n_batch` tokens.
-            last: Of so many tokens at the end the logits are wanted.
-
-        Returns:
-            The memory, how many tokens had to be computed, and the logits behind each of the last tokens, [last, V].
+    def together(self, requests: Sequence[Request[Memory]]) -> list[Answer[Memory]]:
+        """Read what is missing of all texts, in as few passes as can be; no owner may come twice.
 
         Raises:
-            Cancelled: `cancelled` said so.
+            Cancelled: One of them was cancelled.
         """
         with self.loaded.lock, torch.inference_mode():
-            if memory is None or not memory.belongs_to(owner):
-                memory = self._claim(owner, tokens)
-            same = min(common(memory.tokens, tokens), len(tokens) - last)
-            same = self._trim(memory, same)
-            rows: list[torch.Tensor] = []
-            for start in range(same, len(tokens), self._n_batch):
-                if cancelled():
-                    raise Cancelled("the generation was cancelled")
-                piece = tokens[start : start + self._n_batch]
-                wanted = max(0, start + len(piece) - max(start, len(tokens) - last))
-                logits = self._read(memory, piece, wanted)
-                rows += [logits] if wanted else []
-            memory.used = time.monotonic()
-            return memory, len(tokens) - same, torch.cat(rows).float().cpu().numpy()
+            rows = self._placed(requests)
+            if self.ragged:
+                try:
+                    share(rows, self._read_up_to, self._copy_row)
+                    self._read_rows(rows)
+                except ragged.Unfit:
+                    self.ragged = False
+                    self._memories.clear()
+                    rows = self._placed(requests)
+            if not self.ragged:
+                for row in rows:
+                    self._read_alone(row)
+            return [_answer(row) for row in rows]
+
+    def drop(self, memory: Memory | None, owner: object) -> None:
+        """The owner needs its memory no more; what was read is kept until others need the place."""
+        if memory is not None:
+            with self.loaded.lock:
+                if memory.belongs_to(owner):
+                    memory.owner = None
+                    self._sweep()
 
     @property
     def batches(self) -> bool:
-        """Whether texts of different lengths can be computed at once: a recurrent layer would read the padding."""
+        """Whether texts of different lengths can be padded: a recurrent layer would read the padding."""
         return self.new_cache().is_croppable
 
     def new_cache(self) -> Any:
-        """An empty cache of the kinds of layers that the model has."""
+        """An empty cache of the library's, of the kinds of layers that the model has."""
         return transformers.DynamicCache(config=self.loaded.config)
 
-    def _read(self, memory: Memory, piece: Sequence[int], wanted: int) -> torch.Tensor:
-        """The logits of the last `wanted` tokens of a piece, [wanted, V]."""
-        loaded, keep = self.loaded, max(wanted, 1)
-        tokens = torch.tensor([piece], dtype=torch.long, device=loaded.device)
-        # if computing fails half way, nothing of the cache may be taken for a text
-        cache, known, memory.cache, memory.tokens = memory.cache, memory.tokens, None, []
-        output = loaded.model(input_ids=tokens, past_key_values=cache, use_cache=True, **loaded.only_last(keep))
-        known.extend(piece)
-        memory.cache, memory.tokens = cache, known
-        return output.logits[0, -keep:]
+    def _placed(self, requests: Sequence[Request[Memory]]) -> list[_Row]:
+        """A memory for each request, with as much of its text in it as can be found."""
+        rows: list[_Row] = []
+        for request in requests:
+            memory = request.place
+            if memory is None or not memory.belongs_to(request.owner) or memory not in self._memories:
+                memory = self._claim(request.owner, request.tokens, [row.memory for row in rows])
+                known = len(memory.tokens)
+            else:
+                known = min(request.known, len(memory.tokens))
+            known = self._trim(memory, min(known, len(request.tokens) - 1))
+            rows.append(_Row(request, memory, known))
+        return rows
 
-    def _claim(self, owner: object, tokens: Sequence[int]) -> Memory:
-        """A memory for the owner, with as much of the text in it as can be found."""
+    def _claim(self, owner: object, tokens: Sequence[int], busy: Sequence[Memory]) -> Memory:
+        self._sweep()
         donor = max(self._memories, key=lambda memory: (common(memory.tokens, tokens), not memory.in_use), default=None)
         shared = common(donor.tokens, tokens) if donor else 0
-        if donor is not None and shared and not donor.in_use and shared * 2 >= len(donor.tokens):
+        stored = self.prefixes.longest(tokens)
+        if donor is not None and shared and not donor.in_use and shared == len(donor.tokens) and donor not in busy:
             memory = donor
         else:
-            memory = self._fresh()
-            if donor is not None and shared:
-                memory.cache, memory.tokens = copy.deepcopy(donor.cache), list(donor.tokens)
+            memory = self._fresh(busy)
+            if stored > shared and isinstance(memory.cache, KeysValues):
+                for stretch, count in self.prefixes.find(tokens):
+                    memory.cache.take(stretch, count)
+                memory.tokens = list(tokens[:stored])
+            elif donor is not None and shared:
+                self._copy(donor, memory, shared)
         memory.owner, memory.used = weakref.ref(owner), time.monotonic()
         return memory
 
-    def _fresh(self) -> Memory:
+    def _copy(self, donor: Memory, memory: Memory, length: int) -> None:
+        """Give a memory the first tokens of another."""
+        if isinstance(donor.cache, KeysValues):
+            memory.cache, memory.tokens = donor.cache.part(0, length), donor.tokens[:length]
+        else:
+            memory.cache, memory.tokens = donor.cache.copied(), list(donor.tokens)
+
+    def _fresh(self, busy: Sequence[Memory]) -> Memory:
         """An empty memory; the one that was used longest ago makes room for it."""
-        if len(self._memories) >= self._n_memories:
-            victim = min(self._memories, key=lambda memory: (memory.in_use, memory.used))
-            self._memories.remove(victim)
+        idle = [memory for memory in self._memories if memory not in busy]
+        if idle and len(self._memories) >= self._n_memories:
+            victim = min(idle, key=lambda memory: (memory.in_use, memory.used))
             victim.owner = None
-        memory = Memory(self.new_cache())
+            self._retire(victim)
+        memory = Memory(KeysValues() if self.ragged else LibraryCache(self.loaded.config))
         self._memories.append(memory)
         return memory
 
+    def _sweep(self) -> None:
+        """Put what nobody works on any more into the tree."""
+        if self.ragged:
+            for memory in [memory for memory in self._memories if not memory.in_use]:
+                self._retire(memory)
+
+    def _retire(self, memory: Memory) -> None:
+        self._memories.remove(memory)
+        if isinstance(memory.cache, KeysValues):
+            self.prefixes.add(memory.tokens, memory.cache)
+
     def _trim(self, memory: Memory, length: int) -> int:
         """Forget all but the first tokens; some models can only forget everything."""
-        surplus = len(memory.tokens) - length
-        if memory.cache is None:
-            memory.cache = self.new_cache()
-        elif surplus > 0:
-            if length and _can_crop(memory.cache):
-                memory.cache.crop(-surplus)
-            else:
-                memory.cache, length = self.new_cache(), 0
+        if length < len(memory.tokens):
+            length = memory.cache.crop(length)
             del memory.tokens[length:]
         return length
 
+    def _read_up_to(self, row: _Row, length: int) -> None:
+        while row.held < length:
+            _check([row])
+            self._pass([self._span(row, min(self._n_batch, length - row.held))], [row])
 
-def common(left: Sequence[int], right: Sequence[int]) -> int:
-    """How many tokens two texts begin with in common."""
-    length = min(len(left), len(right))
-    if not length or left[0] != right[0]:
-        return 0
-    differing = np.flatnonzero(np.asarray(left[:length]) != np.asarray(right[:length]))
-    return int(differing[0]) if len(differing) else length
+    def _copy_row(self, donor: _Row, row: _Row, length: int) -> None:
+        self._copy(donor.memory, row.memory, length)
+        row.start = length
+
+    def _read_rows(self, rows: Sequence[_Row]) -> None:
+        """Read all that is missing, `n_batch` tokens at once, and those who are ready together."""
+        waiting = list(rows)
+        while waiting:
+            _check(rows)
+            room, chosen, spans = self._n_batch, list[_Row](), list[ragged.Span]()
+            for row in waiting:
+                missing = len(row.request.tokens) - row.held
+                if room <= 0:
+                    break
+                spans.append(self._span(row, min(room, missing), row.request.branches if missing <= room else None))
+                chosen.append(row)
+                room -= len(spans[-1].tokens)
+            self._pass(spans, chosen)
+            waiting = [row for row in waiting if row.logits is None]
+
+    def _span(self, row: _Row, count: int, branches: Branches | None = None) -> ragged.Span:
+        """The next tokens of a row, and behind its last one the inner nodes of its branches."""
+        request, start = row.request, row.held
+        tokens = list(request.tokens[start : start + count])
+        last = [count - 1] if start + count == len(request.tokens) else []
+        assert isinstance(row.memory.cache, KeysValues)
+        if branches is None or not branches.inner:
+            return ragged.Span(row.memory.cache, tokens, last)
+        numbers = {node: count + place for place, node in enumerate(branches.inner)} | {-1: count - 1}
+        tokens += [branches.tokens[node] for node in branches.inner]
+        parents = [*range(-1, count - 1), *(numbers[branches.parents[node]] for node in branches.inner)]
+        return ragged.Span(row.memory.cache, tokens, [*last, *range(count, len(tokens))], parents)
+
+    def _pass(self, spans: Sequence[ragged.Span], rows: Sequence[_Row]) -> None:
+        """One forward pass; rows whose text is read get their logits."""
+        logits = ragged.read(self.loaded, spans).float().cpu().numpy()
+        self.passes += 1
+        place = 0
+        for span, row in zip(spans, rows, strict=True):
+            tokens, memory = row.request.tokens, row.memory
+            memory.tokens.extend(tokens[len(memory.tokens) : len(memory.tokens) + len(span.tokens)])
+            memory.cache.crop(len(memory.tokens))  # branches are not kept
+            memory.used = time.monotonic()
+            row.passes += 1
+            if span.wanted:
+                row.logits = logits[place : place + len(span.wanted)]
+                place += len(span.wanted)
+
+    def _read_alone(self, row: _Row) -> None:
+        """Read with the library's own cache; branches one after the other."""
+        request = row.request
+        found = [self._read_to(row, request.tokens)]
+        branches = request.branches or Branches([])
+        for node in branches.inner:
+            behind = [branches.tokens[before] for before in branches.before(node)]
+            found.append(self._read_to(row, [*request.tokens, *behind]))
+        self._trim(row.memory, len(request.tokens))
+        row.logits = np.stack(found)
+
+    def _read_to(self, row: _Row, tokens: Sequence[int]) -> NDArray[np.float32]:
+        memory = row.memory
+        start = self._trim(memory, min(common(memory.tokens, tokens), len(tokens) - 1))
+        row.start = min(row.start, start)
+        logits = torch.empty(0)
+        for begin in range(start, len(tokens), self._n_batch):
+            _check([row])
+            logits = self._read_piece(memory, tokens[begin : begin + self._n_batch])
+            row.passes += 1
+            self.passes += 1
+        memory.used = time.monotonic()
+        return logits.float().cpu().numpy()
+
+    def _read_piece(self, memory: Memory, piece: Sequence[int]) -> torch.Tensor:
+        """The logits behind the last token of a piece, [V]."""
+        loaded, held, known = self.loaded, memory.cache, memory.tokens
+        assert isinstance(held, LibraryCache)
+        tokens = torch.tensor([piece], dtype=torch.long, device=loaded.device)
+        # if computing fails half way, nothing of the cache may be taken for a text
+        memory.cache, memory.tokens = LibraryCache(loaded.config), []
+        output = loaded.model(input_ids=tokens, past_key_values=held.cache, use_cache=True, **loaded.only_last(1))
+        known.extend(piece)
+        held.length = len(known)
+        memory.cache, memory.tokens = held, known
+        return output.logits[0, -1]
 
 
-def _can_crop(cache: Any) -> bool:
-    """A layer with a sliding window that is full has lost what lies before the window; a recurrent one, everything."""
-    return cache.is_croppable and not any(
-        getattr(layer, "is_sliding", False) and layer.get_seq_length() >= layer.sliding_window for layer in cache.layers
+def _answer(row: _Row) -> Answer[Memory]:
+    assert row.logits is not None
+    return Answer(row.memory, len(row.request.tokens) - row.start, row.passes, row.logits)
+
+
+def _check(rows: Sequence[_Row]) -> None:
+    if any(row.request.cancelled() for row in rows):
+        raise Cancelled("the generation was cancelled")
+
+
+def _looks_fit(loaded: Loaded) -> bool:
+    """Whether the layers keep keys and values of all tokens, or of a window, and positions can be given."""
+    config = loaded.config
+    cache = transformers.DynamicCache(config=config)
+    kinds = {type(layer).__name__ for layer in cache.layers}
+    rope = getattr(config, "rope_parameters", None) or {}
+    changing = {"dynamic", "longrope"} & {str(value) for value in _values(rope)}  # they look at the longest text
+    return (
+        kinds <= {"DynamicLayer", "DynamicSlidingWindowLayer"}
+        and "position_ids" in inspect.signature(loaded.model.forward).parameters
+        and not changing
     )
+
+
+def _values(settings: Any) -> list[object]:
+    if isinstance(settings, dict):
+        return [inner for value in settings.values() for inner in _values(value)]
+    return [settings]
 
 
 _engines: weakref.WeakValueDictionary[tuple[int, ...], Engine] = weakref.WeakValueDictionary()

@@ -81,6 +81,11 @@ class Loaded:
         """The argument with which the model computes logits for its last `count` tokens only, if it can."""
         return {"logits_to_keep": count} if self._keeps_logits else {}
 
+    def only(self, tokens: list[int]) -> dict[str, Any]:
+        """Likewise for the tokens at these places."""
+        places = torch.tensor(tokens, dtype=torch.long, device=self.device)
+        return {"logits_to_keep": places} if self._keeps_logits else {}
+
     @property
     def first_tokens(self) -> list[int]:
         """How an answer of a decoder behind an encoder begins."""

@@ -6,7 +6,6 @@ import ctypes
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chainkit.backends.llama_cpp.capi import Handle, Library
 from chainkit.backends.llama_cpp.layouts import Batch
@@ -18,17 +17,20 @@ class BatchBuffer:
 
     Attributes:
         size: T.
+        width: In so many sequences can one token be.
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, width: int = 1) -> None:
+        self.size, self.width = size, width
         self._token = np.zeros(size, np.int32)
         self._position = np.zeros(size, np.int32)
         self._sequences_each = np.ones(size, np.int32)
-        self._sequence = np.zeros(size, np.int32)
+        self._sequence = np.zeros((size, width), np.int32)
         self._wanted = np.zeros(size, np.int8)
         # llama.cpp wants, per token, the address of its list of sequences
-        self._addresses = self._sequence.ctypes.data + np.arange(size, dtype=np.uint64) * self._sequence.itemsize
+        self._addresses = self._sequence.ctypes.data + np.arange(size, dtype=np.uint64) * (
+            self._sequence.itemsize * width
+        )
         self._batch = Batch(
             token=self._token.ctypes.data,
             pos=self._position.ctypes.data,
@@ -43,18 +45,22 @@ class BatchBuffer:
         count = len(tokens)
         self._token[:count] = tokens
         self._position[:count] = np.arange(start, start + count) if count > 1 else start
-        self._sequence[:count] = sequence
+        self._sequence[:count, 0] = sequence
+        self._sequences_each[:count] = 1
         self._wanted[:count] = 0
         self._wanted[count - 1] = 1
         self._batch.n_tokens = count
         return self._batch
 
-    def fill_rows(self, rows: Sequence[tuple[int, int, int, bool]]) -> Batch:
-        """Tokens of any sequences, as (token, position, sequence, logits wanted)."""
-        columns: NDArray[np.int64] = np.asarray(rows, dtype=np.int64)
+    def fill_rows(self, rows: Sequence[tuple[int, int, Sequence[int], bool]]) -> Batch:
+        """Tokens of any sequences, as (token, position, sequences, logits wanted)."""
         count = len(rows)
-        self._token[:count], self._position[:count] = columns[:, 0], columns[:, 1]
-        self._sequence[:count], self._wanted[:count] = columns[:, 2], columns[:, 3]
+        self._token[:count] = [row[0] for row in rows]
+        self._position[:count] = [row[1] for row in rows]
+        self._wanted[:count] = [row[3] for row in rows]
+        self._sequences_each[:count] = [len(row[2]) for row in rows]
+        for number, (_, _, sequences, _) in enumerate(rows):
+            self._sequence[number, : len(sequences)] = sequences
         self._batch.n_tokens = count
         return self._batch
 

@@ -38,6 +38,8 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "llama_model_n_embd_out": (c_int32, (c_void_p,)),
     "llama_model_has_encoder": (c_bool, (c_void_p,)),
     "llama_model_has_decoder": (c_bool, (c_void_p,)),
+    "llama_model_is_recurrent": (c_bool, (c_void_p,)),
+    "llama_model_is_hybrid": (c_bool, (c_void_p,)),
     "llama_free": (None, (c_void_p,)),
     "llama_n_ctx": (c_uint32, (c_void_p,)),
     "llama_get_memory": (c_void_p, (c_void_p,)),
@@ -82,6 +84,8 @@ class Library:
     llama_model_n_embd_out: Callable[[Handle], int]
     llama_model_has_encoder: Callable[[Handle], bool]
     llama_model_has_decoder: Callable[[Handle], bool]
+    llama_model_is_recurrent: Callable[[Handle], bool]
+    llama_model_is_hybrid: Callable[[Handle], bool]
     llama_free: Callable[[Handle], None]
     llama_n_ctx: Callable[[Handle], int]
     llama_get_memory: Callable[[Handle], Handle]

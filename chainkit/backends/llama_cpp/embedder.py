@@ -101,7 +101,7 @@ class Embedder:
             yield group
 
     def _compute(self, group: Sequence[Sequence[int]]) -> Matrix:
-        rows = [(token, at, number, True) for number, tokens in enumerate(group) for at, token in enumerate(tokens)]
+        rows = [(token, at, (number,), True) for number, tokens in enumerate(group) for at, token in enumerate(tokens)]
         batch = self._batch.fill_rows(rows)
         if self._memory is None:  # an encoder
             status = self.library.llama_encode(self._context, batch)

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,17 +15,21 @@ import numpy as np
 
 from chainkit.backends.llama_cpp.batch import BatchBuffer
 from chainkit.backends.llama_cpp.capi import Handle
+from chainkit.backends.llama_cpp.passes import END, Part, Row, ends, groups
+from chainkit.backends.llama_cpp.slots import Slot, Slots
 from chainkit.backends.llama_cpp.weights import Loading, Weights, check_room, load_weights
 from chainkit.base.errors import ModelFileError
-from chainkit.decoding.sampler import Logits
 from chainkit.sizing.plan import Use
+from chainkit.steered.branches import Branches
+from chainkit.steered.requests import Answer, Request, common
+from chainkit.steered.sharing import share
 from chainkit.steered.threads import Cancelled
 
 DEFAULT_CONTEXT = 4096
 KV_TYPES = {"f32": 0, "f16": 1, "q8_0": 8}
 FLASH = {None: -1, False: 0, True: 1}
 _NO_ROOM = 1
-_GRACE_SECONDS = 1.0  # a generation that has gone on within this time keeps its place in memory
+_BRANCHES = 16  # options that are scored in one pass
 
 
 class EncoderOnly(ModelFileError):
@@ -60,27 +64,13 @@ class EngineSettings:
     loading: Loading = field(default_factory=Loading)
 
 
-@dataclass(eq=False)
-class Slot:
-    """A sequence in llama.cpp's memory and the tokens it holds."""
-
-    number: int
-    tokens: list[int] = field(default_factory=list)
-    owner: weakref.ref[object] | None = None
-    busy: bool = False
-    used: float = 0.0
-
-    def belongs_to(self, owner: object) -> bool:
-        """Whether this slot is kept for `owner`."""
-        return self.owner is not None and self.owner() is owner
-
-
 class Engine:
     """A context on loaded weights. Its methods may be called from any thread; one computes at a time.
 
     Attributes:
         limit: Tokens that the context holds.
         vocabulary: The model's tokens.
+        passes: Calls of llama.cpp so far.
     """
 
     def __init__(self, weights: Weights, settings: EngineSettings) -> None:
@@ -88,45 +78,46 @@ class Engine:
         self.vocabulary = weights.vocabulary
         wanted = settings.n_ctx or min(weights.trained_context, DEFAULT_CONTEXT)
         threads = settings.n_threads or default_threads()
-        self._context = _context(weights, settings, wanted, threads)
+        whole = remembers_whole(weights)
+        most = min(settings.n_batch, wanted)  # llama.cpp ends the process if there are more sequences
+        texts = min(settings.n_sequences, most)
+        branches = 0 if whole else min(_BRANCHES, most - texts)
+        self._context = _context(weights, settings, wanted, threads, texts + branches)
         weakref.finalize(self, _free, weights, self._context).atexit = False
         self.limit = min(wanted, self.library.llama_n_ctx(self._context))
         self.lock = threading.Condition(threading.RLock())
         self._memory = self.library.llama_get_memory(self._context)
         if self._memory is None:  # a model that reads whole texts at once, like BERT
             raise EncoderOnly(weights)
-        self._batch = BatchBuffer(settings.n_batch)
-        self._slots = [Slot(number) for number in range(settings.n_sequences)]
+        self.passes = 0
+        self._batch = BatchBuffer(settings.n_batch, 1 + branches)
+        self._branch_numbers = range(texts, texts + branches)
+        self._slots = Slots(self.library, self._memory, texts, self.lock, partial=not whole)
 
-    def advance(
-        self, owner: object, slot: Slot | None, tokens: Sequence[int], same: int, cancelled: Callable[[], bool]
-    ) -> tuple[Slot, int, Logits]:
-        """Read the tokens that are not in memory yet.
+    @property
+    def rows(self) -> int:
+        """How many texts it does well to compute at once."""
+        return len(self._slots.all)
 
-        Args:
-            owner: Who the memory is kept for; it is given up when the owner is gone.
-            slot: Where the owner's tokens were last time.
-            tokens: The whole text; at least one token.
-            same: So many of them are known to be in `slot`.
-            cancelled: Asked before each piece of `n_batch` tokens.
-
-        Returns:
-            The slot, how many tokens had to be computed, and the logits of the next token, [V].
+    def together(self, requests: Sequence[Request[Slot]]) -> list[Answer[Slot]]:
+        """Read what is missing of all texts, in as few passes as can be; no owner may come twice.
 
         Raises:
-            Cancelled: `cancelled` said so.
+            Cancelled: One of them was cancelled.
         """
+        rows = [Row(request, request.place) for request in requests]
         with self.lock:
-            while True:
-                if slot is None or not slot.belongs_to(owner):
-                    self._await_slot()
-                    slot = self._claim(owner, tokens)
-                    same = _common(slot.tokens, tokens)
-                same = self._trim(slot, min(same, len(tokens) - 1))
-                slot.busy = True
-                if self._read(slot, owner, tokens, cancelled):
-                    break
-            return slot, len(tokens) - same, self._batch.logits(self.library, self._context, self.vocabulary.size)
+            try:
+                for start in range(0, len(rows), self.rows):
+                    waiting = rows[start : start + self.rows]
+                    while waiting:
+                        self._settle(waiting)
+                        waiting = self._read(waiting)
+            except BaseException:  # its owner may not know its place yet, and so cannot release it
+                for row in rows:
+                    self.release(row.slot)
+                raise
+            return [row.answer() for row in rows]
 
     def release(self, slot: Slot | None) -> None:
         """A generation has ended: others may take its place in memory, and until then it stays for reuse."""
@@ -150,89 +141,143 @@ class Engine:
             ModelFileError: The model cannot compute, or gives no numbers.
         """
         tokens = [token % self.vocabulary.size for token in (1, 2, 3, 5, 8, 13, 21, 34)]
-        _, _, logits = self.advance(self, None, tokens, 0, lambda: False)
-        if not np.isfinite(logits).all():
+        (answer,) = self.together([Request(self, None, tokens, 0, lambda: False)])
+        self.drop(answer.place, self)
+        if not np.isfinite(answer.logits).all():
             raise ModelFileError(self.weights.path, "is damaged: the model computes values that are no numbers")
 
-    def _read(self, slot: Slot, owner: object, tokens: Sequence[int], cancelled: Callable[[], bool]) -> bool:
-        """Compute what the slot lacks; False if the slot was lost to another thread on the way."""
-        while len(slot.tokens) < len(tokens):
-            if cancelled():
+    def _settle(self, rows: Sequence[Row]) -> None:
+        """A slot for each row, with as much of its text in it as can be found."""
+        known = {id(row): row.request.known for row in rows}
+        while homeless := [row for row in rows if not row.settled]:
+            for row in homeless:  # while one waits, others may lose theirs
+                keep = [other.place for other in rows if other.settled]
+                row.slot = self._slots.claim(row.request.owner, row.request.tokens, keep)
+                row.slot.busy = True
+                known[id(row)] = common(row.slot.tokens, row.request.tokens)
+        for row in rows:
+            row.place.busy = True
+            row.start = self._slots.trim(row.place, min(known[id(row)], len(row.request.tokens) - 1))
+
+    def _read(self, rows: Sequence[Row]) -> list[Row]:
+        """Compute what is missing; the rows that lost their place, or for whom there was no room beside the others."""
+        if self._slots.partial:
+            share(rows, self._read_up_to, self._copy)
+        left = self._advance(rows, None)
+        for row in rows:
+            while row not in left and row.nodes:
+                self._read_branches(row)
+        return left
+
+    def _copy(self, donor: Row, row: Row, length: int) -> None:
+        self._slots.copy(donor.place, row.place, length)
+        row.start = length
+
+    def _read_up_to(self, row: Row, length: int) -> None:
+        self._advance([row], length)
+
+    def _advance(self, rows: Sequence[Row], length: int | None) -> list[Row]:
+        """Compute texts up to a length or their ends, and those that are ready together; the rows that had to leave."""
+        left: list[Row] = []
+        while True:
+            left += [row for row in rows if row not in left and not row.settled]
+            waiting = [row for row in rows if row not in left and row.held < (length or len(row.request.tokens))]
+            if not waiting:
+                return left
+            if any(row.request.cancelled() for row in rows):
                 raise Cancelled("the generation was cancelled")
-            start = len(slot.tokens)
-            piece = tokens[start : start + self.settings.n_batch]
-            if not self._decode(slot, piece, start):
-                if not slot.belongs_to(owner) or len(slot.tokens) != start:
-                    return False
+            parts = self._parts(waiting, length)
+            if self._decode(parts) or self._slots.make_room([row.place for row in waiting]):
                 continue
-            slot.tokens.extend(piece)
-            slot.used = time.monotonic()
-        return True
+            if len(waiting) == 1:
+                raise ModelFileError(self.weights.path, "llama.cpp has no room for a text that fits the context")
+            left.append(waiting[-1])  # it is read again when the others are done
+            self._slots.empty(waiting[-1].place)
 
-    def _await_slot(self) -> None:
-        """Wait while every slot belongs to a generation that is going on."""
-        while all(slot.busy for slot in self._slots):
-            remaining = min(slot.used for slot in self._slots) + _GRACE_SECONDS - time.monotonic()
-            if remaining <= 0:
-                return
-            self.lock.wait(remaining)
+    def _parts(self, rows: Sequence[Row], length: int | None) -> list[Part]:
+        """The next pass: `n_batch` tokens at most, with the branches of texts that are read with it."""
+        parts, room, free = list[Part](), self.settings.n_batch, list(self._branch_numbers)
+        for row in rows:
+            if room <= 0:
+                break
+            part = Part(row, row.request.tokens[row.held : min(length or len(row.request.tokens), row.held + room)])
+            parts.append(part)
+            room -= len(part.tokens)
+            branches, nodes = row.request.branches, row.nodes
+            if part.whole and branches and nodes and len(nodes) <= room and len(ends(branches, nodes)) <= len(free):
+                part.branch(nodes, free)
+                room -= len(nodes)
+        return parts
 
-    def _claim(self, owner: object, tokens: Sequence[int]) -> Slot:
-        """A slot for the owner, with as much of the text in it as can be found in memory."""
-        donor = max(self._slots, key=lambda slot: (_common(slot.tokens, tokens), not _in_use(slot)))
-        shared = _common(donor.tokens, tokens)
-        if not _in_use(donor) and shared * 2 >= len(donor.tokens):
-            slot = donor
+    def _read_branches(self, row: Row) -> None:
+        """Branches for which there was no room beside the text."""
+        branches = row.request.branches
+        assert branches is not None
+        most, width = self.settings.n_batch, len(self._branch_numbers)
+        for group in groups(branches, row.nodes, width, most) if width else ():
+            part = Part(row, ())
+            if len(group) > most:
+                break
+            part.branch(group, list(self._branch_numbers))
+            while not self._decode([part]):
+                self._make_room_for_branches(row)
+        for node in row.nodes:  # a model without branches, or one that is longer than a pass
+            self._read_node(row, branches, node)
+        self._slots.trim(row.place, len(row.request.tokens))
+
+    def _read_node(self, row: Row, branches: Branches, node: int) -> None:
+        wanted, slot = [*row.request.tokens, *(branches.tokens[one] for one in branches.before(node))], row.place
+        self._slots.trim(slot, min(common(slot.tokens, wanted), len(wanted) - 1))
+        while len(slot.tokens) < len(wanted):
+            start = len(slot.tokens)
+            if not self._decode([Part(row, wanted[start : start + self.settings.n_batch])]):
+                self._make_room_for_branches(row)
+        row.found[node] = self._batch.logits(self.library, self._context, self.vocabulary.size)
+
+    def _make_room_for_branches(self, row: Row) -> None:
+        if not self._slots.make_room([row.place]):
+            raise ModelFileError(self.weights.path, "llama.cpp has no room for texts that fit the context")
+
+    def _decode(self, parts: Sequence[Part]) -> bool:
+        """One pass; False if there is no room for it."""
+        for part in parts:
+            for number in part.numbers:
+                self.library.llama_memory_seq_cp(self._memory, part.row.place.number, number, 0, part.start)
+        wanted: list[tuple[Row, int, int]] = []
+        if len(parts) == 1 and not parts[0].sequences:  # the most frequent by far
+            (part,) = parts
+            batch = self._batch.fill(part.tokens, part.start, part.row.place.number)
+            wanted += [(part.row, END, -1)] if part.whole else []
         else:
-            slot = self._free_slot(donor)
-            self._empty(slot)
-            if shared and self._memory is not None:
-                self.library.llama_memory_seq_cp(self._memory, donor.number, slot.number, 0, shared)
-                slot.tokens = donor.tokens[:shared]
-        slot.owner, slot.used = weakref.ref(owner), time.monotonic()
-        return slot
-
-    def _free_slot(self, donor: Slot) -> Slot:
-        slots = [slot for slot in self._slots if slot is not donor] or [donor]
-        return min(slots, key=lambda slot: (slot.busy, _in_use(slot), bool(slot.tokens), slot.used))
-
-    def _trim(self, slot: Slot, length: int) -> int:
-        """Forget all but the first tokens of a slot; some models can only forget everything."""
-        if length < len(slot.tokens):
-            if not self.library.llama_memory_seq_rm(self._memory, slot.number, length, -1):
-                self._empty(slot)
-                return 0
-            del slot.tokens[length:]
-        return length
-
-    def _empty(self, slot: Slot) -> None:
-        self.library.llama_memory_seq_rm(self._memory, slot.number, -1, -1)
-        slot.tokens, slot.owner, slot.busy = [], None, False
-
-    def _decode(self, slot: Slot, tokens: Sequence[int], start: int) -> bool:
-        """Compute tokens; False if there was no room and some has been made, or waited for."""
-        status = self.library.llama_decode(self._context, self._batch.fill(tokens, start, slot.number))
-        if status == 0:
-            return True
-        # the part of the batch that was computed is still in memory
-        self.library.llama_memory_seq_rm(self._memory, slot.number, start, -1)
-        if status != _NO_ROOM:
+            items = [(part.row, *item) for part in parts for item in part.items()]
+            batch = self._batch.fill_rows(
+                [(token, at, numbers, node is not None) for _, token, at, numbers, node in items]
+            )
+            wanted += [(row, node, place) for place, (row, *_, node) in enumerate(items) if node is not None]
+        status = self.library.llama_decode(self._context, batch)
+        self._clean_up(parts, failed=status != 0)
+        if status not in (0, _NO_ROOM):
             reason = self.library.last_errors()
             raise ModelFileError(self.weights.path, f"llama.cpp could not compute (status {status}): {reason}")
-        self._make_room(slot)
-        return False
+        if status == 0:
+            self._note(parts)
+            for row, node, place in wanted:
+                row.found[node] = self._batch.logits(self.library, self._context, self.vocabulary.size, place)
+        return status == 0
 
-    def _make_room(self, keeper: Slot) -> None:
-        """Empty the slot that was used longest ago; wait for generations that are going on in other threads."""
-        others = [slot for slot in self._slots if slot is not keeper and slot.tokens]
-        if not others:
-            raise ModelFileError(self.weights.path, "llama.cpp has no room for a text that fits the context")
-        victim = min(others, key=lambda slot: (slot.busy, _in_use(slot), slot.used))
-        remaining = victim.used + _GRACE_SECONDS - time.monotonic()
-        if victim.busy and remaining > 0:
-            self.lock.wait(remaining)
-        else:
-            self._empty(victim)
+    def _clean_up(self, parts: Sequence[Part], *, failed: bool) -> None:
+        for part in parts:
+            for number in part.numbers:
+                self.library.llama_memory_seq_rm(self._memory, number, -1, -1)
+            if failed:  # the part of the batch that was computed is still in memory
+                self.library.llama_memory_seq_rm(self._memory, part.row.place.number, part.start, -1)
+
+    def _note(self, parts: Sequence[Part]) -> None:
+        self.passes += 1
+        for part in parts:
+            part.row.place.tokens.extend(part.tokens)
+            part.row.place.used = time.monotonic()
+            part.row.passes += 1
 
 
 def default_threads() -> int:
@@ -277,7 +322,13 @@ def _require_room(path: Path, settings: EngineSettings, *, loaded: bool = False)
     check_room(path, settings.loading, use, loaded=loaded)
 
 
-def _context(weights: Weights, settings: EngineSettings, n_ctx: int, threads: int) -> Handle:
+def remembers_whole(weights: Weights) -> bool:
+    """Whether the model keeps a text as one state, which cannot be shared from a place in its midst."""
+    library = weights.library
+    return library.llama_model_is_recurrent(weights.handle) or library.llama_model_is_hybrid(weights.handle)
+
+
+def _context(weights: Weights, settings: EngineSettings, n_ctx: int, threads: int, sequences: int) -> Handle:
     library = weights.library
     if not library.llama_model_has_decoder(weights.handle) or library.llama_model_has_encoder(weights.handle):
         raise EncoderOnly(weights)
@@ -285,7 +336,7 @@ def _context(weights: Weights, settings: EngineSettings, n_ctx: int, threads: in
         n_ctx=n_ctx,
         n_batch=settings.n_batch,
         n_ubatch=settings.n_batch,
-        n_seq_max=settings.n_sequences,
+        n_seq_max=sequences,
         n_threads=threads,
         n_threads_batch=threads,
         flash_attn_type=FLASH[settings.flash_attention],
@@ -301,16 +352,3 @@ def _context(weights: Weights, settings: EngineSettings, n_ctx: int, threads: in
 
 def _free(weights: Weights, context: Handle) -> None:
     weights.library.llama_free(context)  # before the weights that it uses
-
-
-def _in_use(slot: Slot) -> bool:
-    return slot.owner is not None and slot.owner() is not None
-
-
-def _common(left: Sequence[int], right: Sequence[int]) -> int:
-    """How many tokens two texts begin with in common."""
-    length = min(len(left), len(right))
-    if not length or left[0] != right[0]:
-        return 0
-    differing = np.flatnonzero(np.asarray(left[:length]) != np.asarray(right[:length]))
-    return int(differing[0]) if len(differing) else length

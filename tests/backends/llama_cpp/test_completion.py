@@ -101,7 +101,7 @@ async def test_the_event_loop_goes_on_during_a_generation(bpe_model):
 
 def wait_until_idle(engine):
     with engine.lock:
-        assert engine.lock.wait_for(lambda: not any(slot.busy for slot in engine._slots), timeout=5)
+        assert engine.lock.wait_for(lambda: not any(slot.busy for slot in engine._slots.all), timeout=5)
 
 
 async def test_cancelling_the_task_ends_the_generation(bpe_model):
@@ -162,10 +162,10 @@ def test_a_text_that_is_too_long_is_refused_with_the_numbers(bpe_model):
 
 def test_nothing_is_computed_before_all_prompts_fit(bpe_model):
     made = model(bpe_model, n_ctx=32, n_sequences=3)
-    before = [list(slot.tokens) for slot in made.engine._slots]
+    before = [list(slot.tokens) for slot in made.engine._slots.all]
     with pytest.raises(ContextOverflow):
         made.batch(["the cat", "the cat " * 100])
-    assert [list(slot.tokens) for slot in made.engine._slots] == before
+    assert [list(slot.tokens) for slot in made.engine._slots.all] == before
 
 
 def test_running_into_the_end_of_the_context_is_said(bpe_model):

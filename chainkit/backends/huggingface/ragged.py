@@ -1,0 +1,208 @@
+"""One forward pass over tokens of several texts.
+
+The texts lie one behind the other in one line, so that all but the attention computes them as it would one text: no
+padding, whatever their lengths. The attention is ours: each text looks at keys and values of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chainkit.backends.huggingface.libraries import torch, transformers
+from chainkit.backends.huggingface.loading import Loaded
+from chainkit.backends.huggingface.memory import KeysValues
+
+NAME = "chainkit_ragged"
+_HARMLESS = frozenset(
+    {"position_ids", "use_cache", "output_attentions", "is_causal", "cu_seq_lens_q", "cache_position"}
+)
+
+
+class Unfit(Exception):
+    """The model's attention is of another kind; nothing was computed that counts."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Tokens that go on with a text.
+
+    Attributes:
+        memory: The text before.
+        tokens: T of them.
+        wanted: Those whose scores are wanted, as numbers below T.
+        parents: For a tree: what each token follows, -1 for the text before. None: each follows the one before it.
+    """
+
+    memory: KeysValues
+    tokens: Sequence[int]
+    wanted: Sequence[int]
+    parents: Sequence[int] | None = None
+
+    @property
+    def positions(self) -> list[int]:
+        """Where each token stands in its text."""
+        start = self.memory.length
+        if self.parents is None:
+            return list(range(start, start + len(self.tokens)))
+        places: list[int] = []
+        for parent in self.parents:
+            places.append(start if parent < 0 else places[parent] + 1)
+        return places
+
+
+def read(loaded: Loaded, spans: Sequence[Span]) -> torch.Tensor:
+    """Compute all spans; the scores of all wanted tokens, in order, [N, V].
+
+    The memories then hold their tokens, those of trees in the order in which they were given.
+
+    Raises:
+        Unfit: The model cannot be computed like this.
+    """
+    line = [token for span in spans for token in span.tokens]
+    tokens = torch.tensor([line], dtype=torch.long, device=loaded.device)
+    places = torch.tensor([[place for span in spans for place in span.positions]], device=loaded.device)
+    wanted, start = [], 0
+    for span in spans:
+        wanted += [start + number for number in span.wanted]
+        start += len(span.tokens)
+    flow = _Flow(spans)
+    with _attending(loaded, flow):
+        kept = loaded.only(wanted)
+        output = loaded.model(input_ids=tokens, position_ids=places, past_key_values=flow, use_cache=True, **kept)
+    if not flow.attended or flow.attended != flow.written:
+        raise Unfit
+    for span in spans:
+        span.memory.length += len(span.tokens)
+    return output.logits[0] if kept else output.logits[0, wanted]
+
+
+class _Flow(transformers.Cache):
+    """What the model takes for its cache in such a pass."""
+
+    def __init__(self, spans: Sequence[Span]) -> None:
+        super().__init__(layers=[])
+        self.spans = spans
+        self.written = self.attended = 0
+        self.stored: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._masks: dict[tuple[int, int | None], torch.Tensor | None] = {}
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Store keys and values, [1, H, N, D] each, where they belong."""
+        if layer_idx != self.written:  # a layer that keeps none of its own, or two
+            raise Unfit
+        self.written += 1
+        lengths = [len(span.tokens) for span in self.spans]
+        self.stored = [
+            span.memory.write(layer_idx, keys, values)
+            for span, keys, values in zip(
+                self.spans, key_states.split(lengths, 2), value_states.split(lengths, 2), strict=True
+            )
+        ]
+        return key_states, value_states
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Models that make masks of their own from this get none that counts."""
+        return 0
+
+    def attend(self, query: torch.Tensor, scaling: float | None, window: int | None) -> torch.Tensor:
+        """The attention of each text to its own tokens; query [1, H, N, D], result [1, N, H, D]."""
+        self.attended += 1
+        if self.attended != self.written:
+            raise Unfit
+        parts = query.split([len(span.tokens) for span in self.spans], 2)
+        outputs = [
+            self._attend_one(number, part, keys, values, scaling, window)
+            for number, (part, (keys, values)) in enumerate(zip(parts, self.stored, strict=True))
+        ]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
+
+    def _attend_one(
+        self,
+        number: int,
+        query: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        scaling: float | None,
+        window: int | None,
+    ) -> torch.Tensor:
+        length, groups = query.shape[2], query.shape[1] // keys.shape[1]
+        if length == 1:
+            if window is not None and keys.shape[2] > window:
+                keys, values = keys[:, :, -window:], values[:, :, -window:]
+            # one token of all heads that share a key is as several tokens of one head
+            packed = query.view(1, keys.shape[1], groups, query.shape[3])
+            output = torch.nn.functional.scaled_dot_product_attention(packed, keys, values, scale=scaling)
+            return output.reshape(1, 1, query.shape[1], -1)
+        mask = self._mask(number, window, query)
+        output = torch.nn.functional.scaled_dot_product_attention(
+            query, keys, values, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=groups > 1
+        )
+        return output.transpose(1, 2)
+
+    def _mask(self, number: int, window: int | None, query: torch.Tensor) -> torch.Tensor | None:
+        """Who sees whom, [T, T of the whole text]; None if it is each all before it."""
+        if (number, window) not in self._masks:
+            self._masks[number, window] = _mask(self.spans[number], window, query.device)
+        return self._masks[number, window]
+
+
+def _mask(span: Span, window: int | None, device: Any) -> torch.Tensor | None:
+    start, length = span.memory.length, len(span.tokens)
+    if start == 0 and span.parents is None and (window is None or length <= window):
+        return None
+    places = torch.tensor(span.positions, device=device)
+    seen = torch.ones(length, start + length, dtype=torch.bool, device=device)
+    if span.parents is None:
+        seen.tril_(start)
+    else:
+        for node, parent in enumerate(span.parents):
+            seen[node, start:] = seen[parent, start:] if parent >= 0 else False
+            seen[node, start + node] = True
+    if window is not None:
+        columns = torch.cat([torch.arange(start, device=device), places])
+        seen &= places[:, None] - columns[None] < window
+    return seen
+
+
+class _attending:  # noqa: N801 - used like a function
+    """While this lasts, the model's attention is ours. The model's lock is held."""
+
+    def __init__(self, loaded: Loaded, flow: _Flow) -> None:
+        self._config, self._flow = loaded.config, flow
+
+    def __enter__(self) -> None:
+        self._before = self._config._attn_implementation
+        self._config._attn_implementation = NAME
+        _current.flow = self._flow
+
+    def __exit__(self, *exception: object) -> None:
+        _current.flow = None
+        self._config._attn_implementation = self._before
+
+
+_current = threading.local()
+
+
+def _attention(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    **other: Any,
+) -> tuple[torch.Tensor, None]:
+    """The library's interface of an attention; what it asks beside what we know makes the model unfit."""
+    if any(value is not None and name not in _HARMLESS for name, value in other.items()):
+        raise Unfit
+    return _current.flow.attend(query, scaling, sliding_window), None
+
+
+transformers.AttentionInterface.register(NAME, _attention)

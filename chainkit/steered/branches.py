@@ -1,0 +1,61 @@
+"""Texts that go on from one place, as a tree of tokens: what they begin with in common stands in it once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from chainkit.decoding.sampler import Logits, log_softmax
+
+
+class Branches:
+    """A tree of tokens behind a text; a token comes after the one it follows.
+
+    Attributes:
+        tokens: The token of each node.
+        parents: The node that each follows; -1 for those that follow the text.
+        inner: The nodes that others follow, in order: the scores behind them are needed.
+    """
+
+    def __init__(self, options: Sequence[Sequence[int]]) -> None:
+        self.tokens: list[int] = []
+        self.parents: list[int] = []
+        self._paths: list[list[int]] = []
+        known: dict[tuple[int, int], int] = {}
+        for option in options:
+            node, path = -1, list[int]()
+            for token in option:
+                found = known.get((node, token))
+                if found is None:
+                    found = known[node, token] = len(self.tokens)
+                    self.tokens.append(token)
+                    self.parents.append(node)
+                node = found
+                path.append(node)
+            self._paths.append(path)
+        self.inner = sorted({parent for parent in self.parents if parent >= 0})
+
+    @property
+    def depths(self) -> list[int]:
+        """How many tokens each node stands behind the first; 0 for those that follow the text."""
+        depths: list[int] = []
+        for parent in self.parents:
+            depths.append(0 if parent < 0 else depths[parent] + 1)
+        return depths
+
+    def before(self, node: int) -> list[int]:
+        """A node and those that lead to it, the first one first."""
+        path: list[int] = []
+        while node >= 0:
+            path.append(node)
+            node = self.parents[node]
+        return path[::-1]
+
+    def joint(self, start: Logits, rows: Iterable[Logits]) -> list[float]:
+        """The joint log-probability of each option.
+
+        Args:
+            start: The scores behind the text, [V].
+            rows: The scores behind each node of `inner`, [V] each.
+        """
+        behind = {-1: log_softmax(start)} | {node: log_softmax(row) for node, row in zip(self.inner, rows, strict=True)}
+        return [float(sum(behind[self.parents[node]][self.tokens[node]] for node in path)) for path in self._paths]
