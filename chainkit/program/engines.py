@@ -86,6 +86,7 @@ class Slot:
         following: Literal text that stands behind the slot in the template; "" where it is not known.
         tools: Descriptions in OpenAI's form; the answer may then be calls, see `Written.calls`.
         tool_choice: "auto", "any", "none" or the name of a tool.
+        retries: How often a model that cannot be forced is asked again for an answer in the right form.
         settings: Settings of the model itself, passed through.
         given: Names of the fields above that the template's author wrote; others have the language's defaults.
     """
@@ -103,6 +104,7 @@ class Slot:
     following: str = ""
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: str = "auto"
+    retries: int = 2
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     given: frozenset[str] = frozenset()
 
@@ -288,21 +290,21 @@ class Engine(Protocol):
 
     abilities: Abilities
 
-    def context(self, tally: Tally, *, roles: bool) -> Context:
+    def context(self, tally: Tally, *, roles: bool, config: Any = None) -> Context:
         """An empty context.
 
         Args:
             tally: Where the cost is counted.
             roles: Whether the program has roles.
+            config: A langchain-core RunnableConfig for the calls of a hosted model.
         """
         ...
 
-    def work(self, *, streaming: bool, config: Any = None, rows: int | None = None) -> Work:
+    def work(self, *, streaming: bool, rows: int | None = None) -> Work:
         """A place for jobs.
 
         Args:
             streaming: Whether pieces are wanted as they come; if not, only `Written` and `Scored` need to be told.
-            config: A langchain-core RunnableConfig for the calls of a hosted model.
             rows: How many jobs may be computed at once; None leaves it to the engine.
         """
         ...
