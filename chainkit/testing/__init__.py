@@ -14,8 +14,16 @@ if TYPE_CHECKING:
     from chainkit.testing.scripted import ScriptedChat as ScriptedChat
     from chainkit.testing.scripted import ScriptEnded as ScriptEnded
     from chainkit.testing.server.openai import OpenAIServer as OpenAIServer
+    from chainkit.testing.suites.chat import ChatIntegrationTests as ChatIntegrationTests
+    from chainkit.testing.suites.chat import ChatUnitTests as ChatUnitTests
+    from chainkit.testing.suites.llm import LLMIntegrationTests as LLMIntegrationTests
+    from chainkit.testing.suites.llm import LLMUnitTests as LLMUnitTests
 
 _HOMES = {
+    "ChatIntegrationTests": "chainkit.testing.suites.chat",
+    "ChatUnitTests": "chainkit.testing.suites.chat",
+    "LLMIntegrationTests": "chainkit.testing.suites.llm",
+    "LLMUnitTests": "chainkit.testing.suites.llm",
     "OpenAIServer": "chainkit.testing.server.openai",
     "Script": "chainkit.testing.scripted",
     "ScriptEnded": "chainkit.testing.scripted",
@@ -23,7 +31,17 @@ _HOMES = {
     "ScriptedChat": "chainkit.testing.scripted",
 }
 
-__all__ = ["OpenAIServer", "Script", "ScriptEnded", "Scripted", "ScriptedChat"]
+__all__ = [
+    "ChatIntegrationTests",
+    "ChatUnitTests",
+    "LLMIntegrationTests",
+    "LLMUnitTests",
+    "OpenAIServer",
+    "Script",
+    "ScriptEnded",
+    "Scripted",
+    "ScriptedChat",
+]
 
 
 def __getattr__(name: str) -> object:

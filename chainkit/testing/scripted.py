@@ -35,6 +35,14 @@ class Script:
         self._taken: dict[str, int] = {}
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles, which get a lock of their own."""
+        with self._lock:
+            return {"_outputs": self._outputs, "_taken": dict(self._taken)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
+
     def answer(self, prompt: str) -> str:
         """The next answer to this prompt.
 

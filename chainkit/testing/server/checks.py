@@ -236,7 +236,7 @@ def _tool(tool: Json, where: str) -> None:
     if not NAME.fullmatch(function.get("name", "")):
         raise Refusal(400, f"Invalid '{where}.function.name': string does not match pattern.", "invalid_value")
     if function.get("strict"):
-        _strict(function["parameters"], f"function '{function['name']}'")
+        closed(function["parameters"], f"function '{function['name']}'")
 
 
 def _form(form: Json | None, messages: list[Json]) -> None:
@@ -256,14 +256,14 @@ def _form(form: Json | None, messages: list[Json]) -> None:
         }:
             raise Refusal(400, "Missing or invalid 'response_format.json_schema.name'.", "invalid_value")
         if described.get("strict"):
-            _strict(described["schema"], f"response_format '{described['name']}'")
+            closed(described["schema"], f"response_format '{described['name']}'")
 
 
-def _strict(schema: Any, where: str) -> None:
-    """The rules of strict schemas: every object closed, every property required."""
+def closed(schema: Any, where: str) -> None:
+    """Refuse a schema that breaks the rules of strict mode: every object closed, every property required."""
     if isinstance(schema, list):
         for part in schema:
-            _strict(part, where)
+            closed(part, where)
     if not isinstance(schema, Mapping):
         return
     if "$ref" in schema and len(schema) > 1:
@@ -275,7 +275,7 @@ def _strict(schema: Any, where: str) -> None:
     for name, part in schema.items():
         children = part.values() if name in {"properties", "$defs"} and isinstance(part, Mapping) else [part]
         for child in children:
-            _strict(child, where)
+            closed(child, where)
 
 
 def _closed(schema: Json, where: str) -> None:

@@ -26,6 +26,7 @@ from chainkit.testing.server import checks, features, model
 from chainkit.testing.server.checks import Refusal
 from chainkit.testing.server.faults import Fault
 from chainkit.testing.server.model import Said
+from chainkit.testing.server.responses import Responses, events
 from chainkit.testing.server.wire import Answer, Request, Server
 
 Json = dict[str, Any]
@@ -55,6 +56,7 @@ class OpenAIServer(Server):
         self._faults: deque[Fault] = deque()
         self._ids = count(1)
         self._lock = threading.Lock()
+        self._responses = Responses()
 
     @property
     def base_url(self) -> str:
@@ -97,6 +99,8 @@ class OpenAIServer(Server):
                 return self._complete(body, number)
             case "/v1/embeddings":
                 return self._embed(body)
+            case "/v1/responses":
+                return self._respond_with_items(body, number)
         raise Refusal(404, f"Invalid URL ({request.method} {path})")
 
     def _chat(self, body: Json, number: str) -> Answer:
@@ -122,6 +126,16 @@ class OpenAIServer(Server):
         if body.get("stream"):
             return _stream(_text_events(head, body, choices, usage))
         return _whole({**head, "choices": choices, "usage": usage})
+
+    def _respond_with_items(self, body: Json, number: str) -> Answer:
+        answer = self._responses.answer(body, number)
+        if not body.get("stream"):
+            return _whole(answer)
+        parts = [
+            f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
+            for event in events(answer)
+        ]
+        return Answer(200, SSE_HEADERS, tuple(parts), streamed=True)  # this API ends without [DONE]
 
     def _embed(self, body: Json) -> Answer:
         checks.embedding(body)
