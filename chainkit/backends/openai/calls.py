@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
 from contextlib import aclosing, closing, contextmanager, suppress
 from dataclasses import dataclass
+from socket import SHUT_RDWR
 from typing import Any, Protocol, TypeVar
 
 from chainkit.backends.openai.client import Clients, Connection
@@ -51,9 +53,11 @@ class Reading(Protocol[Chunk_co]):
 
     Attributes:
         retries: How often the call was repeated before it began to answer.
+        complete: Whether nothing more will come, though the service keeps the stream open.
     """
 
     retries: int
+    complete: bool
 
     @property
     def partial(self) -> str:
@@ -91,8 +95,8 @@ def stream(
     """Ask, and pass the answer on while it comes."""
     attempts = Attempts(connection)
     response, reading.retries = _open(clients, connection, path, body, stream=True)
-    events, announced = EventReader(), False
-    with _breaks(connection, reading), closing(response):
+    events, announced, first = EventReader(), False, FirstToken(connection)
+    with _breaks(connection, reading, first), closing(response), first.awaited(response):
         if not _streams(response):
             response.read()
             raise _no_stream(response, connection)
@@ -103,7 +107,11 @@ def stream(
                     break
                 chunk = reading.read(_event(data, connection))
                 if chunk is not None:
+                    if first.waiting:
+                        first.came()
                     yield chunk
+                if announced := reading.complete:
+                    break
             if announced:
                 break
         last = reading.end(announced=announced)
@@ -117,8 +125,8 @@ async def astream(
     """Ask, and pass the answer on while it comes; closing this closes the connection."""
     attempts = Attempts(connection)
     response, reading.retries = await _aopen(clients, connection, path, body, stream=True)
-    events, announced = EventReader(), False
-    with _breaks(connection, reading):
+    events, announced, first = EventReader(), False, FirstToken(connection)
+    with _breaks(connection, reading, first), first.awaited(response):
         async with aclosing(response):
             if not _streams(response):
                 await response.aread()
@@ -131,7 +139,11 @@ async def astream(
                         break
                     chunk = reading.read(_event(data, connection))
                     if chunk is not None:
+                        if first.waiting:
+                            first.came()
                         yield chunk
+                    if announced := reading.complete:
+                        break
                 if announced:
                     await _drain(pieces)
                     break
@@ -157,8 +169,9 @@ class Attempts:
         taken: Repeats so far.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, stream: bool = False) -> None:
         self.taken = 0
+        self._first = connection.first_token_timeout if stream else None
         self._connection = connection
         self._waited = 0.0
         total = connection.total_timeout
@@ -167,7 +180,8 @@ class Attempts:
     def timeouts(self) -> dict[str, float | None]:
         """The limits of the next try."""
         longest = None if self._deadline is None else max(0.001, self._deadline - time.monotonic())
-        return self._connection.timeouts(longest)
+        limits = self._connection.timeouts(longest)
+        return limits if self._first is None else {**limits, "read": min(self._first, limits["read"] or self._first)}
 
     def check_deadline(self) -> None:
         """Raise a timeout if the call takes too long."""
@@ -197,6 +211,48 @@ class Attempts:
         return error
 
 
+class FirstToken:
+    """Watches that a stream begins in time, whatever signs of life it gives; see `Hosted.first_token_timeout`.
+
+    Attributes:
+        waiting: Whether the first piece is still awaited.
+        late: Whether it did not come in time; the connection was shut then.
+        seconds: The limit.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.seconds = connection.first_token_timeout
+        self.waiting = self.seconds is not None
+        self.late = False
+        self._timer: threading.Timer | None = None
+
+    @contextmanager
+    def awaited(self, response: httpx2.Response) -> Iterator[None]:
+        """Shut the connection of this answer when the time is over."""
+        if self.seconds is not None:
+            socket = response.extensions["network_stream"].get_extra_info("socket")
+            self._timer = threading.Timer(self.seconds, self._end, [socket])
+            self._timer.daemon = True
+            self._timer.start()
+        try:
+            yield
+        finally:
+            self.came()
+
+    def came(self) -> None:
+        """The first piece is there."""
+        self.waiting = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _end(self, socket: Any) -> None:
+        if self.waiting:
+            self.late = True
+            with suppress(OSError):  # the service was quicker in closing it
+                socket.shutdown(SHUT_RDWR)
+
+
 def _backoff(taken: int) -> float:
     longest = min(FIRST_PAUSE_SECONDS * 2**taken, LONGEST_PAUSE_SECONDS)
     return longest * (1 - 0.25 * random.random())  # noqa: S311 - spreads the clients, guards no secret
@@ -205,7 +261,7 @@ def _backoff(taken: int) -> float:
 def _open(
     clients: Clients, connection: Connection, path: str, body: Json, *, stream: bool
 ) -> tuple[httpx2.Response, int]:
-    line, content, attempts = clients.of_thread(connection), encoded(body), Attempts(connection)
+    line, content, attempts = clients.of_thread(connection), encoded(body), Attempts(connection, stream=stream)
     while True:
         try:
             failure: Failure = line.http.send(line.request(path, content, attempts.timeouts()), stream=stream)
@@ -223,7 +279,7 @@ def _open(
 async def _aopen(
     clients: Clients, connection: Connection, path: str, body: Json, *, stream: bool
 ) -> tuple[httpx2.Response, int]:
-    line, content, attempts = await clients.of_loop(connection), encoded(body), Attempts(connection)
+    line, content, attempts = await clients.of_loop(connection), encoded(body), Attempts(connection, stream=stream)
     while True:
         try:
             failure: Failure = await line.http.send(line.request(path, content, attempts.timeouts()), stream=stream)
@@ -268,14 +324,14 @@ def _event(data: bytes, connection: Connection) -> Json:
         event = json.loads(data.decode())
     except ValueError:
         raise malformed(connection, "an event that is no valid JSON", data.decode(errors="replace")) from None
-    if not isinstance(event, Mapping):
+    if not isinstance(event, dict):
         raise malformed(connection, "an event that is no object", data.decode())
     if error := event.get("error"):
         told = error.get("message", error) if isinstance(error, Mapping) else error
         raise StreamBroken(
             f"{connection.provider} broke off the stream: {clean(str(told), connection)}", provider=connection.provider
         )
-    return dict(event)
+    return event
 
 
 def _streams(response: httpx2.Response) -> bool:
@@ -292,7 +348,7 @@ def _bad(response: httpx2.Response, connection: Connection, reason: str) -> Prov
 
 
 @contextmanager
-def _breaks(connection: Connection, reading: Reading[Any]) -> Iterator[None]:
+def _breaks(connection: Connection, reading: Reading[Any], first: FirstToken) -> Iterator[None]:
     """Give every way in which a stream can break its name and the text that had arrived."""
     try:
         yield
@@ -300,6 +356,9 @@ def _breaks(connection: Connection, reading: Reading[Any]) -> Iterator[None]:
         told = str(error) or f"silent for {connection.timeout:g} s"
         raise _broken(StreamStalled, told, connection, reading) from error
     except NO_ANSWER as error:
+        if first.late:
+            told = f"no first token within {first.seconds:g} s (first_token_timeout)"
+            raise _broken(StreamStalled, told, connection, reading) from error
         told = f"the connection was lost ({clean(str(error), connection) or type(error).__name__})"
         raise _broken(StreamBroken, told, connection, reading) from error
     except StreamBroken as error:

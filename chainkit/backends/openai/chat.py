@@ -1,36 +1,48 @@
-"""Chat models over the Chat Completions API."""
+"""Chat models over the Chat Completions API or the Responses API."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from typing import Any, ClassVar, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from pydantic import Field
 
 from chainkit.backends.openai import calls, structured
+from chainkit.backends.openai.client import Connection
 from chainkit.backends.openai.generating import Generating
 from chainkit.backends.openai.hosted import JsonObject, Texts
+from chainkit.backends.openai.profiles import profile
 from chainkit.backends.openai.reply import ChatReading, chat_result
 from chainkit.backends.openai.request import CHAT_SETTINGS, chat_body
+from chainkit.backends.openai.responses_reply import ResponsesReading, responses_result
+from chainkit.backends.openai.responses_request import RESPONSES_ONLY, responses_body
+from chainkit.backends.openai.services import Kind
+from chainkit.backends.openai.tokens import message_tokens
 from chainkit.backends.openai.tools import Choice, Tool, chosen_tool, tool_dicts
 from chainkit.base.errors import Unsupported
 
 PATH = "/chat/completions"
+RESPONSES_PATH = "/responses"
+PROFILED = frozenset({"openai", "openrouter"})
+"""Services whose models go by OpenAI's names."""
 
 
 class OpenAIChat(Generating, BaseChatModel):
-    """A chat model of OpenAI, or of any service that speaks its Chat Completions API.
+    """A chat model of OpenAI, or of any service that speaks its Chat Completions or Responses API.
 
     Settings that are None are left to the service. For the address, the key and the time limits see `Hosted`; the
     errors that a call can end with are the branch of `ProviderError` in `chainkit.base.errors`.
 
     Attributes:
+        api: "chat" for Chat Completions, which every service has; "responses" for OpenAI's newer API, whose answers are
+            lists of blocks: texts, thoughts, calls. It has no seed, n, penalties or logit_bias; `stop` cuts the answer
+            here and not there.
         temperature: 0 to 2; how far the model strays from the likeliest words.
         top_p: 0 to 1; only the likeliest words with this total probability are candidates.
         max_tokens: The limit on new tokens, thoughts included.
@@ -40,6 +52,14 @@ class OpenAIChat(Generating, BaseChatModel):
         logprobs: Whether `response_metadata["logprobs"]` tells the log probability of each token.
         top_logprobs: 0 to 20; how many likely tokens are listed at each position.
         reasoning_effort: How long a reasoning model thinks, as in "low".
+        reasoning_summary: "auto", "concise" or "detailed": tell the thoughts in short (Responses only).
+        store: Whether the service keeps the answer. If false, with Responses, thoughts come encrypted and go back so.
+        previous_response_id: The `response_metadata["id"]` of an answer that the service kept and is to continue; only
+            the messages after that answer are sent then (Responses only, as are those below).
+        conversation: The id of a conversation that the service keeps.
+        include: What else the service shall tell, by the names of the API.
+        truncation: "auto" lets the service leave out what does not fit its context; by default it refuses.
+        max_tool_calls: The most uses of the service's own tools.
         streaming: Whether `invoke` uses a stream too.
         stream_usage: Whether a stream tells its token counts; some services refuse to.
     """
@@ -62,11 +82,18 @@ class OpenAIChat(Generating, BaseChatModel):
     audio: JsonObject | None = None
     prompt_cache_key: str | None = None
     safety_identifier: str | None = None
+    api: Literal["chat", "responses"] = "chat"
+    reasoning_summary: Literal["auto", "concise", "detailed"] | None = None
+    previous_response_id: str | None = None
+    conversation: str | None = None
+    include: Texts | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    max_tool_calls: int | None = Field(default=None, ge=1)
     streaming: bool = False
     stream_usage: bool = True
 
     _kind: ClassVar[Literal["chat", "llm"]] = "chat"
-    _names: ClassVar[tuple[str, ...]] = CHAT_SETTINGS
+    _names: ClassVar[tuple[str, ...]] = (*CHAT_SETTINGS, *RESPONSES_ONLY)
 
     @property
     def _llm_type(self) -> str:
@@ -76,9 +103,29 @@ class OpenAIChat(Generating, BaseChatModel):
         """The part of a cache's key that stands for the model: its settings as they are now."""
         return str(sorted({**self._identifying_params, **kwargs, "stop": stop or self.stop}.items()))
 
+    def _needed(self) -> Kind:
+        return self.api
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        return profile(self.model) if self.service in PROFILED else None
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        """The tokens of a conversation of plain text, by OpenAI's rule for its chat models.
+
+        Raises:
+            Unsupported: There are tools, calls or media, whose tokens are not known before the answer, or the
+                tokenizer of this model is not known.
+            MissingLibrary: tiktoken is not installed.
+            ModelFileError: Its vocabulary is not on this machine and cannot be fetched.
+        """
+        if tools:
+            raise Unsupported("the tokens of tools cannot be counted here; usage_metadata of an answer tells them")
+        return message_tokens(messages, self.model)
+
     def _body(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, options: Mapping[str, Any], *, stream: bool
     ) -> dict[str, Any]:
+        """The body of a request to Chat Completions."""
         settings = {"model": self.model, **self._settings()}
         if stop:
             settings["stop"] = stop
@@ -92,6 +139,51 @@ class OpenAIChat(Generating, BaseChatModel):
             body["stream_options"] = {"include_usage": True}
         return body
 
+    def _items_body(
+        self, messages: Sequence[BaseMessage], stop: list[str] | None, options: Mapping[str, Any], *, stream: bool
+    ) -> tuple[dict[str, Any], list[str]]:
+        """The body of a request to Responses, and where its answer ends."""
+        settings = {"model": self.model, **self._settings()}
+        if stop:
+            settings["stop"] = stop
+        body, stops = responses_body(messages, settings, options, self._habits)
+        return {**body, "stream": True} if stream else body, stops
+
+    def _asked(
+        self,
+        messages: Sequence[BaseMessage],
+        stop: list[str] | None,
+        options: Mapping[str, Any],
+        connection: Connection,
+    ) -> tuple[str, dict[str, Any], Callable[[calls.Reply], ChatResult]]:
+        """Where a request goes, what it says, and what reads its answer."""
+        if self.api == "responses":
+            body, stops = self._items_body(messages, stop, options, stream=False)
+            return (
+                RESPONSES_PATH,
+                body,
+                lambda reply: responses_result(reply.data, connection, stop=stops, retries=reply.retries),
+            )
+        body, translator = self._body(messages, stop, options, stream=False), self._habits.translator
+        return (
+            PATH,
+            body,
+            lambda reply: chat_result(reply.data, connection, translator=translator, retries=reply.retries),
+        )
+
+    def _asked_stream(
+        self,
+        messages: Sequence[BaseMessage],
+        stop: list[str] | None,
+        options: Mapping[str, Any],
+        connection: Connection,
+    ) -> tuple[str, dict[str, Any], calls.Reading[ChatGenerationChunk]]:
+        if self.api == "responses":
+            body, stops = self._items_body(messages, stop, options, stream=True)
+            return RESPONSES_PATH, body, ResponsesReading(connection, stop=stops)
+        body = self._body(messages, stop, options, stream=True)
+        return PATH, body, ChatReading(connection, translator=self._habits.translator)
+
     def _generate(
         self,
         messages: list[BaseMessage],
@@ -99,9 +191,9 @@ class OpenAIChat(Generating, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        body, connection = self._body(messages, stop, kwargs, stream=False), self._connection()
-        reply = calls.post(self._clients, connection, PATH, body)
-        return chat_result(reply.data, connection, translator=self._habits.translator, retries=reply.retries)
+        connection = self._connection()
+        path, body, read = self._asked(messages, stop, kwargs, connection)
+        return read(calls.post(self._clients, connection, path, body))
 
     async def _agenerate(
         self,
@@ -110,9 +202,9 @@ class OpenAIChat(Generating, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        body, connection = self._body(messages, stop, kwargs, stream=False), self._connection()
-        reply = await calls.apost(self._clients, connection, PATH, body)
-        return chat_result(reply.data, connection, translator=self._habits.translator, retries=reply.retries)
+        connection = self._connection()
+        path, body, read = self._asked(messages, stop, kwargs, connection)
+        return read(await calls.apost(self._clients, connection, path, body))
 
     def _stream(
         self,
@@ -121,9 +213,9 @@ class OpenAIChat(Generating, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        body, connection = self._body(messages, stop, kwargs, stream=True), self._connection()
-        reading = ChatReading(connection, translator=self._habits.translator)
-        with closing(calls.stream(self._clients, connection, PATH, body, reading)) as chunks:
+        connection = self._connection()
+        path, body, reading = self._asked_stream(messages, stop, kwargs, connection)
+        with closing(calls.stream(self._clients, connection, path, body, reading)) as chunks:
             for chunk in chunks:
                 if run_manager:
                     run_manager.on_llm_new_token(chunk.text, chunk=chunk)
@@ -136,9 +228,9 @@ class OpenAIChat(Generating, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        body, connection = self._body(messages, stop, kwargs, stream=True), self._connection()
-        reading = ChatReading(connection, translator=self._habits.translator)
-        async with aclosing(calls.astream(self._clients, connection, PATH, body, reading)) as chunks:
+        connection = self._connection()
+        path, body, reading = self._asked_stream(messages, stop, kwargs, connection)
+        async with aclosing(calls.astream(self._clients, connection, path, body, reading)) as chunks:
             async for chunk in chunks:
                 if run_manager:
                     await run_manager.on_llm_new_token(chunk.text, chunk=chunk)

@@ -33,6 +33,7 @@ class Connection:
         variables: The environment variables of its key.
         timeout: Longest silence in seconds, before the first byte of an answer and between any two.
         connect_timeout: Longest wait in seconds for a connection.
+        first_token_timeout: Longest wait in seconds for the first piece of a stream, or None.
         total_timeout: Longest time in seconds for a call with all its repeats, or None.
         max_retries: How often a call is repeated after a failure that may pass.
         max_retry_seconds: Longest time in seconds spent on waiting between repeats, in total.
@@ -44,6 +45,7 @@ class Connection:
     variables: tuple[str, ...] = ()
     timeout: float = 600.0
     connect_timeout: float = 5.0
+    first_token_timeout: float | None = None
     total_timeout: float | None = None
     max_retries: int = 2
     max_retry_seconds: float = 60.0

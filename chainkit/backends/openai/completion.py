@@ -18,6 +18,7 @@ from chainkit.backends.openai.generating import Generating
 from chainkit.backends.openai.hosted import JsonObject
 from chainkit.backends.openai.reply import no_choices
 from chainkit.backends.openai.request import COMPLETION_SETTINGS, completion_body
+from chainkit.backends.openai.services import Kind
 from chainkit.base.errors import StreamBroken, Unsupported
 
 PATH = "/completions"
@@ -63,6 +64,9 @@ class OpenAIModel(Generating, BaseLLM):
     @property
     def _llm_type(self) -> str:
         return "openai"
+
+    def _needed(self) -> Kind:
+        return "text"
 
     def _body(
         self, prompts: Sequence[str], stop: list[str] | None, options: Json, *, stream: bool = False
@@ -168,6 +172,7 @@ class TextReading:
 
     def __init__(self, connection: Connection) -> None:
         self.retries = 0
+        self.complete = False
         self._texts: list[str] = []
         self._connection = connection
         self._last: dict[str, Any] = {}

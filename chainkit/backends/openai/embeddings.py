@@ -17,6 +17,7 @@ from chainkit.backends.openai import calls
 from chainkit.backends.openai.client import Connection
 from chainkit.backends.openai.errors import malformed
 from chainkit.backends.openai.hosted import Hosted
+from chainkit.backends.openai.services import Kind
 
 PATH = "/embeddings"
 CALLS_AT_ONCE = 4
@@ -39,6 +40,9 @@ class OpenAIEmbeddings(Hosted, Embeddings):
     batch_size: int = Field(default=512, ge=1, le=2048)
     batch_bytes: int = Field(default=300_000, ge=1)
     user: str | None = None
+
+    def _needed(self) -> Kind:
+        return "embeddings"
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """One vector for each text, in their order.

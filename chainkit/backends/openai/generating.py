@@ -8,6 +8,7 @@ from langchain_core.language_models import LangSmithParams
 from pydantic import Field
 
 from chainkit.backends.openai.hosted import Hosted, Texts
+from chainkit.backends.openai.tokens import token_ids
 
 
 class Generating(Hosted):
@@ -25,6 +26,16 @@ class Generating(Hosted):
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, ge=1)
     stop: Texts = Field(default_factory=list)
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """The tokens of a text, by the tokenizer of the model (with tiktoken, an extra of its own).
+
+        Raises:
+            MissingLibrary: tiktoken is not installed.
+            Unsupported: The tokenizer of this model is not known.
+            ModelFileError: The vocabulary is not on this machine and cannot be fetched.
+        """
+        return token_ids(text, self.model)
 
     @property
     def _identifying_params(self) -> dict[str, Any]:

@@ -20,9 +20,15 @@ from pydantic import (
 
 from chainkit.backends.openai.access import Access, checked_url, find_access
 from chainkit.backends.openai.client import Clients, Connection
-from chainkit.backends.openai.services import COMPATIBLE, OPENAI, SERVICES, Service
-from chainkit.base.errors import nearest
+from chainkit.backends.openai.services import COMPATIBLE, OPENAI, SERVICES, Kind, Service
+from chainkit.base.errors import Unsupported, nearest
 
+KIND_NAMES = {
+    "chat": "chat models",
+    "responses": "the Responses API",
+    "text": "models that continue a text",
+    "embeddings": "embeddings",
+}
 SECRET_HEADERS = re.compile(r"authorization|cookie|.*(api|auth)[-_]?(key|token).*", re.IGNORECASE)
 
 
@@ -62,6 +68,8 @@ class Hosted(BaseModel):
         base_url: The address of a compatible service, up to and including `/v1`.
         timeout: Longest silence in seconds: before the first byte of an answer and between any two.
         connect_timeout: Longest wait in seconds for a connection.
+        first_token_timeout: Longest wait in seconds for the first piece of a stream, signs of life that hold nothing
+            left out; None leaves it to `timeout`.
         total_timeout: Longest time in seconds for a call with all its repeats; None for no limit.
         max_retries: How often a call is repeated after a failure that may pass.
         max_retry_seconds: Longest time in seconds spent on waiting between repeats; a service that asks for more
@@ -78,6 +86,7 @@ class Hosted(BaseModel):
     base_url: str | None = None
     timeout: Seconds = 600.0
     connect_timeout: Seconds = 5.0
+    first_token_timeout: Seconds | None = None
     total_timeout: Seconds | None = None
     max_retries: int = Field(default=2, ge=0, le=20)
     max_retry_seconds: float = Field(default=60.0, ge=0, allow_inf_nan=False)
@@ -133,9 +142,23 @@ class Hosted(BaseModel):
 
     @model_validator(mode="after")
     def _find_key(self) -> Any:
-        """Fail now and not in the first call if there is no key."""
+        """Fail now and not in the first call if there is no key, or no such kind of model."""
         self._access()
+        self._check_kind()
         return self
+
+    def _needed(self) -> Kind:
+        """Which of its kinds of models the service needs to have."""
+        raise NotImplementedError
+
+    def _check_kind(self) -> None:
+        kind, service = self._needed(), self._habits
+        if kind not in service.kinds:
+            has = ", ".join(sorted(service.kinds))
+            raise Unsupported(
+                f"{service.name} is not known to have {KIND_NAMES[kind]} (it has: {has}); if yours does, give its "
+                "address: openai:...?base_url=..."
+            )
 
     @property
     def _habits(self) -> Service:
@@ -166,6 +189,7 @@ class Hosted(BaseModel):
             access=self._access(),
             timeout=self.timeout,
             connect_timeout=self.connect_timeout,
+            first_token_timeout=self.first_token_timeout,
             total_timeout=self.total_timeout,
             max_retries=self.max_retries,
             max_retry_seconds=self.max_retry_seconds,

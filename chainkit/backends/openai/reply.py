@@ -146,6 +146,7 @@ class ChatReading:
 
     def __init__(self, connection: Connection, *, translator: str) -> None:
         self.retries = 0
+        self.complete = False
         self._texts: list[str] = []
         self._connection = connection
         self._translator = translator

@@ -55,11 +55,13 @@ def chat_body(
         Unsupported: An option or a content block is unknown, or the service lacks it.
     """
     body, extra = _chosen(settings, options, CALL_OPTIONS, habits)
+    if foreign := sorted(name for name in body if name not in CALL_OPTIONS and name != habits.seed_field):
+        raise Unsupported(f"Chat Completions has no {', '.join(foreign)}; leave it out, or use api='responses'")
     if "max_tokens" in body:
         body[habits.max_tokens_field] = body.pop("max_tokens")
     if "tool_choice" in body:
         body["tool_choice"] = _choice(body["tool_choice"], habits)
-    return {**body, "messages": list(chat_messages(messages)), **extra}
+    return {**body, "messages": list(chat_messages(messages, habits)), **extra}
 
 
 def completion_body(
@@ -107,14 +109,16 @@ def refuse_unknown(options: Iterable[str], known: frozenset[str]) -> None:
             raise Unsupported(f"no option '{name}' for a call; {advice}{other}")
 
 
-def chat_messages(messages: Sequence[BaseMessage]) -> Iterable[Json]:
+def chat_messages(messages: Sequence[BaseMessage], habits: Service | None = None) -> Iterable[Json]:
     """The messages of a request.
 
     The API takes only text as the result of a tool. Images and files there follow in a message of the user, after
     the last of the results that belong together, and the result says so.
     """
     waiting: list[Part] = []
-    for message in messages:
+    thoughtful = habits if habits and habits.thought_field else None
+    last = _last_question(messages) if thoughtful else 0
+    for place, message in enumerate(messages):
         if not isinstance(message, ToolMessage) and waiting:
             yield {"role": "user", "content": waiting}
             waiting = []
@@ -123,9 +127,24 @@ def chat_messages(messages: Sequence[BaseMessage]) -> Iterable[Json]:
             waiting += media
             yield told
         else:
-            yield _WRITERS.get(message.type, _other)(message)
+            told = _WRITERS.get(message.type, _other)(message)
+            if thoughtful and told["role"] == "assistant":
+                told |= _thoughts(message, thoughtful, called=bool(told.get("tool_calls")) and place > last)
+            yield told
     if waiting:
         yield {"role": "user", "content": waiting}
+
+
+def _last_question(messages: Sequence[BaseMessage]) -> int:
+    return max(
+        (place for place, message in enumerate(messages) if message.type.startswith(("human", "Human"))), default=-1
+    )
+
+
+def _thoughts(message: BaseMessage, habits: Service, *, called: bool) -> Json:
+    """The thoughts of a message, where the service wants them back; others refuse a message that holds them."""
+    thoughts = message.additional_kwargs.get("reasoning_content")
+    return {habits.thought_field: thoughts} if thoughts and (called or habits.thoughts_back == "all") else {}
 
 
 def _human(message: BaseMessage) -> Json:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Method = Literal["json_schema", "function_calling", "json_mode"]
-Kind = Literal["chat", "text", "embeddings"]
+Kind = Literal["chat", "responses", "text", "embeddings"]
 
 CHAT: frozenset[Kind] = frozenset({"chat"})
 NO_TEXT: frozenset[Kind] = frozenset({"chat", "embeddings"})
 NO_EMBEDDINGS: frozenset[Kind] = frozenset({"chat", "text"})
 ALL: frozenset[Kind] = frozenset({"chat", "text", "embeddings"})
+RESPONSES: frozenset[Kind] = frozenset({"responses"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,8 @@ class Service:
 
     Attributes:
         name: What it is called in messages and in the option `service`.
-        kinds: What is known to be there: chat, the continuation of text, embeddings.
+        kinds: What is known to be there: chat, by Chat Completions and by Responses; the continuation of text;
+            embeddings.
         keys: Under which name its key is stored; None if it needs none.
         variables: The environment variables of its key, the usual one first.
         base_url: Its address; empty if every user has another one.
@@ -33,6 +35,9 @@ class Service:
         names_choice: Whether a tool can be demanded by its name.
         method: How it is best asked for an answer in the form of a schema.
         lacks: Parameters that it refuses or ignores.
+        thought_field: Under which name the thoughts of an assistant's message go back to it; empty if it takes none.
+        thoughts_back: Which thoughts go back: "with_calls" only those of messages that call a tool, as long as no
+            later message of the user follows them, "all" all.
         tells_usage: Whether a stream may be asked for its usage; others tell it unasked or not at all.
         translator: The name under which langchain-core knows the shape of its replies.
     """
@@ -50,6 +55,8 @@ class Service:
     names_choice: bool = True
     method: Method = "json_schema"
     lacks: frozenset[str] = field(default_factory=frozenset[str])
+    thought_field: str = ""
+    thoughts_back: Literal["with_calls", "all"] = "with_calls"
     tells_usage: bool = True
     translator: str = "openai_compatible"
 
@@ -67,14 +74,14 @@ OPENAI = _hosted(
     "openai",
     "https://api.openai.com/v1",
     "OPENAI_API_KEY",
-    kinds=ALL,
+    kinds=ALL | RESPONSES,
     base_url_variable="OPENAI_BASE_URL",
     own_hosts=("*.api.openai.com",),
     max_tokens_field="max_completion_tokens",
     translator="openai",
 )
 
-COMPATIBLE = Service(name="openai", kinds=ALL, keys="openai", variables=OPENAI.variables)
+COMPATIBLE = Service(name="openai", kinds=ALL | RESPONSES, keys="openai", variables=OPENAI.variables)
 """Any other service behind `openai:name?base_url=...`."""
 
 SERVICES: Mapping[str, Service] = {
@@ -91,7 +98,7 @@ SERVICES: Mapping[str, Service] = {
         ),
         Service(
             name="azure_openai",
-            kinds=NO_TEXT,
+            kinds=NO_TEXT | RESPONSES,
             keys="azure_openai",
             variables=("AZURE_OPENAI_API_KEY",),
             base_url_variable="AZURE_OPENAI_BASE_URL",
@@ -106,23 +113,31 @@ SERVICES: Mapping[str, Service] = {
             kinds=NO_EMBEDDINGS,
             max_tokens_field="max_completion_tokens",
         ),
-        _hosted("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", method="function_calling"),
-        _hosted("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY", kinds=ALL),
+        _hosted(
+            "deepseek",
+            "https://api.deepseek.com/v1",
+            "DEEPSEEK_API_KEY",
+            method="function_calling",
+            thought_field="reasoning_content",
+        ),
+        _hosted("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY", kinds=ALL | RESPONSES),
         _hosted(
             "groq",
             "https://api.groq.com/openai/v1",
             "GROQ_API_KEY",
+            kinds=CHAT | RESPONSES,
             max_tokens_field="max_completion_tokens",
             lacks=frozenset({"n", "logprobs", "top_logprobs", "logit_bias"}),
         ),
         Service(
             name="huggingface_router",
+            kinds=CHAT | RESPONSES,
             keys="huggingface",
             variables=("HF_TOKEN", "HUGGINGFACEHUB_API_TOKEN", "HUGGINGFACE_API_KEY"),
             base_url="https://router.huggingface.co/v1",
         ),
         _own("llamacpp", "http://localhost:8080/v1", kinds=ALL),
-        _own("lmstudio", "http://localhost:1234/v1", kinds=ALL),
+        _own("lmstudio", "http://localhost:1234/v1", kinds=ALL | RESPONSES),
         _hosted(
             "mistral",
             "https://api.mistral.ai/v1",
@@ -137,14 +152,21 @@ SERVICES: Mapping[str, Service] = {
         _own(
             "ollama",
             "http://localhost:11434/v1",
-            kinds=ALL,
+            kinds=ALL | RESPONSES,
             lacks=frozenset({"n", "logit_bias", "user"}),
             names_choice=False,
         ),
-        _hosted("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", kinds=ALL),
+        _hosted(
+            "openrouter",
+            "https://openrouter.ai/api/v1",
+            "OPENROUTER_API_KEY",
+            kinds=ALL | RESPONSES,
+            thought_field="reasoning",
+            thoughts_back="all",
+        ),
         _hosted("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY", "TOGETHERAI_API_KEY", kinds=ALL),
-        _own("vllm", "http://localhost:8000/v1", kinds=ALL),
-        _hosted("xai", "https://api.x.ai/v1", "XAI_API_KEY"),
+        _own("vllm", "http://localhost:8000/v1", kinds=ALL | RESPONSES),
+        _hosted("xai", "https://api.x.ai/v1", "XAI_API_KEY", kinds=CHAT | RESPONSES),
     )
 }
 """The services whose habits are known, by name."""

@@ -153,11 +153,17 @@ class _DictOfTool(_Whole, JsonOutputKeyToolsParser):
 
 
 def _check_whole(message: AIMessage) -> None:
-    if refusal := message.additional_kwargs.get("refusal"):
+    if refusal := message.additional_kwargs.get("refusal") or _refusal(message):
         raise Refused(f"the model declined: {refusal}", provider=message.response_metadata.get("model_provider", ""))
     if message.response_metadata.get("finish_reason") == "length":
         told = "the answer was cut at the limit of tokens before its form was complete; raise max_tokens"
         raise OutputParserException(told, llm_output=message.text)
+
+
+def _refusal(message: AIMessage) -> str:
+    """A refusal that stands in a block, as the Responses API has it."""
+    blocks = [] if isinstance(message.content, str) else message.content
+    return "".join(str(block.get("refusal", "")) for block in blocks if isinstance(block, dict))
 
 
 def _is_class(schema: Schema) -> bool:

@@ -157,6 +157,14 @@ class TestChatByToolCalls(TestChat):
         return {"method": "function_calling"}
 
 
+class TestChatByResponses(TestChat):
+    """The same over the Responses API."""
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return {**super().chat_model_params, "api": "responses"}
+
+
 class TestEmbeddings(EmbeddingsIntegrationTests):
     @pytest.fixture(autouse=True)
     def at(self, service: OpenAIServer) -> None:
