@@ -24,7 +24,13 @@
     │   ├── BrokenIndex                   it is damaged, or of another kind or version
     │   └── EmbeddingsMismatch            it was made with another embedding model
     ├── LogFileError                      a file of traces cannot be used
+    ├── ProgramError                      a program cannot be read or run; the message shows where
+    │   ├── ProgramSyntaxError (ValueError)   its text is wrong
+    │   ├── MissingVariable (KeyError)    it names a variable that nobody gave
+    │   ├── LimitReached                  it ran longer, deeper or further than it may
+    │   └── FormMissed                    a model that cannot be forced kept answering in another form
     ├── Unsupported                       this model or service cannot do what was asked
+    │   └── UnsupportedProgram            ... in a program (also a ProgramError)
     └── ProviderError                     a service answered with an error, or not at all
         ├── AuthenticationFailed          401
         ├── PermissionDenied              403
@@ -48,6 +54,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from typing import Any, Self
 
 _OLLAMA_TAG = re.compile(r":(latest|[\d.]+[bm])\b", re.IGNORECASE)
 
@@ -277,6 +284,77 @@ class LogFileError(ChainkitError):
 
 class Unsupported(ChainkitError):
     """The model or service cannot do what was asked; the message says what can."""
+
+
+class ProgramError(ChainkitError):
+    """A program cannot be read or run.
+
+    Attributes:
+        reason: What is wrong, without the place.
+        line: Counted from 1; 0 as long as the place is not known.
+        column: Counted from 1, in characters.
+        source_line: The text of that line.
+    """
+
+    def __init__(self, reason: str, source: str = "", offset: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.line = self.column = 0
+        self.source_line = ""
+        if offset is not None:
+            self.at(source, offset)
+
+    def at(self, source: str, offset: int) -> Self:
+        """Say where it happened, unless that is known already."""
+        if not self.line:
+            before = source[:offset]
+            self.line = before.count("\n") + 1
+            self.column = offset - (before.rfind("\n") + 1) + 1
+            self.source_line = source.split("\n")[self.line - 1].rstrip("\r")
+        return self
+
+    def __str__(self) -> str:
+        if not self.line:
+            return self.reason
+        start = max(0, self.column - 100)  # a line may be a whole book
+        shown = self.source_line[start : start + 160].replace("\t", " ")
+        caret = " " * (self.column - 1 - start) + "^"
+        return f"line {self.line}, column {self.column}: {self.reason}\n    {shown}\n    {caret}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.__dict__)
+
+
+class ProgramSyntaxError(ProgramError, ValueError):
+    """The text of a program is wrong."""
+
+
+class MissingVariable(ProgramError, KeyError):
+    """A program names a variable that nobody gave."""
+
+
+class LimitReached(ProgramError):
+    """A program went through more rounds, wrote more tokens, nested deeper or took longer than it may."""
+
+
+class FormMissed(ProgramError):
+    """A model that cannot be forced to a form was asked several times and kept answering in another one.
+
+    Attributes:
+        text: The last answer.
+    """
+
+    text: str = ""
+
+
+class UnsupportedProgram(ProgramError, Unsupported):
+    """The model cannot do what a command of the program needs."""
+
+
+def _restored(kind: type[ProgramError], values: dict[str, Any]) -> ProgramError:
+    error = kind(values["reason"])
+    error.__dict__.update(values)
+    return error
 
 
 class ProviderError(ChainkitError):

@@ -1,0 +1,404 @@
+"""Programs as objects: made from a text, bound to a model, run alone, streamed or many at once."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import patch_config
+
+from chainkit.base.errors import ProgramError
+from chainkit.program import checks
+from chainkit.program.engines import Engine, Tally, engine_for
+from chainkit.program.executor import Executor, Shared
+from chainkit.program.limits import Limits
+from chainkit.program.parser import parse
+from chainkit.program.record import Event
+from chainkit.program.run import Run, State
+from chainkit.program.scheduler import Scheduler, Task, replayed
+from chainkit.program.scope import Scope
+from chainkit.program.syntax import Template
+from chainkit.program.values import copied
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a program is run.
+
+    Attributes:
+        seed: From which the seeds of slots with a temperature come: the same seed gives the same run.
+        limits: Bounds on a run.
+        shell: Whether `{{shell}}` may run commands of the operating system.
+    """
+
+    seed: int | None = None
+    limits: Limits = field(default_factory=Limits)
+    shell: bool = False
+
+
+def program(text: str, /, model: Any = None, **variables: Any) -> Program:
+    """A template in which a model writes, chooses, loops and calls tools.
+
+    Args:
+        text: The program; see docs/programs.md for the language.
+        model: A chat model or language model of chainkit or langchain-core; it can be given later as well.
+        variables: Values, functions and other programs that the text names; they can be given later as well.
+
+    Raises:
+        ProgramSyntaxError: The text is no program; the message shows the place.
+        UnsupportedProgram: The model cannot do what the program needs.
+        TypeError: `model` is no model.
+
+    >>> from chainkit.testing import Scripted
+    >>> hello = program("Dear {{name}},{{gen 'rest' stop='.'}}.", Scripted(" it rains. And more."))
+    >>> run = hello(name="Ada")
+    >>> print(run)
+    Dear Ada, it rains.
+    >>> run["rest"]
+    ' it rains'
+    """
+    return Program(text, model, variables)
+
+
+class Program(Runnable[Any, Run]):
+    """A program, with the model and the variables that it is bound to. It does not change; a call gives a `Run`.
+
+    Attributes:
+        template: The tree of its text.
+        model: What it runs on, or None.
+        variables: Those bound to it.
+        options: How it is run.
+    """
+
+    def __init__(
+        self, text: str, model: Any = None, variables: Mapping[str, Any] | None = None, options: Options | None = None
+    ) -> None:
+        if not isinstance(text, str):
+            raise TypeError(f"a program is a text, not {type(text).__name__}")
+        self.template: Template = parse(text)
+        self.model = model
+        self.variables = dict(variables or {})
+        self.options = options or Options()
+        self.name = None
+        if model is not None:
+            self._engine(model)
+
+    @property
+    def text(self) -> str:
+        """The program as it was written."""
+        return self.template.source
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names that the text reads and nobody has given yet, in the order in which they come."""
+        return tuple(name for name in checks.free_names(self.template) if name not in self.variables)
+
+    def with_options(
+        self, *, seed: int | None = None, limits: Limits | None = None, shell: bool | None = None
+    ) -> Program:
+        """This program, run otherwise; see `Options`."""
+        changes = {"seed": seed, "limits": limits, "shell": shell}
+        options = replace(self.options, **{name: value for name, value in changes.items() if value is not None})
+        return self._changed(options=options)
+
+    def with_model(self, model: Any) -> Program:
+        """This program on another model.
+
+        Raises:
+            UnsupportedProgram: The model cannot do what the program needs.
+        """
+        self._engine(model)
+        return self._changed(model=model)
+
+    def with_variables(self, variables: Mapping[str, Any] | None = None, /, **more: Any) -> Program:
+        """This program with more variables bound to it."""
+        return self._changed(variables={**self.variables, **(variables or {}), **more})
+
+    def __call__(self, variables: Mapping[str, Any] | None = None, /, *, model: Any = None, **more: Any) -> Run:
+        """Run it.
+
+        Args:
+            variables: By name; for names that cannot be written as keywords.
+            model: Another model than the one that the program is bound to.
+            more: More variables.
+
+        Raises:
+            ProgramError: The program fails; the message shows where.
+            ChainkitError: The model fails.
+        """
+        bound = self if model is None else self.with_model(model)
+        return bound.invoke({**(variables or {}), **more})
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Run:  # noqa: A002
+        """Run it on a dict of variables, or on one value if one variable is missing."""
+        return self._call_with_config(self._invoke, input, config, **kwargs)
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Run:  # noqa: A002
+        """As `invoke`, without blocking the event loop."""
+        return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Run]:  # noqa: A002
+        """Run it, giving runs that grow; each has the `events` since the one before, and the last one is finished."""
+        yield from self._transform_stream_with_config(iter([input]), self._stream, config, **kwargs)
+
+    async def astream(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[Run]:
+        """As `stream`, without blocking the event loop."""
+
+        async def once() -> AsyncIterator[Any]:
+            yield input
+
+        async for run in self._atransform_stream_with_config(once(), self._astream, config, **kwargs):
+            yield run
+
+    def batch(
+        self,
+        inputs: list[Any],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Run]:
+        """Run it on several dicts of variables together: what they share is read once.
+
+        Args:
+            inputs: As for `invoke`.
+            config: `max_concurrency` bounds how many slots a hosted model fills at once.
+            return_exceptions: Give errors in the place of runs instead of raising the first one.
+            kwargs: Nothing.
+        """
+        return self._batch_with_config(self._batch, inputs, config, return_exceptions=return_exceptions, **kwargs)
+
+    async def abatch(
+        self,
+        inputs: list[Any],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Run]:
+        """As `batch`, without blocking the event loop."""
+        return await self._abatch_with_config(
+            self._abatch, inputs, config, return_exceptions=return_exceptions, **kwargs
+        )
+
+    def resumed(self, state: State, more: Mapping[str, Any]) -> Run:
+        """Go on with a run that waits."""
+        live = _Live(self, state.given, state.log, more)
+        return live.completed(_runs([live]))
+
+    async def aresumed(self, state: State, more: Mapping[str, Any]) -> Run:
+        """As `resumed`, without blocking the event loop."""
+        live = _Live(self, state.given, state.log, more)
+        async for _ in _aruns([live]):
+            pass
+        return live.result()
+
+    def _repr_html_(self) -> str:
+        from chainkit.program.display import program_html
+
+        return program_html(self)
+
+    def _changed(self, **changes: Any) -> Program:
+        twin = copy.copy(self)
+        for name, value in changes.items():
+            setattr(twin, name, value)
+        return twin
+
+    def _engine(self, model: Any) -> Engine:
+        engine = engine_for(model)
+        checks.check_abilities(self.template, engine.abilities)
+        return engine
+
+    def _given(self, given: Any) -> dict[str, Any]:
+        if isinstance(given, Mapping):
+            return {**self.variables, **given}
+        missing = self.inputs
+        if isinstance(given, Run):
+            return {**self.variables, **given.variables}
+        if len(missing) != 1:
+            raise TypeError(f"the program needs a dict of variables, not {type(given).__name__}")
+        return {**self.variables, missing[0]: given}
+
+    def _invoke(self, given: Any, run_manager: Any, config: RunnableConfig) -> Run:
+        live = _Live(self, self._given(given), config=_child(config, run_manager))
+        return live.completed(_runs([live]))
+
+    async def _ainvoke(self, given: Any, run_manager: Any, config: RunnableConfig) -> Run:
+        live = _Live(self, self._given(given), config=_child(config, run_manager))
+        async for _ in _aruns([live]):
+            pass
+        return live.result()
+
+    def _stream(self, inputs: Iterator[Any], run_manager: Any, config: RunnableConfig) -> Iterator[Run]:
+        for given in inputs:
+            live = _Live(self, self._given(given), config=_child(config, run_manager))
+            for _, event in _runs([live], streaming=True):
+                if event is not None:
+                    yield live.run((event,))
+            yield live.result()
+
+    async def _astream(
+        self, inputs: AsyncIterator[Any], run_manager: Any, config: RunnableConfig
+    ) -> AsyncIterator[Run]:
+        async for given in inputs:
+            live = _Live(self, self._given(given), config=_child(config, run_manager))
+            async for _, event in _aruns([live], streaming=True):
+                if event is not None:
+                    yield live.run((event,))
+            yield live.result()
+
+    def _batch(
+        self, inputs: Sequence[Any], run_manager: Sequence[Any], config: Sequence[RunnableConfig]
+    ) -> list[Run | Exception]:
+        lives, results = self._lives(inputs, run_manager, config)
+        for _ in _runs([live for live in lives if live], rows=_rows(config)):
+            pass
+        return [live.outcome() if live else result for live, result in zip(lives, results, strict=True)]
+
+    async def _abatch(
+        self, inputs: Sequence[Any], run_manager: Sequence[Any], config: Sequence[RunnableConfig]
+    ) -> list[Run | Exception]:
+        lives, results = self._lives(inputs, run_manager, config)
+        async for _ in _aruns([live for live in lives if live], rows=_rows(config)):
+            pass
+        return [live.outcome() if live else result for live, result in zip(lives, results, strict=True)]
+
+    def _lives(
+        self, inputs: Sequence[Any], managers: Sequence[Any], configs: Sequence[RunnableConfig]
+    ) -> tuple[list[_Live | None], list[Any]]:
+        """The runs of a batch; where one cannot begin, its error."""
+        lives: list[_Live | None] = []
+        errors: list[Any] = []
+        engine: Engine | None = None
+        for given, manager, config in zip(inputs, managers, configs, strict=True):
+            try:
+                live = _Live(self, self._given(given), config=_child(config, manager), engine=engine)
+            except (ProgramError, TypeError) as error:
+                lives.append(None)
+                errors.append(error)
+            else:
+                engine = live.engine
+                lives.append(live)
+                errors.append(None)
+        return lives, errors
+
+
+class _Live:
+    """A run that is going on."""
+
+    def __init__(
+        self,
+        program: Program,
+        given: Mapping[str, Any],
+        log: Sequence[Any] = (),
+        more: Mapping[str, Any] | None = None,
+        *,
+        config: RunnableConfig | None = None,
+        engine: Engine | None = None,
+    ) -> None:
+        self.program, self.given = program, copied(dict(given))
+        checks.check_variables(program.template, self.given)
+        self.engine = engine or (program._engine(program.model) if program.model is not None else _no_model())
+        self.tally = Tally()
+        self.began = time.monotonic()
+        roles = checks.has_roles(program.template, self.given)
+        self.context = self.engine.context(self.tally, roles=roles, config=config)
+        options = program.options
+        self.shared = Shared(self.engine.abilities, options.limits, self.tally, options.seed, options.shell)
+        self.scope = Scope(copied(self.given))
+        self.executor = Executor(self.shared, self.context, self.scope, program.text)
+        replay = replayed(list(log), more) if more is not None else ()
+        self.task = Task(self.executor.run(program.template.body), check=self.shared.check)
+        self.task.replay.extend(replay)
+
+    def run(self, events: tuple[Event, ...] = ()) -> Run:
+        """The run as it is now."""
+        task = self.task
+        state = State(
+            self.program,
+            self.given,
+            list(task.log),
+            self.executor.record.spans,
+            len(self.executor.record.spans),
+            dict(self.scope.variables),
+            replace(self.tally),
+            time.monotonic() - self.began,
+            task.waiting,
+            task.done and task.waiting is None,
+            dict(self.shared.finishes),
+            events,
+        )
+        return Run(state)
+
+    def result(self) -> Run:
+        """The run at its end.
+
+        Raises:
+            ProgramError: It has failed.
+        """
+        if self.task.error is not None:
+            raise self.task.error
+        return self.run()
+
+    def outcome(self) -> Run | Exception:
+        """The run at its end, or its error."""
+        if isinstance(self.task.error, Exception):
+            return self.task.error
+        return self.run()
+
+    def completed(self, told: Iterator[Any]) -> Run:
+        """The run at its end, after all that it told."""
+        for _ in told:
+            pass
+        return self.result()
+
+
+def _runs(lives: Sequence[_Live], *, streaming: bool = False, rows: int | None = None) -> Iterator[Any]:
+    if not lives:
+        return
+    try:
+        yield from _scheduler(lives, streaming, rows).run()
+    finally:
+        for live in lives:
+            live.context.release()
+
+
+async def _aruns(lives: Sequence[_Live], *, streaming: bool = False, rows: int | None = None) -> AsyncIterator[Any]:
+    if not lives:
+        return
+    try:
+        async for told in _scheduler(lives, streaming, rows).arun():
+            yield told
+    finally:
+        for live in lives:
+            live.context.release()
+
+
+def _scheduler(lives: Sequence[_Live], streaming: bool, rows: int | None) -> Scheduler:
+    scheduler = Scheduler(lives[0].engine.work(streaming=streaming, rows=rows))
+    for live in lives:
+        scheduler.add(live.task)
+    return scheduler
+
+
+def _rows(configs: Sequence[RunnableConfig]) -> int | None:
+    return configs[0].get("max_concurrency") if configs else None
+
+
+def _child(config: RunnableConfig, run_manager: Any) -> RunnableConfig:
+    return patch_config(config, callbacks=run_manager.get_child())
+
+
+def _no_model() -> Engine:
+    from chainkit.program.texts import NoEngine
+
+    return NoEngine()

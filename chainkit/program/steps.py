@@ -1,0 +1,51 @@
+"""What the executor asks of the outside: it yields one of these and is sent the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from chainkit.base.session import Piece
+from chainkit.program.engines import Generate, Score
+from chainkit.program.record import Event
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Something for the model; the answer is a `Written` or a `Scored`.
+
+    Attributes:
+        job: What to do.
+        heard: Told each piece as it comes; gives the event to tell of it.
+    """
+
+    job: Generate | Score
+    heard: Callable[[Piece], Event | None] | None = None
+
+
+@dataclass(frozen=True)
+class Invoke:
+    """A Python function to call, synchronous or not; the answer is its result."""
+
+    function: Callable[..., Any]
+    positional: Sequence[Any] = ()
+    named: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True)
+class Together:
+    """Parts that do not depend on one another; the answer is the list of their results."""
+
+    parts: Sequence[Steps]
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A variable that somebody must give; the answer is the variables that were given."""
+
+    name: str
+
+
+Step: TypeAlias = Ask | Invoke | Together | Wait | Event
+Steps: TypeAlias = Generator[Step, Any, Any]
