@@ -21,9 +21,12 @@ import numpy as np
 
 from chainkit.backends.llama_cpp import gguf_writer
 from chainkit.sizing import Use, gguf_model, plan, this_machine
+from chainkit.sizing.gguf import model_from
+from chainkit.sizing.header import TENSOR_TYPES
+from chainkit.sizing.model import Weight
 from chainkit.sizing.quantization import BLOCKS, quantized
 
-KINDS = {"F32": 0, "F16": 1, "Q4_0": 2, "Q8_0": 8, "Q4_K": 12, "Q5_K": 13, "Q6_K": 14}
+KINDS = {name: number for number, (name, _, _) in TENSOR_TYPES.items()}
 
 
 @dataclass(frozen=True)
@@ -146,9 +149,6 @@ def child(settings: dict[str, object]) -> None:
 def write(path: Path, dims: Dims, kind: str) -> None:
     """A Llama of random weights."""
     values = settings(dims) | (bytewise(dims.words) if dims.bytewise else sentencepiece(dims.words))
-    from chainkit.sizing.gguf import model_from
-    from chainkit.sizing.model import Weight
-
     plain = tuple(Weight(name, "F32", shape, 4 * int(np.prod(shape))) for name, shape in shapes(dims).items())
     weights = quantized(model_from(path.name, values, plain), kind).weights
     rng = np.random.default_rng(0)
@@ -168,7 +168,7 @@ def blocks(kind: str, count: int, rng: np.random.Generator) -> np.ndarray:
     size, nbytes = BLOCKS[kind]
     data = rng.integers(0, 256, (count // size, nbytes), np.uint8)
     small = np.frombuffer(np.float16(1e-4).tobytes(), np.uint8)
-    places = {"Q6_K": [208], "Q4_K": [0, 2], "Q5_K": [0, 2]}.get(kind, [0])
+    places = {"Q6_K": [208], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q5_1": [0, 2]}.get(kind, [0])
     for place in places:
         data[:, place : place + 2] = small
     return data

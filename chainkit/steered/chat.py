@@ -27,12 +27,13 @@ from chainkit.steered.conversation import Conversation, Vocabulary
 from chainkit.steered.kept import Kept
 from chainkit.steered.session import SteeredSession
 from chainkit.steered.settings import Call, CallSettings
+from chainkit.steered.sight import Readable, Sight
 from chainkit.steered.template import ChatTemplate
 from chainkit.steered.threads import in_thread, stream_from_thread
 from chainkit.steered.tools import Shown, Toolbox, chosen, without_tools
 
 
-class SteeredChat(CallSettings, BaseChatModel):
+class SteeredChat(CallSettings, Sight, BaseChatModel):
     """What a backend adds: its tokens, its template, and a session to continue a conversation.
 
     Attributes:
@@ -68,6 +69,15 @@ class SteeredChat(CallSettings, BaseChatModel):
     @abstractmethod
     def _metadata(self) -> dict[str, Any]:
         """The name of the model and of its provider."""
+
+    def _opened(self) -> SteeredSession:
+        return self._session(threading.Event())
+
+    def _seen(self) -> Vocabulary:
+        return self._vocabulary
+
+    def _ids(self, text: Readable, vocabulary: Any) -> list[int]:
+        return super()._ids(text, vocabulary) if isinstance(text, str) else self.conversation.tokens(text)
 
     @property
     def conversation(self) -> Conversation:

@@ -18,6 +18,7 @@ from chainkit.base.session import Counters, Piece
 from chainkit.steered.answers import ending, joined, logprobs
 from chainkit.steered.session import SteeredSession
 from chainkit.steered.settings import Call, CallSettings
+from chainkit.steered.sight import Sight
 from chainkit.steered.threads import in_thread, stream_from_thread
 
 
@@ -36,7 +37,7 @@ class Written:
     counters: Counters
 
 
-class SteeredLLM(CallSettings, BaseLLM):
+class SteeredLLM(CallSettings, Sight, BaseLLM):
     """What a backend adds: a session behind a prompt.
 
     Attributes:
@@ -55,6 +56,12 @@ class SteeredLLM(CallSettings, BaseLLM):
         Raises:
             ContextOverflow: The text is longer than the context.
         """
+
+    def _opened(self) -> SteeredSession:
+        return self.session()
+
+    def _seen(self) -> Any:
+        return self._opened().vocabulary
 
     def _pieces(self, prompt: str, call: Call, cancelled: threading.Event) -> Iterator[Piece]:
         """The continuation of a prompt, as it comes."""

@@ -50,6 +50,9 @@ class HuggingFaceModel(ModelSettings, SteeredLLM):
         """The model's own tokens of a text."""
         return self.loaded.vocabulary.tokenize(text, special=self.special_tokens)
 
+    def _seen(self) -> Any:
+        return self.loaded.vocabulary  # a model with an encoder has tokens, and no session
+
     def _pieces(self, prompt: str, call: Call, cancelled: threading.Event) -> Iterator[Piece]:
         if not self.loaded.encodes:
             yield from super()._pieces(prompt, call, cancelled)

@@ -1,0 +1,153 @@
+"""A repository on a hub, through huggingface_hub: what it has, and what went wrong when it could not be asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from chainkit.base.errors import (
+    AuthenticationFailed,
+    ConnectionFailed,
+    MissingLibrary,
+    ModelNotFound,
+    PermissionDenied,
+    ProviderError,
+)
+from chainkit.base.keys import find_key
+from chainkit.hub.choice import HubFile
+from chainkit.hub.names import HubName
+
+try:
+    import httpx2
+    import huggingface_hub
+    from huggingface_hub import errors
+except ImportError as error:
+    raise MissingLibrary("huggingface_hub", extra="hub") from error
+
+_HUB = "https://huggingface.co"
+_YES = {"1", "true", "yes", "on"}
+
+
+@dataclass(frozen=True)
+class Repository:
+    """What a hub says about a repository.
+
+    Attributes:
+        name: As it was asked for.
+        commit: The exact state that was looked at.
+        files: All files.
+        endpoint: The hub.
+    """
+
+    name: HubName
+    commit: str
+    files: tuple[HubFile, ...]
+    endpoint: str
+
+    def address(self, file: str) -> str:
+        """Where a file can be had."""
+        return f"{self.endpoint}/{self.name.repo}/resolve/{quote(self.commit, safe='')}/{quote(file)}"
+
+
+def endpoint() -> str:
+    """The hub that is asked: `HF_ENDPOINT`, else Hugging Face's own."""
+    return os.environ.get("HF_ENDPOINT", "").strip().rstrip("/") or _HUB
+
+
+def token() -> str | None:
+    """The token that is sent to the hub: `HF_TOKEN`, the one stored by `hf auth login`, or chainkit's key."""
+    found = huggingface_hub.get_token()
+    if found:
+        return found
+    key = find_key("huggingface")
+    return key.secret if key else None
+
+
+def offline() -> bool:
+    """Whether the user wants the network left alone: `HF_HUB_OFFLINE`."""
+    return os.environ.get("HF_HUB_OFFLINE", "").strip().lower() in _YES
+
+
+def look_up(name: HubName) -> Repository:
+    """The files of a repository; one request.
+
+    Raises:
+        ModelNotFound: The hub has no such repository or revision, or does not show it without a login.
+        AuthenticationFailed: It wants a login.
+        PermissionDenied: Its owner has not let this account in.
+        ConnectionFailed: No answer came, or offline mode is on.
+    """
+    refuse_offline(str(name))
+    where = endpoint()
+    with named_faults(name):
+        api = huggingface_hub.HfApi(endpoint=where, token=token() or False, library_name="chainkit")
+        info = api.model_info(name.repo, revision=name.revision, files_metadata=True)
+    files = tuple(
+        HubFile(found.rfilename, found.size or 0, found.lfs.sha256 if found.lfs else None, found.blob_id)
+        for found in info.siblings or ()
+    )
+    return Repository(name, info.sha or name.revision, files, where)
+
+
+def refuse_offline(what: str) -> None:
+    """Stop before anything is asked in offline mode.
+
+    Raises:
+        ConnectionFailed: It is on.
+    """
+    if offline():
+        raise ConnectionFailed(f"offline mode is on (HF_HUB_OFFLINE), and {what} is not here", provider="hub")
+
+
+@contextmanager
+def named_faults(name: HubName) -> Iterator[None]:
+    """Turn huggingface_hub's errors into chainkit's."""
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        raise _gated(name, error) from error
+    except errors.RepositoryNotFoundError as error:
+        login = "" if token() else ", or it is private; set HF_TOKEN for that"
+        raise ModelNotFound(f"{endpoint()} has no {name.repo}{login}", provider="hub", status=404) from error
+    except errors.RevisionNotFoundError as error:
+        reason = f"{name.repo} has no revision '{name.revision}'"
+        raise ModelNotFound(reason, provider="hub", status=404) from error
+    except errors.EntryNotFoundError as error:
+        raise ModelNotFound(f"{name.repo} has no such file any more", provider="hub", status=404) from error
+    except errors.OfflineModeIsEnabled as error:
+        raise ConnectionFailed(
+            f"offline mode is on (HF_HUB_OFFLINE), and {name} is not here", provider="hub"
+        ) from error
+    except errors.HfHubHTTPError as error:
+        raise _refused(name, error) from error
+    except (errors.HFValidationError, errors.FileMetadataError) as error:
+        raise ProviderError(f"{endpoint()} does not answer as a hub does: {_brief(error)}", provider="hub") from error
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise ConnectionFailed(f"no answer from {endpoint()}: {_brief(error)}", provider="hub") from error
+
+
+def _gated(name: HubName, error: errors.HfHubHTTPError) -> ProviderError:
+    page = f"{endpoint()}/{name.repo}"
+    if token():
+        reason = f"{name.repo} is gated and this account was not let in; accept its terms at {page}"
+        return PermissionDenied(reason, provider="hub", status=403)
+    reason = f"{name.repo} is gated: accept its terms at {page} and set HF_TOKEN"
+    return AuthenticationFailed(reason, provider="hub", status=401)
+
+
+def _refused(name: HubName, error: errors.HfHubHTTPError) -> ProviderError:
+    status = error.response.status_code if error.response is not None else None
+    if status == 401:
+        return AuthenticationFailed(
+            f"{endpoint()} does not accept the token; check HF_TOKEN", provider="hub", status=401
+        )
+    if status == 403:
+        return PermissionDenied(f"{endpoint()} does not let this account at {name.repo}", provider="hub", status=403)
+    return ProviderError(f"{endpoint()} answered {status} for {name.repo}", provider="hub", status=status)
+
+
+def _brief(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
