@@ -224,3 +224,15 @@ def satisfies(schema: Mapping[str, Any], value: Any) -> bool:
     if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
         return all(satisfies(schema["items"], item) for item in value)
     return True
+
+
+def json_schema(schema: Any) -> dict[str, Any]:
+    """The JSON schema of a type, or the schema itself."""
+    if isinstance(schema, Mapping):
+        return {str(key): value for key, value in schema.items()}
+    from pydantic import PydanticUserError, TypeAdapter
+
+    try:
+        return TypeAdapter(schema).json_schema()
+    except PydanticUserError as error:
+        raise ProgramError(f"{schema!r} has no JSON schema: {error.message}") from error

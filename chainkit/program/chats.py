@@ -1,0 +1,325 @@
+"""Programs on chat models: roles become messages, and the model writes those of the assistant."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from chainkit.base.errors import UnsupportedProgram
+from chainkit.base.session import TokenScore
+from chainkit.program import forms, texts
+from chainkit.program.engines import Abilities, Context, Form, Slot, Tally, ToolCall, Written
+from chainkit.program.hosted import HostedWork, Reply, Request, Talk, cut, sent_stops, settings_of, spend
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+_LENGTHS = ("length", "max_tokens", "MAX_TOKENS")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The message that is being written.
+
+    Attributes:
+        role: Whose it is.
+        attributes: As in `{{#user name='Ada'}}`.
+        text: So far.
+    """
+
+    role: str
+    attributes: Mapping[str, str]
+    text: str = ""
+
+
+@dataclass
+class ChatContext:
+    """Messages, and the one that is open."""
+
+    tally: Tally
+    name: str
+    config: Any = None
+    messages: tuple[BaseMessage, ...] = ()
+    opened: Opened | None = None
+
+    @property
+    def prompt(self) -> str:
+        """The messages as text with marks, for people."""
+        said = [f"{texts.ROLE_BEGIN}{message.type}\n{message.text}{texts.ROLE_END}" for message in self.messages]
+        last = f"{texts.ROLE_BEGIN}{self.opened.role}\n{self.opened.text}" if self.opened else ""
+        return "\n".join([*said, last]) if last else "\n".join(said)
+
+    def append(self, text: str) -> None:
+        """Put text at the end of the message that is open."""
+        if self.opened is not None:
+            self.opened = replace(self.opened, text=self.opened.text + text)
+        elif text.strip():
+            raise UnsupportedProgram(f"{self.name} takes messages, and {text.strip()[:40]!r} stands outside of them")
+
+    def open(self, role: str, attributes: Mapping[str, str]) -> None:
+        """Begin a message."""
+        self.opened = Opened(role, attributes)
+
+    def close(self) -> None:
+        """End the message that is open."""
+        assert self.opened is not None
+        if self.opened.text or self.opened.role != "assistant":
+            self.messages = (*self.messages, message_of(self.opened))
+        self.opened = None
+
+    def told(self, call: ToolCall, result: str) -> None:
+        """The result of a call."""
+        from langchain_core.messages import ToolMessage
+
+        self.messages = (*self.messages, ToolMessage(result, tool_call_id=call.id, name=call.name))
+
+    def asked(self, text: str, calls: Sequence[ToolCall]) -> None:
+        """The message of an assistant that wants tools called."""
+        from langchain_core.messages import AIMessage
+
+        wanted = [{"name": call.name, "args": dict(call.arguments), "id": call.id} for call in calls]
+        self.messages = (*self.messages, AIMessage(text, tool_calls=wanted))
+
+    def mark(self) -> object:
+        """A place to go back to."""
+        return self.messages, self.opened
+
+    def rewind(self, mark: Any) -> None:
+        """Forget all that came after the mark."""
+        self.messages, self.opened = mark
+
+    def fork(self) -> ChatContext:
+        """A second context with the same messages."""
+        return replace(self)
+
+    def replay(self, written: Written) -> None:
+        """Take up what a slot wrote in an earlier run."""
+        if written.calls:
+            self.asked(written.text, written.calls)
+        else:
+            self.append(written.text)
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+
+def message_of(opened: Opened) -> BaseMessage:
+    """A message of langchain-core for a role."""
+    from langchain_core.messages import AIMessage, ChatMessage, FunctionMessage, HumanMessage, SystemMessage
+    from langchain_core.messages import ToolMessage as Told
+
+    named = {"name": opened.attributes["name"]} if "name" in opened.attributes else {}
+    match opened.role:
+        case "system":
+            return SystemMessage(opened.text, **named)
+        case "user":
+            return HumanMessage(opened.text, **named)
+        case "assistant":
+            return AIMessage(opened.text, **named)
+        case "tool":
+            return Told(opened.text, tool_call_id=opened.attributes.get("tool_call_id", ""), **named)
+        case "function":
+            return FunctionMessage(content=opened.text, name=opened.attributes.get("name", "function"))
+    return ChatMessage(content=opened.text, role=opened.role)
+
+
+class ChatEngine:
+    """A chat model of langchain-core."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        name = getattr(model, "model", None) or getattr(model, "model_name", None)
+        self.abilities = Abilities(
+            name=f"{type(model).__name__} {name}" if name else type(model).__name__,
+            continues=False,
+            roles="messages",
+            forces=False,
+            scores=False,
+            logprobs="logprobs" in type(model).model_fields,
+            grammars=False,
+        )
+
+    def context(self, tally: Tally, *, roles: bool, config: Any = None) -> Context:
+        """No messages yet."""
+        return ChatContext(tally, self.abilities.name, config)
+
+    def work(self, *, streaming: bool, rows: int | None = None) -> ChatWork:
+        """A place for jobs."""
+        return ChatWork(self.model, streaming=streaming, rows=rows)
+
+
+class ChatWork(HostedWork):
+    """Slots on a chat model."""
+
+    def __init__(self, model: Any, *, streaming: bool, rows: int | None) -> None:
+        super().__init__(streaming=streaming, rows=rows)
+        self._model = model
+        self._structured = _overrides(model, "with_structured_output") or _overrides(model, "bind_tools")
+
+    def talk(self, context: ChatContext, slot: Slot) -> Talk:
+        """Ask; where the answer has another form, show it to the model and ask again."""
+        messages = _ready(context, slot)
+        settings = settings_of(self._model, slot, length=False)
+        plain = slot.form is None and not slot.tools and not slot.stop_regex
+        request = Request(messages, slot.stop, settings, context.config, streamed=plain)
+        schema = _service_schema(slot.form) if slot.form and self._structured else None
+        if slot.tools:
+            request = replace(request, bind=lambda model: _with_tools(model, slot))
+        elif schema is not None:
+            request = replace(request, stop=(), bind=lambda model: _structured(model, schema))
+        elif slot.form is not None and slot.form.schema is not None:
+            request = replace(request, prompt=[*messages, _told_form(slot.form)])
+        for _ in range(slot.retries + 1):
+            reply = cut(texts.by_regex((yield request), slot), request.stop)
+            usage = getattr(reply.message, "usage_metadata", None)
+            spend(context.tally, usage, reply.text)
+            if slot.tools and reply.calls:
+                calls = tuple(_call(call) for call in reply.calls)
+                context.asked(reply.text, calls)
+                return Written(text=reply.text, calls=calls)
+            if schema is not None:
+                reply = replace(reply, text=_unwrapped(reply, slot.form))
+            written = texts.formed(reply, slot)
+            if written is not None:
+                context.append(written.text)
+                return written
+            request = replace(request, prompt=[*messages, *_again(reply.text, slot)])
+        raise texts.missed(slot, reply.text)
+
+    def reply(self, request: Request) -> Reply:
+        """Call the model."""
+        runnable = request.bind(self._model) if request.bind else self._model
+        return _read(runnable.invoke(list(request.prompt), request.config, **_options(request)))
+
+    async def areply(self, request: Request) -> Reply:
+        """Call the model without blocking the event loop."""
+        runnable = request.bind(self._model) if request.bind else self._model
+        return _read(await runnable.ainvoke(list(request.prompt), request.config, **_options(request)))
+
+    def chunks(self, request: Request) -> Iterator[tuple[str, Reply | None]]:
+        """Stream an answer."""
+        whole: Any = None
+        for chunk in self._model.stream(list(request.prompt), request.config, **_options(request)):
+            whole = chunk if whole is None else whole + chunk
+            yield chunk.text, None
+        yield "", _read(whole)
+
+    async def achunks(self, request: Request) -> AsyncIterator[tuple[str, Reply | None]]:
+        """Stream an answer without blocking the event loop."""
+        whole: Any = None
+        async for chunk in self._model.astream(list(request.prompt), request.config, **_options(request)):
+            whole = chunk if whole is None else whole + chunk
+            yield chunk.text, None
+        yield "", _read(whole)
+
+
+def _ready(context: ChatContext, slot: Slot) -> list[BaseMessage]:
+    """The messages, if the model can write what comes now."""
+    if context.opened is None or context.opened.role != "assistant":
+        where = f"in a message of '{context.opened.role}'" if context.opened else "outside of every role"
+        raise UnsupportedProgram(f"{context.name} writes messages of the assistant, and this slot stands {where}")
+    if context.opened.text.strip():
+        raise UnsupportedProgram(
+            f"{context.name} cannot go on inside a message that has begun with {context.opened.text.strip()[:40]!r}; "
+            "the slot must be the first thing in its {{#assistant}}"
+        )
+    context.opened = replace(context.opened, text="")
+    if not context.messages:
+        raise UnsupportedProgram(f"{context.name} needs a message before it can write one")
+    return list(context.messages)
+
+
+def _overrides(model: Any, name: str) -> bool:
+    from langchain_core.language_models import BaseChatModel
+
+    return getattr(type(model), name) is not getattr(BaseChatModel, name)
+
+
+def _service_schema(form: Form) -> Any:
+    """What a service with structured output is asked for, or None if it cannot be asked for this form."""
+    if form.options:
+        choice = {"type": "string", "enum": list(form.options)}
+        return {
+            "title": "Choice",
+            "description": "The choice.",
+            "type": "object",
+            "properties": {"choice": choice},
+            "required": ["choice"],
+            "additionalProperties": False,
+        }
+    if form.schema is None:
+        return None
+    schema = forms.json_schema(form.schema)
+    if schema.get("type") != "object":
+        return None
+    if isinstance(form.schema, type) and hasattr(form.schema, "model_fields"):
+        return form.schema
+    return {"title": "Answer", "description": "The answer.", **schema}
+
+
+def _structured(model: Any, schema: Any) -> Any:
+    return model.with_structured_output(schema, include_raw=True)
+
+
+def _with_tools(model: Any, slot: Slot) -> Any:
+    tools = [dict(tool) for tool in slot.tools]
+    choices = {"auto": {}, "none": {"tool_choice": "none"}, "any": {"tool_choice": "any"}}
+    return model.bind_tools(tools, **choices.get(slot.tool_choice, {"tool_choice": slot.tool_choice}))
+
+
+def _unwrapped(reply: Reply, form: Form | None) -> str:
+    """The text of a structured answer: of its JSON, or of the call that stands for it."""
+    text = reply.text
+    if not text.strip() and reply.calls:
+        text = json.dumps(reply.calls[0].get("args", {}), ensure_ascii=False)
+    if form is None or not form.options:
+        return text
+    try:
+        choice = json.loads(text)["choice"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return text
+    return choice if isinstance(choice, str) else text
+
+
+def _told_form(form: Form) -> BaseMessage:
+    from langchain_core.messages import HumanMessage
+
+    if form.schema is None:
+        return HumanMessage(f"Answer with nothing but {form}.")
+    schema = json.dumps(forms.json_schema(form.schema), ensure_ascii=False)
+    return HumanMessage(f"Answer with nothing but JSON of this schema: {schema}")
+
+
+def _again(text: str, slot: Slot) -> list[BaseMessage]:
+    from langchain_core.messages import AIMessage
+
+    assert slot.form is not None
+    return [*([AIMessage(text)] if text.strip() else []), _told_form(slot.form)]
+
+
+def _call(call: Mapping[str, Any]) -> ToolCall:
+    return ToolCall(name=call["name"], arguments=call.get("args") or {}, id=call.get("id") or "")
+
+
+def _options(request: Request) -> dict[str, Any]:
+    if request.bind is not None:
+        return {"stop": sent_stops(request.stop)} | dict(request.settings) if request.stop else dict(request.settings)
+    return {"stop": sent_stops(request.stop), **request.settings}
+
+
+def _read(answer: Any) -> Reply:
+    message = answer["raw"] if isinstance(answer, Mapping) else answer
+    metadata: Mapping[str, Any] = getattr(message, "response_metadata", None) or {}
+    reason = metadata.get("finish_reason") or metadata.get("stop_reason")
+    finish = "length" if reason in _LENGTHS else "stop"
+    scored = (metadata.get("logprobs") or {}).get("content") or ()
+    return Reply(
+        message.text, finish, calls=tuple(message.tool_calls), scores=tuple(map(_score, scored)), message=message
+    )
+
+
+def _score(entry: Mapping[str, Any]) -> TokenScore:
+    others = tuple((rival["token"], rival["logprob"]) for rival in entry.get("top_logprobs") or ())
+    return TokenScore(-1, entry["token"], entry["logprob"], others)
