@@ -60,6 +60,7 @@ _ARCHITECTURES = (
     (b"word_embeddings", "BLOOM"),
     (b"encoder.conv1", "Whisper"),
 )
+_UNRUNNABLE = ("BLOOM", "Whisper")  # by ctransformers either
 _SEARCHED = 8 << 20  # the names begin behind the vocabulary, which takes 0.5 to 3 MB
 _ADVICE = "get this model as GGUF (gguf:...), or as safetensors (hf:...)"
 
@@ -127,6 +128,19 @@ def read(path: Path) -> OldModel:
         raise ModelFileError(path, "is a folder; name the .bin file in it") from error
     except (OSError, ValueError) as error:
         raise ModelFileError(path, f"cannot be read ({error})") from error
+
+
+def other_family(path: Path) -> str | None:
+    """The family of a file of that time that is no Llama and that ctransformers can run; None for all other files."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_SEARCHED)
+    except (OSError, ValueError):
+        return None
+    if start[:4] not in (b"lmgg", b"fmgg", b"tjgg", b"ccgg"):
+        return None
+    found = next((kind for name, kind in _ARCHITECTURES if name in start), None)
+    return None if found in _UNRUNNABLE else found
 
 
 class _Reader:
@@ -285,7 +299,10 @@ def _is_text(token: bytes) -> bool:
 
 
 def _other(architecture: str) -> str:
-    return f"is an old GGML file of the {architecture} family, and only Llama's can be laid out as GGUF; {_ADVICE}"
+    runs = "" if architecture in _UNRUNNABLE else "run it with 'ctransformers:', or "
+    return (
+        f"is an old GGML file of the {architecture} family, and only Llama's can be laid out as GGUF; {runs}{_ADVICE}"
+    )
 
 
 def _what_else(start: bytes, architecture: str | None) -> str:

@@ -13,6 +13,7 @@ from chainkit.backends.llama_cpp.chat import GGUFChat
 from chainkit.backends.llama_cpp.checks import check_model
 from chainkit.backends.llama_cpp.completion import GGUFModel
 from chainkit.backends.llama_cpp.conversion import Plan, Progress, Unstored, convert, converted, plan
+from chainkit.backends.llama_cpp.ggjt import other_family
 from chainkit.backends.llama_cpp.header import read_header
 from chainkit.base.errors import ModelFileError, TemplateError
 from chainkit.steered.named import TEMPLATES, named_template
@@ -40,6 +41,11 @@ class OldFile(BaseModel):
     rope_base: float | None = Field(default=None, gt=1, lt=1e12)
     progress: Progress | None = Field(default=None, exclude=True, repr=False)
     _laid_out: tuple[object, Path] | None = PrivateAttr(default=None)
+
+    @classmethod
+    def provider_for(cls, name: str) -> str | None:
+        """The provider that runs a file of another family than Llama's; None if this one does."""
+        return "ctransformers" if other_family(Path(name).expanduser()) else None
 
     @field_validator("trained_context", "rope_base", mode="before")
     @classmethod
