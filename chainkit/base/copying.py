@@ -7,37 +7,45 @@ import os
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from chainkit.base.errors import ChainkitError, DiskFull, ModelFileError
 
-_PIECE = 1 << 26  # bytes that the system copies at once: progress is told this often
+_PIECE = 1 << 26  # bytes that the system copies at once
 _BUFFER = 1 << 20
+_PAGE = 4096
 # what systems and file systems answer that cannot copy by themselves, or not between these two files
 _REFUSALS = {errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF}
 
 
-def copy_range(source: BinaryIO, start: int, count: int, target: BinaryIO) -> None:
-    """Copy `count` bytes from `start` of one file to the present end of another; none of them is kept in memory.
+def copy_range(source: FileIO, start: int, count: int, target: FileIO) -> None:
+    """Copy `count` bytes from `start` of one file to the present end of another; at most a megabyte is in memory.
+
+    Where the bytes lie at the same place of a page in both files the system copies them, which takes no copy at all on
+    some file systems. Elsewhere it would take half as long again as reading and writing (measured on ext4).
+
+    Args:
+        source: Opened without buffering, as is the target.
+        start: Where the bytes are.
+        count: How many.
+        target: At its end.
 
     Raises:
         ModelFileError: The source ended before.
     """
-    target.flush()
-    done = 0
+    done, by_the_system = 0, hasattr(os, "copy_file_range") and (start - target.tell()) % _PAGE == 0
     while done < count:
-        copied = _by_the_system(source, start + done, min(_PIECE, count - done), target)
+        piece = min(_PIECE, count - done)
+        copied = _by_the_system(source, start + done, piece, target) if by_the_system else None
         if copied is None:
-            copied = _by_hand(source, start + done, min(_PIECE, count - done), target)
+            by_the_system, copied = False, _by_hand(source, start + done, piece, target)
         if copied == 0:
             raise ModelFileError(source.name, f"is cut short: it ends {count - done} bytes too early; fetch it again")
         done += copied
 
 
-def _by_the_system(source: BinaryIO, start: int, count: int, target: BinaryIO) -> int | None:
-    if not hasattr(os, "copy_file_range"):
-        return None
+def _by_the_system(source: FileIO, start: int, count: int, target: FileIO) -> int | None:
     try:
         return os.copy_file_range(source.fileno(), target.fileno(), count, offset_src=start)
     except OSError as error:
@@ -46,12 +54,16 @@ def _by_the_system(source: BinaryIO, start: int, count: int, target: BinaryIO) -
         raise
 
 
-def _by_hand(source: BinaryIO, start: int, count: int, target: BinaryIO) -> int:
+def _by_hand(source: FileIO, start: int, count: int, target: FileIO) -> int:
+    buffer = memoryview(bytearray(min(count, _BUFFER)))
     source.seek(start)
-    data = source.read(min(count, _BUFFER))
-    target.write(data)
-    target.flush()
-    return len(data)
+    done = 0
+    while done < count and (read := source.readinto(buffer[: count - done])):
+        written = 0
+        while written < read:
+            written += target.write(buffer[written:read])
+        done += read
+    return done
 
 
 @contextmanager

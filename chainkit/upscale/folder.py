@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from chainkit.base.copying import copy_range, whole
 from chainkit.base.errors import BadLayers, ModelFileError
@@ -173,13 +173,13 @@ def _write_shards(shards: Sequence[Sequence[Tensor]], folder: Path, total: int, 
     names = [SINGLE if single else f"model-{n:05d}-of-{len(shards):05d}.safetensors" for n in range(1, len(shards) + 1)]
     done = 0
     with ExitStack() as stack:
-        opened: dict[Path, BinaryIO] = {}
+        opened: dict[Path, FileIO] = {}
         for name, shard in zip(names, shards, strict=True):
-            with (folder / name).open("wb") as target:
+            with FileIO(folder / name, "w") as target:
                 target.write(header_bytes(shard, {"format": "pt"}))
                 for tensor in shard:
                     if tensor.path not in opened:
-                        opened[tensor.path] = stack.enter_context(tensor.path.open("rb"))
+                        opened[tensor.path] = stack.enter_context(FileIO(tensor.path))
                     copy_range(opened[tensor.path], tensor.start, tensor.nbytes, target)
                     done += tensor.nbytes
                     progress(done, total)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def write(work: Work, out: Path, progress: Callable[[int, int], None]) -> None:
     """
     total = work.plan.new_bytes or 0
     start = work.start
-    with whole(out, total) as part, work.plan.source.open("rb") as source, part.open("wb") as target:
+    with whole(out, total) as part, FileIO(work.plan.source) as source, FileIO(part, "w") as target:
         target.write(start)
         for new, old in work.tensors:
             target.write(b"\0" * (len(start) + new.offset - target.tell()))

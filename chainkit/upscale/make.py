@@ -6,11 +6,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from chainkit.backends.llama_cpp.header import read_header
 from chainkit.base.copying import require_new, require_room
 from chainkit.base.errors import ChainkitError, ModelFileError
 from chainkit.upscale import folder as folders
-from chainkit.upscale import gguf
 from chainkit.upscale.config import depth_of
 from chainkit.upscale.plan import Plan
 from chainkit.upscale.safetensors import INDEX, SINGLE, read_json
@@ -63,6 +61,8 @@ def upscale(
     target = None if out is None else Path(out).expanduser()
     told = progress or _silent
     if _is_gguf(source):
+        from chainkit.upscale import gguf  # folders need no numpy
+
         work = gguf.prepare(source, chosen, prefix)
         if not dry_run and target is not None:
             gguf.write(work, target, told)
@@ -86,6 +86,9 @@ def _depth(source: Path) -> int:
     if not source.exists():
         raise ModelFileError(source, "there is no such folder or file")
     if _is_gguf(source):
+        from chainkit.backends.llama_cpp.header import read_header
+        from chainkit.upscale import gguf
+
         return gguf.block_count(read_header(source))
     return depth_of(read_json(source) if source.is_file() else folders.model_config(source))
 
