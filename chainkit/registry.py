@@ -78,8 +78,11 @@ CHAT_MODELS: Table = {
 EMBEDDINGS: Table = {
     "fake": "chainkit.backends.fake:FakeEmbeddings",
     "gguf": "chainkit.backends.llama_cpp.models:GGUFEmbeddings",
+    "gpt4all": "chainkit.backends.gpt4all_embeddings:GPT4AllEmbeddings",
+    "huggingface": "chainkit.backends.huggingface.embeddings:HuggingFaceEmbeddings",
     "minilm": "chainkit.backends.sentence:SentenceEmbeddings",
     "openai": f"{_OPENAI}OpenAIEmbeddings",
+    "spacy": "chainkit.backends.spacy_embeddings:SpacyEmbeddings",
     "bedrock": f"{_PARTNERS}BEDROCK_EMBEDDINGS",
     "cohere": f"{_PARTNERS}COHERE_EMBEDDINGS",
     "google": f"{_PARTNERS}GOOGLE_EMBEDDINGS",
@@ -203,8 +206,11 @@ def default_spec() -> str:
 
 
 def local_models() -> list[Path]:
-    """The GGUF files in the models folder, the newest first."""
-    return sorted(models_dir().glob("**/*.gguf"), key=lambda path: path.stat().st_mtime, reverse=True)
+    """The GGUF files in the models folder, the newest first; of a model in several files, the first."""
+    from chainkit.sizing.gguf import parts
+
+    files = [path for path in models_dir().glob("**/*.gguf") if path == parts(path)[0]]
+    return sorted(files, key=lambda path: path.stat().st_mtime, reverse=True)
 
 
 def providers() -> list[str]:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 SOURCES = sorted((ROOT / "chainkit").rglob("*.py"))
-NAMED_EXTRA = re.compile(r"""(?:extra=|chainkit\[)["']?([a-z-]+)""")
+NAMED_EXTRA = re.compile(r"""(?:extra=|chainkit\[)["']?([a-z0-9-]+)""")
 
 
 def everything_in(extra: str) -> set[str]:

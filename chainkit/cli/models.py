@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import click
 
@@ -14,8 +13,9 @@ from chainkit.base.keys import KEY_VARIABLES, find_key
 from chainkit.base.paths import models_dir
 from chainkit.cli.faults import without_keys
 from chainkit.cli.options import debug_option, json_option
-from chainkit.cli.screen import say, say_json, table
-from chainkit.registry import ALIASES, CHAT_MODELS, EMBEDDINGS, LLMS, default_spec, local_models, providers
+from chainkit.cli.screen import amount, say, say_json, table
+from chainkit.hub.local import local_models
+from chainkit.registry import ALIASES, CHAT_MODELS, EMBEDDINGS, LLMS, default_spec, providers
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ NEEDS: dict[str, Needs] = {
     "ggml": Needs(("llama_cpp|xllamacpp", "jinja2"), "gguf"),
     "gguf": Needs(("llama_cpp|xllamacpp", "jinja2"), "gguf"),
     "google": Needs(("langchain_google_genai",), "google", key="google"),
+    "gpt4all": Needs(("gpt4all",), "gpt4all"),
     "groq": _service("groq"),
     "huggingface": Needs(("torch", "transformers", "jinja2"), "huggingface"),
     "huggingface_router": _service("huggingface"),
@@ -65,6 +66,7 @@ NEEDS: dict[str, Needs] = {
     "ollama": _service(server="OLLAMA_BASE_URL"),
     "openai": _service("openai"),
     "openrouter": _service("openrouter"),
+    "spacy": Needs(("spacy",), "spacy"),
     "together": _service("together"),
     "vllm": _service(server="VLLM_BASE_URL"),
     "xai": _service("xai"),
@@ -110,7 +112,7 @@ def models(as_json: bool) -> None:
     except NoModel:
         default = None
     if as_json:
-        files = [{"path": str(path), "bytes": path.stat().st_size} for path in local_models()]
+        files = [{"path": str(one.path), "bytes": one.size, "spec": one.spec} for one in local_models()]
         say_json(
             {"default": default, "providers": list(map(asdict, found)), "folder": str(models_dir()), "files": files}
         )
@@ -143,12 +145,11 @@ def _show(found: list[Provider], default: str | None) -> None:
     shown = sorted(found, key=lambda one: (not one.usable, not one.installed, one.name))
     table(["provider", "offers", "now", "to use it"], [_cells(one) for one in shown])
     say("")
-    files = local_models()
-    if files:
-        rows = [[str(path.relative_to(models_dir())), _size(path), f"gguf:{path}"] for path in files]
+    rows = [[str(one.path.relative_to(models_dir())), amount(one.size), one.spec] for one in local_models()]
+    if rows:
         table(["local model", "size", "its name for --model"], rows)
     else:
-        say(f"No local models: put a GGUF file into {models_dir()}")
+        say(f"No local models: 'chainkit pull ORG/REPO' fetches one, or put a GGUF file into {models_dir()}")
     say("")
     say(f"Used without --model: {default}" if default else "Used without --model: nothing yet; set CHAINKIT_MODEL")
 
@@ -158,7 +159,7 @@ def _cells(one: Provider) -> list[str]:
 
 
 def _hint(name: str) -> str:
-    if name == "ggml" or (name == "gguf" and not local_models()):
+    if name == "ggml" or (name == "gguf" and not any(local_models())):
         return f"--model {name}:PATH for a file of yours"
     if name == "minilm" and not _installed(MINILM_PACKAGE):
         return "fetches its weights (90 MB) at the first use unless they are in the Hugging Face cache"
@@ -180,12 +181,3 @@ def _state(one: Provider) -> str:
     if needs.server or one.name == "bedrock":
         return "installed"  # whether somebody answers there was not asked
     return f"ready, key from {one.key}" if one.key else "ready"
-
-
-def _size(path: Path) -> str:
-    size = path.stat().st_size
-    for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"

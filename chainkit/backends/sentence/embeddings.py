@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,11 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 from chainkit.backends.sentence.recipe import Recipe, read_recipe
 from chainkit.backends.sentence.runtimes import Precision, Runtime, load_runtime
 from chainkit.backends.sentence.tokens import TextTruncated, Tokens
-from chainkit.backends.sentence.vectors import pooled, unit
-from chainkit.backends.sentence.weights import find_folder
-from chainkit.base.errors import BadTexts, ContextOverflow, Unsupported
+from chainkit.backends.sentence.vectors import pooled
+from chainkit.backends.sentence.weights import find_folder, sha256_of
+from chainkit.base.errors import ContextOverflow, Unsupported
+from chainkit.base.vectors import Storage, first_dimensions, stored_as, texts_of, unit
 
 Array = np.ndarray[Any, Any]
+
+Progress = Callable[[int, int], None]
 
 _TEXTS_AT_ONCE = 16_384  # tokens of so many texts are held at a time
 
@@ -38,6 +42,7 @@ class SentenceEmbeddings(BaseModel, Embeddings):
         n_threads: None takes all CPUs that the process may use.
         truncate: A text longer than the model reads is cut with a `TextTruncated` warning, or refused ("error").
         normalize: Vectors have length 1, so that their dot product is the cosine.
+        dimensions: Keep so many numbers of each vector, for models that were trained for it; None keeps all.
         query_prompt: What stands before a query; None takes what the model's files say, mostly nothing.
         document_prompt: Likewise before a document.
 
@@ -55,6 +60,7 @@ class SentenceEmbeddings(BaseModel, Embeddings):
     n_threads: int | None = Field(default=None, ge=1)
     truncate: Literal["warn", "error"] = "warn"
     normalize: bool = True
+    dimensions: int | None = Field(default=None, ge=1)
     query_prompt: str | None = None
     document_prompt: str | None = None
 
@@ -73,18 +79,28 @@ class SentenceEmbeddings(BaseModel, Embeddings):
         self._recipe = read_recipe(find_folder(self.model, self.revision))
         if self._recipe.dense:
             raise Unsupported(f"{self._recipe.folder}: layers after the pooling (Dense) are not known")
+        if self.dimensions is not None and self.dimensions > self.width:
+            raise Unsupported(f"{self.dimensions} dimensions were asked for, and the vectors have {self.width}")
         self._tokens = Tokens(
             self._recipe.folder, self._recipe.max_tokens, int(self._recipe.config.get("pad_token_id") or 0)
         )
 
-    def embed_array(self, texts: Sequence[str]) -> Array:
-        """The vectors of texts, float32, N x D; the same set of texts gives the same vectors in any order.
+    def embed_array(
+        self, texts: Sequence[str], *, storage: Storage = "float32", progress: Progress | None = None
+    ) -> Array:
+        """The vectors of texts, N x D; the same set of texts gives the same vectors in any order.
+
+        Args:
+            texts: N texts.
+            storage: "float32", "float16" or "int8"; see `chainkit.base.vectors.stored_as`.
+            progress: Called with the number of different texts that are done, and how many there are.
 
         Raises:
             BadTexts: Not a list of texts, or a text that is not valid Unicode.
             ContextOverflow: A text is too long and `truncate` is "error".
         """
-        return self._vectors(texts, self._prompt(self.document_prompt, "document", "passage", "corpus"))
+        prompt = self._prompt(self.document_prompt, "document", "passage", "corpus")
+        return stored_as(self._vectors(texts, prompt, progress), storage)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """The vectors of texts as lists; `embed_array` is faster and takes a tenth of the memory."""
@@ -95,20 +111,30 @@ class SentenceEmbeddings(BaseModel, Embeddings):
         return self._vectors([text], self._prompt(self.query_prompt, "query"))[0].tolist()
 
     @property
-    def dimensions(self) -> int:
-        """D, the length of a vector."""
+    def width(self) -> int:
+        """The length of the model's own vectors; D is `dimensions` where that is given."""
         return int(self._recipe.config["hidden_size"]) * len(self._recipe.pooling)
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells this model and its settings from others: it changes where vectors would."""
+        weights = next(name for name in ("model.safetensors", "onnx/model.onnx") if (self.folder / name).is_file())
+        settings = self.model_dump(exclude={"model", "revision", "n_threads", "truncate"})
+        recipe = (self._recipe.max_tokens, self._recipe.pooling, self._recipe.prompts, self._recipe.normalized)
+        told = repr((sha256_of(self.folder / weights), sorted(settings.items()), recipe))
+        return f"sentence {hashlib.sha256(told.encode()).hexdigest()}"
 
     def _prompt(self, chosen: str | None, *names: str) -> str:
         found = (self._recipe.prompts[name] for name in names if name in self._recipe.prompts)
         return next(found, "") if chosen is None else chosen
 
-    def _vectors(self, texts: Sequence[str], prompt: str) -> Array:
-        texts = [prompt + text for text in _checked(texts)]
+    def _vectors(self, texts: Sequence[str], prompt: str, progress: Progress | None = None) -> Array:
+        texts = [prompt + text for text in texts_of(texts)]
         # longest first: what is too long shows itself, and the most memory is taken, at the beginning
         unique = sorted(set(texts), key=lambda text: (-len(text), text))
-        vectors = np.zeros((len(unique), self.dimensions), np.float32)
+        vectors = np.zeros((len(unique), self.width), np.float32)
         cut: dict[str, int] = {}
+        done = 0
         for start in range(0, len(unique), _TEXTS_AT_ONCE):
             encoded = self._tokens.encoded(unique[start : start + _TEXTS_AT_ONCE])
             cut |= {unique[start + row]: tokens for row, tokens in encoded.cut.items()}
@@ -117,10 +143,14 @@ class SentenceEmbeddings(BaseModel, Embeddings):
             for batch in self._tokens.batches(encoded):
                 states = self._loaded().states(batch.ids, batch.mask)
                 vectors[start + batch.rows] = pooled(states, batch.mask, self._recipe.pooling)
+                done += len(batch.rows)
+                if progress:
+                    progress(done, len(unique))
         if cut:
             places = [row for row, text in enumerate(texts) if text in cut]
             warnings.warn(TextTruncated(places, len(texts), self._tokens.limit), stacklevel=3)
         rows = {text: row for row, text in enumerate(unique)}
+        vectors = first_dimensions(vectors, self.dimensions)
         found = vectors[[rows[text] for text in texts]] if texts else vectors
         return unit(found) if self.normalize or self._recipe.normalized else found
 
@@ -150,13 +180,3 @@ class SentenceEmbeddings(BaseModel, Embeddings):
             if self._runtime is None:
                 self._runtime = load_runtime(self._recipe, self.runtime, self.precision, self.n_threads)
             return self._runtime
-
-
-def _checked(texts: Sequence[str]) -> list[str]:
-    if isinstance(texts, str):
-        raise BadTexts("a list of texts is wanted, got one text; write [text], or use embed_query")
-    texts = list(texts)
-    for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise BadTexts(f"text {row} is of type {type(text).__name__}, not str")
-    return texts

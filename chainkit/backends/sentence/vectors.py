@@ -18,12 +18,6 @@ def pooled(states: Array, mask: Array, ways: Sequence[str]) -> Array:
     return np.concatenate([_POOLINGS[way](states, mask) for way in ways], axis=1)
 
 
-def unit(vectors: Array) -> Array:
-    """The vectors at length 1; a vector of zeros stays as it is."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths == 0, 1, lengths)
-
-
 def _sum(states: Array, mask: Array) -> Array:
     return np.einsum("btd,bt->bd", states, mask.astype(states.dtype))
 

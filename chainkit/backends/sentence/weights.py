@@ -53,11 +53,20 @@ def find_folder(name: str, revision: str = "main") -> Path:
 
 
 def check_sha256(path: Path, wanted: str) -> None:
-    """Refuse a file with other content; a verdict is remembered by size and time of change, so it costs one reading.
+    """Refuse a file with other content.
 
     Raises:
         ModelFileError: The content is not the wanted one.
     """
+    found = sha256_of(path)
+    if found != wanted:
+        raise ModelFileError(
+            path, f"is not the original: its sha256 is {found}, not {wanted}; delete it and fetch it again"
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """The digest of a file; it is remembered by size and time of change, so it costs one reading."""
     stat = path.stat()
     state = [stat.st_size, stat.st_mtime_ns]
     known = _verdicts()
@@ -66,10 +75,7 @@ def check_sha256(path: Path, wanted: str) -> None:
         with path.open("rb") as file:
             entry = [*state, hashlib.file_digest(file, "sha256").hexdigest()]
         _remember(known | {str(path.resolve()): entry})
-    if entry[2] != wanted:
-        raise ModelFileError(
-            path, f"is not the original: its sha256 is {entry[2]}, not {wanted}; delete it and fetch it again"
-        )
+    return str(entry[2])
 
 
 def has_model(folder: Path) -> bool:

@@ -124,7 +124,7 @@ def test_a_query_and_a_document_have_the_same_vector(minilm):
     query = minilm.embed_query("Where is the key?")
     assert query == pytest.approx(minilm.embed_documents(["Where is the key?"])[0], abs=1e-6)
     assert type(query[0]) is float
-    assert len(query) == minilm.dimensions == 384
+    assert len(query) == minilm.width == 384
 
 
 def test_no_texts_give_no_vectors(minilm):
@@ -283,3 +283,38 @@ def test_a_broken_graph_is_named(make_model):
     (folder / "onnx" / "model.onnx").write_bytes(b"not a graph")
     with pytest.raises(ModelFileError, match=r"model\.onnx: the graph cannot be loaded"):
         SentenceEmbeddings(model=str(folder), runtime="onnxruntime").embed_array(["red"])
+
+
+def test_fewer_dimensions_are_the_first_ones_at_unit_length(make_model):
+    folder = make_model()
+    whole = SentenceEmbeddings(model=str(folder), runtime="onnxruntime")
+    short = SentenceEmbeddings(model=str(folder), runtime="onnxruntime", dimensions=3)
+    expected = whole.embed_array(["red car", "blue house"])[:, :3]
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(short.embed_array(["red car", "blue house"]), expected, atol=1e-6)
+    assert short.fingerprint != whole.fingerprint
+    with pytest.raises(Unsupported, match=r"1000 dimensions were asked for, and the vectors have \d+"):
+        SentenceEmbeddings(model=str(folder), dimensions=1000)
+
+
+def test_the_fingerprint_follows_the_weights_and_what_changes_vectors(make_model):
+    one, same = (SentenceEmbeddings(model=str(make_model(name))) for name in ("one", "two"))
+    assert one.fingerprint == same.fingerprint == SentenceEmbeddings(model=str(one.folder), n_threads=1).fingerprint
+    assert one.fingerprint != SentenceEmbeddings(model=str(one.folder), normalize=False).fingerprint
+    weights = one.folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    assert SentenceEmbeddings(model=str(one.folder)).fingerprint != same.fingerprint
+
+
+def test_progress_and_small_storage(make_model):
+    model = SentenceEmbeddings(model=str(make_model()), runtime="onnxruntime")
+    told: list[tuple[int, int]] = []
+    texts = ["red car", "blue house " * 3, "red car", "car"]
+    vectors = model.embed_array(texts, progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (3, 3)
+    assert model.embed_array(texts, storage="float16").dtype == np.float16
+    small = model.embed_array(texts, storage="int8")
+    assert small.dtype == np.int8
+    np.testing.assert_allclose(chainkit.similarity(small), vectors @ vectors.T, atol=0.02)
+    with pytest.raises(ValueError, match="float32, float16, int8, not as 'int4'"):
+        model.embed_array(texts, storage="int4")
