@@ -15,7 +15,8 @@ from langchain_core.language_models.base import LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableMap, RunnablePassthrough
+from langchain_core.runnables.config import get_config_list
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
@@ -25,12 +26,15 @@ from chainkit.base.errors import Unsupported
 from chainkit.steered.answers import ending, joined, logprobs, usage
 from chainkit.steered.conversation import Conversation, Vocabulary
 from chainkit.steered.kept import Kept
+from chainkit.steered.rows import Row, conductor, row_of
 from chainkit.steered.session import SteeredSession
 from chainkit.steered.settings import Call, CallSettings
 from chainkit.steered.sight import Readable, Sight
 from chainkit.steered.template import ChatTemplate
 from chainkit.steered.threads import in_thread, stream_from_thread
 from chainkit.steered.tools import Shown, Toolbox, chosen, without_tools
+
+_AT_ONCE = 64  # conversations that threads wait for; how many are computed at once the engine knows
 
 
 class SteeredChat(CallSettings, Sight, BaseChatModel):
@@ -156,6 +160,28 @@ class SteeredChat(CallSettings, Sight, BaseChatModel):
         bad = RunnablePassthrough.assign(parsed=lambda _: None)
         return RunnableMap(raw=bound) | good.with_fallbacks([bad], exception_key="parsing_error")
 
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """Answer several conversations side by side: each as it would be answered alone.
+
+        Args:
+            inputs: The conversations.
+            config: `max_concurrency` is how many are answered at once; without it, as many as there is room for.
+            return_exceptions: Give the error of a conversation in its place.
+            kwargs: Settings of the calls.
+        """
+        configs = [
+            {"max_concurrency": _AT_ONCE, **{key: value for key, value in own.items() if value is not None}}
+            for own in get_config_list(config, len(inputs))
+        ]
+        return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)  # type: ignore[arg-type]
+
     def _generate(
         self,
         messages: list[BaseMessage],
@@ -204,7 +230,7 @@ class SteeredChat(CallSettings, Sight, BaseChatModel):
         call, toolbox = self._call(stop, kwargs)
         with closing(self._asked(messages, toolbox, cancelled)) as session:
             prompt_tokens = len(session.tokens)
-            pieces = list(session.generate(call.sampling, call.constraint, logprobs=call.logprobs))
+            (pieces,) = conductor(session.engine).gather([_row(session, call)])
         metadata = self._metadata() | ending(pieces[-1])
         if call.logprobs is not None:
             metadata["logprobs"] = logprobs(score for piece in pieces for score in piece.scores)
@@ -225,7 +251,7 @@ class SteeredChat(CallSettings, Sight, BaseChatModel):
         text = Shown(toolbox)
         with closing(self._asked(messages, toolbox, cancelled)) as session:
             prompt_tokens = len(session.tokens)
-            for piece in session.generate(call.sampling, call.constraint, logprobs=call.logprobs):
+            for piece in conductor(session.engine).pieces(_row(session, call)):
                 metadata: dict[str, Any] = {"logprobs": logprobs(piece.scores)} if piece.scores else {}
                 chunk = AIMessageChunk(content=text.feed(piece.text), response_metadata=metadata)
                 if piece.finish:
@@ -260,6 +286,11 @@ class SteeredChat(CallSettings, Sight, BaseChatModel):
         messages = without_tools(messages, toolbox, self.conversation.template)
         tools = {"tools": list(toolbox.tools)} if toolbox and toolbox.native else {}
         return self._session(cancelled).append(self.conversation.tokens(messages, **tools))
+
+
+def _row(session: SteeredSession, call: Call) -> Row:
+    steps: Any = session.steps(call.sampling, call.constraint, logprobs=call.logprobs)
+    return row_of(session, steps, call.sampling.max_tokens)
 
 
 def _traced(schema: dict[str, Any] | type | None) -> dict[str, Any]:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseLLM
+from langchain_core.language_models.base import LanguageModelInput
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import get_config_list
 from pydantic import ConfigDict
 
 from chainkit.base.session import Counters, Piece
-from chainkit.steered.answers import ending, joined, logprobs
+from chainkit.steered.answers import ending, joined, logprobs, usage
+from chainkit.steered.rows import Group, Row, conductor, row_of
 from chainkit.steered.session import SteeredSession
 from chainkit.steered.settings import Call, CallSettings
 from chainkit.steered.sight import Sight
@@ -66,18 +70,75 @@ class SteeredLLM(CallSettings, Sight, BaseLLM):
     def _pieces(self, prompt: str, call: Call, cancelled: threading.Event) -> Iterator[Piece]:
         """The continuation of a prompt, as it comes."""
         with closing(self.session(prompt, cancelled=cancelled)) as session:
-            yield from session.generate(call.sampling, call.constraint, logprobs=call.logprobs)
+            yield from conductor(session.engine).pieces(self._row(session, call))
 
     def _written(self, prompts: Sequence[str], call: Call, cancelled: threading.Event) -> list[Written]:
-        """The continuations of several prompts."""
-        sessions = [self.session(prompt, cancelled=cancelled) for prompt in prompts]  # all fit, or none is begun
-        written: list[Written] = []
-        for session in sessions:
-            with closing(session):
-                length = len(session.begun().tokens)
-                pieces = list(session.generate(call.sampling, call.constraint, logprobs=call.logprobs))
-                written.append(Written(pieces, length, session.counters))
-        return written
+        """The continuations of several prompts, which are computed side by side."""
+        if not prompts:
+            return []
+        with ExitStack() as stack:
+            # all fit, or none is begun
+            sessions = [self.session(prompt, cancelled=cancelled).begun() for prompt in prompts]
+            for session in sessions:
+                stack.callback(session.close)
+            lengths, group = [len(session.tokens) for session in sessions], Group(self._at_once)
+            found = conductor(sessions[0].engine).gather([self._row(session, call, group) for session in sessions])
+            return [
+                Written(pieces, length, session.counters)
+                for pieces, length, session in zip(found, lengths, sessions, strict=True)
+            ]
+
+    def _row(self, session: SteeredSession, call: Call, group: Group | None = None) -> Row:
+        steps: Any = session.steps(call.sampling, call.constraint, logprobs=call.logprobs)
+        return row_of(session, steps, call.sampling.max_tokens, group)
+
+    @property
+    def _at_once(self) -> int:
+        """Prompts of a batch that are computed at once, if there is room for so many."""
+        return 1 << 16
+
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Continue several prompts side by side: each as it would be continued alone.
+
+        Args:
+            inputs: The prompts.
+            config: `max_concurrency` is how many are computed at once.
+            return_exceptions: Give the error of a prompt in its place; the others are continued all the same.
+            kwargs: Settings of the calls.
+        """
+        results = super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+        if not _all_failed(results):
+            return results
+        configs = get_config_list(config, len(inputs))
+        return [  # the fault of one was given to all
+            super(SteeredLLM, self).batch([one], [own], return_exceptions=True, **kwargs)[0]
+            for one, own in zip(inputs, configs, strict=True)
+        ]
+
+    async def abatch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[str]:
+        """As `batch`, without blocking the event loop."""
+        results = await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+        if not _all_failed(results):
+            return results
+        configs = get_config_list(config, len(inputs))
+        return [
+            (await super(SteeredLLM, self).abatch([one], [own], return_exceptions=True, **kwargs))[0]
+            for one, own in zip(inputs, configs, strict=True)
+        ]
 
     def _generate(
         self,
@@ -126,7 +187,7 @@ class SteeredLLM(CallSettings, Sight, BaseLLM):
     ) -> LLMResult:
         call = self.call(stop, kwargs)
         written = self._written(prompts, call, cancelled)
-        generations = [[_generation(one.pieces, call.logprobs)] for one in written]
+        generations = [[_generation(one, call.logprobs)] for one in written]
         read = sum(one.prompt_tokens for one in written)
         sampled = sum(one.counters.sampled + one.counters.forced for one in written)
         spent = {"prompt_tokens": read, "completion_tokens": sampled, "total_tokens": read + sampled}
@@ -145,8 +206,12 @@ class SteeredLLM(CallSettings, Sight, BaseLLM):
                 yield GenerationChunk(text=piece.text, generation_info=info or None)
 
 
-def _generation(pieces: Sequence[Piece], rivals: int | None) -> Generation:
-    info = ending(pieces[-1])
+def _generation(written: Written, rivals: int | None) -> Generation:
+    info = ending(written.pieces[-1]) | {"usage_metadata": usage(written.counters, written.prompt_tokens)}
     if rivals is not None:
-        info["logprobs"] = logprobs(score for piece in pieces for score in piece.scores)
-    return Generation(text=joined(pieces), generation_info=info)
+        info["logprobs"] = logprobs(score for piece in written.pieces for score in piece.scores)
+    return Generation(text=joined(written.pieces), generation_info=info)
+
+
+def _all_failed(results: Sequence[Any]) -> bool:
+    return len(results) > 1 and all(isinstance(result, Exception) for result in results)

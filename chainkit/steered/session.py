@@ -14,7 +14,7 @@ from chainkit.decoding import loop
 from chainkit.decoding.sampler import Logits
 from chainkit.steered.branches import Branches
 from chainkit.steered.conversation import Vocabulary
-from chainkit.steered.requests import Answer, Engine, Request
+from chainkit.steered.requests import Answer, Request
 
 if TYPE_CHECKING:
     from chainkit.decoding.constraints import Constraint
@@ -47,7 +47,7 @@ class SteeredSession(ABC):
         counters: What they have cost.
     """
 
-    engine: Engine[Any]
+    engine: Any  # an `Engine` of chainkit.steered.requests; each backend names its own
 
     def __init__(self, tokens: Sequence[int] = (), *, cancelled: threading.Event | None = None) -> None:
         self._place: Any = None  # where the engine has our tokens
@@ -131,6 +131,11 @@ class SteeredSession(ABC):
     def cancel(self) -> None:
         """Stop a generation that another thread runs; it raises `Cancelled` before its next computation."""
         self._cancelled.set()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody has stopped it."""
+        return self._cancelled.is_set()
 
     def push(self, tokens: Sequence[int], *, forced: bool) -> None:
         """Tokens that the loop has chosen; they are read when the next logits are asked for."""

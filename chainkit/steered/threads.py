@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from chainkit.base.errors import ChainkitError
 
 T = TypeVar("T")
+
+# they mostly wait: one of them computes for all, so there must be as many as generations that go on side by side
+_THREADS = ThreadPoolExecutor(64, thread_name_prefix="chainkit-generation")
 
 
 class Cancelled(ChainkitError):
@@ -26,7 +30,7 @@ async def in_thread(work: Callable[[threading.Event], T]) -> T:
         except Cancelled:
             return None  # nobody waits for it any more
 
-    future = asyncio.get_running_loop().run_in_executor(None, run)
+    future = asyncio.get_running_loop().run_in_executor(_THREADS, run)
     try:
         result = await asyncio.shield(future)
     finally:
@@ -57,7 +61,7 @@ async def stream_from_thread(make: Callable[[threading.Event], Iterator[T]]) -> 
         finally:
             put(None)
 
-    future = loop.run_in_executor(None, run)
+    future = loop.run_in_executor(_THREADS, run)
     try:
         while (item := await items.get()) is not None:
             if isinstance(item, BaseException):

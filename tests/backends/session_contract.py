@@ -5,7 +5,9 @@ Wherever something could come from a cache, it is compared with a session that h
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ import pytest
 from chainkit.base.errors import ContextOverflow
 from chainkit.base.sampling import Sampling
 from chainkit.decoding.sampler import log_softmax
+from chainkit.steered.rows import Conductor, Done, Row, Rows
+from chainkit.steered.threads import Cancelled
 
 TEXT = "Once there was a small house near the sea"
 
@@ -179,3 +183,120 @@ class SessionContract(ABC):
         with pytest.raises(Exception, match="cancelled"):
             list(pieces)
         self.same(self.make().append(TEXT))
+
+    # several at once
+
+    STARTS = (TEXT, TEXT + " where", "A dog", TEXT + " where the sun", "Once there", "12 and 30", TEXT, "the")
+
+    def settings(self) -> list[Sampling]:
+        return [Sampling(temperature=number % 3 * 0.5, seed=number, max_tokens=4 + 3 * number) for number in range(8)]
+
+    def together(self, sessions: Any, most: int | None = None) -> list[list[int]]:
+        """What rows write side by side."""
+        rows = Rows(sessions[0].engine, most)
+        places, written = {}, [list[int]() for _ in sessions]
+        for number, (session, sampling) in enumerate(zip(sessions, self.settings(), strict=True)):
+            row = Row(session, session.steps(sampling))
+            places[id(row)] = number
+            rows.submit(row)
+        while rows:
+            for row, item in rows.step():
+                assert not isinstance(item, Exception), item
+                written[places[id(row)]] += [] if isinstance(item, Done) else item.tokens
+        return written
+
+    @pytest.mark.parametrize("most", [None, 3])
+    def test_rows_write_what_each_writes_alone(self, most: int | None) -> None:
+        sessions = [self.make().append(start) for start in self.STARTS]
+        found = self.together(sessions, most)
+        for start, sampling, tokens in zip(self.STARTS, self.settings(), found, strict=True):
+            assert tokens == tokens_of(self.alone().append(start).generate(sampling))
+        for session in sessions:
+            self.same(session)
+
+    def test_rows_need_as_many_passes_as_the_longest_and_read_what_they_share_once(self) -> None:
+        start = f"{TEXT} and then {TEXT}"
+        sessions = [self.make().append(start).append(f" {number}") for number in range(6)]
+        engine = sessions[0].engine
+        if engine.rows == 1:
+            pytest.skip("this engine computes one text at a time")
+        for _ in range(3):
+            answers = engine.together([session.request() for session in sessions])
+            for session, answer in zip(sessions, answers, strict=True):
+                session.receive(answer)
+                session.append([int(session.logits().argmax())])
+        shared = len(self.make().append(start).tokens)
+        own = sum(len(session.tokens) - 1 - shared for session in sessions)
+        assert sum(session.counters.read for session in sessions) <= shared + own + len(sessions)
+        assert max(session.counters.passes for session in sessions) <= 3 + -(-shared // 16) + 2
+        for session in sessions:
+            self.same(session)
+
+    def test_an_error_of_one_row_leaves_the_others_alone(self) -> None:
+        good, bad, stopped = (self.make().append(TEXT) for _ in range(3))
+        rows = Rows(good.engine)
+
+        def broken() -> Any:
+            yield None
+            raise ValueError("this row is broken")
+
+        submitted = [Row(good, good.steps(Sampling(max_tokens=6))), Row(bad, broken())]
+        submitted.append(Row(stopped, stopped.steps(Sampling(max_tokens=6))))
+        for row in submitted:
+            rows.submit(row)
+        stopped.cancel()
+        news = [item for _ in range(20) if rows for item in rows.step()]
+        errors = {id(row): item for row, item in news if isinstance(item, Exception)}
+        assert isinstance(errors[id(submitted[1])], ValueError)
+        assert isinstance(errors[id(submitted[2])], Cancelled)
+        tokens = [
+            token for row, item in news if row is submitted[0] and not isinstance(item, Done) for token in item.tokens
+        ]
+        assert tokens == tokens_of(self.alone().append(TEXT).generate(Sampling(max_tokens=6)))
+
+    def test_threads_meet_in_the_same_passes(self) -> None:
+        conductor = Conductor(self.make().engine)
+        found: dict[int, list[int]] = {}
+
+        def work(number: int) -> None:
+            with closing(self.make().append(self.STARTS[number])) as session:
+                row = Row(session, session.steps(self.settings()[number]))
+                found[number] = tokens_of(conductor.pieces(row) if number % 2 else conductor.gather([row])[0])
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        for number, (start, sampling) in enumerate(zip(self.STARTS, self.settings(), strict=True)):
+            assert found[number] == tokens_of(self.alone().append(start).generate(sampling))
+
+    def test_options_of_several_texts_are_scored_in_one_pass(self) -> None:
+        sessions = [self.make().append(TEXT).append(f" {number}") for number in range(3)]
+        options = [" is red and blue", " is red and green", " is", " was", " the house is red"]
+        tokens = [sessions[0].vocabulary.tokenize(option) for option in options]
+        trees = [session.branches(tokens) for session in sessions]
+        requests = [session.request(tree) for session, tree in zip(sessions, trees, strict=True)]
+        for session, tree, answer in zip(sessions, trees, sessions[0].engine.together(requests), strict=True):
+            session.receive(answer)
+            scores = tree.joint(answer.logits[0], answer.logits[1:])
+            assert scores == pytest.approx(self.alone().append(session.tokens).score(options), abs=10 * self.tolerance)
+            self.same(session)
+
+    def test_many_options_and_long_ones_have_their_scores(self) -> None:
+        session = self.make().append("A dog")
+        options = [f" {number} houses are {colour}" for number in range(12) for colour in ("red", "blue near the sea")]
+        scores = session.score(options)
+        for option, score in list(zip(options, scores, strict=True))[::7]:
+            assert score == pytest.approx(self.alone().append("A dog").score([option])[0], abs=10 * self.tolerance)
+        self.same(session.append(" ran"))
+
+    def test_prompts_in_turn_are_never_read_twice(self) -> None:
+        shared, ends = TEXT + " and", (" the dog ran to the cat", " the cat sat on the mat and the")
+        read = 0
+        for turn in range(6):
+            session = self.make().append(shared + ends[turn % 2])
+            list(session.generate(Sampling(max_tokens=3)))
+            session.close()
+            read += session.counters.read - 3 + 1 if turn >= 2 else 0
+        assert read <= 4  # the last token of each: its scores are needed

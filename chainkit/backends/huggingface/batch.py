@@ -1,16 +1,13 @@
-"""Several texts at once: one forward pass a step for all of them, and each with a generation of its own.
+"""Several texts that a model with an encoder answers: one forward pass a step for all of them.
 
-Texts of different lengths are padded on the left, masked, and keep their own positions, so that each is what it would
-be alone.
+What the encoder reads is padded and masked, so that each answer is what it would be alone.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-from chainkit.backends.huggingface.engine import Engine
 from chainkit.backends.huggingface.libraries import torch, transformers
 from chainkit.backends.huggingface.loading import Loaded
 from chainkit.backends.huggingface.vocabulary import Vocabulary
@@ -90,48 +87,6 @@ def lockstep(
         alive = [number for place, number in enumerate(alive) if place not in finished]
 
 
-class CausalForward:
-    """A causal model on a batch, padded on the left."""
-
-    def __init__(self, engine: Engine, n_batch: int) -> None:
-        self.engine, self.loaded, self._n_batch = engine, engine.loaded, n_batch
-        self._cache = engine.new_cache()
-        self._mask = torch.empty(0)
-        self._positioned = "position_ids" in inspect.signature(self.loaded.model.forward).parameters
-
-    def begin(self, rows: Sequence[Row]) -> torch.Tensor:
-        """Read the texts, `n_batch` tokens of each at once; the logits behind each, [B, V]."""
-        width = max(len(row.tokens) for row in rows)
-        tokens, self._mask = _padded(rows, width, self.loaded.device, left=True)
-        positions = (self._mask.cumsum(1) - 1).clamp(min=0)
-        logits = torch.empty(0)
-        for start in range(0, width, self._n_batch):
-            end = min(width, start + self._n_batch)
-            logits = self._run(tokens[:, start:end], self._mask[:, :end], positions[:, start:end])
-        return logits
-
-    def go_on(self, rows: Sequence[Row], kept: Sequence[int] | None) -> torch.Tensor:
-        """Read the last token of each row; the logits behind it, [B, V]."""
-        if kept is not None:
-            index = torch.tensor(kept, device=self.loaded.device)
-            self._cache.batch_select_indices(index)
-            self._mask = self._mask[index]
-        self._mask = torch.cat([self._mask, self._mask.new_ones(len(rows), 1)], dim=1)
-        return self._run(_last(rows, self.loaded.device), self._mask, self._mask.sum(1, keepdim=True) - 1)
-
-    def _run(self, tokens: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        placed = {"position_ids": positions} if self._positioned else {}
-        output = self.loaded.model(
-            input_ids=tokens,
-            attention_mask=mask,
-            past_key_values=self._cache,
-            use_cache=True,
-            **placed,
-            **self.loaded.only_last(1),
-        )
-        return output.logits[:, -1]
-
-
 class EncodedForward:
     """A model that reads with an encoder and writes with a decoder, on a batch.
 
@@ -151,7 +106,7 @@ class EncodedForward:
     def begin(self, rows: Sequence[Row]) -> torch.Tensor:
         """Encode the texts and read how their answers begin; the logits behind it, [B, V]."""
         texts = [Row(text, self.loaded.vocabulary, 0) for text in self._texts]
-        tokens, self._mask = _padded(texts, max(len(row.tokens) for row in texts), self.loaded.device, left=False)
+        tokens, self._mask = _padded(texts, max(len(row.tokens) for row in texts), self.loaded.device)
         self._encoded = self.loaded.model.get_encoder()(input_ids=tokens, attention_mask=self._mask)
         return self._run(torch.tensor([row.tokens for row in rows], device=self.loaded.device))
 
@@ -175,12 +130,12 @@ class EncodedForward:
         return output.logits[:, -1]
 
 
-def _padded(rows: Sequence[Row], width: int, device: Any, *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def _padded(rows: Sequence[Row], width: int, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Tokens and mask, [B, T] each."""
     tokens = torch.zeros(len(rows), width, dtype=torch.long)
     mask = torch.zeros_like(tokens)
     for number, row in enumerate(rows):
-        place = slice(width - len(row.tokens), None) if left else slice(0, len(row.tokens))
+        place = slice(0, len(row.tokens))
         tokens[number, place] = torch.tensor(row.tokens)
         mask[number, place] = 1
     return tokens.to(device), mask.to(device)

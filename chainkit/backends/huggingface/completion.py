@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from chainkit.backends.huggingface.batch import CausalForward, EncodedForward, Forward, Row, lockstep
+from chainkit.backends.huggingface.batch import EncodedForward, Forward, Row, lockstep
 from chainkit.backends.huggingface.session import TransformersSession
 from chainkit.backends.huggingface.settings import ModelSettings
 from chainkit.base.errors import ContextOverflow, Unsupported
@@ -65,12 +65,11 @@ class HuggingFaceModel(ModelSettings, SteeredLLM):
         if self.loaded.encodes:
             self._source_tokens(prompts)  # all fit, or none is begun
             return self._in_batches(prompts, call, cancelled)
-        one_by_one = len(prompts) == 1 or self.batch_size == 1 or call.constraint is not None
-        if one_by_one or not self.engine.batches:
-            return super()._written(prompts, call, cancelled)
-        for prompt in prompts:
-            self.session(prompt)  # all fit, or none is begun
-        return self._in_batches(prompts, call, cancelled)
+        return super()._written(prompts, call, cancelled)
+
+    @property
+    def _at_once(self) -> int:
+        return self.batch_size
 
     def _in_batches(self, prompts: Sequence[str], call: Call, cancelled: threading.Event) -> list[Written]:
         by_length = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))  # little padding
@@ -78,7 +77,7 @@ class HuggingFaceModel(ModelSettings, SteeredLLM):
         for start in range(0, len(prompts), self.batch_size):
             numbers = by_length[start : start + self.batch_size]
             chosen = [prompts[number] for number in numbers]
-            forward, rows = self._encoded(chosen) if self.loaded.encodes else self._causal(chosen)
+            forward, rows = self._encoded(chosen)
             pieces: list[list[Piece]] = [[] for _ in numbers]
             for place, piece in self._lockstep(forward, rows, call, cancelled):
                 pieces[place].append(piece)
@@ -93,11 +92,6 @@ class HuggingFaceModel(ModelSettings, SteeredLLM):
         if call.constraint is not None:
             raise Unsupported(f"{self.model} reads with an encoder; its answers cannot be constrained")
         return lockstep(forward, rows, call.sampling, call.logprobs, self.loaded, cancelled.is_set)
-
-    def _causal(self, prompts: Sequence[str]) -> tuple[CausalForward, list[Row]]:
-        engine = self.engine
-        starts = [self.session(prompt).begun().tokens for prompt in prompts]
-        return CausalForward(engine, self.n_batch), [Row(start, engine.vocabulary, engine.limit) for start in starts]
 
     def _encoded(self, prompts: Sequence[str]) -> tuple[EncodedForward, list[Row]]:
         loaded, sources = self.loaded, self._source_tokens(prompts)

@@ -130,15 +130,6 @@ class Engine:
                     memory.owner = None
                     self._sweep()
 
-    @property
-    def batches(self) -> bool:
-        """Whether texts of different lengths can be padded: a recurrent layer would read the padding."""
-        return self.new_cache().is_croppable
-
-    def new_cache(self) -> Any:
-        """An empty cache of the library's, of the kinds of layers that the model has."""
-        return transformers.DynamicCache(config=self.loaded.config)
-
     def _placed(self, requests: Sequence[Request[Memory]]) -> list[_Row]:
         """A memory for each request, with as much of its text in it as can be found."""
         rows: list[_Row] = []

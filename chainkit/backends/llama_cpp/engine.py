@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from chainkit.backends.llama_cpp.adapters import Adapter, put_on
 from chainkit.backends.llama_cpp.batch import BatchBuffer
 from chainkit.backends.llama_cpp.capi import Handle
 from chainkit.backends.llama_cpp.passes import END, Part, Row, ends, groups
@@ -53,6 +54,7 @@ class EngineSettings:
         flash_attention: None leaves it to llama.cpp.
         kv_type: How the memory of what was read is stored: "f16", "f32", or "q8_0" for half the size.
         loading: How the weights are loaded.
+        adapters: LoRA adapters that are put on the weights.
     """
 
     n_ctx: int | None = None
@@ -62,6 +64,7 @@ class EngineSettings:
     flash_attention: bool | None = None
     kv_type: str = "f16"
     loading: Loading = field(default_factory=Loading)
+    adapters: tuple[Adapter, ...] = ()
 
 
 class Engine:
@@ -71,6 +74,7 @@ class Engine:
         limit: Tokens that the context holds.
         vocabulary: The model's tokens.
         passes: Calls of llama.cpp so far.
+        crowded: Whether at the last call there was no room for all texts at once.
     """
 
     def __init__(self, weights: Weights, settings: EngineSettings) -> None:
@@ -84,12 +88,13 @@ class Engine:
         branches = 0 if whole else min(_BRANCHES, most - texts)
         self._context = _context(weights, settings, wanted, threads, texts + branches)
         weakref.finalize(self, _free, weights, self._context).atexit = False
+        put_on(weights, self._context, settings.adapters)
         self.limit = min(wanted, self.library.llama_n_ctx(self._context))
         self.lock = threading.Condition(threading.RLock())
         self._memory = self.library.llama_get_memory(self._context)
         if self._memory is None:  # a model that reads whole texts at once, like BERT
             raise EncoderOnly(weights)
-        self.passes = 0
+        self.passes, self.crowded = 0, False
         self._batch = BatchBuffer(settings.n_batch, 1 + branches)
         self._branch_numbers = range(texts, texts + branches)
         self._slots = Slots(self.library, self._memory, texts, self.lock, partial=not whole)
@@ -99,6 +104,11 @@ class Engine:
         """How many texts it does well to compute at once."""
         return len(self._slots.all)
 
+    @property
+    def room(self) -> int:
+        """Tokens that all texts together can have in memory."""
+        return self.limit
+
     def together(self, requests: Sequence[Request[Slot]]) -> list[Answer[Slot]]:
         """Read what is missing of all texts, in as few passes as can be; no owner may come twice.
 
@@ -107,6 +117,7 @@ class Engine:
         """
         rows = [Row(request, request.place) for request in requests]
         with self.lock:
+            self.crowded = False
             try:
                 for start in range(0, len(rows), self.rows):
                     waiting = rows[start : start + self.rows]
@@ -191,6 +202,7 @@ class Engine:
                 continue
             if len(waiting) == 1:
                 raise ModelFileError(self.weights.path, "llama.cpp has no room for a text that fits the context")
+            self.crowded = True
             left.append(waiting[-1])  # it is read again when the others are done
             self._slots.empty(waiting[-1].place)
 

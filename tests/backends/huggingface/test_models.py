@@ -100,7 +100,10 @@ def test_the_end_of_the_model_ends_the_text(folder: Folder) -> None:
     assert result.generation_info is not None
     assert result.generation_info["finish_reason"] in ("stop", "length")
     (short,) = model.generate([PROMPTS[0]], max_tokens=2).generations[0]
-    assert short.generation_info == {"finish_reason": "length", "finish_detail": "max_tokens=2 is reached"}
+    assert short.generation_info is not None
+    assert short.generation_info["finish_reason"] == "length"
+    assert short.generation_info["finish_detail"] == "max_tokens=2 is reached"
+    assert short.generation_info["usage_metadata"]["output_tokens"] == 2
 
 
 def test_usage_counts_tokens(model: HuggingFaceModel) -> None:

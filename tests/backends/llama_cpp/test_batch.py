@@ -1,0 +1,105 @@
+"""Batches: computed side by side, and each item is what it would be alone."""
+
+import asyncio
+import threading
+
+import pytest
+
+from chainkit.backends.llama_cpp.models import GGUFChat, GGUFModel
+from chainkit.base.errors import ContextOverflow
+
+PROMPTS = ["the cat", "the cat sat on", "What is the colour", "12 and", "the dog ran", "a"]
+
+
+def model(path, **settings):
+    return GGUFModel(
+        model=str(path), **{"n_ctx": 512, "max_tokens": 12, "kv_type": "f32", "flash_attention": False} | settings
+    )
+
+
+@pytest.fixture
+def alone(bpe_model):
+    made = model(bpe_model)
+    return [made.invoke(prompt) for prompt in PROMPTS]
+
+
+def test_a_batch_takes_the_passes_of_one(bpe_model, alone):
+    made = model(bpe_model)
+    before = made.engine.passes
+    assert made.batch(PROMPTS) == alone
+    assert made.engine.passes - before <= 12 + 1
+    assert asyncio.run(made.abatch(PROMPTS)) == alone
+
+
+def test_sampled_items_have_the_seed_of_a_call_alone(bpe_model):
+    made = model(bpe_model, temperature=1.0, seed=3)
+    assert made.batch(PROMPTS) == [made.invoke(prompt) for prompt in PROMPTS]
+
+
+def test_usage_is_told_for_each_item(bpe_model):
+    result = model(bpe_model).generate(PROMPTS)
+    made = model(bpe_model)
+    for prompt, (generation,) in zip(PROMPTS, result.generations, strict=True):
+        usage = generation.generation_info["usage_metadata"]
+        assert usage["input_tokens"] == made.get_num_tokens(prompt)
+        assert usage["output_tokens"] <= 12
+    total = sum(one.generation_info["usage_metadata"]["total_tokens"] for (one,) in result.generations)
+    assert result.llm_output["token_usage"]["total_tokens"] == total
+
+
+def test_one_item_that_is_too_long_is_its_own_fault(bpe_model, alone):
+    made = model(bpe_model)
+    inputs = [*PROMPTS[:2], "the cat " * 600, *PROMPTS[2:]]
+    for results in (
+        made.batch(inputs, return_exceptions=True),
+        asyncio.run(made.abatch(inputs, return_exceptions=True)),
+    ):
+        assert isinstance(results.pop(2), ContextOverflow)
+        assert results == alone
+    with pytest.raises(ContextOverflow):
+        made.batch(inputs)
+
+
+def test_more_texts_than_there_is_room_for_come_after_one_another(bpe_model):
+    small, large = model(bpe_model, n_ctx=64, max_tokens=30), model(bpe_model, max_tokens=30)
+    inputs = [f"the cat {number} " for number in range(20)]
+    assert small.batch(inputs) == large.batch(inputs)
+
+
+def test_texts_that_grow_beyond_the_room_are_written_all_the_same(bpe_model):
+    """Without a bound on their length, all begin; then there is no room for all of them."""
+    small = model(bpe_model, n_ctx=160, max_tokens=None)
+    assert small.batch(PROMPTS) == [small.invoke(prompt) for prompt in PROMPTS]
+
+
+def test_max_concurrency_bounds_the_rows(bpe_model, alone, monkeypatch):
+    made, most = model(bpe_model), []
+    real = made.engine.together
+    monkeypatch.setattr(made.engine, "together", lambda requests: most.append(len(requests)) or real(requests))
+    assert made.batch(PROMPTS, {"max_concurrency": 2}) == alone
+    assert max(most) == 2
+
+
+def test_conversations_are_answered_side_by_side(bpe_model, monkeypatch):
+    made = GGUFChat(model=str(bpe_model), max_tokens=40, chat_template="chatml", kv_type="f32", flash_attention=False)
+    wanted = [made.invoke(prompt).content for prompt in PROMPTS]
+    most = []
+    real = made.engine.together
+    monkeypatch.setattr(made.engine, "together", lambda requests: most.append(len(requests)) or real(requests))
+    for answers in (made.batch(PROMPTS), asyncio.run(made.abatch(PROMPTS))):
+        assert [answer.content for answer in answers] == wanted
+        assert all(answer.usage_metadata["output_tokens"] for answer in answers)
+    assert max(most) > 1
+    most.clear()
+    made.batch(PROMPTS, {"max_concurrency": 1})
+    assert max(most) == 1
+
+
+def test_an_event_loop_may_ask_for_more_than_there_are_threads(bpe_model):
+    made = model(bpe_model, max_tokens=2)
+
+    async def many():
+        return await asyncio.gather(*(made.ainvoke(f"the {number}") for number in range(90)))
+
+    assert len(asyncio.run(many())) == 90
+    assert threading.active_count() < 90
