@@ -29,6 +29,7 @@ from chainkit.base.errors import MissingLibrary, ProviderError, StreamBroken, St
 try:
     import anyio
     import httpx2
+    import orjson
 except ImportError as error:
     raise MissingLibrary("openai", extra="openai") from error
 
@@ -310,7 +311,7 @@ def encoded(body: Json) -> bytes:
 
 def _parsed(response: httpx2.Response, connection: Connection) -> Json:
     try:
-        data = json.loads(response.content)
+        data = _loads(response.content)
     except ValueError:
         kind = response.headers.get("content-type", "no content type").split(";")[0]
         raise _bad(response, connection, f"no valid JSON ({kind})") from None
@@ -319,9 +320,17 @@ def _parsed(response: httpx2.Response, connection: Connection) -> Json:
     return data
 
 
+def _loads(data: bytes) -> Any:
+    """JSON, read fast; what orjson refuses and Python's own module takes (NaN, half a surrogate pair) is taken."""
+    try:
+        return orjson.loads(data)
+    except ValueError:
+        return json.loads(data.decode())
+
+
 def _event(data: bytes, connection: Connection) -> Json:
     try:
-        event = json.loads(data.decode())
+        event = _loads(data)
     except ValueError:
         raise malformed(connection, "an event that is no valid JSON", data.decode(errors="replace")) from None
     if not isinstance(event, dict):

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from chainkit.backends.openai.access import Access
+from chainkit.backends.openai.segments import join_writes
 from chainkit.base.errors import MissingLibrary
 
 try:
@@ -61,8 +62,8 @@ class Connection:
 class Line(Generic[Http]):
     """An open way to a service: the HTTP client, and what is the same in each request.
 
-    Address, key, organisation and headers are those of a client of the openai package. Its `post` is not used: building
-    its options and headers anew takes more CPU than the rest of a call.
+    Address, key, organisation and headers are those of a client of the openai package, without those that tell about
+    this machine. Its `post` is not used: building its options and headers anew takes more CPU than the rest of a call.
 
     Attributes:
         http: Sends the requests.
@@ -72,7 +73,8 @@ class Line(Generic[Http]):
         _trim(client, connection)
         told = {**client.default_headers, **client.auth_headers}
         self.http = http
-        self._headers = [(name, value) for name, value in told.items() if isinstance(value, str)]
+        kept = {name: value for name, value in told.items() if not name.lower().startswith("x-stainless-")}
+        self._headers = httpx2.Headers({name: value for name, value in kept.items() if isinstance(value, str)})
         self._base = str(client.base_url).rstrip("/")
         self._urls: dict[str, httpx2.URL] = {}
 
@@ -129,6 +131,7 @@ class Clients:
             _OPEN.pop(http, None)
         # the package's own HTTP client closes itself when collected, in whatever loop then runs; this one does not
         http = openai.DefaultAsyncHttpxClient(verify=_tls())
+        join_writes(http)
         line = Line(http, openai.AsyncOpenAI(**_arguments(connection), http_client=http), connection)
         kept = self._for_loops.setdefault(loop, {})[connection] = _Kept(line, _guard(http, loop, weakref.ref(self)))
         return kept
@@ -170,6 +173,7 @@ class _HttpClient(openai.DefaultHttpxClient):
 
 def _sync_line(connection: Connection) -> Line[httpx2.Client]:
     http = _HttpClient(verify=_tls())
+    join_writes(http)
     return Line(http, openai.OpenAI(**_arguments(connection), http_client=http), connection)
 
 

@@ -140,4 +140,4 @@ def read_vectors(data: dict[str, Any], count: int, connection: Connection) -> li
 def _vector(embedding: str | list[float]) -> list[float]:
     if isinstance(embedding, str):
         return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4").tolist()
-    return list(map(float, embedding))
+    return embedding if set(map(type, embedding)) == {float} else list(map(float, embedding))

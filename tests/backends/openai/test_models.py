@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import gc
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -260,6 +261,28 @@ def test_sync_calls_share_their_connection(server: OpenAIServer) -> None:
     assert server.accepted == 1
     del made
     _until(lambda: server.connections == 0)
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_a_request_goes_out_in_one_write(server: OpenAIServer, sync: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[bytes] = []
+    original = socket.socket.send
+
+    def send(self: socket.socket, data: bytes, *rest: Any) -> int:
+        sent.append(bytes(data))
+        return original(self, data, *rest)
+
+    monkeypatch.setattr(socket.socket, "send", send)
+    made = chat(server)
+    assert (made.invoke("say:x") if sync else asyncio.run(made.ainvoke("say:x"))).text == "x"
+    posts = [data for data in sent if data.startswith(b"POST ")]
+    assert len(posts) == 1
+    assert posts[0].endswith(b"}")  # the body came with the head
+
+
+def test_nothing_about_this_machine_is_sent(server: OpenAIServer) -> None:
+    chat(server).invoke("Hello")
+    assert not [name for name in server.requests[-1].headers if name.startswith("x-stainless")]
 
 
 def test_threads_get_their_own_answers(server: OpenAIServer) -> None:
