@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from chainkit.backends.llama_cpp.layouts import LAYOUTS, Batch, Layout, LogCallback, ModelParams, defaults
-from chainkit.base.errors import LibraryMismatch, MissingLibrary
+from chainkit.base.errors import LibraryMismatch, MissingLibrary, Unsupported
 
 log = logging.getLogger("chainkit.llama_cpp")
 
@@ -66,6 +66,13 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "llama_state_seq_get_size": (c_size_t, (c_void_p, c_int32)),
     "llama_state_seq_get_data": (c_size_t, (c_void_p, POINTER(c_uint8), c_size_t, c_int32)),
     "llama_state_seq_set_data": (c_size_t, (c_void_p, POINTER(c_uint8), c_size_t, c_int32)),
+}
+
+# not in every build that is known; asked for with `Library.optional`
+_OPTIONAL: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "llama_adapter_lora_init": (c_void_p, (c_void_p, c_char_p)),
+    "llama_set_adapters_lora": (c_int32, (c_void_p, c_void_p, c_size_t, c_void_p)),
+    "llama_model_n_cls_out": (c_uint32, (c_void_p,)),
 }
 
 
@@ -151,6 +158,19 @@ class Library:
         """A context, or None; then `last_errors` says why."""
         self.errors.clear()
         return self._init(model, params)
+
+    def optional(self, name: str) -> Callable[..., Any]:
+        """A function that not every build has.
+
+        Raises:
+            Unsupported: This one has not.
+        """
+        try:
+            function = self._cdll[name]
+        except AttributeError as error:
+            raise Unsupported(f"{self.layout.package} {self.layout.version} has no {name}") from error
+        function.restype, function.argtypes = _OPTIONAL[name]
+        return function
 
     def address(self, function: str) -> int:
         """Where a function of the library is, for libraries that call it themselves."""

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
+from chainkit.backends.llama_cpp.adapters import adapters, check_adapter
 from chainkit.backends.llama_cpp.checks import check_model
 from chainkit.backends.llama_cpp.engine import Engine, EngineSettings, open_engine
 from chainkit.backends.llama_cpp.header import Header, read_header
@@ -86,14 +87,31 @@ class Settings(FileSettings):
     kv_type: Literal["f16", "f32", "q8_0"] = "f16"
 
     _engine: Kept[Engine] = PrivateAttr(default_factory=Kept)
+        lora: LoRA adapters as GGUF files; in a spec with commas between them.
+        lora_scale: How much of each; one number counts for all, none is 1.
 
     @property
     def engine(self) -> Engine:
         """The engine, shared with all models of the same file and settings; loaded at the first use.
 
+    lora: list[str] = Field(default_factory=list)
+    lora_scale: list[float] = Field(default_factory=list)
         Raises:
             ModelFileError: The file is no model, or a damaged one.
             NotEnoughMemory: It does not fit in the memory that is free, and `force` was not given.
+    @field_validator("lora", "lora_scale", mode="before")
+    @classmethod
+    def _several_in_a_spec(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return [part for part in map(str.strip, value.split(",")) if part]
+        return [value] if isinstance(value, int | float) else value
+
+    @model_validator(mode="after")
+    def _sound_adapters(self) -> Self:
+        for adapter in adapters(self.lora, self.lora_scale):
+            check_adapter(read_header(adapter.path), self.header)
+        return self
+
             MissingLibrary: llama.cpp is not installed.
         """
         settings = EngineSettings(
@@ -110,3 +128,4 @@ class Settings(FileSettings):
     def unload(self) -> None:
         """Let go of the engine: its memory is freed when no other model uses it. The next call loads it again."""
         self._engine.clear()
+            adapters=adapters(self.lora, self.lora_scale),
