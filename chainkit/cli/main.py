@@ -26,10 +26,14 @@ class Row(NamedTuple):
 # command -> "module:command" and its help; shown in this order
 COMMANDS: dict[str, Row] = {
     "ask": Row("chainkit.cli.ask:ask", "Answer a question from your files, with citations."),
+    "index": Row("chainkit.cli.index:index", "Read documents into an index, or copy one to a vector store."),
+    "search": Row("chainkit.cli.search:search", "Find passages by meaning and words."),
+    "eval": Row("chainkit.cli.eval:evaluate", "Score answers to questions that you know the answers to."),
     "chat": Row("chainkit.cli.chat:chat", "Talk with a model in the terminal."),
     "complete": Row("chainkit.cli.complete:complete", "Let a model continue a text."),
     "embed": Row("chainkit.cli.embed:embed", "Turn texts into vectors."),
     "cluster": Row("chainkit.cli.cluster:cluster", "Sort texts into groups by meaning."),
+    "similar": Row("chainkit.cli.similar:similar", "Find texts that nearly repeat each other, or are like a text."),
     "heatmap": Row("chainkit.cli.heatmap:heatmap", "Draw how alike texts are."),
     "upscale": Row("chainkit.cli.upscale:upscale", "Make a deeper model from a model's own layers."),
     "pull": Row("chainkit.cli.pull:pull", "Fetch a model from a Hugging Face hub."),

@@ -12,6 +12,7 @@ from chainkit.knowledge.evaluation import evaluate as evaluate
 from chainkit.knowledge.evaluation import read_questions as read_questions
 from chainkit.knowledge.index import Index as Index
 from chainkit.knowledge.indexing import Report as Report
+from chainkit.knowledge.outside import StoreIndex as StoreIndex
 from chainkit.knowledge.rerank import ModelReranker as ModelReranker
 from chainkit.knowledge.search import Hit as Hit
 from chainkit.knowledge.split import Passage as Passage

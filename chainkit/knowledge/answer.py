@@ -12,7 +12,7 @@ from chainkit.knowledge.documents import Remark
 from chainkit.knowledge.extract import extract
 from chainkit.knowledge.fit import fit
 from chainkit.knowledge.prompt import REFUSAL, chat_prompt, checked, is_refusal, rendered, text_prompt
-from chainkit.knowledge.search import Hit
+from chainkit.knowledge.search import Hit, Searchable
 from chainkit.knowledge.split import Passage
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel, BaseLLM
     from langchain_core.messages.ai import UsageMetadata
     from langchain_core.prompts import BasePromptTemplate
-
-    from chainkit.knowledge.index import Index
 
     Model = BaseChatModel | BaseLLM
     Prompt = BasePromptTemplate[Any] | str
@@ -99,7 +97,7 @@ class AnswerStream:
 
 def stream_answer(
     question: str,
-    index: Index,
+    index: Searchable,
     *,
     model: Model | None = None,
     k: int = 6,
@@ -132,7 +130,7 @@ def stream_answer(
 
 
 def _extracted(
-    question: str, hits: Sequence[Hit], index: Index, remarks: dict[str, Any], finished: list[Answer]
+    question: str, hits: Sequence[Hit], index: Searchable, remarks: dict[str, Any], finished: list[Answer]
 ) -> Iterator[str]:
     picked = extract(question, hits, index.embed)
     text = picked.text if picked.found else REFUSAL

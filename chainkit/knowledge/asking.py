@@ -13,6 +13,7 @@ from chainkit.knowledge.documents import Paths, absolute, listed
 from chainkit.knowledge.encoder import default_embeddings, model_name
 from chainkit.knowledge.index import Index
 from chainkit.knowledge.indexing import Progress, Report
+from chainkit.knowledge.outside import StoreIndex
 
 if TYPE_CHECKING:
     from langchain_core.documents import BaseDocumentCompressor
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 def ask(
     question: str,
-    paths: Paths | Index,
+    paths: Paths | Index | StoreIndex,
     *,
     model: BaseChatModel | BaseLLM | None = None,
     embeddings: Embeddings | None = None,
@@ -42,7 +43,7 @@ def ask(
     only look for files that have changed.
 
     Args:
-        paths: Files, folders and patterns, or an `Index`, which is asked as it is.
+        paths: Files, folders and patterns, or an `Index` or `StoreIndex`, which is asked as it is.
         model: Writes the answer; None picks the best sentences of the documents instead and says so.
         embeddings: Finds passages by meaning; None takes MiniLM. Not used where `paths` is an `Index`.
         k: How many passages the answer may rest on.
@@ -79,7 +80,7 @@ def ask(
 
 def ask_stream(
     question: str,
-    paths: Paths | Index,
+    paths: Paths | Index | StoreIndex,
     *,
     model: BaseChatModel | BaseLLM | None = None,
     embeddings: Embeddings | None = None,
@@ -95,8 +96,10 @@ def ask_stream(
     """`ask`, with the text of the answer in pieces as it is written; the arguments and errors are the same."""
     if not question.strip():
         raise ValueError("the question is empty")
-    own = not isinstance(paths, Index)
-    index, report = _updated(paths, embeddings, keep_index, progress) if own else (paths, Report())
+    own = not isinstance(paths, (Index, StoreIndex))
+    index, report = (
+        kept_index(paths, embeddings, keep_index=keep_index, progress=progress) if own else (paths, Report())
+    )
     try:
         return stream_answer(
             question,
@@ -123,9 +126,14 @@ def index_file(paths: Paths, embeddings: Embeddings) -> Path:
     return cache_dir() / "indexes" / f"{key[:32]}.sqlite"
 
 
-def _updated(
-    paths: Paths, embeddings: Embeddings | None, keep_index: bool, progress: Progress | None
+def kept_index(
+    paths: Paths, embeddings: Embeddings | None = None, *, keep_index: bool = True, progress: Progress | None = None
 ) -> tuple[Index, Report]:
+    """The index that `ask` keeps of these paths, up to date, and what that took; close it when done.
+
+    Raises:
+        DocumentError: None of the paths could be read.
+    """
     embeddings = embeddings if embeddings is not None else default_embeddings()
     file = index_file(paths, embeddings) if keep_index else None
     if file is not None:

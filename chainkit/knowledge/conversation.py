@@ -11,7 +11,7 @@ from chainkit.knowledge.answer import Answer, AnswerStream, stream_answer
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel, BaseLLM
 
-    from chainkit.knowledge.index import Index
+    from chainkit.knowledge.search import Searchable
 
 REWRITE = """\
 Below is a conversation and a new question. Write the new question so that it can be understood on its own:
@@ -54,7 +54,7 @@ class Conversation:
     """
 
     def __init__(
-        self, index: Index, *, model: BaseChatModel | BaseLLM | None = None, turns: int = TURNS, **settings: Any
+        self, index: Searchable, *, model: BaseChatModel | BaseLLM | None = None, turns: int = TURNS, **settings: Any
     ) -> None:
         if turns < 0:
             raise ValueError(f"turns must be 0 or more, got {turns}")

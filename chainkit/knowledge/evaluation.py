@@ -21,7 +21,7 @@ from chainkit.knowledge.split import Passage
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel, BaseLLM
 
-    from chainkit.knowledge.index import Index
+    from chainkit.knowledge.search import Searchable
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _CITED = re.compile(r"\[\d[\d,\s]*\]")
@@ -101,7 +101,7 @@ def read_questions(path: str | os.PathLike[str]) -> list[Question]:
 
 def evaluate(
     questions: Iterable[Question],
-    index: Index,
+    index: Searchable,
     *,
     model: BaseChatModel | BaseLLM | None = None,
     k: int = 6,

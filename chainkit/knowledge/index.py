@@ -12,19 +12,23 @@ from numpy.typing import NDArray
 
 from chainkit.base.errors import DocumentError
 from chainkit.knowledge.codes import NOTHING, View, best
+from chainkit.knowledge.copying import Carried, Copied, copy
 from chainkit.knowledge.documents import Paths, absolute, find, listed
 from chainkit.knowledge.encoder import Encoder, Matrix, default_embeddings, one_of
 from chainkit.knowledge.filters import Filter
 from chainkit.knowledge.indexing import Indexing, Progress, Report
+from chainkit.knowledge.outside import StoreIndex
 from chainkit.knowledge.picking import picked
 from chainkit.knowledge.search import CANDIDATES, Hit, fuse, share_of_meaning, split_rare, telling, terms
 from chainkit.knowledge.split import TARGET_TOKENS
 from chainkit.knowledge.store import Row, Store
+from chainkit.knowledge.stores import is_store, open_store, without_password
 from chainkit.knowledge.vectorstore import PassageStore
 
 if TYPE_CHECKING:
     from langchain_core.documents import BaseDocumentCompressor
     from langchain_core.embeddings import Embeddings
+    from langchain_core.vectorstores import VectorStore
 
 
 class Index(PassageStore):
@@ -61,12 +65,22 @@ class Index(PassageStore):
         self._frequencies: dict[str, int] = {}  # of the words asked for since the view was loaded
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], embeddings: Embeddings | None = None, **settings: Any) -> Index:
-        """An index that is there already.
+    def open(
+        cls, path: str | os.PathLike[str], embeddings: Embeddings | None = None, **settings: Any
+    ) -> Index | StoreIndex:
+        """An index that is there already: a file, or a vector store such as `qdrant://localhost:6333/notes`.
+
+        `chainkit.knowledge.stores.open_store` explains how stores are named.
 
         Raises:
             DocumentError: There is no such file.
+            SpecError: There is no such vector store.
+            MissingLibrary: The package of the vector store is not installed.
         """
+        if is_store(os.fspath(path)):
+            embeddings = embeddings if embeddings is not None else default_embeddings()
+            opened = open_store(os.fspath(path), embeddings)
+            return StoreIndex(opened.store, embeddings, translate=opened.translate, end=opened.end)
         if not Path(path).is_file():
             raise DocumentError(path, "there is no such index; make one with Index(path).add(...)")
         return cls(path, embeddings, **settings)
@@ -128,6 +142,33 @@ class Index(PassageStore):
                 raise DocumentError(path, f"is not a source of this index; sources: {', '.join(known) or 'none'}")
         self._store.remove_sources(absolute(path) for path in listed(paths))
         return self.update()
+
+    def copy_to(
+        self, target: str | VectorStore, *, name: str | None = None, progress: Progress | None = None
+    ) -> Copied:
+        """Make a vector store hold what this index holds; vectors are carried over, only what is new is sent.
+
+        Args:
+            target: Such as `qdrant://localhost:6333/notes`; `chainkit.knowledge.stores.open_store` explains the
+                names. Or a store, made with `chainkit.knowledge.copying.Carried(embeddings)` as its embeddings.
+            name: What the store is called in the notes of the index; by default what `target` says.
+
+        Raises:
+            SpecError: The string cannot be understood.
+            MissingLibrary: The package of the vector store is not installed.
+            ValueError: A store was given that was not made with `Carried`.
+        """
+        self._encoder.recognise(self._store)
+        if not isinstance(target, str):
+            if not isinstance(target.embeddings, Carried):
+                raise ValueError("make the vector store with Carried(embeddings) from chainkit.knowledge.copying")
+            return copy(self._store, target, target.embeddings, name or type(target).__name__, progress)
+        carried = Carried(self.embeddings)
+        opened = open_store(target, carried, width=int(self._store.meta("width")))
+        try:
+            return copy(self._store, opened.store, carried, name or without_password(target), progress)
+        finally:
+            opened.end()
 
     def find(
         self,

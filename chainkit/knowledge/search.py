@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chainkit.knowledge.split import Passage
 from chainkit.knowledge.text import stems, words
+
+if TYPE_CHECKING:
+    from langchain_core.documents import BaseDocumentCompressor
+
+    from chainkit.knowledge.filters import Filter
 
 LEAST_MEANING, MOST_MEANING, STEEPNESS = 0.2, 0.9, 1.5  # see benchmarks/retrieval.py
 CANDIDATES = 100
@@ -41,6 +46,29 @@ class Hit:
     words: float = 0.0
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     is_file: bool = True
+
+
+@runtime_checkable
+class Searchable(Protocol):
+    """What can be asked: an `Index`, or a vector store in its place."""
+
+    def find(
+        self,
+        question: str,
+        k: int = 6,
+        *,
+        filter: Filter | None = None,  # noqa: A002 - LangChain's word for it
+        meaning_share: float | None = None,
+        least_meaning: float = -1.0,
+        merge: bool = False,
+        reranker: BaseDocumentCompressor | None = None,
+    ) -> list[Hit]:
+        """The passages that fit a question best."""
+        ...
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of length 1, (N, D)."""
+        ...
 
 
 def terms(question: str) -> list[str]:

@@ -44,6 +44,7 @@ CREATE TABLE IF NOT EXISTS codes (
 );
 CREATE INDEX IF NOT EXISTS codes_of_document ON codes (document);
 CREATE INDEX IF NOT EXISTS codes_place ON codes (first, passages);
+CREATE TABLE IF NOT EXISTS sent (target TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (target, name)) WITHOUT ROWID;
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (
     headings, text, content='passages', content_rowid='id', tokenize='porter unicode61 remove_diacritics 2'
 );
@@ -275,6 +276,24 @@ class Store:
                 statement = f"SELECT {_PASSAGE} {_JOINED} WHERE d.is_file AND d.path = ? AND p.position = ?"
                 found += self._all(statement, path, int(position))
         return [_row(row) for row in found]
+
+    def passage_ids(self) -> list[int]:
+        """The ids of all passages, rising."""
+        return [row[0] for row in self._all("SELECT id FROM passages ORDER BY id")]
+
+    def sent(self, target: str) -> set[str]:
+        """The passages that were copied to a vector store, by their names there."""
+        return {row[0] for row in self._all("SELECT name FROM sent WHERE target = ?", target)}
+
+    def note_sent(self, target: str, names: Iterable[str]) -> None:
+        """Remember that these passages were copied."""
+        with self._transaction():
+            self._db.executemany("INSERT OR IGNORE INTO sent VALUES (?, ?)", [(target, name) for name in names])
+
+    def forget_sent(self, target: str, names: Iterable[str]) -> None:
+        """Remember that these passages are no longer there."""
+        with self._transaction():
+            self._db.executemany("DELETE FROM sent WHERE target = ? AND name = ?", [(target, name) for name in names])
 
     def _frequency(self, term: str) -> int:
         inside = "SELECT rowid FROM words WHERE words MATCH ? LIMIT ?"

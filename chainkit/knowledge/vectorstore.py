@@ -7,7 +7,7 @@ import json
 import uuid
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
@@ -18,7 +18,7 @@ from langchain_core.vectorstores import VectorStore
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 from pydantic import ConfigDict, Field
 
-from chainkit.knowledge.search import Hit
+from chainkit.knowledge.search import Hit, Searchable
 from chainkit.knowledge.split import Passage
 from chainkit.knowledge.store import Row, Store, Stored
 
@@ -143,7 +143,7 @@ class PassageStore(VectorStore):
         if kwargs.get("search_type", FUSED) != FUSED:
             return super().as_retriever(**kwargs)
         kwargs.pop("search_type", None)
-        return IndexRetriever(index=self, **kwargs)
+        return IndexRetriever(index=cast(Searchable, self), **kwargs)
 
     def _select_relevance_score_fn(self) -> Any:
         return lambda cosine: max(0.0, cosine)
@@ -173,7 +173,7 @@ class IndexRetriever(BaseRetriever):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    index: PassageStore
+    index: Searchable
     search_kwargs: dict[str, Any] = Field(default_factory=dict)
 
     def _get_relevant_documents(

@@ -59,6 +59,8 @@ JSON_CALLS: dict[str, tuple[list[str], str]] = {
     "chat": (["chat", "--model", "fake:"], "one question"),
     "complete": (["complete", "x", "--model", "fake:"], ""),
     "cluster": (["cluster", "in.txt", "--embeddings", "fake:"], ""),
+    "index": (["index", "in.txt", "--embeddings", "fake:"], ""),
+    "search": (["search", "What is red?", "in.txt", "--embeddings", "fake:"], ""),
     "models": (["models"], ""),
     "keys list": (["keys", "list"], ""),
 }
@@ -77,7 +79,7 @@ def commands_with_json() -> set[str]:
 
 
 def test_every_json_output_is_read_by_a_test() -> None:
-    elsewhere = {"doctor", "log list", "log show", "log totals"}  # they need a server or a log; see their own tests
+    elsewhere = {"doctor", "eval", "log list", "log show", "log totals"}  # they need a server, a file or a log; see their own tests
     assert commands_with_json() - elsewhere == set(JSON_CALLS)
 
 
