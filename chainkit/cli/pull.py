@@ -8,8 +8,8 @@ import click
 
 from chainkit.base.errors import ChainkitError, ModelFileError
 from chainkit.cli.options import debug_option, json_option
-from chainkit.cli.screen import note, say, say_json, waiting
-from chainkit.cli.size import amount, places
+from chainkit.cli.screen import amount, note, say, say_json, waiting
+from chainkit.cli.size import places
 from chainkit.hub.local import folder_of, pulled_folder, pulled_gguf, spec_of
 from chainkit.hub.names import HubName
 from chainkit.sizing import Machine, Use

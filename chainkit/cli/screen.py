@@ -52,6 +52,18 @@ def plain(text: str) -> str:
     return _CONTROLS.sub("", text)
 
 
+def amount(nbytes: int) -> str:
+    """Bytes for people, in powers of 1000.
+
+    >>> amount(4_080_000_000), amount(57_000)
+    ('4.08 GB', '57 kB')
+    """
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if nbytes >= size:
+            return f"{nbytes / size:.2f} {unit}" if unit == "GB" else f"{nbytes / size:.0f} {unit}"
+    return f"{nbytes} bytes"
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Write a table: folded to a terminal's width, or one line for each row where there is no terminal.
 

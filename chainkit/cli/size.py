@@ -10,7 +10,7 @@ import click
 
 from chainkit.base.errors import ChainkitError
 from chainkit.cli.options import chosen, debug_option, json_option
-from chainkit.cli.screen import say, say_json, table, waiting
+from chainkit.cli.screen import amount, say, say_json, table, waiting
 from chainkit.sizing import PIS, Machine, Model, Plan, Use, machine, quantized, this_machine
 from chainkit.sizing.plan import KV_BYTES
 from chainkit.sizing.quantization import BLOCKS, MIXTURES
@@ -135,18 +135,6 @@ def show_verdicts(verdicts: Sequence[Verdict]) -> None:
     advised = any(row[3] for row in rows)
     columns = ["machine", "usable", "answer", "better with"]
     table(columns if advised else columns[:3], rows if advised else [row[:3] for row in rows])
-
-
-def amount(nbytes: int) -> str:
-    """Bytes for people, in powers of 1000.
-
-    >>> amount(4_080_000_000), amount(57_000)
-    ('4.08 GB', '57 kB')
-    """
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if nbytes >= size:
-            return f"{nbytes / size:.2f} {unit}" if unit == "GB" else f"{nbytes / size:.0f} {unit}"
-    return f"{nbytes} bytes"
 
 
 def _count(parameters: int) -> str:

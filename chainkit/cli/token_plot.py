@@ -33,7 +33,9 @@ def draw(likely: Sequence[Candidate], text: str, path: Path) -> None:
     axes.bar_label(bars, [f"{one.chance:.1%}" for one in likely], padding=3, fontsize=8)
     if sampled:
         after = [one.sampled or 0.0 for one in likely]
-        second = axes.barh([row + height / 2 for row in rows], after, height, color=_AFTER, label="as it is drawn from")
+        second = axes.barh(
+            [row + height / 2 for row in rows], after, height, color=_AFTER, label="after temperature and cuts"
+        )
         axes.bar_label(second, [f"{chance:.1%}" if chance else "cut" for chance in after], padding=3, fontsize=8)
         axes.legend(loc="lower right", fontsize=8)
     axes.set_yticks(list(rows), [repr(one.text) for one in likely], family="monospace", parse_math=False)

@@ -102,9 +102,10 @@ def chosen(files: Sequence[HubFile], name: HubName) -> Choice:
         raise SpecError(
             f"{name.repo} has {len(matching)} models that are {name.pick}; name the file: {_listed(matching)}"
         )
-    hint = nearest(name.pick, [choice.label for choice in found])
-    advice = f"did you mean '{hint}'? " if hint else ""
-    raise SpecError(f"{name.repo} has no '{name.pick}'; {advice}It has {_listed(found)}")
+    labels = {choice.label.lower(): choice.label for choice in found}
+    hint = nearest(name.pick, labels)
+    advice = f"did you mean '{labels[hint]}'? it" if hint else "it"
+    raise SpecError(f"{name.repo} has no '{name.pick}'; {advice} has {_listed(found)}")
 
 
 def quantization(name: str) -> str:
@@ -114,7 +115,8 @@ def quantization(name: str) -> str:
     ('Q4_K_M', 'F16', '')
     """
     found = _QUANTIZATION.findall(name)
-    return found[-1].upper().replace("FP", "F") if found else ""
+    label = found[-1].upper() if found else ""
+    return {"FP16": "F16", "FP32": "F32"}.get(label, label)
 
 
 def _matches(choice: Choice, pick: str) -> bool:

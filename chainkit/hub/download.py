@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,8 @@ except ImportError as error:
 
 Progress = Callable[[int, int, str], object]
 """Called with the bytes that are here, the bytes there will be, and what is being done."""
+
+_transfer_log = logging.getLogger("huggingface_hub.file_download")
 
 _PARTS = ".pulling"
 _READ_BYTES = 8 << 20
@@ -102,6 +105,7 @@ def _fetch(repository: Repository, file: HubFile, part: Path, counter: _Counter)
 
 def _transfer(url: str, out: BinaryIO, here: int, headers: dict[str, str], file: HubFile, counter: _Counter) -> None:
     counter.tell(here)
+    _transfer_log.setLevel(logging.ERROR)  # it repeats whole signed addresses at each attempt
     try:
         http_get(url, out, resume_size=here, headers=headers, expected_size=file.size, tqdm_class=counter.bar())
     except (httpx2.TransportError, OSError) as error:
@@ -112,6 +116,8 @@ def _transfer(url: str, out: BinaryIO, here: int, headers: dict[str, str], file:
             "pull again to go on from there",
             provider="hub",
         ) from error
+    finally:
+        _transfer_log.setLevel(logging.NOTSET)
 
 
 def _verify(part: Path, file: HubFile) -> None:

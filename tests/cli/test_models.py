@@ -116,7 +116,9 @@ def test_local_models_are_listed_with_their_names(run) -> None:
     models_dir().mkdir(parents=True)
     path = models_dir() / "small.gguf"
     path.write_bytes(b"x" * 1500)
-    assert json.loads(run("models", "--json").stdout)["files"] == [{"path": str(path), "bytes": 1500}]
+    assert json.loads(run("models", "--json").stdout)["files"] == [
+        {"path": str(path), "bytes": 1500, "spec": f"gguf:{path}"}
+    ]
     shown = run("models").stdout
     assert f"gguf:{path}" in shown
     assert "1.5 kB" in shown
@@ -127,13 +129,3 @@ def test_the_model_used_without_a_name_is_shown(run, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("CHAINKIT_MODEL", "fake:?api_key=sk-hidden")
     assert json.loads(run("models", "--json").stdout)["default"] == "fake:?api_key=***"
     assert "Used without --model: fake:?api_key=***" in run("models").stdout
-
-
-@pytest.mark.parametrize(
-    ("size", "shown"), [(0, "0 bytes"), (999, "999 bytes"), (7_600_000, "7.6 MB"), (4e9, "4.0 GB")]
-)
-def test_sizes_are_readable(tmp_path: Path, size: float, shown: str) -> None:
-    path = tmp_path / "sparse"
-    with path.open("wb") as file:
-        file.truncate(int(size))
-    assert models._size(path) == shown

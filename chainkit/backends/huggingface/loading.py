@@ -15,6 +15,7 @@ from chainkit.backends.huggingface.libraries import SafetensorError, torch, tran
 from chainkit.backends.huggingface.room import check_room
 from chainkit.backends.huggingface.vocabulary import Vocabulary
 from chainkit.base.errors import MissingLibrary, ModelFileError, Unsupported
+from chainkit.hub.local import pulled_folder
 
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _UNBOUNDED = 1 << 30  # a tokenizer without a limit says 10**30
@@ -117,6 +118,7 @@ def load(name: str, loading: Loading) -> Loaded:
     """
     if not name:
         raise ModelFileError("(no name)", "name a folder or a model on the hub, as in hf:Qwen/Qwen2.5-0.5B-Instruct")
+    name = str(pulled_folder(name) or name)
     with _lock:
         key = (name, _changed(name), loading)
         found = _loaded.get(key)

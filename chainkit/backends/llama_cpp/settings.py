@@ -12,6 +12,8 @@ from chainkit.backends.llama_cpp.checks import check_model
 from chainkit.backends.llama_cpp.engine import Engine, EngineSettings, open_engine
 from chainkit.backends.llama_cpp.header import Header, read_header
 from chainkit.backends.llama_cpp.weights import Loading
+from chainkit.hub.local import pulled_gguf
+from chainkit.hub.names import is_hub_name
 from chainkit.steered.kept import Kept
 from chainkit.steered.settings import none_from_text
 
@@ -20,7 +22,7 @@ class FileSettings(BaseModel):
     """Which file, and how it is loaded.
 
     Attributes:
-        model: Path of a GGUF file; `~` is the home folder.
+        model: Path of a GGUF file, `~` being the home folder; or ORG/REPO:QUANT that 'chainkit pull' has fetched.
         n_ctx: Tokens that the model can read at once; None: what it was trained on, at most 4096.
         n_threads: None: all cores but one, at most 4.
         flash_attention: None leaves it to llama.cpp.
@@ -55,8 +57,13 @@ class FileSettings(BaseModel):
 
     @property
     def path(self) -> Path:
-        """The file."""
-        return Path(self.model).expanduser()
+        """The file.
+
+        Raises:
+            ModelFileError: It is the name of a model on a hub that was not pulled.
+        """
+        path = Path(self.model).expanduser()
+        return pulled_gguf(self.model) if not path.exists() and is_hub_name(self.model) else path
 
     @property
     def header(self) -> Header:
