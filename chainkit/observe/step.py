@@ -178,7 +178,10 @@ def _text_usage(outputs: Mapping[str, Any]) -> dict[str, Any]:
     """The token counts of a model that continues text: beside the answers, or in the last piece of a stream."""
     generations = outputs.get("generations") or [[]]
     first: dict[str, Any] = generations[0][0] if generations[0] else {}
-    for place in (outputs.get("llm_output"), first.get("generation_info")):
+    info: dict[str, Any] = first.get("generation_info") or {}
+    if told := info.get("usage_metadata"):
+        return dict(told)
+    for place in (outputs.get("llm_output"), info):
         told: dict[str, Any] = (place or {}).get("token_usage") or {}
         read, written = told.get("prompt_tokens"), told.get("completion_tokens")
         if read is not None or written is not None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,9 +58,8 @@ class OverOpenAI:
     server: OpenAIServer
 
     @pytest.fixture(autouse=True)
-    def at(self, openai_server: OpenAIServer) -> Iterator[None]:
+    def at(self, openai_server: OpenAIServer) -> None:
         self.server = openai_server
-        yield
 
     @property
     def model_params(self) -> dict[str, Any]:

@@ -91,7 +91,8 @@ class StopTests(ModelTests):
     def test_an_answer_ends_before_a_stop_inside_a_piece(self, model: Model, way: Way) -> None:
         """The stop text and what follows are not part of the answer."""
         pieces = self._pieces(model)
-        word = next((piece.strip() for piece in pieces[1:] if len(piece.strip()) > 1), pieces[-1].strip())
+        words = [piece.strip() for piece in pieces if piece.strip()]
+        word = next((word for word in words[1:] if len(word) > 1), words[-1])
         self._ends_before(way, model, [word])
 
     @every_way
@@ -105,7 +106,8 @@ class StopTests(ModelTests):
     def test_the_stop_that_comes_first_counts(self, model: Model, way: Way) -> None:
         """Of several, the one that is found first in the text."""
         pieces = self._pieces(model)
-        early, late = pieces[len(pieces) // 3 or 1].strip(), pieces[-1].strip()
+        words = [piece.strip() for piece in pieces if piece.strip()]
+        early, late = words[len(words) // 3], words[-1]
         self._ends_before(way, model, [late, early])
 
     @every_way

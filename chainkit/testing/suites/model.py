@@ -189,7 +189,7 @@ def usage_of(result: LLMResult | None) -> dict[str, int]:
         return {}
     first = result.generations[0][0]
     message = getattr(first, "message", None)
-    told: Any = getattr(message, "usage_metadata", None)
+    told: Any = getattr(message, "usage_metadata", None) or (first.generation_info or {}).get("usage_metadata")
     if told:
         return {name: told[name] for name in ("input_tokens", "output_tokens", "total_tokens")}
     places: Iterable[Any] = (result.llm_output, first.generation_info)
