@@ -102,19 +102,22 @@ def _fault(header: Header, model: Header) -> str | None:
     alpha = header.get("adapter.lora.alpha")
     if not isinstance(alpha, float) or not math.isfinite(alpha):
         return f"is damaged: adapter.lora.alpha is {alpha!r}"
-    for name, tensor in header.tensors.items():
-        base, other = name[: -len(_PARTS[0])], model.tensors.get(name[: -len(_PARTS[0])])
-        if not name.endswith(_PARTS):
-            return f"is damaged: {name} is neither the first nor the second half of a change"
-        if other is None:
-            return f"changes {base}, which {model.path.name} does not have"
-        if base + _PARTS[0] not in header.tensors or base + _PARTS[1] not in header.tensors:
-            return f"is damaged: it has only one half of its change of {base}"
-        if tensor.type not in ("F32", "F16", "BF16", "Q8_0"):
-            return f"holds {name} as {tensor.type}; convert it to F32 or F16"
-        if (fault := _shape_fault(base, header, other.shape)) is not None:
-            return fault
-    return None
+    return next(filter(None, (_tensor_fault(name, header, model) for name in header.tensors)), None)
+
+
+def _tensor_fault(name: str, header: Header, model: Header) -> str | None:
+    base = name[: -len(_PARTS[0])]
+    other = model.tensors.get(base)
+    if not name.endswith(_PARTS):
+        return f"is damaged: {name} is neither the first nor the second half of a change"
+    if other is None:
+        return f"changes {base}, which {model.path.name} does not have"
+    if base + _PARTS[0] not in header.tensors or base + _PARTS[1] not in header.tensors:
+        return f"is damaged: it has only one half of its change of {base}"
+    kind = header.tensors[name].type
+    if kind not in ("F32", "F16", "BF16", "Q8_0"):
+        return f"holds {name} as {kind}; convert it to F32 or F16"
+    return _shape_fault(base, header, other.shape)
 
 
 def _shape_fault(base: str, header: Header, shape: tuple[int, ...]) -> str | None:

@@ -87,25 +87,18 @@ class Settings(FileSettings):
         n_batch: Tokens computed at once while a prompt is read.
         n_sequences: Texts that are kept apart in memory, so that a prompt that was read is not read again.
         kv_type: How what was read is stored: "f16", "f32", or "q8_0" for half the memory.
+        lora: LoRA adapters as GGUF files; in a spec with commas between them.
+        lora_scale: How much of each; one number counts for all, none is 1.
     """
 
     n_batch: int = Field(default=512, ge=1, le=1 << 16)
     n_sequences: int = Field(default=8, ge=1, le=64)
     kv_type: Literal["f16", "f32", "q8_0"] = "f16"
-
-    _engine: Kept[Engine] = PrivateAttr(default_factory=Kept)
-        lora: LoRA adapters as GGUF files; in a spec with commas between them.
-        lora_scale: How much of each; one number counts for all, none is 1.
-
-    @property
-    def engine(self) -> Engine:
-        """The engine, shared with all models of the same file and settings; loaded at the first use.
-
     lora: list[str] = Field(default_factory=list)
     lora_scale: list[float] = Field(default_factory=list)
-        Raises:
-            ModelFileError: The file is no model, or a damaged one.
-            NotEnoughMemory: It does not fit in the memory that is free, and `force` was not given.
+
+    _engine: Kept[Engine] = PrivateAttr(default_factory=Kept)
+
     @field_validator("lora", "lora_scale", mode="before")
     @classmethod
     def _several_in_a_spec(cls, value: Any) -> Any:
@@ -119,6 +112,13 @@ class Settings(FileSettings):
             check_adapter(read_header(adapter.path), self.header)
         return self
 
+    @property
+    def engine(self) -> Engine:
+        """The engine, shared with all models of the same file and settings; loaded at the first use.
+
+        Raises:
+            ModelFileError: The file is no model, or a damaged one.
+            NotEnoughMemory: It does not fit in the memory that is free, and `force` was not given.
             MissingLibrary: llama.cpp is not installed.
         """
         settings = EngineSettings(
@@ -129,10 +129,10 @@ class Settings(FileSettings):
             flash_attention=self.flash_attention,
             kv_type=self.kv_type,
             loading=self.loading,
+            adapters=adapters(self.lora, self.lora_scale),
         )
         return self._engine.value((self.path, settings), lambda: open_engine(self.path, settings, force=self.force))
 
     def unload(self) -> None:
         """Let go of the engine: its memory is freed when no other model uses it. The next call loads it again."""
         self._engine.clear()
-            adapters=adapters(self.lora, self.lora_scale),
