@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from contextvars import copy_context
 from functools import partial
 from typing import Any, Self, cast
 
@@ -13,10 +14,13 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
-from langchain_core.runnables.config import patch_config
+from langchain_core.runnables.config import patch_config, var_child_runnable_config
 from pydantic import ConfigDict, SkipValidation, model_validator
 
 from chainkit.chains.moving import lasting, moves_on
+from chainkit.prompts.direct import line
+from chainkit.prompts.sequence import awithin, within
+from chainkit.prompts.unobserved import unheard
 
 _log = logging.getLogger("chainkit.fallback")
 
@@ -56,6 +60,8 @@ def fallback(*models: Model) -> FallbackChat | Fallback:
 class Fallback(RunnableSerializable[Any, Any]):
     """Any Runnables, of which the first that can answers; each is a run of its own below this one.
 
+    While nobody listens, they are run without run managers, as the steps of a chain are.
+
     Attributes:
         models: The first is asked first.
         names: What `answered_by` calls them; by default each says its own.
@@ -79,6 +85,11 @@ class Fallback(RunnableSerializable[Any, Any]):
             Exception: The last error if all failed, with a note for each of the others.
         """
 
+        if not kwargs and (quiet := unheard(config)) is not None:
+            context = copy_context()
+            context.run(var_child_runnable_config.set, quiet)
+            return context.run(first, self.models, self.names, lambda model: line.invoke([model], input, quiet))
+
         def run(value: Any, run_manager: Any, config: RunnableConfig) -> Any:
             inner = patch_config(config, callbacks=run_manager.get_child())
             return first(self.models, self.names, lambda model: model.invoke(value, inner, **kwargs))
@@ -87,6 +98,12 @@ class Fallback(RunnableSerializable[Any, Any]):
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
         """The answer of the first that gives one."""
+        if not kwargs and (quiet := unheard(config)) is not None:
+            token = var_child_runnable_config.set(quiet)
+            try:
+                return await afirst(self.models, self.names, lambda model: line.ainvoke([model], input, quiet))
+            finally:
+                var_child_runnable_config.reset(token)
 
         async def run(value: Any, run_manager: Any, config: RunnableConfig) -> Any:
             inner = patch_config(config, callbacks=run_manager.get_child())
@@ -96,6 +113,10 @@ class Fallback(RunnableSerializable[Any, Any]):
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:  # noqa: A002
         """The chunks of the first that gives one."""
+        if not kwargs and (quiet := unheard(config)) is not None:
+            ask_directly = partial(_streamed_directly, value=input, config=quiet)
+            yield from within(quiet, lambda: first_stream(self.models, self.names, ask_directly))
+            return
 
         def run(values: Iterator[Any], run_manager: Any, config: RunnableConfig) -> Iterator[Any]:
             inner = patch_config(config, callbacks=run_manager.get_child())
@@ -112,6 +133,13 @@ class Fallback(RunnableSerializable[Any, Any]):
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
         """The chunks of the first that gives one."""
+        if not kwargs and (quiet := unheard(config)) is not None:
+            ask_directly = partial(_astreamed_directly, value=input, config=quiet)
+            directly = awithin(quiet, cast("Any", afirst_stream(self.models, self.names, ask_directly)))
+            async with aclosing(directly) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            return
 
         async def given() -> AsyncIterator[Any]:
             yield input
@@ -214,7 +242,7 @@ class FallbackChat(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         config = _below(run_manager)
-        return _result(self._chain.invoke(messages, config, stop=stop, **kwargs))
+        return _result(self._chain.invoke(messages, config, **_with_stop(stop, kwargs)))
 
     async def _agenerate(
         self,
@@ -223,7 +251,7 @@ class FallbackChat(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return _result(await self._chain.ainvoke(messages, _below(run_manager), stop=stop, **kwargs))
+        return _result(await self._chain.ainvoke(messages, _below(run_manager), **_with_stop(stop, kwargs)))
 
     def _stream(
         self,
@@ -232,7 +260,7 @@ class FallbackChat(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        for chunk in self._chain.stream(messages, _below(run_manager), stop=stop, **kwargs):
+        for chunk in self._chain.stream(messages, _below(run_manager), **_with_stop(stop, kwargs)):
             yield ChatGenerationChunk(message=chunk)
 
 
@@ -342,6 +370,18 @@ def _streamed(model: Model, value: Any, config: RunnableConfig, kwargs: Mapping[
 
 def _astreamed(model: Model, value: Any, config: RunnableConfig, kwargs: Mapping[str, Any]) -> AsyncIterator[Any]:
     return model.astream(value, config, **kwargs)
+
+
+def _streamed_directly(model: Model, value: Any, config: RunnableConfig) -> Iterator[Any]:
+    return line.stream([model], value, config)
+
+
+def _astreamed_directly(model: Model, value: Any, config: RunnableConfig) -> AsyncIterator[Any]:
+    return line.astream([model], value, config)
+
+
+def _with_stop(stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {**kwargs, "stop": stop} if stop else kwargs
 
 
 def _below(run_manager: Any) -> RunnableConfig | None:

@@ -94,7 +94,7 @@ class RunnableSequence(core.RunnableSequence[Input, Output]):
         if kwargs or (quiet := unheard(config)) is None:
             yield from super().stream(input, config, **kwargs)
         else:
-            yield from _within(quiet, lambda: line.stream(self.steps, input, quiet))
+            yield from within(quiet, lambda: line.stream(self.steps, input, quiet))
 
     async def astream(
         self,
@@ -106,7 +106,7 @@ class RunnableSequence(core.RunnableSequence[Input, Output]):
         if kwargs or (quiet := unheard(config)) is None:
             chunks = super().astream(input, config, **kwargs)
         else:
-            chunks = _awithin(quiet, line.astream(self.steps, input, quiet))
+            chunks = awithin(quiet, line.astream(self.steps, input, quiet))
         async with aclosing(cast("AsyncGenerator[Any]", chunks)) as outputs:
             async for output in outputs:
                 yield output
@@ -121,7 +121,7 @@ class RunnableSequence(core.RunnableSequence[Input, Output]):
         if kwargs or (quiet := unheard(config)) is None:
             yield from super().transform(input, config, **kwargs)
         else:
-            yield from _within(quiet, lambda: line.transform(self.steps, input, quiet))
+            yield from within(quiet, lambda: line.transform(self.steps, input, quiet))
 
     async def atransform(
         self,
@@ -133,7 +133,7 @@ class RunnableSequence(core.RunnableSequence[Input, Output]):
         if kwargs or (quiet := unheard(config)) is None:
             chunks = super().atransform(input, config, **kwargs)
         else:
-            chunks = _awithin(quiet, line.atransform(self.steps, input, quiet))
+            chunks = awithin(quiet, line.atransform(self.steps, input, quiet))
         async with aclosing(cast("AsyncGenerator[Any]", chunks)) as outputs:
             async for output in outputs:
                 yield output
@@ -177,7 +177,7 @@ def _unlimited(quiet: RunnableConfig) -> RunnableConfig:
     return nested
 
 
-def _within(quiet: RunnableConfig, start: Callable[[], Iterator[Any]]) -> Iterator[Any]:
+def within(quiet: RunnableConfig, start: Callable[[], Iterator[Any]]) -> Iterator[Any]:
     """Chunks that are made in a context of their own, where nested runs find the config."""
     context = copy_context()
     context.run(var_child_runnable_config.set, quiet)
@@ -194,7 +194,7 @@ def _within(quiet: RunnableConfig, start: Callable[[], Iterator[Any]]) -> Iterat
             cast("Any", chunks).close()
 
 
-async def _awithin(quiet: RunnableConfig, chunks: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
+async def awithin(quiet: RunnableConfig, chunks: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
     """Chunks that are made while nested runs find the config; the consumer does not see it."""
     async with aclosing(chunks):
         while True:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from langchain_core.callbacks import UsageMetadataCallbackHandler
+from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
@@ -152,6 +152,27 @@ async def test_all_ways_to_run_move_on() -> None:
     assert whole.content == "fine"
     assert whole.response_metadata["answered_by"] == "ScriptedChat"
     assert "".join([chunk.content async for chunk in both.astream("?")]) == "fine"
+
+
+async def test_it_answers_alike_whether_somebody_listens_or_not() -> None:
+    """Unheard, the models are run without run managers."""
+
+    class Silent(BaseCallbackHandler):
+        pass
+
+    def told(message: Any) -> tuple[Any, ...]:
+        assert str(message.id).startswith("lc_run--")
+        return message.content, message.response_metadata, message.usage_metadata
+
+    both = fallback(Broken(error=errors.RateLimited("slow")), chainkit.chat_model("fake:fine"))
+    heard: Any = {"callbacks": [Silent()]}
+    assert told(both.invoke("?")) == told(both.invoke("?", heard))
+    assert told(await both.ainvoke("?")) == told(await both.ainvoke("?", heard))
+    assert list(map(told, both.stream("?"))) == list(map(told, both.stream("?", heard)))
+    assert [told(one) async for one in both.astream("?")] == [told(one) async for one in both.astream("?", heard)]
+    assert told(both.invoke("?", stop=["x"])) == told(both.invoke("?", heard, stop=["x"]))
+    chain = chainkit.prompt("{text}") | both
+    assert told(chain.invoke({"text": "?"})) == told(chain.invoke({"text": "?"}, heard))
 
 
 async def test_a_stream_that_has_begun_is_not_begun_anew() -> None:
