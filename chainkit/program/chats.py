@@ -171,6 +171,7 @@ class ChatWork(HostedWork):
             request = replace(request, stop=(), bind=lambda model: _structured(model, schema))
         elif slot.form is not None and slot.form.schema is not None:
             request = replace(request, prompt=[*messages, _told_form(slot.form)])
+        answer = ""
         for _ in range(slot.retries + 1):
             reply = cut(texts.by_regex((yield request), slot), request.stop)
             usage = getattr(reply.message, "usage_metadata", None)
@@ -185,8 +186,9 @@ class ChatWork(HostedWork):
             if written is not None:
                 context.append(written.text)
                 return written
-            request = replace(request, prompt=[*messages, *_again(reply.text, slot)])
-        raise texts.missed(slot, reply.text)
+            answer = reply.text
+            request = replace(request, prompt=[*messages, *_again(answer, slot)])
+        raise texts.missed(slot, answer)
 
     def reply(self, request: Request) -> Reply:
         """Call the model."""

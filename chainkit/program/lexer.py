@@ -13,6 +13,7 @@ Kind = Literal["name", "special", "string", "number", "operator", "end"]
 TagKind = Literal["inline", "open", "close", "include", "open_include"]
 
 _OPERATORS = ("==", "!=", "<=", ">=", "+", "-", "*", "/", "%", "<", ">", "=", ".", ",", ":", "|")
+_MARKS: tuple[tuple[str, TagKind], ...] = (("#>", "open_include"), ("#", "open"), ("/", "close"), (">", "include"))
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 _NAME = re.compile(r"[^\W\d]\w*")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
@@ -121,7 +122,7 @@ def _tag(source: str, start: int) -> tuple[Tag, bool]:
     position = start + 2 + source.startswith("~", start + 2)
     position = _skip(source, position)
     kind: TagKind = "inline"
-    for mark, meant in (("#>", "open_include"), ("#", "open"), ("/", "close"), (">", "include")):
+    for mark, meant in _MARKS:
         if source.startswith(mark, position):
             kind, position = meant, position + len(mark)
             break

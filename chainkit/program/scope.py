@@ -171,10 +171,12 @@ class Branch(Scope):
 
     def _changeable(self, name: str) -> Any:
         home = self._home(name)
+        if home is None:
+            return None
         if home is self.variables:
             self.changes[name] = values.copied(home[name])
             home = self.changes
-        return home[name] if home is not None else None
+        return home[name]
 
     def _put(self, name: str, value: Any) -> None:
         home = super()._home(name)

@@ -211,8 +211,11 @@ def _wanted(run: Executor, arguments: Arguments) -> Steps:
         expression = arguments.values.get(name)
         if expression is None:
             continue
-        plain = isinstance(expression, Name) and expression.name in forms.TYPES and expression.name not in run.scope
-        value = expression.name if name == "type" and plain else (yield from run.value(expression))
+        value: Any
+        if name == "type" and isinstance(expression, Name) and expression.name not in run.scope:
+            value = expression.name
+        else:
+            value = yield from run.value(expression)
         if value is not None:
             given[name] = value
     return forms.wanted(given)

@@ -109,6 +109,7 @@ class TextWork(HostedWork):
         settings = settings_of(self._model, slot, length=True)
         plain = slot.form is None and not slot.tools and not slot.stop_regex
         request = Request(prompt, stop, settings, context.config, streamed=plain)
+        answer = ""
         for attempt in range(slot.retries + 1):
             reply = cut(by_regex((yield request), slot), stop)
             spend(context.tally, reply.message, reply.text)
@@ -120,12 +121,13 @@ class TextWork(HostedWork):
             if written is not None:
                 context.append(written.text)
                 return written
+            answer = reply.text
             if attempt == 0 and settings.get("temperature") == 0:
                 settings = settings | {"temperature": _WARMER}
             if attempt == 0 and "seed" in settings:
                 settings = settings | {"seed": settings["seed"] + 1}
             request = replace(request, settings=settings)
-        raise missed(slot, reply.text)
+        raise missed(slot, answer)
 
     def reply(self, request: Request) -> Reply:
         """Call the model."""
@@ -243,14 +245,19 @@ class NoEngine:
 
 
 class _NoWork:
+    def __init__(self) -> None:
+        self._numbers: list[int] = []
+
     def submit(self, number: int, job: Job) -> None:
-        raise ProgramError("here a model is needed, and none was given: program(text, model) or run(model=...)")
+        self._numbers.append(number)
 
     def step(self) -> Sequence[tuple[int, Any]]:
-        return []
+        numbers, self._numbers = self._numbers, []
+        reason = "here a model is needed, and none was given: program(text, model) or run(model=...)"
+        return [(number, ProgramError(reason)) for number in numbers]
 
     async def astep(self) -> Sequence[tuple[int, Any]]:
-        return []
+        return self.step()
 
     def close(self) -> None:
-        pass
+        self._numbers.clear()

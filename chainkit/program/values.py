@@ -14,7 +14,7 @@ from typing import Any
 from chainkit.base.errors import MissingVariable, ProgramError, nearest
 
 LONGEST_TEXT = 10_000_000  # characters of one value
-LONGEST_LIST = 1_000_000
+LONGEST_LIST = 200_000
 _LARGEST = 2**4096  # whole numbers beyond this are a mistake or an attack
 
 Number = int | float
