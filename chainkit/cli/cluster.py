@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -18,13 +19,16 @@ from chainkit.cli.options import (
     format_option,
     groups_option,
     json_option,
+    output_path,
     threshold_option,
 )
 from chainkit.cli.rows import Rows, read_rows
-from chainkit.cli.screen import say, say_json, table, waiting
+from chainkit.cli.screen import note, say, say_json, table, waiting
 
 if TYPE_CHECKING:
     from chainkit.vectors import Clustering
+
+PICTURES = (".html", ".png", ".svg", ".pdf")
 
 SHOWN = 10
 
@@ -34,6 +38,8 @@ SHOWN = 10
 @groups_option
 @threshold_option
 @click.option("--min-size", type=click.IntRange(min=1), default=1, show_default=True, help="Smaller ones are no group.")
+@click.option("--map", "map_path", metavar="PATH", help="Also draw a map of the groups: .html, .png, .svg or .pdf.")
+@click.option("--name-with", metavar="SPEC", help="Chat model that names the groups; by default keywords do.")
 @click.option("--show", type=click.IntRange(min=0), default=SHOWN, show_default=True, help="Texts of a group; 0: all.")
 @embeddings_option
 @column_option
@@ -46,6 +52,8 @@ def cluster(
     groups: int | None,
     threshold: float | None,
     min_size: int,
+    map_path: str | None,
+    name_with: str | None,
     show: int,
     embeddings_spec: str,
     column: str | None,
@@ -60,10 +68,15 @@ def cluster(
     """
     if as_csv and as_json:
         raise click.UsageError("give --csv or --json, not both")
+    picture = None if map_path is None else output_path(map_path, PICTURES)
     rows = read_rows(file, column=column, kind=kind)
     tell_blanks(rows)
     check_groups(rows, groups, threshold)
     found = _clustered(rows, embeddings_spec, groups, threshold, min_size)
+    if name_with is not None:
+        found = _named(found, name_with)
+    if picture is not None:
+        _draw(found, picture)
     if as_json:
         lines = [row.line for row in rows.rows]
         say_json({"embeddings": without_keys(embeddings_spec), "lines": lines, **found.as_dict()})
@@ -94,6 +107,22 @@ def _clustered(rows: Rows, spec: str, groups: int | None, threshold: float | Non
     vectors = embedded_at_once(rows.texts, spec)
     with waiting("sorting into groups"):
         return clusters(rows.texts, vectors, groups, threshold, min_size=min_size)
+
+
+def _named(found: Clustering, spec: str) -> Clustering:
+    from chainkit import chat_model
+    from chainkit.vectors import named
+
+    with waiting("naming the groups"):
+        return named(found, chat_model(spec))
+
+
+def _draw(found: Clustering, path: Path) -> None:
+    from chainkit import cluster_map
+
+    with waiting("drawing the map"):
+        cluster_map(found, path=path)
+    note(f"drew {len(found.labels)} texts in {found.k} groups to {path}")
 
 
 def _show_csv(rows: Rows, found: Clustering) -> None:

@@ -17,7 +17,9 @@ from chainkit.cli.screen import note, say_json
 
 @click.command()
 @click.argument("file")
-@click.option("-o", "--output", metavar="PATH", help="A .jsonl or .npy file; by default JSONL on standard output.")
+@click.option(
+    "-o", "--output", metavar="PATH", help="A .jsonl, .npy or .parquet file; by default JSONL on standard output."
+)
 @click.option("--overwrite", is_flag=True, help="Start the output file afresh.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Texts at a time.")
 @embeddings_option
@@ -35,8 +37,9 @@ def embed(
 ) -> None:
     """Turn each text of FILE ('-': standard input) into a vector.
 
-    A line of JSONL is {"line": 1, "text": "...", "model": "...", "vector": [...]}; a .npy file holds float32, one
-    row for each text. When -o names a file that an interrupted run left behind, the work goes on where it ended.
+    A line of JSONL is {"line": 1, "text": "...", "model": "...", "vector": [...]}; a .parquet file has the same
+    columns; a .npy file holds float32, one row for each text. When -o names a file that an interrupted run left behind,
+    the work goes on where it ended.
     """
     rows = read_rows(file, column=column, kind=kind)
     tell_blanks(rows)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
 import click
 
 from chainkit.base.errors import ChainkitError
@@ -19,12 +24,20 @@ from chainkit.cli.options import (
 from chainkit.cli.rows import read_rows
 from chainkit.cli.screen import note, waiting
 
-ENDINGS = (".png", ".svg", ".pdf")
+if TYPE_CHECKING:
+    from chainkit.vectors import Heatmap
+
+ENDINGS = (".png", ".svg", ".pdf", ".html")
+
+UNKNOWN_COLUMNS = 100
+"""How wide the picture is where standard output is no terminal."""
 
 
 @click.command()
 @click.argument("file")
-@click.option("-o", "--output", metavar="PATH", required=True, help="The picture: .png, .svg or .pdf.")
+@click.option(
+    "-o", "--output", metavar="PATH", help="The picture: .png, .svg, .pdf or .html; by default blocks in the terminal."
+)
 @groups_option
 @threshold_option
 @click.option("--title", default="", metavar="TEXT", help="What stands above the picture.")
@@ -34,7 +47,7 @@ ENDINGS = (".png", ".svg", ".pdf")
 @debug_option
 def heatmap(
     file: str,
-    output: str,
+    output: str | None,
     groups: int | None,
     threshold: float | None,
     title: str,
@@ -44,9 +57,10 @@ def heatmap(
 ) -> None:
     """Draw how alike the texts of FILE ('-': standard input) are, groups as blocks.
 
-    A picture holds up to 500 texts.
+    Rows are in the order of their groups, so that each group is a dark block; the number of groups is found unless -k
+    or --threshold is given. An .html page needs no network and shows the two texts of the cell under the mouse.
     """
-    path = output_path(output, ENDINGS)
+    path = None if output is None else output_path(output, ENDINGS)
     rows = read_rows(file, column=column, kind=kind)
     tell_blanks(rows)
     check_groups(rows, groups, threshold)
@@ -55,8 +69,22 @@ def heatmap(
     from chainkit.vectors.heatmap import MOST
 
     if len(rows.rows) > MOST:
-        raise ChainkitError(f"{file} holds {len(rows.rows)} texts and a picture at most {MOST}; draw a part of them")
+        advice = "draw a part of them, or a map: chainkit cluster FILE --map groups.html"
+        raise ChainkitError(f"{file} holds {len(rows.rows)} texts and a picture at most {MOST}; {advice}")
     vectors = embedded_at_once(rows.texts, embeddings_spec)
     with waiting("drawing"):
         drawn = draw(rows.texts, vectors, path, k=groups, threshold=threshold, title=title)
-    note(f"drew {len(rows.rows)} texts in {drawn.clustering.k} groups to {path}")
+    if path is None:
+        _show(drawn)
+    else:
+        note(f"drew {len(rows.rows)} texts in {drawn.clustering.k} groups to {path}")
+
+
+def _show(drawn: Heatmap) -> None:
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNKNOWN_COLUMNS
+    try:
+        picture = drawn.terminal(columns, colour=colour)
+    except ValueError as error:
+        raise ChainkitError(f"{error}: -o picture.png") from error
+    click.echo(picture, file=sys.stdout, color=colour)

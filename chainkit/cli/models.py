@@ -48,6 +48,7 @@ NEEDS: dict[str, Needs] = {
     "bedrock": Needs(("langchain_aws",), "bedrock"),
     "cerebras": _service("cerebras"),
     "cohere": Needs(("langchain_cohere",), "cohere", key="cohere"),
+    "ctransformers": Needs(("ctransformers", "jinja2"), "ctransformers"),
     "deepseek": _service("deepseek"),
     "fake": Needs(),
     "fireworks": _service("fireworks"),

@@ -104,7 +104,11 @@ embeddings_option = click.option(
 )
 
 column_option = click.option(
-    "--column", metavar="NAME", help="Column of a CSV file, or field of a JSONL file, that holds the text."
+    "--column",
+    "--by",
+    "column",
+    metavar="NAME",
+    help="Column of a CSV file, or field of a JSONL file, that holds the text.",
 )
 
 format_option = click.option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import shutil
@@ -13,12 +14,12 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-from chainkit.base.errors import BadVectors, ChainkitError
+from chainkit.base.errors import BadVectors, ChainkitError, MissingLibrary
 from chainkit.cli.embedding import Array
 from chainkit.cli.faults import without_keys
 from chainkit.cli.rows import Row
 
-ENDINGS = (".jsonl", ".ndjson", ".npy")
+ENDINGS = (".jsonl", ".ndjson", ".npy", ".parquet")
 
 
 class VectorFile(Protocol):
@@ -42,16 +43,19 @@ def vector_file(path: Path, rows: Sequence[Row], model: str, *, overwrite: bool 
     """Open the output of these rows, at the place where an earlier run ended.
 
     Raises:
-        ChainkitError: The file is there already as an array, or was made from other texts or by another model.
+        ChainkitError: The file is there already as a whole, or was made from other texts or by another model.
+        MissingLibrary: Parquet is wanted and pyarrow is not installed.
     """
-    ending = path.suffix.lower()
-    working = _part(path) if ending == ".npy" else path
+    kind = {".npy": NpyFile, ".parquet": ParquetFile}.get(path.suffix.lower(), JsonlFile)
+    working = path if kind is JsonlFile else _part(path)
+    if kind is ParquetFile:
+        _arrow()
     if overwrite:
         working.unlink(missing_ok=True)
     elif working != path and path.exists():
         raise ChainkitError(f"{path} exists; --overwrite makes it afresh")
     with working.open("r+b" if working.exists() else "w+b") as handle:
-        yield NpyFile(path, handle, rows, model) if ending == ".npy" else JsonlFile(path, handle, rows, model)
+        yield kind(path, handle, rows, model)
 
 
 def jsonl_row(row: Row, model: str, vector: Array) -> dict[str, Any]:
@@ -117,6 +121,7 @@ class NpyFile:
     def __init__(self, path: Path, handle: BinaryIO, rows: Sequence[Row], model: str) -> None:
         self._path = path
         self._handle = handle
+        self._rows = rows
         self._total = len(rows)
         self._head = {"texts": _digest(rows), "model": without_keys(model)}
         self._width = 0
@@ -146,14 +151,18 @@ class NpyFile:
     def finish(self) -> None:
         """Write the array beside the part file, then put it in its place."""
         ready = self._path.with_name(self._path.name + ".ready")
-        with ready.open("wb") as file:
-            header = {"descr": "<f4", "fortran_order": False, "shape": (self._total, self._width)}
-            np.lib.format.write_array_header_1_0(file, header)
-            self._handle.seek(self._begin)
-            shutil.copyfileobj(self._handle, file)
+        self._handle.seek(self._begin)
+        self._write(ready)
         self._handle.close()
         ready.replace(self._path)
         _part(self._path).unlink()
+
+    def _write(self, path: Path) -> None:
+        """Write the whole file; the handle stands at the first vector."""
+        with path.open("wb") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (self._total, self._width)}
+            np.lib.format.write_array_header_1_0(file, header)
+            shutil.copyfileobj(self._handle, file)
 
     def _start(self, width: int) -> None:
         self._width = width
@@ -177,6 +186,41 @@ class NpyFile:
         self._handle.truncate()
 
 
+class ParquetFile(NpyFile):
+    """A Parquet table with the columns line, text, model and vector (a list of D float32 numbers)."""
+
+    def _write(self, path: Path) -> None:
+        arrow, parquet = _arrow()
+        width, model = self._width, self._head["model"]
+        schema = arrow.schema(
+            [
+                ("line", arrow.int64()),
+                ("text", arrow.string()),
+                ("model", arrow.dictionary(arrow.int32(), arrow.string())),
+                ("vector", arrow.list_(arrow.float32(), width)),
+            ]
+        )
+        with parquet.ParquetWriter(path, schema) as writer:
+            for start in range(0, self._total, _ROWS_AT_ONCE):
+                rows = self._rows[start : start + _ROWS_AT_ONCE]
+                numbers = np.frombuffer(self._handle.read(4 * width * len(rows)), "<f4")
+                columns = [
+                    arrow.array([row.line for row in rows], arrow.int64()),
+                    arrow.array([row.text for row in rows], arrow.string()),
+                    arrow.array([model] * len(rows)).dictionary_encode(),
+                    arrow.FixedSizeListArray.from_arrays(arrow.array(numbers, arrow.float32()), width),
+                ]
+                writer.write_batch(arrow.record_batch(columns, schema=schema))
+
+
+def _arrow() -> tuple[Any, Any]:
+    try:
+        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise MissingLibrary("pyarrow", extra="parquet") from error
+
+
+_ROWS_AT_ONCE = 10_000
 _LINE_BEGIN = b'{"line": '
 _ADVICE = "--overwrite starts afresh"
 

@@ -113,3 +113,29 @@ def test_a_picture_holds_so_many_texts_and_no_more(run) -> None:
     result = run("heatmap", "-", "-o", "out.png", *FAKE, input=stdin)
     assert result.exit_code == 1
     assert "501 texts and a picture at most 500" in result.stderr
+
+
+def test_a_map_and_names_by_a_model(run, texts: str) -> None:
+    result = run("cluster", texts, "--map", "map.html", "--name-with", "fake:?reply=Goods", "--json", *FAKE)
+    assert [group["name"] for group in json.loads(result.stdout)["groups"]] == ["Goods", "Goods (2)"]
+    assert "drew 6 texts in 2 groups to map.html" in result.stderr
+    assert "Goods (2)" in Path("map.html").read_text("utf-8")
+
+
+def test_the_column_can_be_named_with_by(run) -> None:
+    Path("t.csv").write_text("id,text\n" + "\n".join(f"{row},{text}" for row, text in enumerate(TEXTS)))
+    assert json.loads(run("cluster", "t.csv", "--by", "text", "--json", *FAKE).stdout)["k"] == 2
+
+
+def test_a_heatmap_without_a_file_is_drawn_in_the_terminal(run, texts: str) -> None:
+    lines = run("heatmap", texts, "--title", "Six", *FAKE).stdout.splitlines()
+    assert lines[0] == "Six"
+    assert sorted(line.rsplit("  ", 1)[0].strip()[:8] for line in lines[1:7])
+    assert all("█" in line for line in lines[1:7])
+
+
+def test_a_heatmap_too_wide_for_the_terminal_says_what_to_do(run) -> None:
+    result = run("heatmap", "-", *FAKE, input="\n".join(f"text {number}" for number in range(95)))
+    assert result.exit_code == 1
+    assert "95 items need a terminal of 104 columns, this one has 100" in result.stderr
+    assert "-o picture.png" in result.stderr

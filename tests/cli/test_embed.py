@@ -197,3 +197,19 @@ def test_a_part_file_with_a_broken_head_is_refused() -> None:
         Path("out.npy.part").write_text(head + "\n")
         with pytest.raises(ChainkitError, match="not written by"), vector_file(Path("out.npy"), [Row(1, "a")], "m"):
             pass
+
+
+def test_parquet_has_the_columns_of_jsonl_and_an_interrupted_run_goes_on(run, texts: str, counting: Counting) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    counting.stops_after = 6
+    assert run("embed", texts, "-o", "v.parquet", "--batch-size", "3").exit_code != 0
+    assert not Path("v.parquet").exists()
+    counting.stops_after = 10**9
+    assert run("embed", texts, "-o", "v.parquet", "--batch-size", "3").exit_code == 0
+    assert counting.embedded == TEXTS
+    table = parquet.read_table("v.parquet").to_pydict()
+    assert table["text"] == TEXTS
+    assert table["line"] == list(range(1, 11))
+    assert set(table["model"]) == {"minilm"}
+    np.testing.assert_allclose(table["vector"], FakeEmbeddings(dimensions=16).embed_array(TEXTS))
+    assert "exists; --overwrite" in run("embed", texts, "-o", "v.parquet").stderr
