@@ -153,7 +153,8 @@ class Scheduler:
             case Wait():
                 return self._wait(task, step)
         self._told.append((task.root, step))
-        return True
+        self._ready.appendleft(task)  # who listens sees the run as it is at this event
+        return False
 
     def _ask(self, task: Task, ask: Ask) -> bool:
         """Whether the answer is there already, from an earlier run."""
