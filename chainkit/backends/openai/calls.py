@@ -179,10 +179,16 @@ class Attempts:
         self._deadline = None if total is None else time.monotonic() + total
 
     def timeouts(self) -> dict[str, float | None]:
-        """The limits of the next try."""
-        longest = None if self._deadline is None else max(0.001, self._deadline - time.monotonic())
-        limits = self._connection.timeouts(longest)
+        """The limits of the next try; that of the first token counts until the answer begins."""
+        limits = self._connection.timeouts(self._left())
         return limits if self._first is None else {**limits, "read": min(self._first, limits["read"] or self._first)}
+
+    def silence(self) -> float | None:
+        """The longest silence once an answer has begun; httpcore2 reads it from the request when the body begins."""
+        return self._connection.timeouts(self._left())["read"]
+
+    def _left(self) -> float | None:
+        return None if self._deadline is None else max(0.001, self._deadline - time.monotonic())
 
     def check_deadline(self) -> None:
         """Raise a timeout if the call takes too long."""
@@ -265,8 +271,10 @@ def _open(
     line, content, attempts = clients.of_thread(connection), encoded(body), Attempts(connection, stream=stream)
     while True:
         try:
-            failure: Failure = line.http.send(line.request(path, content, attempts.timeouts()), stream=stream)
+            limits = attempts.timeouts()
+            failure: Failure = line.http.send(line.request(path, content, limits), stream=stream)
             if failure.status_code < 400:
+                limits["read"] = attempts.silence()
                 return failure, attempts.taken
             failure.read()
         except NO_ANSWER as error:
@@ -283,8 +291,10 @@ async def _aopen(
     line, content, attempts = await clients.of_loop(connection), encoded(body), Attempts(connection, stream=stream)
     while True:
         try:
-            failure: Failure = await line.http.send(line.request(path, content, attempts.timeouts()), stream=stream)
+            limits = attempts.timeouts()
+            failure: Failure = await line.http.send(line.request(path, content, limits), stream=stream)
             if failure.status_code < 400:
+                limits["read"] = attempts.silence()
                 return failure, attempts.taken
             await failure.aread()
         except NO_ANSWER as error:

@@ -78,14 +78,12 @@ class Line(Generic[Http]):
         self._base = str(client.base_url).rstrip("/")
         self._urls: dict[str, httpx2.URL] = {}
 
-    def request(self, path: str, content: bytes, timeouts: Mapping[str, float | None]) -> httpx2.Request:
-        """A request that posts JSON."""
+    def request(self, path: str, content: bytes, timeouts: dict[str, float | None]) -> httpx2.Request:
+        """A request that posts JSON; a limit that is changed later counts from then on."""
         url = self._urls.get(path)
         if url is None:
             url = self._urls[path] = httpx2.URL(self._base + path)
-        return httpx2.Request(
-            "POST", url, headers=self._headers, content=content, extensions={"timeout": dict(timeouts)}
-        )
+        return httpx2.Request("POST", url, headers=self._headers, content=content, extensions={"timeout": timeouts})
 
 
 class Clients:

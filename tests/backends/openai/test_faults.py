@@ -269,6 +269,30 @@ def test_a_slow_first_token_is_timed_out(server: OpenAIServer, way: Way) -> None
     assert fails(way, chat(server, timeout=0.3), StreamStalled).partial == ""
 
 
+@pytest.mark.parametrize("way", STREAMS)
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_a_first_token_has_a_limit_of_its_own_that_signs_of_life_do_not_lengthen(
+    server: OpenAIServer, way: Way, api: str
+) -> None:
+    def alive(answer: Any) -> Any:
+        signs = tuple(part for _ in range(100) for part in (b": still here\n\n", faults.Pause(0.1)))
+        return type(answer)(answer.status, answer.headers, (*signs, *answer.parts), answer.streamed)
+
+    server.fail(alive)
+    begin = time.monotonic()
+    error = fails(way, chat(server, first_token_timeout=0.4, api=api), StreamStalled)
+    assert 0.3 < time.monotonic() - begin < 2
+    assert "first_token_timeout" in str(error)
+    server.fail(faults.slow(60))
+    assert "did not answer in time" in str(fails(way, chat(server, first_token_timeout=0.3, api=api), TimedOut))
+
+
+@pytest.mark.parametrize("way", STREAMS)
+def test_the_limit_of_the_first_token_is_none_for_the_others(server: OpenAIServer, way: Way) -> None:
+    server.fail(faults.stall(after=4, seconds=0.6))
+    assert way(chat(server, first_token_timeout=0.3), "say:one two three four") == "one two three four"
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_service_that_does_not_answer_is_timed_out(server: OpenAIServer, way: Way) -> None:
     server.fail(faults.slow(60))

@@ -6,11 +6,11 @@ from typing import Any
 
 import httpx2
 import pytest
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from pydantic import ValidationError
 
 from chainkit import registry
-from chainkit.backends.openai import OpenAIChat
+from chainkit.backends.openai import OpenAIChat, OpenAIEmbeddings, OpenAIModel
 from chainkit.backends.openai.access import NO_KEY, find_access
 from chainkit.backends.openai.services import SERVICES, Service
 from chainkit.base.errors import KeyWithheld, MissingKey, Unsupported
@@ -140,3 +140,46 @@ def test_a_service_is_named_in_a_spec_and_in_its_errors(server: OpenAIServer) ->
 def test_an_unknown_service_is_suggested() -> None:
     with pytest.raises(ValidationError, match="did you mean 'groq'"):
         OpenAIChat(model="m", service="grok_")
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "told"),
+    [
+        (OpenAIModel, "groq", "groq is not known to have models that continue a text"),
+        (OpenAIEmbeddings, "deepseek", "deepseek is not known to have embeddings"),
+        (OpenAIEmbeddings, "xai", "xai is not known to have embeddings"),
+    ],
+)
+def test_a_kind_of_model_that_a_service_has_not_is_refused_when_it_is_made(make: Any, name: str, told: str) -> None:
+    with pytest.raises(Unsupported, match=told):
+        make(model="m", service=name, api_key="x")
+    with pytest.raises(Unsupported, match=told):
+        (registry.llm if make is OpenAIModel else registry.embeddings)(f"openai:m?service={name}", api_key="x")
+    assert make(model="m", api_key="x", base_url="http://127.0.0.1:1/v1")
+
+
+CALL: Any = {"type": "tool_call", "id": "c", "name": "f", "args": {}}
+THOUGHTFUL = [
+    HumanMessage("one"),
+    AIMessage("", tool_calls=[CALL], additional_kwargs={"reasoning_content": "old"}),
+    ToolMessage("x", tool_call_id="c"),
+    AIMessage("done", additional_kwargs={"reasoning_content": "old answer"}),
+    HumanMessage("two"),
+    AIMessage("", tool_calls=[CALL], additional_kwargs={"reasoning_content": "new"}),
+    ToolMessage("x", tool_call_id="c"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "wanted"),
+    [
+        ("deepseek", "reasoning_content", [None, None, "new"]),
+        ("openrouter", "reasoning", ["old", "old answer", "new"]),
+        ("groq", "reasoning_content", [None, None, None]),
+        ("openai", "reasoning_content", [None, None, None]),
+    ],
+)
+def test_thoughts_go_back_only_where_the_service_wants_them(name: str, field: str, wanted: list[str | None]) -> None:
+    made = OpenAIChat(model="m", service=name, api_key="x", base_url="http://127.0.0.1:1/v1")
+    sent = made._body(THOUGHTFUL, None, {}, stream=False)["messages"]
+    assert [message.get(field) for message in sent if message["role"] == "assistant"] == wanted
