@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 from chainkit.base.errors import NoModel, SpecError, nearest
 from chainkit.base.keys import find_key
-from chainkit.base.paths import models_dir
+from chainkit.base.paths import models_dir, parts
 from chainkit.base.spec import Spec, parse_spec
 
 if TYPE_CHECKING:
@@ -207,8 +207,6 @@ def default_spec() -> str:
 
 def local_models() -> list[Path]:
     """The GGUF files in the models folder, the newest first; of a model in several files, the first."""
-    from chainkit.sizing.gguf import parts
-
     files = [path for path in models_dir().glob("**/*.gguf") if path == parts(path)[0]]
     return sorted(files, key=lambda path: path.stat().st_mtime, reverse=True)
 

@@ -24,6 +24,20 @@ def models_dir() -> Path:
     return _place("data", "XDG_DATA_HOME", ".local/share") / "models"
 
 
+def parts(path: Path) -> list[Path]:
+    """All files of a model in several files ("-00001-of-00003.gguf"), or the one file.
+
+    >>> [part.name for part in parts(Path("m-00001-of-00002.gguf"))]
+    ['m-00001-of-00002.gguf', 'm-00002-of-00002.gguf']
+    """
+    stem, mark, total = path.name.removesuffix(".gguf").rpartition("-of-")
+    head, dash, number = stem.rpartition("-")
+    numbered = mark and dash and len(number) == len(total) == 5 and number.isdecimal() and total.isdecimal()
+    if not numbered or int(total) > 999:
+        return [path]
+    return [path.with_name(f"{head}-{part:05d}-of-{total}.gguf") for part in range(1, int(total) + 1)]
+
+
 def _place(kind: str, variable: str, default: str) -> Path:
     if home := os.environ.get("CHAINKIT_HOME"):
         return Path(home).expanduser() / kind

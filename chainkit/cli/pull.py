@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
 from chainkit.base.errors import ChainkitError, ModelFileError
 from chainkit.cli.options import debug_option, json_option
 from chainkit.cli.screen import amount, note, say, say_json, waiting
-from chainkit.cli.size import places
 from chainkit.hub.local import folder_of, pulled_folder, pulled_gguf, spec_of
 from chainkit.hub.names import HubName
-from chainkit.sizing import Machine, Use
-from chainkit.sizing.verdict import Verdict, judge
+
+if TYPE_CHECKING:
+    from chainkit.sizing import Machine, Use
+    from chainkit.sizing.verdict import Verdict
 
 
 @click.command()
@@ -43,6 +45,9 @@ def pull(
     names another hub, HF_TOKEN is sent to it.
     """
     wanted = HubName.parse(name)
+    from chainkit.cli.plans import places
+    from chainkit.sizing import Use
+
     where = places([device] if device else [], ram)[0]
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
@@ -59,6 +64,7 @@ def _fetch(name: HubName, where: Machine, use: Use, *, force: bool, dry_run: boo
     from chainkit.hub.download import download
     from chainkit.hub.remote import remote_model
     from chainkit.hub.repository import look_up
+    from chainkit.sizing.verdict import judge
 
     with waiting(f"asking for {name.repo}") as bar:
         repository = look_up(name)

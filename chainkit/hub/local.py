@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from chainkit.base.errors import ModelFileError, SpecError
-from chainkit.base.paths import models_dir
+from chainkit.base.paths import models_dir, parts
 from chainkit.hub.choice import HubFile, chosen
 from chainkit.hub.names import HubName, is_hub_name
-from chainkit.sizing.gguf import parts
 
 RECORD = ".pulled.json"
 """In the folder of a repository: what came from where."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from chainkit.base.errors import ModelFileError
+from chainkit.base.paths import parts
 from chainkit.sizing.header import Header, read_header
 from chainkit.sizing.model import Layer, Model, Weight
 
@@ -24,20 +25,6 @@ def gguf_model(path: Path) -> Model:
         ModelFileError: A file is absent or damaged.
     """
     return model_of([read_header(part) for part in parts(path)])
-
-
-def parts(path: Path) -> list[Path]:
-    """All files of a model in several files ("-00001-of-00003.gguf"), or the one file.
-
-    >>> [part.name for part in parts(Path("m-00001-of-00002.gguf"))]
-    ['m-00001-of-00002.gguf', 'm-00002-of-00002.gguf']
-    """
-    stem, mark, total = path.name.removesuffix(".gguf").rpartition("-of-")
-    head, dash, number = stem.rpartition("-")
-    numbered = mark and dash and len(number) == len(total) == 5 and number.isdecimal() and total.isdecimal()
-    if not numbered or int(total) > 999:
-        return [path]
-    return [path.with_name(f"{head}-{part:05d}-of-{total}.gguf") for part in range(1, int(total) + 1)]
 
 
 def model_of(headers: Iterable[Header]) -> Model:

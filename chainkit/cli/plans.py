@@ -1,0 +1,90 @@
+"""Plans and verdicts as a user sees them; shared by the commands that ask whether a model fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from chainkit.base.errors import ChainkitError
+from chainkit.cli.screen import amount, say, table
+from chainkit.sizing import PIS, Machine, Model, Plan, machine, quantized, this_machine
+from chainkit.sizing.quantization import MIXTURES
+from chainkit.sizing.verdict import Verdict
+
+
+def places(devices: Sequence[str], ram: str | None) -> list[Machine]:
+    """The machines that were named; without any, this one and all Raspberry Pis."""
+    try:
+        found = [machine(name) for name in (*devices, *([ram] if ram else []))]
+    except ValueError as error:
+        raise ChainkitError(str(error)) from None
+    return found or [this_machine(), *PIS.values()]
+
+
+def described(model: Model) -> dict[str, Any]:
+    """What a model is, for a program to read."""
+    return {
+        "name": model.name,
+        "format": model.format,
+        "architecture": model.architecture,
+        "parameters": model.parameters,
+        "layers": len(model.layers),
+        "trained_context": model.trained_context,
+        "weights": dict(model.by_type),
+    }
+
+
+def show_plan(plan: Plan) -> None:
+    """The parts of a plan, each with what it depends on."""
+    model = plan.model
+    trained = f", trained on texts of {model.trained_context} tokens" if model.trained_context else ""
+    kind = model.architecture or "model"
+    say(f"{model.name}: {kind}, {_count(model.parameters)} parameters, {len(model.layers)} layers{trained}")
+    say("")
+    types = ", ".join(f"{kind} {amount(nbytes)}" for kind, nbytes in model.by_type.items())
+    stored = plan.use.kv_type if model.format == "gguf" else "the weights' type"
+    rows = [
+        ["weights", amount(plan.weights), types],
+        ["cache", amount(plan.cache), f"{plan.context} tokens in {stored}"],
+        ["compute", amount(plan.compute), f"{plan.use.batch} tokens at once"],
+        ["tokenizer", amount(plan.tokenizer), f"{model.vocabulary} tokens"],
+        ["program", amount(plan.program), "Python and its libraries"],
+        ["needed", amount(plan.needed), "all the time" if plan.copies else "resident, with mmap and without"],
+    ]
+    if plan.copies:
+        rows.append(["without mmap", amount(plan.without_mmap), "resident: each weight once"])
+        copied = f"resident: {amount(plan.copies)} of weights twice, mapped and repacked"
+        rows.append(["with mmap", amount(plan.with_mmap), copied])
+    table(["memory", "size", "of it"], rows)
+
+
+def show_verdicts(verdicts: Sequence[Verdict]) -> None:
+    """Where the model fits."""
+    say("")
+    rows = [
+        [
+            verdict.machine.name,
+            "?" if verdict.machine.usable is None else amount(verdict.machine.usable),
+            str(verdict),
+            verdict.advice,
+        ]
+        for verdict in verdicts
+    ]
+    advised = any(row[3] for row in rows)
+    columns = ["machine", "usable", "answer", "better with"]
+    table(columns if advised else columns[:3], rows if advised else [row[:3] for row in rows])
+
+
+def as_quantized(model: Model, name: str) -> Model:
+    """The model as if it were quantized like that.
+
+    Raises:
+        ChainkitError: There is no such quantization.
+    """
+    if name.upper() not in MIXTURES:
+        raise ChainkitError(f"no quantization '{name}'; known: {', '.join(MIXTURES)}")
+    return quantized(model, name)
+
+
+def _count(parameters: int) -> str:
+    return f"{parameters / 1e9:.2f} B" if parameters >= 1e9 else f"{parameters / 1e6:.1f} M"
