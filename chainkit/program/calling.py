@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -166,6 +167,8 @@ def called(
             return function(*positional, **named)
         except TypeError as error:
             raise ProgramError(f"it does not take these values: {error}") from error
+    if problem := misfit(function, positional, named):
+        raise ProgramError(f"{getattr(function, '__name__', 'the function')} does not take these values: {problem}")
     try:
         return (yield Invoke(function, positional, named))
     except ProgramError:
@@ -174,6 +177,19 @@ def called(
         place = ProgramError("", run.source, expression.at)
         error.add_note(f"in a function called by the program at line {place.line}, column {place.column}")
         raise
+
+
+def misfit(function: Callable[..., Any], positional: Sequence[Any], named: Mapping[str, Any]) -> str:
+    """Why a function cannot be called with these arguments; empty if it can, or if it does not tell."""
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):  # a built-in function without a signature
+        return ""
+    try:
+        signature.bind(*positional, **named)
+    except TypeError as error:
+        return str(error)
+    return ""
 
 
 def _command(run: Executor, node: Inner) -> Steps:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from chainkit.base.errors import ProgramError
+from chainkit.program.calling import misfit
 from chainkit.program.engines import Generate, Slot, ToolCall, Written
 from chainkit.program.record import ToolCalled
 from chainkit.program.steps import Ask, Invoke, Steps
@@ -106,7 +107,7 @@ def _result(run: Executor, tools: Tools, call: ToolCall) -> Steps:
     if langchain:
         value = yield Invoke(function, (dict(call.arguments),))
     else:
-        if problem := _misfit(function, call.arguments):
+        if problem := misfit(function, (), call.arguments):
             return f"Error: {problem}"
         value = yield Invoke(function, (), dict(call.arguments))
     if isinstance(value, str):
@@ -115,15 +116,3 @@ def _result(run: Executor, tools: Tools, call: ToolCall) -> Steps:
         return json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError):
         return str(value)
-
-
-def _misfit(function: Callable[..., Any], arguments: Mapping[str, Any]) -> str:
-    import inspect
-
-    try:
-        inspect.signature(function).bind(**arguments)
-    except TypeError as error:
-        return str(error)
-    except ValueError:  # a built-in function without a signature
-        return ""
-    return ""

@@ -169,7 +169,7 @@ def test_a_text_that_is_no_program_is_refused_with_the_place(template: str, mess
         ("{{name 1}}", ProgramError, "'name' is a str and no function"),
         ("{{#each 5}}{{/each}}", ProgramError, "each goes through a list"),
         ("{{range 1000000000}}", ProgramError, "too long"),
-        ("{{double}}", TypeError, "missing 1 required"),
+        ("{{double}}", ProgramError, "does not take these values: missing a required argument: 'x'"),
         ("{{>name}}", ProgramError, "includes a Program, not a str; a text is run by"),
         ("{{parse '{{#if'}}", ProgramSyntaxError, "this tag does not end"),
         ("{{shell 'ls'}}", ProgramError, "shell is not allowed"),
@@ -177,7 +177,7 @@ def test_a_text_that_is_no_program_is_refused_with_the_place(template: str, mess
         ("{{set 5 6}}", ProgramError, "set needs a name in quotes"),
         ("{{set 'a b' 6}}", ProgramError, "is no name of a variable"),
         ("{{gen 'x'}}", ProgramError, "here a model is needed"),
-        ("{{double 1 2 3}}", TypeError, "positional argument"),
+        ("{{double 1 2 3}}", ProgramError, "too many positional arguments"),
     ],
 )
 def test_a_run_that_fails_says_why_and_where(template: str, kind: type[Exception], message: str) -> None:
