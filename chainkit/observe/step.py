@@ -179,8 +179,8 @@ def _text_usage(outputs: Mapping[str, Any]) -> dict[str, Any]:
     generations = outputs.get("generations") or [[]]
     first: dict[str, Any] = generations[0][0] if generations[0] else {}
     info: dict[str, Any] = first.get("generation_info") or {}
-    if told := info.get("usage_metadata"):
-        return dict(told)
+    if known := info.get("usage_metadata"):
+        return dict(known)
     for place in (outputs.get("llm_output"), info):
         told: dict[str, Any] = (place or {}).get("token_usage") or {}
         read, written = told.get("prompt_tokens"), told.get("completion_tokens")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import email.utils
 import json
 import re
-import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from chainkit.backends.openai.access import NO_KEY
 from chainkit.backends.openai.client import Connection
+from chainkit.backends.openai.unreachable import about_tls, why
 from chainkit.base.errors import (
     AuthenticationFailed,
     BadRequest,
@@ -65,7 +65,7 @@ def translated(failure: Failure, connection: Connection) -> ProviderError:
 def may_pass(failure: Failure) -> bool:
     """Whether the same request may succeed a little later."""
     if not isinstance(failure, httpx2.Response):
-        return not _about_tls(failure)
+        return not about_tls(failure)
     if _told(failure).get("code") == "insufficient_quota":
         return False
     if (said := failure.headers.get("x-should-retry")) in {"true", "false"}:
@@ -155,24 +155,8 @@ def _too_long(said: str, connection: Connection, details: dict[str, Any]) -> Req
 
 
 def _unreachable(error: Exception, connection: Connection) -> ConnectionFailed:
-    reason = next((text for cause in reversed(list(_causes(error))) if (text := str(cause))), "it was closed at once")
-    if _about_tls(error):
-        reason = f"TLS failed ({reason}); check the address and the system's certificates"
-    else:
-        reason = f"{reason}; is the address right and the service running?"
-    told = f"no connection to {_place(connection)}: {clean(reason, connection)}"
-    return ConnectionFailed(told, provider=connection.provider)
-
-
-def _about_tls(error: Exception) -> bool:
-    return any(isinstance(cause, ssl.SSLError) or "SSL" in str(cause) for cause in _causes(error))
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__
+    reason = clean(why(error, connection.access.base_url), connection)
+    return ConnectionFailed(f"no connection to {_place(connection)}: {reason}", provider=connection.provider)
 
 
 def _place(connection: Connection) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import ssl
 import struct
 import threading
 import time
@@ -46,8 +47,8 @@ class OpenAIServer(Server):
         ignores: Features that it takes and does nothing about.
     """
 
-    def __init__(self, key: str | None = "sk-right") -> None:
-        super().__init__(self._respond)
+    def __init__(self, key: str | None = "sk-right", tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(self._respond, tls)
         self.key = key
         self.says_usage = True
         self.sends_base64 = True
@@ -61,7 +62,7 @@ class OpenAIServer(Server):
     @property
     def base_url(self) -> str:
         """The address to give to a client."""
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}/v1"
 
     @property
     def bodies(self) -> list[Json]:
@@ -153,9 +154,9 @@ class OpenAIServer(Server):
 
 
 @contextlib.contextmanager
-def running(key: str | None = "sk-right") -> Iterator[OpenAIServer]:
+def running(key: str | None = "sk-right", tls: ssl.SSLContext | None = None) -> Iterator[OpenAIServer]:
     """A service; its address is `base_url`, its key `key`."""
-    server = OpenAIServer(key)
+    server = OpenAIServer(key, tls)
     server.start()
     try:
         yield server

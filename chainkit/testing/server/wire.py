@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -58,13 +59,15 @@ class Server:
         port: Where it listens.
         connections: How many connections are open now.
         accepted: How many there have been.
+        tls: With which certificate it speaks TLS; None for none.
     """
 
-    def __init__(self, answer: Callable[[Request], Answer]) -> None:
+    def __init__(self, answer: Callable[[Request], Answer], tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[Request] = []
         self.connections = 0
         self.accepted = 0
         self.port = 0
+        self.tls = tls
         self._answer = answer
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -90,7 +93,7 @@ class Server:
         self._loop.run_forever()
 
     async def _listen(self, started: threading.Event) -> None:
-        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024)
+        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024, ssl=self.tls)
         self.port = self._listener.sockets[0].getsockname()[1]
         started.set()
 
