@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from chainkit.sizing.model import Model, Weight
+from chainkit.sizing.quantization import is_token_table
 
 MIB = 1 << 20
 
@@ -143,7 +144,7 @@ def copies(model: Model, repacked: frozenset[str]) -> int:
 
 
 def _is_copied(weight: Weight, repacked: frozenset[str]) -> bool:
-    if weight.type not in repacked or weight.name == "token_embd.weight":
+    if weight.type not in repacked or is_token_table(weight.name):
         return False
     return len(weight.shape) >= 2 and weight.shape[1] % _INTERLEAVED == 0
 

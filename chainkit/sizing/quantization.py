@@ -48,6 +48,11 @@ def quantized(model: Model, name: str) -> Model:
     return replace(model, format="gguf", weights=weights)
 
 
+def is_token_table(name: str) -> bool:
+    """Whether a tensor is the table in which the vectors of tokens are looked up."""
+    return _ROLES["embedding"].search(name) is not None
+
+
 def _type(weight: Weight, mixture: str, model: Model, tied: bool) -> str:
     if len(weight.shape) < 2 or not weight.name.endswith("weight") or min(weight.shape) == 1:
         return "F32"

@@ -108,6 +108,8 @@ def _refusal(status: int) -> str:
 def _header(url: str, token: str | None) -> Header:
     name, wanted = Path(PurePosixPath(urlsplit(url).path).name), _FIRST
     data, size = fetch(url, 0, wanted, token)
+    if not data:
+        raise ModelFileError(url, "is empty")
     while True:
         try:
             return parse_start(name, data, size)
