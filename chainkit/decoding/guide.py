@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chainkit.base.errors import ChainkitError, ConstraintError, MissingLibrary
 from chainkit.decoding.constraints import Constraint
+from chainkit.decoding.healing import SizedVocabulary, spellings
 from chainkit.decoding.sampler import Logits
 
 try:
@@ -23,13 +25,24 @@ class Guide:
     Args:
         tokenizer: The tokens of the model; making one takes seconds for a large vocabulary, so keep it.
         constraint: What may be generated.
+        behind: Texts one of which comes next: where the constraint is fulfilled, a token of one of them ends the text.
+        vocabulary: The same tokens; needed with `behind`.
 
     Raises:
         ConstraintError: The grammar does not work with these tokens.
     """
 
-    def __init__(self, tokenizer: LLTokenizer, constraint: Constraint) -> None:
+    def __init__(
+        self,
+        tokenizer: LLTokenizer,
+        constraint: Constraint,
+        *,
+        behind: Sequence[str] = (),
+        vocabulary: SizedVocabulary | None = None,
+    ) -> None:
         self._constraint = constraint
+        self._behind, self._vocabulary = [text.encode() for text in behind if text], vocabulary
+        self._closing: NDArray[np.int64] | None = None
         self._matcher = LLMatcher(tokenizer, constraint.grammar, log_level=0)
         self._ends = frozenset(tokenizer.eos_tokens)
         self._mask = bitmasks.allocate_token_bitmask(1, tokenizer.vocab_size)
@@ -58,6 +71,8 @@ class Guide:
         """A copy of the scores, [V], with -inf for every token that may not come."""
         bitmasks.fill_next_token_bitmask(self._matcher, self._mask)
         bits = np.unpackbits(self._mask.view(np.uint8).ravel(), count=len(logits), bitorder="little")
+        if self._behind and self.fulfilled:
+            bits[self._closing_tokens()] = 1
         masked = np.where(bits, logits, np.float32(-np.inf))
         self._check()
         if not bits.any():
@@ -68,7 +83,25 @@ class Guide:
         """Whether this token may come, an end too where the text may end."""
         if token in self._ends:
             return self._matcher.is_accepting()
-        return self._matcher.validate_tokens([token]) == 1
+        return self._matcher.validate_tokens([token]) == 1 or self.closes(token)
+
+    def closes(self, token: int) -> bool:
+        """Whether this token is no part of the text, but the beginning of what stands behind it."""
+        return (
+            bool(self._behind)
+            and self.fulfilled
+            and token in self._closing_tokens()
+            and self._matcher.validate_tokens([token]) != 1
+        )
+
+    def _closing_tokens(self) -> NDArray[np.int64]:
+        if self._closing is None:
+            assert self._vocabulary is not None
+            table = spellings(self._vocabulary)
+            found = {int(token) for text in self._behind for token in table.beginning_with(text)}
+            found.update(token for text in self._behind for token in table.leading_to(text))
+            self._closing = np.array(sorted(found), dtype=np.int64)
+        return self._closing
 
     def accept(self, tokens: Sequence[int]) -> None:
         """Go on behind these tokens."""

@@ -71,6 +71,10 @@ class Matcher(Protocol):
         """Go on behind these tokens."""
         ...
 
+    def closes(self, token: int) -> bool:
+        """Whether this token is no part of the text, but the beginning of what stands behind it."""
+        ...
+
     @property
     def complete(self) -> bool:
         """Whether nothing can follow."""
@@ -109,6 +113,9 @@ def steps(
             tokens = [_chosen(reader, sampler, matcher)]
             if reader.vocabulary.is_end(tokens[0]):
                 yield Piece(text.end(), finish="eos")
+                return
+            if matcher is not None and matcher.closes(tokens[0]):
+                yield Piece(text.end(), finish="stop")
                 return
             if logprobs is not None:
                 scores = (token_score(reader.logits(), tokens[0], reader.vocabulary, logprobs),)

@@ -1,229 +1,30 @@
-"""Programs on models that are steered token by token: the state is tokens, and what was read is not read again."""
+"""Programs on models that are steered token by token.
+
+All jobs of a `Work` go on side by side: each step of all of them is one forward pass. What the template gives is read
+in the pass that computes the next choice of the model, never in one of its own.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
-from chainkit.base.errors import UnsupportedProgram
 from chainkit.base.session import Piece, TokenScore
-from chainkit.program.chats import Opened, message_of
+from chainkit.program import cache
 from chainkit.program.engines import Abilities, Context, Form, Job, News, Score, Scored, Slot, Tally, ToolCall, Written
-from chainkit.program.texts import ROLE_BEGIN, ROLE_END
+from chainkit.program.texts import ROLE_END
+from chainkit.program.tokens import Part, TokenContext, cuts
 from chainkit.steered.completion import SteeredLLM
+from chainkit.steered.rows import Done, Row, Rows, Steps
 from chainkit.steered.session import SteeredSession
+from chainkit.steered.settings import Call
 
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Text at the end of a context, with its tokens once they are known.
-
-    Attributes:
-        text: As a person reads it.
-        tokens: None until the text was read.
-        special: Whether names of special tokens in it are those tokens.
-    """
-
-    text: str
-    tokens: tuple[int, ...] | None = None
-    special: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """What a context holds; frozen, so that a mark is the state itself.
-
-    Attributes:
-        messages: Those that are complete, on a chat model.
-        opened: The one that is open, without its text.
-        parts: Text behind the messages.
-        tools: Descriptions that the template shows.
-    """
-
-    messages: tuple[Any, ...] = ()
-    opened: Opened | None = None
-    parts: tuple[Part, ...] = ()
-
-
-@dataclass
-class TokenContext:
-    """Tokens in a session; text becomes tokens when something is generated.
-
-    Attributes:
-        session: The tokens that were read.
-        chat: The chat model whose template writes the messages, or None if roles are marks in the text.
-        held: What should be read.
-    """
-
-    session: SteeredSession
-    chat: Any
-    tally: Tally
-    name: str
-    held: Read = field(default_factory=Read)
-
-    def __post_init__(self) -> None:
-        self.session.counters = self.tally
-
-    @property
-    def prompt(self) -> str:
-        """All the model would read now."""
-        text = "".join(part.text for part in self.held.parts)
-        if self.chat is None:
-            return text
-        return (self.chat.prompt_text(self.held.messages) if self.held.messages else "") + text
-
-    def append(self, text: str) -> None:
-        """Put text at the end."""
-        if self.chat is not None and self.held.opened is None:
-            if text.strip():
-                raise UnsupportedProgram(
-                    f"{self.name} takes messages, and {text.strip()[:40]!r} stands outside of them"
-                )
-            return
-        self._add(Part(text))
-
-    def open(self, role: str, attributes: Mapping[str, str]) -> None:
-        """Begin a message."""
-        if self.chat is None:
-            told = "".join(f' {name}="{value}"' for name, value in attributes.items())
-            self._add(Part(f"{ROLE_BEGIN}{role}", special=True))
-            self._add(Part(f"{told}\n"))
-        self.held = replace(self.held, opened=Opened(role, attributes))
-
-    def close(self) -> None:
-        """End the message that is open."""
-        assert self.held.opened is not None
-        if self.chat is None:
-            self._add(Part(ROLE_END, special=True))
-            self.held = replace(self.held, opened=None)
-            return
-        opened = replace(self.held.opened, text="".join(part.text for part in self.held.parts))
-        said = opened.text or opened.role != "assistant"
-        messages = (*self.held.messages, message_of(opened)) if said else self.held.messages
-        self.held = Read(messages)
-
-    def told(self, call: ToolCall, result: str) -> None:
-        """The result of a call."""
-        from langchain_core.messages import ToolMessage
-
-        if self.chat is None:
-            self._add(Part(f"\nResult of the tool {call.name}: {result}\n"))
-        else:
-            message = ToolMessage(result, tool_call_id=call.id, name=call.name)
-            self.held = replace(self.held, messages=(*self.held.messages, message))
-
-    def called(self, text: str, calls: Sequence[ToolCall]) -> None:
-        """The model has asked for calls."""
-        from langchain_core.messages import AIMessage
-
-        if self.chat is None:
-            self._add(Part(text))
-            return
-        wanted = [{"name": call.name, "args": dict(call.arguments), "id": call.id} for call in calls]
-        message = AIMessage("", tool_calls=wanted)
-        self.held = replace(self.held, messages=(*self.held.messages, message), parts=())
-
-    def mark(self) -> object:
-        """A place to go back to."""
-        return self.held
-
-    def rewind(self, mark: Any) -> None:
-        """Forget all that came after the mark."""
-        self.held = mark
-
-    def fork(self) -> TokenContext:
-        """A second context with the same text."""
-        return TokenContext(self.session.fork(), self.chat, self.tally, self.name, self.held)
-
-    def replay(self, written: Written) -> None:
-        """Take up what a slot wrote in an earlier run."""
-        if written.calls:
-            self.called(written.data, written.calls)
-        else:
-            self.take(written.text, written.tokens)
-
-    def release(self) -> None:
-        """Give the memory to others."""
-        self.session.close()
-
-    def take(self, text: str, tokens: Sequence[int]) -> None:
-        """Text that the model has written, as the tokens in which it wrote it."""
-        piece = self.session.vocabulary.piece
-        data, used, length = text.encode("utf-8", "replace"), 0, 0
-        for token in tokens:
-            if data[length : length + len(piece(token))] != piece(token):
-                break
-            length += len(piece(token))
-            used += 1
-        certain = data[:length].decode("utf-8", "ignore")
-        while used and certain.encode() != data[:length]:  # half a character
-            used -= 1
-            length -= len(piece(tokens[used]))
-            certain = data[:length].decode("utf-8", "ignore")
-        if certain:
-            self._add(Part(certain, tuple(tokens[:used])))
-        if text[len(certain) :]:
-            self._add(Part(text[len(certain) :]))
-
-    def synchronise(self, tools: Any = None) -> SteeredSession:
-        """The session with all tokens of this context, and no others."""
-        tokens = self._beginning(tools)
-        parts: list[Part] = []
-        for part in _joined(self.held.parts):
-            known = part.tokens
-            if known is None:
-                known = tuple(
-                    self.session.vocabulary.tokenize(part.text, special=part.special, whole=not tokens and not parts)
-                )
-            parts.append(replace(part, tokens=known))
-            tokens.extend(known)
-        self.held = replace(self.held, parts=tuple(parts))
-        shared = _common(self.session.tokens, tokens)
-        self.session.rewind(shared)
-        self.session.append(tokens[shared:])
-        return self.session
-
-    def _beginning(self, toolbox: Any) -> list[int]:
-        if self.chat is None:
-            return []
-        if self.held.opened is None or self.held.opened.role != "assistant":
-            where = f"in a message of '{self.held.opened.role}'" if self.held.opened else "outside of every role"
-            raise UnsupportedProgram(f"{self.name} writes messages of the assistant, and this slot stands {where}")
-        from chainkit.steered.tools import without_tools
-
-        conversation = self.chat.conversation
-        messages = without_tools(self.held.messages, toolbox, conversation.template)
-        shown = {"tools": list(toolbox.tools)} if toolbox is not None and toolbox.native else {}
-        return list(conversation.tokens(messages, **shown))
-
-    def _add(self, part: Part) -> None:
-        if part.text:
-            self.held = replace(self.held, parts=(*self.held.parts, part))
-
-
-def _joined(parts: Sequence[Part]) -> list[Part]:
-    """Neighbours without tokens as one text, so that tokens may stand across their border."""
-    result: list[Part] = []
-    for part in parts:
-        last = result[-1] if result else None
-        if last and last.tokens is None and part.tokens is None and last.special == part.special:
-            result[-1] = replace(last, text=last.text + part.text)
-        else:
-            result.append(part)
-    return result
-
-
-def _common(first: Sequence[int], second: Sequence[int]) -> int:
-    count = 0
-    for one, other in zip(first, second, strict=False):
-        if one != other:
-            break
-        count += 1
-    return count
+_GROWTH = 64  # tokens that a slot is expected to add: most end long before their max_tokens
 
 
 class SteeredEngine:
@@ -247,38 +48,45 @@ class SteeredEngine:
         """An empty context."""
         cancelled = threading.Event()
         make = self.model._session if self._chat else lambda event: self.model.session(cancelled=event)
-        session = make(cancelled)
-        return TokenContext(session, self.model if self._chat and roles else None, tally, self.abilities.name)
+        return TokenContext(make(cancelled), self.model if self._chat and roles else None, tally, self.abilities.name)
 
     def work(self, *, streaming: bool, rows: int | None = None) -> SteeredWork:
         """A place for jobs."""
-        return SteeredWork(self.model)
+        return SteeredWork(self.model, rows)
 
 
 class SteeredWork:
-    """Slots and scores on a local model, in turn."""
+    """Slots and scores on a local model, side by side."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self._jobs: dict[int, tuple[Job, Iterator[News]]] = {}
+    def __init__(self, model: Any, rows: int | None) -> None:
+        self._model, self._most = model, rows
+        self._rows: Rows | None = None
+        self._numbers: dict[int, int] = {}
+        self._open: dict[int, Row] = {}
 
     def submit(self, number: int, job: Job) -> None:
         """Take up a job."""
-        self._jobs[number] = job, self._answers(job)
+        context = job.context
+        assert isinstance(context, TokenContext)
+        if self._rows is None:
+            self._rows = Rows(context.session.engine, self._most)
+        steps = self._score(context, job) if isinstance(job, Score) else self._slot(context, job.slot)
+        growth = 0 if isinstance(job, Score) else min(job.slot.max_tokens, _GROWTH)
+        row = Row(context.session, steps, growth)
+        self._numbers[id(row)], self._open[number] = number, row
+        self._rows.submit(row)
 
     def step(self) -> Sequence[tuple[int, News | BaseException]]:
-        """One step of each job."""
+        """One pass, or as many as are needed until there is something to tell."""
         news: list[tuple[int, News | BaseException]] = []
-        for number, (_, answers) in list(self._jobs.items()):
-            try:
-                what = next(answers)
-            except Exception as error:  # noqa: BLE001 - told to the one who asked
-                del self._jobs[number]
-                news.append((number, error))
-                continue
-            if not isinstance(what, Piece):
-                del self._jobs[number]
-            news.append((number, what))
+        while self._rows and not news:
+            for row, item in self._rows.step():
+                number = self._numbers[id(row)]
+                if isinstance(item, Piece):
+                    news.append((number, item))
+                    continue
+                del self._numbers[id(row)], self._open[number]
+                news.append((number, item.result if isinstance(item, Done) else item))
         return news
 
     async def astep(self) -> Sequence[tuple[int, News | BaseException]]:
@@ -286,77 +94,98 @@ class SteeredWork:
         return await asyncio.to_thread(self.step)
 
     def close(self) -> None:
-        """Drop all jobs."""
-        for job, _ in self._jobs.values():
-            job.context.session.cancel()  # pyright: ignore[reportAttributeAccessIssue]
-        self._jobs.clear()
+        """Drop all jobs, also those that another thread computes."""
+        for row in self._open.values():
+            row.session.cancel()
+            with suppress(ValueError):  # it runs in another thread, which will notice
+                row.steps.close()
+        self._rows = None
+        self._open.clear()
 
-    def _answers(self, job: Job) -> Iterator[News]:
-        context = job.context
-        assert isinstance(context, TokenContext)
-        if isinstance(job, Score):
-            yield _scored(context, job)
-        else:
-            yield from self._slot(context, job.slot)
-
-    def _slot(self, context: TokenContext, slot: Slot) -> Iterator[News]:
+    def _slot(self, context: TokenContext, slot: Slot) -> Steps:
         toolbox = self._toolbox(slot, context)
         if toolbox is not None and context.chat is None:
-            yield from self._with_tools_in_text(context, slot, toolbox)
-            return
-        session = context.synchronise(toolbox)
-        constraint = toolbox.constraint() if toolbox is not None else _constraint(slot.form)
-        ends = (*slot.stop, *((ROLE_END,) if context.chat is None and context.held.opened else ()))
-        yield from self._generated(context, session, slot, constraint, ends, toolbox)
+            session = self._with_tools_in_text(context, slot, toolbox)
+        else:
+            session = context.synchronise(toolbox)
+        call = self._call(context, slot)
+        kept, key = cache.results(), None
+        if kept is not None and toolbox is None and (fingerprint := getattr(session.engine, "fingerprint", None)):
+            key = cache.key_of_slot(fingerprint, session.tokens, slot, call.sampling)
+            if key is not None and isinstance(found := kept.get(key), Written):
+                context.replay(found)
+                return found
+        written: Written = yield from self._generated(context, session, slot, call, toolbox)
+        if kept is not None and key is not None:
+            kept.put(key, written)
+        return written
 
-    def _generated(
-        self,
-        context: TokenContext,
-        session: SteeredSession,
-        slot: Slot,
-        constraint: Any,
-        ends: tuple[str, ...],
-        toolbox: Any,
-    ) -> Iterator[News]:
+    def _call(self, context: TokenContext, slot: Slot) -> Call:
+        """The settings of the slot, and those of the model where the slot has none."""
+        role_end = (ROLE_END,) if context.chat is None and context.held.opened else ()
         settings = {"temperature": slot.temperature, "top_p": slot.top_p, "max_tokens": slot.max_tokens}
-        call = self._model.call(list(ends), {**settings, "seed": slot.seed, **slot.settings})
-        text, tokens, scores = "", list[int](), list[TokenScore]()
-        held = bool(slot.stop_regex) or toolbox is not None
-        last: Piece | None = None
-        for piece in session.generate(call.sampling, constraint, logprobs=slot.logprobs):
-            text += piece.text
-            tokens.extend(piece.tokens)
-            scores.extend(piece.scores)
-            last = piece
-            if found := _first(slot.stop_regex, text):
-                yield self._written(context, text[: found.start()], tokens, scores, "stop", "", found[0], toolbox)
-                return
-            if not held and piece.text:
-                yield Piece(piece.text)
-        assert last is not None
-        assert last.finish is not None
-        stop_text = _stopped(session, text, tokens, call.sampling.stop) if last.finish == "stop" else ""
-        yield self._written(context, text, tokens, scores, last.finish, last.detail, stop_text, toolbox)
+        # where a form is followed, a stop text counts behind what fulfils it only; see `Guide`
+        ends = () if slot.form is not None else slot.stop
+        return self._model.call([*ends, *role_end], {**settings, "seed": slot.seed, **slot.settings})
 
-    def _written(
-        self,
-        context: TokenContext,
-        text: str,
-        tokens: list[int],
-        scores: list[TokenScore],
-        finish: Any,
-        detail: str,
-        stop_text: str,
-        toolbox: Any,
-    ) -> Written:
-        said, found = toolbox.read(text) if toolbox is not None else (text, [])
-        if found:
-            calls = tuple(ToolCall(name=one["name"], arguments=one["args"], id=one["id"] or "") for one in found)
-            context.called(text, calls)
-            return Written(text="", calls=calls, data=text, tokens=tuple(tokens))
-        context.take(said, tokens)
+    def _generated(self, context: TokenContext, session: SteeredSession, slot: Slot, call: Call, toolbox: Any) -> Steps:
+        healed, matcher = self._matcher(context, session, slot, toolbox)
+        answer = _Answer(slot, healed, held=bool(slot.stop_regex) or toolbox is not None)
+        for piece in session.steps(call.sampling, logprobs=slot.logprobs, matcher=matcher):
+            if piece is None:
+                yield None
+                continue
+            shown = answer.add(piece)
+            if answer.found:
+                break
+            if shown:
+                yield Piece(shown)
+        return self._written(context, answer, call.sampling.stop, toolbox)
+
+    def _matcher(self, context: TokenContext, session: SteeredSession, slot: Slot, toolbox: Any) -> tuple[str, Any]:
+        """What the tokens must follow, and the end of the text before that they stand for as well."""
+        form = slot.form
+        if form is None and toolbox is None:
+            return self._healing(context, session, slot)
+        from chainkit.decoding.guide import Guide  # llguidance is only needed for constraints
+
+        constraint = toolbox.constraint() if toolbox is not None else _constraint(form)
+        if constraint is None:
+            return "", None
+        plain = form is not None and (form.pattern is not None or form.options)
+        behind = (*slot.stop, slot.following) if plain else slot.stop
+        vocabulary: Any = session.vocabulary
+        return "", Guide(vocabulary.guide_tokens(), constraint, behind=behind, vocabulary=vocabulary)
+
+    def _healing(self, context: TokenContext, session: SteeredSession, slot: Slot) -> tuple[str, Any]:
+        if slot.token_healing is False:
+            return "", None
+        from chainkit.decoding.healing import Healing, taken_back
+
+        vocabulary: Any = session.vocabulary
+        count = taken_back(context.tail, vocabulary)
+        if not count:
+            return "", None
+        data = b"".join(map(vocabulary.piece, session.tokens[-count:]))
+        session.rewind(len(session.tokens) - count)
+        return data.decode(), Healing(vocabulary, data)
+
+    def _written(self, context: TokenContext, answer: _Answer, stops: Sequence[str], toolbox: Any) -> Written:
+        text, last = answer.text, answer.last
+        said, calls = toolbox.read(text) if toolbox is not None else (text, [])
+        if calls:
+            wanted = tuple(ToolCall(name=one["name"], arguments=one["args"], id=one["id"] or "") for one in calls)
+            context.called(text, wanted)
+            return Written(text="", calls=wanted, data=text, tokens=tuple(answer.tokens))
+        context.take(said, answer.tokens, answer.healed)
         return Written(
-            text=said, finish=finish, detail=detail, stop_text=stop_text, tokens=tuple(tokens), scores=tuple(scores)
+            text=said,
+            finish="stop" if answer.found else last.finish or "stop",
+            detail=last.detail,
+            stop_text=answer.stop_text(context.session.vocabulary, stops),
+            tokens=tuple(answer.tokens),
+            scores=tuple(answer.scores),
+            data=answer.healed or None,
         )
 
     def _toolbox(self, slot: Slot, context: TokenContext) -> Any:
@@ -367,27 +196,79 @@ class SteeredWork:
         native = context.chat is not None and context.chat.conversation.template.mentions("tools")
         return Toolbox(tuple(dict(tool) for tool in slot.tools), slot.tool_choice, native)
 
-    def _with_tools_in_text(self, context: TokenContext, slot: Slot, toolbox: Any) -> Iterator[News]:
+    def _with_tools_in_text(self, context: TokenContext, slot: Slot, toolbox: Any) -> SteeredSession:
         """A text has no place for tools: they are described before it while this slot is filled."""
         before = context.held
         if slot.tool_choice != "none":
             context.held = replace(before, parts=(Part(f"{toolbox.instructions()}\n\n"), *before.parts))
         session = context.synchronise()
         context.held = before
-        ends = (*slot.stop, *((ROLE_END,) if context.held.opened else ()))
-        yield from self._generated(context, session, slot, toolbox.constraint(), ends, toolbox)
+        return session
+
+    def _score(self, context: TokenContext, job: Score) -> Steps:
+        session = context.synchronise()
+        kept, key = cache.results(), None
+        if kept is not None and (fingerprint := getattr(session.engine, "fingerprint", None)):
+            key = cache.key_of(fingerprint, session.tokens, (job.options, job.following, job.method))
+            if key is not None and isinstance(found := kept.get(key), Scored):
+                return found
+        base, options = _cut_options(session, context.tail, job)
+        whole = list(session.tokens)
+        session.rewind(base)
+        scores = yield session.begun().branches(options)
+        assert scores is not None
+        session.rewind(base).append(whole[base:])
+        if job.method == "normalised":
+            scores = [score / max(1, len(option)) for score, option in zip(scores, options, strict=True)]
+        if job.method == "unconditional":
+            alone = session.fork().rewind(0)
+            scores = [one - other for one, other in zip(scores, alone.score(job.options), strict=True)]
+            alone.close()
+        scored = Scored(tuple(scores))
+        if kept is not None and key is not None:
+            kept.put(key, scored)
+        return scored
 
 
-def _first(patterns: tuple[str, ...], text: str) -> re.Match[str] | None:
-    matches = [match for pattern in patterns if (match := re.search(pattern, text))]
-    return min(matches, key=lambda match: match.start()) if matches else None
+class _Answer:
+    """What a slot has written so far.
 
+    Attributes:
+        text: Without the stop text.
+        found: What a regular expression has found, behind which nothing counts.
+    """
 
-def _stopped(session: SteeredSession, text: str, tokens: Sequence[int], stops: Sequence[str]) -> str:
-    """Which stop text came behind the text."""
-    whole = b"".join(session.vocabulary.piece(token) for token in tokens).decode("utf-8", "replace")
-    rest = whole[len(text) :]
-    return next((stop for stop in stops if rest.startswith(stop)), "")
+    def __init__(self, slot: Slot, healed: str, *, held: bool) -> None:
+        self.healed, self.text = healed, ""
+        self.tokens: list[int] = []
+        self.scores: list[TokenScore] = []
+        self.last = Piece("")
+        self.found: re.Match[str] | None = None
+        self._patterns, self._held, self._left = slot.stop_regex, held, len(healed)
+
+    def add(self, piece: Piece) -> str:
+        """Take up a piece; what of it may be shown."""
+        self.tokens.extend(piece.tokens)
+        self.scores.extend(piece.scores)
+        self.last = piece
+        text = piece.text[self._left :]  # the end of the text before is shown already
+        self._left -= min(self._left, len(piece.text))
+        self.text += text
+        matches = [match for pattern in self._patterns if (match := re.search(pattern, self.text))]
+        if matches:
+            self.found = min(matches, key=lambda match: match.start())
+            self.text = self.text[: self.found.start()]
+        return "" if self._held else text
+
+    def stop_text(self, vocabulary: Any, stops: Sequence[str]) -> str:
+        """Which stop text came behind the text."""
+        if self.found:
+            return self.found[0]
+        if self.last.finish != "stop":
+            return ""
+        whole = b"".join(map(vocabulary.piece, self.tokens)).decode("utf-8", "replace")
+        rest = whole[len(self.healed) + len(self.text) :]
+        return next((stop for stop in stops if rest.startswith(stop)), "")
 
 
 def _constraint(form: Form | None) -> Any:
@@ -404,15 +285,36 @@ def _constraint(form: Form | None) -> Any:
     return constraints.json_schema(form.schema)
 
 
-def _scored(context: TokenContext, job: Score) -> Scored:
-    session = context.synchronise()
-    ahead = job.following[:1]
-    scores = session.score([option + ahead for option in job.options])
-    if job.method == "normalised":
-        lengths = [len(session.vocabulary.tokenize(option + ahead)) for option in job.options]
-        scores = [score / max(1, length) for score, length in zip(scores, lengths, strict=True)]
-    if job.method == "unconditional":
-        alone = session.fork().rewind(0)
-        scores = [one - other for one, other in zip(scores, alone.score(job.options), strict=True)]
-        alone.close()
-    return Scored(tuple(scores))
+def _cut_options(session: SteeredSession, tail: Sequence[int], job: Score) -> tuple[int, list[list[int]]]:
+    """The options as tokens behind the first so many tokens of the session.
+
+    An option is cut together with the end of the text before it and what follows it, so that tokens may stand across
+    both borders. Of what follows, one token tells options apart that begin with one another.
+    """
+    vocabulary, known = session.vocabulary, cuts(session.vocabulary)
+    before = b"".join(map(vocabulary.piece, tail)).decode("utf-8", "replace")
+    if tuple(known.tokens(before)) != tuple(tail):  # it would be cut otherwise if it stood alone
+        tail, before = (), ""
+    ambiguous = any(one != other and other.startswith(one) for one in job.options for other in job.options)
+    options: list[list[int]] = []
+    for option in job.options:
+        tokens, length = known.tokens(before + option + job.following), len((before + option).encode())
+        cut = _reaching(vocabulary, tokens, length, beyond=bool(job.following))
+        if not job.following and ambiguous and vocabulary.eos >= 0:
+            cut = [*cut, vocabulary.eos]
+        options.append(cut)
+    shared = 0
+    while shared < len(tail) and all(option[shared : shared + 1] == [tail[shared]] for option in options):
+        shared += 1
+    return len(session.tokens) - len(tail) + shared, [option[shared:] for option in options]
+
+
+def _reaching(vocabulary: Any, tokens: Sequence[int], length: int, *, beyond: bool) -> list[int]:
+    """The tokens up to so many bytes, or up to the first one that goes beyond."""
+    taken: list[int] = []
+    for token in tokens:
+        if length < 0 or (length == 0 and not beyond):
+            break
+        taken.append(token)
+        length -= len(vocabulary.piece(token))
+    return taken

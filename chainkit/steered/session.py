@@ -107,12 +107,24 @@ class SteeredSession(ABC):
         return (step for step in self.steps(sampling, constraint, logprobs=logprobs) if step is not None)
 
     def steps(
-        self, sampling: Sampling, constraint: Constraint | None = None, *, logprobs: int | None = None
+        self,
+        sampling: Sampling,
+        constraint: Constraint | None = None,
+        *,
+        logprobs: int | None = None,
+        matcher: loop.Matcher | None = None,
     ) -> Iterator[Piece | None]:
-        """`generate` with a None before each step that needs logits; see `chainkit.steered.rows`."""
+        """`generate` with a None before each step that needs logits; see `chainkit.steered.rows`.
+
+        Args:
+            sampling: How tokens are chosen, and when to stop.
+            constraint: What may be generated.
+            logprobs: Give each token's log-probability.
+            matcher: Instead of a constraint.
+        """
         self.begun()
         try:
-            yield from loop.steps(self, sampling, self._guide(constraint), logprobs=logprobs)
+            yield from loop.steps(self, sampling, matcher or self._guide(constraint), logprobs=logprobs)
         finally:
             self._pause()
 

@@ -58,6 +58,9 @@ class Only:
     def permits(self, token):
         return token == self.text[self.at]
 
+    def closes(self, token):
+        return False
+
     def accept(self, tokens):
         for token in tokens:
             assert token == self.text[self.at]

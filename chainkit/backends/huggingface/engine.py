@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,14 @@ class Engine:
         self.passes = 0
         self._n_batch, self._n_memories = n_batch, n_memories
         self._memories: list[Memory] = []
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What makes its results different from those of other models and settings."""
+        loaded, model = self.loaded, self.loaded.model
+        commit = getattr(model.config, "_commit_hash", None)
+        kind = f"{model.dtype} {loaded.device} {getattr(model.config, 'quantization_config', None)}"
+        return f"{loaded.name} {loaded.stamp} {commit} {kind} transformers {transformers.__version__}"
 
     @property
     def rows(self) -> int:

@@ -61,6 +61,7 @@ class Loaded:
     Attributes:
         name: What it was loaded from.
         model: The library's model, in evaluation mode.
+        stamp: Names, sizes and times of the files of its folder.
         vocabulary: Its tokens.
         encodes: Whether it reads with an encoder and writes with a decoder, as T5 does.
         limit: Tokens that a text may have: positions the model has, or what its tokenizer says.
@@ -70,6 +71,7 @@ class Loaded:
 
     def __init__(self, name: str, model: Any, tokenizer: Any) -> None:
         self.name, self.model = name, model.eval()
+        self.stamp = _changed(name)
         self.encodes = bool(model.config.is_encoder_decoder)
         self.config = model.config.get_text_config(decoder=not self.encodes)
         self.vocabulary = Vocabulary(tokenizer, _logit_count(model), _ends(model))

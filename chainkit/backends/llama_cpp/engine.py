@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import time
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ DEFAULT_CONTEXT = 4096
 KV_TYPES = {"f32": 0, "f16": 1, "q8_0": 8}
 FLASH = {None: -1, False: 0, True: 1}
 _NO_ROOM = 1
+_SAMPLE = 1 << 14
 _BRANCHES = 16  # options that are scored in one pass
 
 
@@ -81,6 +83,8 @@ class Engine:
         self.weights, self.settings, self.library = weights, settings, weights.library
         self.vocabulary = weights.vocabulary
         wanted = settings.n_ctx or min(weights.trained_context, DEFAULT_CONTEXT)
+        # llama.cpp lowers it to the context without a word, and ends the process at a larger pass
+        self.settings = settings = replace(settings, n_batch=min(settings.n_batch, wanted))
         threads = settings.n_threads or default_threads()
         whole = remembers_whole(weights)
         most = min(settings.n_batch, wanted)  # llama.cpp ends the process if there are more sequences
@@ -98,6 +102,18 @@ class Engine:
         self._batch = BatchBuffer(settings.n_batch, 1 + branches)
         self._branch_numbers = range(texts, texts + branches)
         self._slots = Slots(self.library, self._memory, texts, self.lock, partial=not whole)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What makes its results different from those of other models and settings."""
+        path = self.weights.path
+        status, seen = path.stat(), hashlib.blake2b(digest_size=16)
+        with path.open("rb") as file:  # a part of a large file, since all of it would take seconds
+            for place in range(0, status.st_size, max(_SAMPLE, status.st_size // 64)):
+                file.seek(place)
+                seen.update(file.read(_SAMPLE))
+        version = f"{self.library.layout.package} {self.library.layout.version}"
+        return f"{seen.hexdigest()} {status.st_size} {self.settings!r} {version}"
 
     @property
     def rows(self) -> int:
