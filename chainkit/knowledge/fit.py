@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from chainkit.base.errors import ContextOverflow
+from chainkit.chains.counting import context_size, counter
 from chainkit.knowledge.prompt import quoted
 from chainkit.knowledge.split import Passage
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
     Model = BaseChatModel | BaseLLM
 
-UNKNOWN_CONTEXT = 4_096
-_BYTES_PER_TOKEN = 3  # on the safe side: English has about four, code and other languages fewer
 _MARKUP_TOKENS = 16  # what a chat template may add
 
 
@@ -56,37 +55,3 @@ def fit(
             limit - room + smallest, limit, "take a model with a larger context, or give a shorter prompt"
         )
     return tuple(kept)
-
-
-def context_size(model: Model) -> int:
-    """How many tokens a model can read."""
-    profile: Any = getattr(model, "profile", None) or {}
-    for size in (profile.get("max_input_tokens"), getattr(model, "n_ctx", None)):
-        if isinstance(size, int) and size > 0:
-            return size
-    return UNKNOWN_CONTEXT
-
-
-def counter(model: Model) -> Callable[[str], int]:
-    """A function that counts a text's tokens: the model's own, or an estimate that is rather too high.
-
-    langchain-core's own default is not used: it would fetch GPT-2's tokenizer from the network.
-    """
-    from langchain_core.language_models import BaseLanguageModel
-
-    kind = type(model)
-    own = (
-        model.custom_get_token_ids is not None
-        or kind.get_token_ids is not BaseLanguageModel.get_token_ids
-        or kind.get_num_tokens is not BaseLanguageModel.get_num_tokens
-    )
-    return model.get_num_tokens if own else estimate
-
-
-def estimate(text: str) -> int:
-    """Tokens of a text for a model that cannot count.
-
-    >>> estimate("Bees fly.")
-    3
-    """
-    return -(-len(text.encode()) // _BYTES_PER_TOKEN)

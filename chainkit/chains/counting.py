@@ -1,0 +1,49 @@
+"""How many tokens a model can read, and how many a text has for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel, BaseLLM
+
+    Model = BaseChatModel | BaseLLM
+
+UNKNOWN_CONTEXT = 4_096
+_BYTES_PER_TOKEN = 3  # on the safe side: English has about four, code and other languages fewer
+
+
+def context_size(model: Model) -> int:
+    """How many tokens a model can read."""
+    profile: Any = getattr(model, "profile", None) or {}
+    for size in (profile.get("max_input_tokens"), getattr(model, "n_ctx", None)):
+        if isinstance(size, int) and size > 0:
+            return size
+    return UNKNOWN_CONTEXT
+
+
+def counter(model: Model) -> Callable[[str], int]:
+    """A function that counts a text's tokens: the model's own, or an estimate that is rather too high.
+
+    langchain-core's own default is not used: it would fetch GPT-2's tokenizer from the network.
+    """
+    from langchain_core.language_models import BaseLanguageModel
+
+    kind: Any = type(model)
+    default: Any = BaseLanguageModel
+    own = (
+        model.custom_get_token_ids is not None
+        or kind.get_token_ids is not default.get_token_ids
+        or kind.get_num_tokens is not default.get_num_tokens
+    )
+    return model.get_num_tokens if own else estimate
+
+
+def estimate(text: str) -> int:
+    """Tokens of a text for a model that cannot count.
+
+    >>> estimate("Bees fly.")
+    3
+    """
+    return -(-len(text.encode()) // _BYTES_PER_TOKEN)
