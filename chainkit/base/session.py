@@ -60,6 +60,8 @@ class Counters:
         forced: Were appended because a constraint left no choice.
         sampled: Were chosen.
         passes: Forward passes that computed something of it; one pass may serve several sessions.
+        drafted: Were proposed by a smaller model.
+        accepted: Of those, were what the model itself then chose, so that they cost no pass of their own.
     """
 
     cached: int = 0
@@ -67,6 +69,8 @@ class Counters:
     forced: int = 0
     sampled: int = 0
     passes: int = 0
+    drafted: int = 0
+    accepted: int = 0
 
 
 class Session(Protocol):

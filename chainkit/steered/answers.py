@@ -21,7 +21,16 @@ def usage(counters: Counters, prompt_tokens: int) -> UsageMetadata:
         output_tokens=written,
         total_tokens=prompt_tokens + written,
         input_token_details=InputTokenDetails(cache_read=min(counters.cached, prompt_tokens)),
+        **drafts(counters),
     )
+
+
+def drafts(counters: Counters) -> dict[str, Any]:
+    """How many tokens of a smaller model were taken, and how many were not; nothing if none was asked."""
+    if not counters.drafted:
+        return {}
+    rejected = counters.drafted - counters.accepted
+    return {"output_token_details": {"accepted_prediction": counters.accepted, "rejected_prediction": rejected}}
 
 
 def ending(piece: Piece) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class HuggingFaceModel(ModelSettings, SteeredLLM):
             ContextOverflow: The text is longer than the context.
             Unsupported: The model reads with an encoder.
         """
-        session = TransformersSession(self.engine, cancelled=cancelled)
+        session = self.new_session(cancelled)
         return session.append(text, special=self.special_tokens) if text else session
 
     def get_token_ids(self, text: str) -> list[int]:

@@ -9,6 +9,7 @@ from typing import Self
 from chainkit.backends.huggingface.engine import Engine
 from chainkit.backends.huggingface.vocabulary import Vocabulary
 from chainkit.steered.session import SteeredSession
+from chainkit.steered.speculative import Drafted
 
 
 class TransformersSession(SteeredSession):
@@ -38,3 +39,7 @@ class TransformersSession(SteeredSession):
 
     def _pause(self) -> None:
         """A memory is never waited for: whoever needs one takes the one that was used longest ago."""
+
+
+class DraftedTransformersSession(Drafted, TransformersSession):
+    """Tokens on an engine of transformers, some of them proposed by a smaller model."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
@@ -10,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 from chainkit.backends.huggingface.engine import Engine, open_engine
 from chainkit.backends.huggingface.libraries import torch
 from chainkit.backends.huggingface.loading import Loaded, Loading, load
+from chainkit.backends.huggingface.session import DraftedTransformersSession, TransformersSession
 from chainkit.steered.settings import none_from_text
+from chainkit.steered.speculative import check_vocabularies
 
 
 class Lease:
@@ -66,6 +69,8 @@ class ModelSettings(BaseModel):
         force: Load it even if there is not enough free memory for it.
         n_batch: Tokens computed at once while a prompt is read.
         n_sequences: Texts that are kept apart in memory, so that a prompt that was read is not read again.
+        draft: A smaller model of the same family that proposes tokens; the text stays the same.
+        draft_tokens: So many proposals at once.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -85,9 +90,13 @@ class ModelSettings(BaseModel):
     force: bool = False
     n_batch: int = Field(default=512, ge=1, le=1 << 16)
     n_sequences: int = Field(default=4, ge=1, le=64)
+    draft: str | None = None
+    draft_tokens: int = Field(default=4, ge=1, le=16)
     _lease: Lease = PrivateAttr(default_factory=Lease)
+    _draft_lease: Lease = PrivateAttr(default_factory=Lease)
+    _checked_draft: tuple[Engine, Engine] | None = PrivateAttr(default=None)
 
-    @field_validator("n_ctx", "n_threads", "device", "device_map", "revision", mode="before")
+    @field_validator("n_ctx", "n_threads", "device", "device_map", "revision", "draft", mode="before")
     @classmethod
     def _none_in_a_spec(cls, value: Any) -> Any:
         return none_from_text(value)
@@ -144,6 +153,27 @@ class ModelSettings(BaseModel):
     def unload(self) -> None:
         """Let go of the model: its memory is freed when no other object uses it. The next call loads it again."""
         self._lease.end()
+        self._draft_lease.end()
+        self._checked_draft = None
+
+    def new_session(self, cancelled: threading.Event | None = None) -> TransformersSession:
+        """An empty text.
+
+        Raises:
+            Unsupported: The model reads with an encoder, or the draft model has other tokens.
+        """
+        if self.draft is None:
+            return TransformersSession(self.engine, cancelled=cancelled)
+        session = DraftedTransformersSession(self.engine, cancelled=cancelled)
+        return session.drafted_by(TransformersSession(self._small(self.draft), cancelled=cancelled), self.draft_tokens)
+
+    def _small(self, name: str) -> Engine:
+        loading = replace(self.loading, revision=None)
+        small = self._draft_lease.engine(name, loading, limit=None, n_batch=self.n_batch, n_memories=self.n_sequences)
+        if self._checked_draft != (self.engine, small):
+            check_vocabularies(self.engine.vocabulary, small.vocabulary)
+            self._checked_draft = self.engine, small
+        return small
 
     def get_token_ids(self, text: str) -> list[int]:
         """The model's own tokens of a text."""

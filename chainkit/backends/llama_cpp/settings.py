@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -9,13 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 
 from chainkit.backends.llama_cpp.adapters import adapters, check_adapter
 from chainkit.backends.llama_cpp.checks import check_model
+from chainkit.backends.llama_cpp.draft import DraftedLlamaSession
 from chainkit.backends.llama_cpp.engine import Engine, EngineSettings, open_engine
 from chainkit.backends.llama_cpp.header import Header, read_header
+from chainkit.backends.llama_cpp.session import LlamaSession
 from chainkit.backends.llama_cpp.weights import Loading
 from chainkit.hub.local import pulled_gguf
 from chainkit.hub.names import is_hub_name
 from chainkit.steered.kept import Kept
 from chainkit.steered.settings import none_from_text
+from chainkit.steered.speculative import check_vocabularies
 
 
 class FileSettings(BaseModel):
@@ -89,6 +94,8 @@ class Settings(FileSettings):
         kv_type: How what was read is stored: "f16", "f32", or "q8_0" for half the memory.
         lora: LoRA adapters as GGUF files; in a spec with commas between them.
         lora_scale: How much of each; one number counts for all, none is 1.
+        draft: A smaller GGUF model of the same family that proposes tokens; the text stays the same.
+        draft_tokens: So many proposals at once.
     """
 
     n_batch: int = Field(default=512, ge=1, le=1 << 16)
@@ -96,8 +103,16 @@ class Settings(FileSettings):
     kv_type: Literal["f16", "f32", "q8_0"] = "f16"
     lora: list[str] = Field(default_factory=list)
     lora_scale: list[float] = Field(default_factory=list)
+    draft: str | None = None
+    draft_tokens: int = Field(default=4, ge=1, le=16)
 
     _engine: Kept[Engine] = PrivateAttr(default_factory=Kept)
+    _draft_engine: Kept[Engine] = PrivateAttr(default_factory=Kept)
+
+    @field_validator("draft", mode="before")
+    @classmethod
+    def _no_draft_in_a_spec(cls, value: Any) -> Any:
+        return none_from_text(value)
 
     @field_validator("lora", "lora_scale", mode="before")
     @classmethod
@@ -121,7 +136,13 @@ class Settings(FileSettings):
             NotEnoughMemory: It does not fit in the memory that is free, and `force` was not given.
             MissingLibrary: llama.cpp is not installed.
         """
-        settings = EngineSettings(
+        return self._engine.value(
+            (self.path, self._settings), lambda: open_engine(self.path, self._settings, force=self.force)
+        )
+
+    @property
+    def _settings(self) -> EngineSettings:
+        return EngineSettings(
             n_ctx=self.n_ctx,
             n_batch=self.n_batch,
             n_threads=self.n_threads,
@@ -131,8 +152,30 @@ class Settings(FileSettings):
             loading=self.loading,
             adapters=adapters(self.lora, self.lora_scale),
         )
-        return self._engine.value((self.path, settings), lambda: open_engine(self.path, settings, force=self.force))
+
+    def new_session(self, cancelled: threading.Event | None = None) -> LlamaSession:
+        """An empty text.
+
+        Raises:
+            Unsupported: The draft model has other tokens.
+        """
+        if self.draft is None:
+            return LlamaSession(self.engine, cancelled=cancelled)
+        session = DraftedLlamaSession(self.engine, cancelled=cancelled)
+        return session.drafted_by(LlamaSession(self._small(self.draft), cancelled=cancelled), self.draft_tokens)
+
+    def _small(self, name: str) -> Engine:
+        path, large = Path(name).expanduser(), self.engine
+        settings = replace(self._settings, n_ctx=large.limit, adapters=())
+
+        def opened() -> Engine:
+            small = open_engine(path, settings, force=self.force)
+            check_vocabularies(large.vocabulary, small.vocabulary)
+            return small
+
+        return self._draft_engine.value((path, settings, large), opened)
 
     def unload(self) -> None:
         """Let go of the engine: its memory is freed when no other model uses it. The next call loads it again."""
         self._engine.clear()
+        self._draft_engine.clear()
