@@ -1,0 +1,157 @@
+"""What is trained: the vectors of a soft prompt, before a model that stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from chainkit.backends.huggingface.libraries import torch
+from chainkit.base.errors import Unsupported
+from chainkit.steered.soft_prompt import Vectors
+from chainkit.tuning.batches import IGNORED, Batch, Encoded, batch_of
+from chainkit.tuning.model import Base
+from chainkit.tuning.settings import Settings
+
+LEARNING_SHARE = 0.15
+"""The learning rate as a share of the spread of the model's token vectors."""
+
+
+class Learner(Protocol):
+    """Numbers that are trained on top of a frozen model."""
+
+    @property
+    def trained(self) -> Mapping[str, torch.Tensor]:
+        """The numbers by name."""
+        ...
+
+    @property
+    def learning_rate(self) -> float:
+        """The size of a step, unless the user says otherwise."""
+        ...
+
+    def loss(self, examples: Sequence[Encoded]) -> tuple[torch.Tensor, int]:
+        """The sum of the negative log-likelihoods of the answers' tokens, and how many tokens those are."""
+        ...
+
+    def hold(self) -> None:
+        """Keep the numbers within their bounds, after each step."""
+        ...
+
+    def write(self, prompt: Sequence[int], count: int) -> list[int]:
+        """At most so many tokens that the model writes behind a prompt, the likeliest each time."""
+        ...
+
+
+class Soft:
+    """Vectors of virtual tokens, [v, D].
+
+    Attributes:
+        vectors: The trained numbers, float32.
+    """
+
+    def __init__(self, base: Base, settings: Settings, start: torch.Tensor) -> None:
+        self.base, self.settings = base, settings
+        self.vectors = start.clone().float().requires_grad_()
+        self._start = start.clone().float()
+        table = base.vectors
+        self.learning_rate = LEARNING_SHARE * float(table.std())
+        self._reach = None if settings.reach is None else settings.reach * float(table.norm(dim=1).mean())
+
+    @property
+    def trained(self) -> Mapping[str, torch.Tensor]:
+        """The vectors."""
+        return {"prompt_embeddings": self.vectors}
+
+    def loss(self, examples: Sequence[Encoded]) -> tuple[torch.Tensor, int]:
+        """The sum of the negative log-likelihoods of the answers' tokens, and how many tokens those are."""
+        batch = batch_of(examples, len(self.vectors), self.base.loaded.device)
+        return answer_loss(self.base, batch, self.vectors)
+
+    def hold(self) -> None:
+        """Bring back vectors that have gone too far from where they began."""
+        if self._reach is not None:
+            with torch.no_grad():
+                step = self.vectors - self._start
+                far = (self._reach / step.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1)
+                self.vectors.copy_(self._start + step * far)
+
+    def write(self, prompt: Sequence[int], count: int) -> list[int]:
+        """At most so many tokens that the model writes behind a prompt, the likeliest each time."""
+        return written(self.base, prompt, self.vectors.detach(), count)
+
+
+class Bare:
+    """The model alone, to compare with."""
+
+    def __init__(self, base: Base) -> None:
+        self.base = base
+
+    def loss(self, examples: Sequence[Encoded]) -> tuple[torch.Tensor, int]:
+        """The sum of the negative log-likelihoods of the answers' tokens, and how many tokens those are."""
+        return answer_loss(self.base, batch_of(examples, 0, self.base.loaded.device), None)
+
+    def write(self, prompt: Sequence[int], count: int) -> list[int]:
+        """At most so many tokens that the model writes behind a prompt, the likeliest each time."""
+        return written(self.base, prompt, None, count)
+
+
+def answer_loss(base: Base, batch: Batch, vectors: torch.Tensor | None) -> tuple[torch.Tensor, int]:
+    """As `Learner.loss`; scores are computed only where an answer is."""
+    length = batch.answers.shape[1]
+    with torch.no_grad():
+        inputs = base.embed(batch.tokens)
+    if vectors is not None:
+        rows = torch.arange(len(batch.tokens), device=inputs.device)[:, None]
+        inputs = inputs.index_put((rows, batch.soft), vectors.to(inputs.dtype).expand(len(inputs), -1, -1))
+    # the last token is never followed by one that counts
+    logits = base.logits(inputs, batch.mask, length + 1)[:, :-1].float()
+    total = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), batch.answers.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+    return total, int((batch.answers != IGNORED).sum())
+
+
+def written(base: Base, prompt: Sequence[int], vectors: torch.Tensor | None, count: int) -> list[int]:
+    """Greedy tokens behind a prompt; the end token is not among them."""
+    with torch.inference_mode():
+        inputs = base.embed(torch.tensor([prompt], dtype=torch.long, device=base.loaded.device))
+        if vectors is not None:
+            inputs = torch.cat([vectors.to(inputs)[None], inputs], dim=1)
+        cache, tokens = None, list[int]()
+        while len(tokens) < count:
+            output = base.model(inputs_embeds=inputs, past_key_values=cache, use_cache=True, **base.loaded.only_last(1))
+            token = int(output.logits[0, -1].argmax())
+            if base.vocabulary.is_end(token):
+                break
+            tokens.append(token)
+            cache = output.past_key_values
+            inputs = base.embed(torch.tensor([[token]], device=base.loaded.device))
+        return tokens
+
+
+def start_vectors(base: Base, settings: Settings, first: str) -> torch.Tensor:
+    """Where the vectors begin, [v, D].
+
+    Args:
+        base: The model.
+        settings: `init` says how; "random" is PEFT's N(0, 1).
+        first: The text of "text", unless the settings name another.
+
+    Raises:
+        Unsupported: The text has no tokens.
+    """
+    chosen = torch.Generator().manual_seed(settings.seed)
+    count, table = settings.virtual_tokens, base.vectors
+    if settings.init == "random":
+        return torch.randn(count, base.width, generator=chosen)
+    if settings.init == "sampled":
+        return table[torch.randint(0, len(base.vocabulary.tokenizer), (count,), generator=chosen)].clone()
+    tokens = base.vocabulary.tokenize(settings.init_text or first)
+    if not tokens:
+        raise Unsupported("init='text' needs a text that has tokens; give init_text='...' or init='sampled'")
+    return table[(tokens * -(-count // len(tokens)))[:count]].clone()
+
+
+def as_array(vectors: torch.Tensor) -> Vectors:
+    """Trained vectors for files and sessions."""
+    return vectors.detach().float().cpu().numpy()
