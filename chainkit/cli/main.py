@@ -31,6 +31,8 @@ COMMANDS: dict[str, Row] = {
     "eval": Row("chainkit.cli.eval:evaluate", "Score answers to questions that you know the answers to."),
     "chat": Row("chainkit.cli.chat:chat", "Talk with a model in the terminal."),
     "complete": Row("chainkit.cli.complete:complete", "Let a model continue a text."),
+    "run": Row("chainkit.cli.run:run", "Run a program: a template in which a model writes."),
+    "check": Row("chainkit.cli.check:check", "Check whether programs can be read."),
     "embed": Row("chainkit.cli.embed:embed", "Turn texts into vectors."),
     "cluster": Row("chainkit.cli.cluster:cluster", "Sort texts into groups by meaning."),
     "similar": Row("chainkit.cli.similar:similar", "Find texts that nearly repeat each other, or are like a text."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from chainkit.program.executor import Executor
 
 _SHELL_SECONDS = 60.0
+_COMMAND_NAMES = (*COMMANDS, *values.FUNCTIONS, *BLOCKS, "shell")
+_CLOSELY = 0.85  # a name that stands alone is more likely a variable than a misspelt command
 
 
 def value(run: Executor, expression: Expression) -> Steps:
@@ -75,12 +78,22 @@ def _named(run: Executor, name: str) -> Any:
         return run.context.prompt if name == "@raw_prefix" else "".join(s.text for s in spans if not s.hidden)
     if name in values.FUNCTIONS:
         return values.FUNCTIONS[name]
-    raise MissingVariable(unknown(run, name)) if near_command(name) else MissingVariable(run.scope.advice(name))
+    raise MissingVariable(missing(name, run.scope.names()))
 
 
-def unknown(run: Executor, name: str) -> str:
-    """What is wrong with a command that does not exist."""
-    return no_command(name, run.scope.names())
+def missing(name: str, variables: Sequence[str]) -> str:
+    """What is wrong with a name that stands for nothing."""
+    if name.startswith("@"):
+        special = [one for one in variables if one.startswith("@")]
+        there = f"here there is {', '.join(special)}" if special else "it is known inside loops"
+        return f"there is no {name} here; {there}; @prefix and @raw_prefix are known everywhere"
+    hint = nearest(name, variables)
+    if hint:
+        return f"the variable '{name}' is missing; did you mean '{hint}'?"
+    if name in BLOCKS or difflib.get_close_matches(name, _COMMAND_NAMES, n=1, cutoff=_CLOSELY):
+        return no_command(name, variables)
+    given = f"given: {', '.join(variables[:20])}" if variables else "no variables were given"
+    return f"the variable '{name}' is missing; {given}"
 
 
 def no_command(name: str, variables: Sequence[str]) -> str:
@@ -94,7 +107,7 @@ def no_command(name: str, variables: Sequence[str]) -> str:
 
 def near_command(name: str) -> str | None:
     """The command that a name may have been meant to be."""
-    return nearest(name, [*COMMANDS, *values.FUNCTIONS, *BLOCKS, "shell"])
+    return nearest(name, _COMMAND_NAMES)
 
 
 def _binary(run: Executor, node: Binary) -> Steps:
@@ -150,7 +163,7 @@ def _function(run: Executor, expression: Expression) -> Steps:
         return _shell
     if name in run.scope:
         raise ProgramError(f"'{name}' is a {type(run.scope[name]).__name__} and no function, so nothing may follow it")
-    raise MissingVariable(unknown(run, name))
+    raise MissingVariable(no_command(name, run.scope.names()))
 
 
 def called(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from chainkit.base.errors import MissingVariable, ProgramError, UnsupportedProgram, nearest
+from chainkit.base.errors import MissingVariable, ProgramError, UnsupportedProgram
 from chainkit.program import walk
-from chainkit.program.calling import near_command, no_command
+from chainkit.program.calling import missing, near_command, no_command
 from chainkit.program.engines import Abilities
 from chainkit.program.forms import TYPES
 from chainkit.program.scope import root_of
@@ -40,6 +40,11 @@ from chainkit.program.values import FUNCTIONS
 _LOOP_NAMES = frozenset({"@index", "@first", "@last", "@key", "this"})
 _EVERYWHERE = frozenset({*FUNCTIONS, "shell", "@prefix", "@raw_prefix"})
 _DEEPEST = 20  # programs that include programs
+
+
+def writes(template: Template) -> bool:
+    """Whether a model may be needed."""
+    return any(isinstance(node, Gen | Select | GenEach | Include | Parse) for node in walk.nodes(template.body))
 
 
 def has_roles(template: Template, given: Mapping[str, Any], depth: int = 0) -> bool:
@@ -131,6 +136,22 @@ def check_variables(template: Template, given: Mapping[str, Any]) -> None:
                 raise _missing(part.function, given, called=True).at(template.source, part.at)
 
 
+def check_commands(template: Template) -> None:
+    """Refuse a program that calls what looks like a misspelt command.
+
+    Raises:
+        MissingVariable: No command has that name, and one has nearly that.
+    """
+    known = _EVERYWHERE | assigned(template.body)
+    for node in walk.nodes(template.body):
+        for expression in walk.expressions(node):
+            for part in walk.parts(expression):
+                if isinstance(part, Call) and isinstance(part.function, Name) and part.function.name not in known:
+                    name = part.function.name
+                    if near_command(name):
+                        raise MissingVariable(no_command(name, ())).at(template.source, part.at)
+
+
 def _sets_anything(node: Node) -> bool:
     if isinstance(node, Include | Parse):
         return True
@@ -139,13 +160,7 @@ def _sets_anything(node: Node) -> bool:
 
 def _missing(name: Name, given: Mapping[str, Any], *, called: bool) -> MissingVariable:
     variables = sorted(str(one) for one in given)
-    if called:
-        return MissingVariable(no_command(name.name, variables))
-    if near_command(name.name) and not nearest(name.name, variables):
-        return MissingVariable(no_command(name.name, variables))
-    hint = nearest(name.name, variables)
-    advice = f"did you mean '{hint}'?" if hint else f"given: {', '.join(variables[:20]) or 'nothing'}"
-    return MissingVariable(f"the variable '{name.name}' is missing; {advice}")
+    return MissingVariable(no_command(name.name, variables) if called else missing(name.name, variables))
 
 
 def _certain(body: Body) -> Iterator[Expression]:

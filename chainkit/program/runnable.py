@@ -133,6 +133,13 @@ class Program(Runnable[Any, Run]):
         bound = self if model is None else self.with_model(model)
         return bound.invoke({**(variables or {}), **more})
 
+    def show(self, variables: Mapping[str, Any] | None = None, /, *, model: Any = None, **more: Any) -> Run:
+        """As a call, and shown while it runs: in a notebook as HTML, in a terminal as text in colours."""
+        from chainkit.program.display import live
+
+        bound = self if model is None else self.with_model(model)
+        return live(bound.stream({**(variables or {}), **more}))
+
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Run:  # noqa: A002
         """Run it on a dict of variables, or on one value if one variable is missing."""
         return self._call_with_config(self._invoke, input, config, **kwargs)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from chainkit.base.errors import MissingVariable, ProgramError, nearest
+from chainkit.base.errors import MissingVariable, ProgramError
 from chainkit.program import values
 
 _PATH = re.compile(r"(?:^|\.)(@?[^\W\d]\w*)|\[(-?\d+|'[^'\]]*'|\"[^\"\]]*\")\]|\.(\d+)")
@@ -47,7 +47,7 @@ class Scope:
     def __getitem__(self, name: str) -> Any:
         home = self._home(name)
         if home is None:
-            raise MissingVariable(self.advice(name))
+            raise MissingVariable(f"there is no variable '{name}'")
         return home[name]
 
     def take(self, name: str) -> Any:
@@ -119,19 +119,6 @@ class Scope:
                 names[name] = value
                 return
         self.variables[name] = value
-
-    def advice(self, name: str) -> str:
-        """What to say about a name that is not known."""
-        known = self.names()
-        if name.startswith("@"):
-            special = [one for one in known if one.startswith("@")]
-            there = f"here there is {', '.join(special)}" if special else "it is known inside loops"
-            return f"there is no {name} here; {there}; @prefix and @raw_prefix are known everywhere"
-        hint = nearest(name, known)
-        if hint:
-            return f"the variable '{name}' is missing; did you mean '{hint}'?"
-        given = f"given: {', '.join(known[:20])}" if known else "no variables were given"
-        return f"the variable '{name}' is missing; {given}"
 
 
 class Branch(Scope):

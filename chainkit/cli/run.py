@@ -1,0 +1,152 @@
+"""`chainkit run`: a program out of a file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from chainkit.base.errors import ChainkitError, ProgramError
+from chainkit.cli.options import debug_option, json_option
+from chainkit.cli.rows import read_text
+from chainkit.cli.screen import note, say, say_json, waiting
+
+if TYPE_CHECKING:
+    from chainkit.program import Program, Run
+
+_INSTRUCT = ("instruct", "davinci", "babbage")  # models of OpenAI that continue a text
+
+
+@click.command()
+@click.argument("file")
+@click.option("--var", "given", multiple=True, metavar="NAME=VALUE", help="A variable; may be given several times.")
+@click.option("--vars", "files", multiple=True, metavar="FILE", help="A JSON file with an object of variables.")
+@click.option(
+    "--model",
+    "model_spec",
+    metavar="SPEC",
+    envvar="CHAINKIT_MODEL",
+    show_envvar=True,
+    help="Model to use, like openai:gpt-4o-mini or gguf:./model.gguf.",
+)
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="The same seed gives the same run.")
+@click.option("--show", is_flag=True, help="Show the text while it grows, in colours.")
+@click.option("--allow-shell", is_flag=True, help="Let {{shell}} run commands on this machine.")
+@json_option
+@debug_option
+def run(
+    file: str,
+    given: tuple[str, ...],
+    files: tuple[str, ...],
+    model_spec: str | None,
+    seed: int | None,
+    show: bool,
+    allow_shell: bool,
+    as_json: bool,
+) -> None:
+    """Run the program in FILE and write its text; '-' reads it from standard input.
+
+    What the program waits for with {{await}} is asked for in a terminal.
+    """
+    text = read_text(file)
+    variables = _variables(given, files)
+    try:
+        result = _run(text, variables, model_spec, seed, show and not as_json, allow_shell)
+    except ProgramError as error:
+        note(f"{file}: {error}")
+        raise click.exceptions.Exit(1) from error
+    if as_json:
+        say_json(_as_json(result))
+    elif not show:
+        say(str(result))
+    for name, reason in result.incomplete.items():
+        note(f"'{name}' is incomplete: {reason}")
+    if result.waiting and not as_json:
+        raise ChainkitError(f"the program waits for '{result.waiting}'; give it with --var {result.waiting}=...")
+
+
+def _run(
+    text: str, variables: dict[str, Any], spec: str | None, seed: int | None, show: bool, allow_shell: bool
+) -> Run:
+    with waiting("loading"):
+        from chainkit.program.runnable import Program
+
+        program = Program(text, variables=variables).with_options(seed=seed, shell=allow_shell)
+        program = _on_model(program, spec)
+    if show:
+        result = program.show()
+    else:
+        with waiting("running"):
+            result = program()
+    while result.waiting and sys.stdin.isatty():
+        if not show:
+            say(str(result))
+        answer = click.prompt(result.waiting, err=True)
+        result = result(**{result.waiting: answer})
+        if show:
+            say(str(result))
+    return result
+
+
+def _on_model(program: Program, spec: str | None) -> Program:
+    from chainkit.program import checks
+
+    if not checks.writes(program.template):
+        return program
+    from chainkit.registry import ALIASES, LLMS, chat_model, default_spec, llm
+
+    spec = spec or default_spec()
+    provider, _, name = spec.partition(":")
+    provider = ALIASES.get(provider, provider)
+    roles = checks.has_roles(program.template, program.variables)
+    continues = provider in LLMS and (provider != "openai" or any(word in name for word in _INSTRUCT))
+    return program.with_model(llm(spec) if continues and not roles else chat_model(spec))
+
+
+def _variables(given: Sequence[str], files: Sequence[str]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for file in files:
+        try:
+            values = json.loads(Path(file).read_text("utf-8"))
+        except ValueError as error:
+            raise ChainkitError(f"{file}: is no JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise ChainkitError(f"{file}: holds no JSON object of variables")
+        result |= values
+    for pair in given:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise ChainkitError(f"--var {pair!r}: write NAME=VALUE")
+        result[name] = value
+    return result
+
+
+def _as_json(result: Run) -> dict[str, Any]:
+    usage = result.usage
+    return {
+        "text": str(result),
+        "variables": {name: _plain(value) for name, value in result.variables.items() if not callable(value)},
+        "messages": [{"role": role, "text": text} for role, text in result.messages],
+        "finished": result.finished,
+        "waiting": result.waiting,
+        "incomplete": result.incomplete,
+        "usage": {name: getattr(usage, name) for name in usage.__slots__},
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON can hold it."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else str(value)
+    dump = getattr(value, "model_dump", None)
+    return dump(mode="json") if dump else str(value)
