@@ -28,8 +28,17 @@ def one(exam: Examination) -> Finding:
     if found and isinstance(found[0][1], dict):
         told = "called, but its arguments are an object and not JSON text"
         return Finding(feature="tools", state="works", told=told, status=reply.status)
+    if reply.good and not found:  # the model may not see the point, where the server could hold it to a call
+        demanded = exam.ask(ONE, tools=[WEATHER], tool_choice="required")
+        if calls(demanded):
+            return _first("tools", demanded, "only when a call is demanded: ")
+    return _first("tools", reply)
+
+
+def _first(feature: str, reply: Reply, lead: str = "") -> Finding:
+    found = calls(reply)
     good = bool(found) and found[0][0] == "get_weather" and json_object(str(found[0][1])) is not None
-    return judged("tools", reply, good, _shown(found), _instead(found, "no tool was called"))
+    return judged(feature, reply, good, lead + _shown(found), _instead(found, "no tool was called"))
 
 
 def parallel(exam: Examination) -> Finding:

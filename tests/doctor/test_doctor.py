@@ -103,6 +103,20 @@ def test_the_specs_work_as_they_are_printed(open_server: OpenAIServer) -> None:
     assert report["states"]["chainkit"] == "works"
 
 
+def test_a_model_that_calls_tools_only_when_told_to_is_told_so(open_server: OpenAIServer) -> None:
+    def quiet(answer: Answer) -> Answer:
+        asked = open_server.bodies[-1] if open_server.bodies else {}
+        if asked.get("tools") and asked.get("tool_choice") is None:
+            return faults.plain('{"choices": [{"message": {"content": "Sunny."}}]}', "application/json")(answer)
+        return answer
+
+    all_fail(open_server, quiet)
+    rows = {row["feature"]: row for row in found(open_server)["features"]}
+    assert rows["tools"]["state"] == "works"
+    assert rows["tools"]["told"].startswith("only when a call is demanded: get_weather")
+    assert rows["tool_choice=required"]["state"] == "works"
+
+
 def test_the_advice_names_what_works_instead(open_server: OpenAIServer) -> None:
     open_server.refuses = {"json_schema", "max_tokens"}
     notes = " ".join(found(open_server)["notes"])

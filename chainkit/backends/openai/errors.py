@@ -42,6 +42,11 @@ BY_STATUS: dict[int, type[ProviderError]] = {
 }
 
 
+_TOO_LONG = re.compile(
+    r"maximum context length|exceeds? the (?:available |model's )?context|context window", re.IGNORECASE
+)
+"""OpenAI's and vLLM's words, llama.cpp's, and others'."""
+
 NO_ANSWER = (httpx2.RequestError, OSError, anyio.EndOfStream)
 """What the HTTP client raises; the last two where it does not name what its own libraries raise."""
 
@@ -113,7 +118,7 @@ def _from_status(response: httpx2.Response, connection: Connection) -> ProviderE
     details: dict[str, Any] = {"provider": connection.provider, "status": status, "request_id": id_}
     if status == 401:
         return AuthenticationFailed(_about_key(connection), **details)
-    if status == 400 and (told.get("code") == "context_length_exceeded" or "maximum context length" in said):
+    if status == 400 and (told.get("code") == "context_length_exceeded" or _TOO_LONG.search(said)):
         return _too_long(said, connection, details)
     kind = BY_STATUS.get(status, ServerFailed if status >= 500 else BadRequest)
     error = kind(f"{_place(connection)} answered {status}: {said}", **details)
@@ -147,9 +152,9 @@ def _about_key(connection: Connection) -> str:
 
 def _too_long(said: str, connection: Connection, details: dict[str, Any]) -> RequestTooLong:
     error = RequestTooLong(f"{_place(connection)} answered 400: {said}", **details)
-    if limit := re.search(r"maximum context length is (\d+)", said):
+    if limit := re.search(r"(?:maximum context length is|context size \(|context window of) ?(\d+)", said):
         error.limit = int(limit[1])
-    if tokens := re.search(r"(?:resulted in|requested|contains? at least) (\d+)", said):
+    if tokens := re.search(r"(?:resulted in|requested|contains? at least|request \() ?(\d+)", said):
         error.tokens = int(tokens[1])
     return error
 

@@ -128,6 +128,22 @@ def test_a_text_that_is_too_long_tells_the_numbers(server: OpenAIServer, way: Wa
     assert (error.limit, error.tokens) == (100, 204)
 
 
+@pytest.mark.parametrize(
+    ("said", "limit", "tokens"),
+    [
+        ("request (1333 tokens) exceeds the available context size (512 tokens), try increasing it", 512, 1333),
+        ("This model's maximum context length is 4096 tokens. However, you requested 5000 tokens", 4096, 5000),
+        ("the prompt does not fit into the context window", None, None),
+    ],
+)
+def test_other_servers_words_for_a_text_that_is_too_long_are_known(
+    server: OpenAIServer, said: str, limit: int | None, tokens: int | None
+) -> None:
+    server.fail(faults.error(400, said))
+    error = fails(_invoke, chat(server), RequestTooLong)
+    assert (error.limit, error.tokens) == (limit, tokens)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_rate_limit_tells_how_long_to_wait(server: OpenAIServer, way: Way) -> None:
     server.fail(faults.rate_limited("7.5"))

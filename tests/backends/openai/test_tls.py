@@ -49,7 +49,7 @@ def over_tls(authority: trustme.CA, *names: str, **particular: Any) -> Iterator[
 
 
 def chat(base_url: str) -> OpenAIChat:
-    return OpenAIChat(model="gpt-4o-mini", base_url=base_url, api_key=SECRET, max_retries=2)
+    return OpenAIChat(model="gpt-4o-mini", base_url=base_url, api_key=SECRET, max_retries=0)
 
 
 def _stream(model: OpenAIChat) -> str:
