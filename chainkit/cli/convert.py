@@ -42,7 +42,7 @@ def convert(
     from chainkit.backends.llama_cpp.conversion import convert as lay_out
 
     try:
-        unstored = Unstored(trained_context=context, rms_eps=rms_eps or 5e-6, rope_base=rope_base)
+        unstored = Unstored(trained_context=context, rms_eps=5e-6 if rms_eps is None else rms_eps, rope_base=rope_base)
     except ValueError as error:
         raise ChainkitError(str(error)) from None
     old = Path(source).expanduser()
