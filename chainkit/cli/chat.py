@@ -6,13 +6,13 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from chainkit.base.errors import ChainkitError, ContextOverflow
+from chainkit.base.errors import ChainkitError, ContextOverflow, NoModel
 from chainkit.cli.faults import one_line, trace, without_keys
-from chainkit.cli.options import chosen, debug_option, json_option, model_options, trace_option
+from chainkit.cli.options import chosen, debug_option, embeddings_option, json_option, model_options, trace_option
 from chainkit.cli.rows import decoded
 from chainkit.cli.screen import note, say, say_json, waiting
 
@@ -24,6 +24,8 @@ except ImportError:  # not part of Python on Windows
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import BaseMessage
+
+    from chainkit.cli.chat_docs import DocumentConversation
 
 _COMMAND = re.compile(r"/[a-z]+(\s|$)")  # a path, like /etc/hosts, is part of a question
 
@@ -39,21 +41,59 @@ Ctrl-C stops an answer. A line that ends with \\ goes on in the next."""
 @model_options
 @trace_option
 @click.option("--system", metavar="TEXT", default="", help="Tell the model how to behave.")
+@click.option(
+    "--docs", multiple=True, metavar="PATH", help="Answer from these files, folders, or an index, with citations."
+)
+@embeddings_option
 @json_option
 @debug_option
-def chat(model_spec: str | None, temperature: float | None, max_tokens: int | None, system: str, as_json: bool) -> None:
+def chat(
+    model_spec: str | None,
+    temperature: float | None,
+    max_tokens: int | None,
+    system: str,
+    docs: tuple[str, ...],
+    embeddings_spec: str,
+    as_json: bool,
+) -> None:
     """Talk with a model in the terminal.
 
     The model sees the whole conversation each time. Ctrl-C stops an answer; a second Ctrl-C at the empty prompt,
     Ctrl-D or /exit leaves; /help shows the rest. Without a terminal, each line of standard input is a question, and
     --json writes {"question": "...", "answer": "...", "model": "..."} for each.
+
+    With --docs, answers come from documents and cite them; a follow-up like "and when?" is looked up in full. Without
+    a model, the nearest sentences are shown.
     """
     from chainkit.registry import chat_model, default_spec
 
-    spec = model_spec or default_spec()
+    if docs and system:
+        raise ChainkitError("--system and --docs do not go together: with --docs, how to answer is fixed")
+    spec = model_spec or (_default_or_none() if docs else default_spec())
     with waiting("loading the model"):
-        model = chat_model(spec, **chosen(temperature=temperature, max_tokens=max_tokens))
-    conversation = Conversation(model, system)
+        model = chat_model(spec, **chosen(temperature=temperature, max_tokens=max_tokens)) if spec else None
+    if docs:
+        from chainkit.cli.chat_docs import over_documents
+
+        with over_documents(docs, model, embeddings_spec, max_tokens) as conversation:
+            if model is None:
+                note(str(NoModel()))
+            _talk(conversation, spec or "nearest sentences", as_json)
+    elif model is not None:
+        assert spec is not None
+        _talk(Conversation(model, system), spec, as_json)
+
+
+def _default_or_none() -> str | None:
+    from chainkit.registry import default_spec
+
+    try:
+        return default_spec()
+    except NoModel:
+        return None
+
+
+def _talk(conversation: Conversation | DocumentConversation, spec: str, as_json: bool) -> None:
     if sys.stdin.isatty() and sys.stdout.isatty() and not as_json:
         _converse(conversation, without_keys(spec))
     else:
@@ -95,6 +135,10 @@ class Conversation:
             if any(heard):
                 self._said += [asked, AIMessage("".join(heard))]
 
+    def as_json(self, question: str, model: str | None) -> dict[str, Any]:
+        """A turn for programs."""
+        return {"question": question, "answer": "".join(self.ask(question)), "model": model}
+
     def reset(self) -> None:
         """Forget what was said; how to behave stays."""
         self._said.clear()
@@ -107,7 +151,7 @@ class _Leave(Exception):
     """/exit was typed."""
 
 
-def _answer_lines(conversation: Conversation, json_model: str | None) -> None:
+def _answer_lines(conversation: Conversation | DocumentConversation, json_model: str | None) -> None:
     for number, line in enumerate(sys.stdin.buffer, start=1):
         question = decoded("standard input", line, number).strip()
         try:
@@ -118,11 +162,10 @@ def _answer_lines(conversation: Conversation, json_model: str | None) -> None:
         if json_model is None:
             _show(conversation, question)
         else:
-            answer = "".join(conversation.ask(question))
-            say_json({"question": question, "answer": answer, "model": json_model})
+            say_json(conversation.as_json(question, json_model))
 
 
-def _converse(conversation: Conversation, spec: str) -> None:
+def _converse(conversation: Conversation | DocumentConversation, spec: str) -> None:
     say(f"{spec}. /help shows what you can type; Ctrl-D leaves.")
     interrupted = False
     while True:
@@ -139,7 +182,7 @@ def _converse(conversation: Conversation, spec: str) -> None:
             note("Ctrl-C again leaves")
 
 
-def _turn(conversation: Conversation, line: str) -> bool:
+def _turn(conversation: Conversation | DocumentConversation, line: str) -> bool:
     """Do what was typed; False if Ctrl-C stopped the answer."""
     try:
         if line and not _obeyed(conversation, line):
@@ -154,7 +197,7 @@ def _turn(conversation: Conversation, line: str) -> bool:
     return True
 
 
-def _show(conversation: Conversation, question: str) -> None:
+def _show(conversation: Conversation | DocumentConversation, question: str) -> None:
     with waiting("thinking") as bar, closing(conversation.ask(question)) as pieces:  # pyright: ignore[reportArgumentType]
         for piece in pieces:
             bar.stop()
@@ -162,7 +205,7 @@ def _show(conversation: Conversation, question: str) -> None:
     say("")
 
 
-def _obeyed(conversation: Conversation, line: str) -> bool:
+def _obeyed(conversation: Conversation | DocumentConversation, line: str) -> bool:
     """Do what a line like /reset says; False if it is no such line.
 
     Raises:
