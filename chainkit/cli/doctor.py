@@ -50,7 +50,7 @@ def doctor(
 ) -> None:
     """Ask the server at BASE_URL (up to and including /v1) what it can do.
 
-    About 40 short requests show what works, what is taken without effect and what is refused, in the server's own
+    About 30 short requests show what works, what is taken without effect and what is refused, in the server's own
     words, and which spec string to use with it. The key of a known service is found as always; any other server gets
     one only with --key-env. Exit status 1 if chats, or features that are required, do not work.
     """
