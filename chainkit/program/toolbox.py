@@ -92,6 +92,8 @@ def answered(run: Executor, slot: Slot, tools: Tools) -> Steps:
                 yield ToolCalled(call.name, call.arguments, result)
     else:
         raise ProgramError(f"the model called tools instead of answering, {tools.rounds} times")
+    if written.finish == "length":  # perhaps in the middle of a call
+        run.shared.finishes[name] = written.detail or "a limit was reached"
     yield from run.add(written.text, "model", name)
     if name:
         run.scope.assign(f"{name}_calls", calls)

@@ -1,0 +1,274 @@
+"""The same programs on a local model, on a chat model, and on a service with OpenAI's API."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from pydantic import BaseModel
+
+import chainkit
+from chainkit.base.errors import ProgramError, UnsupportedProgram
+from chainkit.program import Program, checks
+from chainkit.testing.server.openai import OpenAIServer, running
+
+ROOT = Path(__file__).parents[2]
+DEMO = f"gguf:{ROOT / 'examples' / 'demo_model' / 'demo-q8_0.gguf'}"
+EXAMPLES = sorted((ROOT / "examples" / "programs").glob("*.ck"))
+WEAPONS = ["sword", "axe", "mace", "spear", "bow", "crossbow"]
+
+
+class Fact(BaseModel):
+    name: str
+    age: int
+
+
+def add(a: int, b: int) -> int:
+    """The sum of two numbers."""
+    return a + b
+
+
+@pytest.fixture(scope="module")
+def llm() -> Any:
+    return chainkit.llm(DEMO)
+
+
+@pytest.fixture(scope="module")
+def chat() -> Any:
+    return chainkit.chat_model(DEMO)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[OpenAIServer]:
+    with running() as service:
+        yield service
+
+
+@pytest.fixture
+def openai(server: OpenAIServer) -> Any:
+    server.requests.clear()
+    return chainkit.chat_model("openai:gpt-4o-mini", base_url=server.base_url, api_key=server.key)
+
+
+def example(name: str) -> str:
+    return (ROOT / "examples" / "programs" / f"{name}.ck").read_text("utf-8")
+
+
+def test_there_are_ten_examples_and_all_can_be_read() -> None:
+    assert len(EXAMPLES) == 10
+    for path in EXAMPLES:
+        checks.check_commands(Program(path.read_text("utf-8")).template)
+
+
+def test_the_character_is_json_whatever_the_model_is(llm: Any) -> None:
+    program = chainkit.program(example("character"), llm, valid_weapons=WEAPONS).with_options(seed=4)
+    given = [{"id": str(number), "description": f"Fighter {number}."} for number in range(3)]
+    runs = program.batch(given)
+    for run, one in zip(runs, given, strict=True):
+        written = json.loads(re.search(r"```json(.*)```", str(run), re.DOTALL)[1])  # pyright: ignore
+        assert (written["id"], written["weapon"], written["age"]) == (one["id"], run["weapon"], int(run["age"]))
+        assert written["items"] == run["items"]
+        assert written["weapon"] in WEAPONS
+        assert len(written["items"]) == 5
+        assert str(program(one)) == str(run)
+    assert str(list(program.stream(given[1]))[-1]) == str(runs[1])
+
+
+async def test_the_asynchronous_twins_write_the_same(llm: Any) -> None:
+    program = chainkit.program("The cat {{gen 'x' max_tokens=8}} {{gen 'y' temperature=1 max_tokens=5}}", llm)
+    program = program.with_options(seed=1)
+    assert str(await program.ainvoke({})) == str(program())
+    assert [str(run) for run in await program.abatch([{}, {}])] == [str(program())] * 2
+
+
+def test_options_are_compared_as_wholes_and_their_chances_sum_to_one(llm: Any) -> None:
+    options = ["red", "red wine", "a dog", "dogs"]
+    text = "Context: The wine is red. The colour is {{select 'x' options=o logprobs='p'}}."
+    for method in ["joint", "normalised", "unconditional", "greedy"]:
+        run = chainkit.program(text.replace("logprobs", f"method='{method}' logprobs"), llm)(o=options)
+        assert math.fsum(math.exp(one) for one in run["p"].values()) == pytest.approx(1)
+        assert list(run["p"]) == options
+        if method != "greedy":
+            assert run["x"] == max(options, key=lambda one: run["p"][one])
+
+
+def test_forms_hold_at_any_temperature(llm: Any) -> None:
+    text = """{{gen 'i' type=int temperature=2}} {{gen 'f' type=float temperature=2}} {{gen 'b' type=bool}}
+    {{gen 'o' options=['cat', 'catfish']}} {{gen 'p' pattern='[a-c]{3}' temperature=2}}
+    {{gen 's' schema=Fact temperature=1.5}} {{gen 'g' grammar='start: "x" "y"+ "z"' temperature=1 max_tokens=60}}"""
+    run = chainkit.program(text, llm, Fact=Fact).with_options(seed=5)()
+    assert [type(run[name]) for name in "ifb"] == [int, float, bool]
+    assert run["o"] in ("cat", "catfish")
+    assert re.fullmatch("[a-c]{3}", run["p"])
+    assert isinstance(run["s"], Fact) or "s" in run.incomplete
+    assert re.fullmatch("xy+z", run["g"]) or "g" in run.incomplete
+
+
+def test_a_form_that_a_limit_cuts_is_told(llm: Any) -> None:
+    run = chainkit.program("{{gen 'x' schema=Fact max_tokens=3}}", llm, Fact=Fact)()
+    assert run["x"] is None
+    assert "max_tokens=3" in run.incomplete["x"]
+
+
+def test_a_local_chat_model_reads_its_own_template_and_may_be_led(chat: Any) -> None:
+    text = """{{#system~}}You answer from the context.{{~/system}}
+    {{#user~}}Tom has a cat. Who has a cat?{{~/user}}
+    {{#assistant~}}{{gen 'a' max_tokens=20}}{{~/assistant}}
+    {{#user~}}And which animal?{{~/user}}
+    {{#assistant~}}It is a {{select 'b' options=['cat', 'dog']}}.{{~/assistant}}"""
+    run = chainkit.program(text, chat)()
+    messages = [("system", "You answer from the context."), ("human", "Tom has a cat. Who has a cat?")]
+    assert run["a"] == chat.invoke(messages, max_tokens=20).text
+    assert run["b"] == "cat"
+    assert run.messages[-1] == ("assistant", "It is a cat.")
+
+
+def test_a_local_chat_model_runs_programs_without_roles_as_text(llm: Any, chat: Any) -> None:
+    text = "The cat {{gen 'x' max_tokens=8}}"
+    assert str(chainkit.program(text, chat)()) == str(chainkit.program(text, llm)())
+    with pytest.raises(UnsupportedProgram, match="stands outside of every role"):
+        chainkit.program("{{#user}}a{{/user}}{{gen 'x'}}", chat)
+
+
+def test_tools_are_called_with_arguments_of_their_schema(llm: Any, chat: Any) -> None:
+    def weather(city: Literal["Oslo", "Rome"]) -> str:
+        """The weather."""
+        return f"sun in {city}"
+
+    slot = "{{gen 'x' tools=[weather] tool_choice='weather' tool_rounds=1 max_tokens=60}}"
+    on_text = chainkit.program("Rome? " + slot, llm, weather=weather)()
+    on_chat = chainkit.program("{{#user}}Rome?{{/user}}{{#assistant}}" + slot + "{{/assistant}}", chat)
+    for run in (on_text, on_chat(weather=weather)):
+        call = run["x_calls"][0]
+        assert call["name"] == "weather"
+        assert call["result"] == f"sun in {call['arguments']['city']}"
+        assert call["arguments"]["city"] in ("Oslo", "Rome")
+
+
+def test_an_answer_with_tools_that_a_limit_cuts_is_told(llm: Any) -> None:
+    run = chainkit.program("{{gen 'x' tools=[add] tool_choice='add' max_tokens=5}}", llm, add=add)()
+    assert "max_tokens=5" in run.incomplete["x"]
+
+
+def test_rows_differ_by_their_seeds(llm: Any) -> None:
+    program = chainkit.program("The cat {{gen 'x' n=4 temperature=1.5 max_tokens=6}}", llm).with_options(seed=3)
+    run = program()
+    assert len(set(run["x"])) > 1
+    assert run["x"] == program()["x"]
+    assert str(run) == f"The cat {run['x'][0]}"
+
+
+def test_stops_leave_what_stopped_them_to_the_template(llm: Any) -> None:
+    free = chainkit.program("The cat {{gen 'x' max_tokens=12}}", llm)()["x"]
+    word = free.split()[1]
+    run = chainkit.program("The cat {{gen 'x' max_tokens=12 stop=w save_stop_text=True}}|", llm)(w=word)
+    assert (run["x"], run["x_stop_text"]) == (free[: free.index(word)], word)
+    run = chainkit.program("The cat {{gen 'x' max_tokens=12 stop_regex=w save_stop_text=True}}|", llm)(w=r"\s\w")
+    match = re.search(r"\s\w", free)
+    assert match
+    assert (run["x"], run["x_stop_text"]) == (free[: match.start()], match[0])
+
+
+def test_logprobs_are_told_token_by_token(llm: Any) -> None:
+    run = chainkit.program("The cat {{gen 'x' max_tokens=4 logprobs=2}}", llm)()
+    assert "".join(one["token"] for one in run["x_logprobs"]).lstrip() == run["x"]  # the first may stand in the border
+    assert all(one["logprob"] <= 0 and len(one["top_logprobs"]) == 2 for one in run["x_logprobs"])
+
+
+def test_a_service_gets_the_messages_that_it_expects(openai: Any, server: OpenAIServer) -> None:
+    text = """{{#system~}}Be brief.{{~/system}}
+    {{#user name='Bo'}}say:hello there{{/user}}
+    {{#assistant~}}{{gen 'a' temperature=0.5 max_tokens=20}}{{~/assistant}}
+    {{#user}}say:two{{/user}}
+    {{#assistant}}{{gen 'b' stop=' '}}{{/assistant}}"""
+    run = chainkit.program(text, openai)()
+    assert (run["a"], run["b"]) == ("hello there", "two")
+    first, second = server.bodies
+    assert first["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "say:hello there", "name": "Bo"},
+    ]
+    assert (first["temperature"], first["max_tokens"]) == (0.5, 20)
+    assert second["messages"][2:] == [
+        {"role": "assistant", "content": "hello there"},
+        {"role": "user", "content": "say:two"},
+    ]
+    assert (second["temperature"], second["stop"]) == (0.0, [" "])
+    assert run.usage.calls == 2
+    assert run.usage.read > 0 < run.usage.sampled
+
+
+def test_a_service_is_asked_for_structured_output(openai: Any, server: OpenAIServer) -> None:
+    text = """{{#user}}Somebody is 7.{{/user}}{{#assistant}}{{gen 'x' schema=Fact}}{{/assistant}}
+    {{#user}}Which?{{/user}}{{#assistant}}{{select 'c' options=['red', 'blue']}}{{/assistant}}"""
+    run = chainkit.program(text, openai, Fact=Fact)()
+    assert isinstance(run["x"], Fact)
+    assert run["x"].age == 7
+    assert run["c"] == "red"
+    formats = [body["response_format"]["json_schema"]["schema"] for body in server.bodies]
+    assert formats[0]["required"] == ["name", "age"]
+    assert formats[1]["properties"]["choice"]["enum"] == ["red", "blue"]
+    assert run.messages[-1] == ("assistant", "red")
+
+
+def test_a_service_calls_tools_and_is_told_their_results(openai: Any, server: OpenAIServer) -> None:
+    text = "{{#user}}Please add 3 and 4.{{/user}}{{#assistant}}{{gen 'x' tools=[add]}}{{/assistant}}"
+    run = chainkit.program(text, openai, add=add)()
+    assert run["x_calls"] == [{"name": "add", "arguments": {"a": 3, "b": 3}, "result": "6"}]
+    assert [message["role"] for message in server.bodies[1]["messages"]] == ["user", "assistant", "tool"]
+    assert run["x"] == "Hello there, how can I help you today?"
+
+
+async def test_a_service_streams_and_is_asked_at_the_same_time(openai: Any, server: OpenAIServer) -> None:
+    text = "{{#user}}count to {{n}}{{/user}}{{#assistant}}{{gen 'x'}}{{/assistant}}"
+    program = chainkit.program(text, openai)
+    runs = [run async for run in program.astream({"n": 4})]
+    assert len({str(run) for run in runs}) > 6
+    assert runs[-1]["x"] == "1 2 3 4"
+    assert list(program.stream({"n": 4}))[-1]["x"] == "1 2 3 4"
+    assert [run["x"] for run in await program.abatch([{"n": 2}, {"n": 3}])] == ["1 2", "1 2 3"]
+    assert [run["x"] for run in program.batch([{"n": 2}, {"n": 3}], {"max_concurrency": 2})] == ["1 2", "1 2 3"]
+
+
+def test_what_a_service_cannot_do_is_refused_before_anything_is_sent(openai: Any, server: OpenAIServer) -> None:
+    with pytest.raises(UnsupportedProgram, match="gpt-4o-mini cannot go on inside a message"):
+        chainkit.program("{{#user}}a{{/user}}{{#assistant}}I {{gen 'x'}}{{/assistant}}", openai)
+    assert not server.bodies
+
+
+def test_a_service_that_continues_text_runs_programs_without_roles(server: OpenAIServer) -> None:
+    model = chainkit.llm("openai:gpt-3.5-turbo-instruct", base_url=server.base_url, api_key=server.key)
+    server.requests.clear()
+    run = chainkit.program("{{gen 'x' max_tokens=3}}!", model)()
+    assert str(run) == "Hello there, how!"
+    assert server.bodies[0]["max_tokens"] == 3
+    with pytest.raises(ProgramError, match="asked 1 times"):
+        chainkit.program("{{gen 'x' pattern='[0-9]+' retries=0}}", model)()
+
+
+def test_every_call_is_traced_under_its_program(llm: Any) -> None:
+    from langchain_core.callbacks import BaseCallbackHandler
+
+    from chainkit.testing import Scripted
+
+    class Seen(BaseCallbackHandler):
+        def __init__(self) -> None:
+            self.parents: dict[Any, Any] = {}
+            self.kinds: list[str] = []
+
+        def on_chain_start(self, *args: Any, run_id: Any, parent_run_id: Any = None, **kwargs: Any) -> None:
+            self.parents[run_id] = parent_run_id
+            self.kinds.append("chain")
+
+        def on_llm_start(self, *args: Any, run_id: Any, parent_run_id: Any = None, **kwargs: Any) -> None:
+            assert parent_run_id in self.parents
+            self.kinds.append("llm")
+
+    seen = Seen()
+    chainkit.program("{{gen}}", Scripted("v")).batch([{}, {}], {"callbacks": [seen]})
+    assert sorted(seen.kinds) == ["chain", "chain", "llm", "llm"]
