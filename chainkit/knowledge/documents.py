@@ -12,6 +12,7 @@ from pathlib import Path
 from chainkit.base.errors import DocumentError
 from chainkit.knowledge.blocks import Block
 from chainkit.knowledge.readers import code, docx, html, mail, markdown, pdf, records, text
+from chainkit.knowledge.web import is_page
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 TextReader = Callable[[Path, str], Iterator[Block]]
@@ -67,11 +68,13 @@ class Found:
 
     Attributes:
         files: Absolute, in a stable order, each once.
+        pages: Addresses of web pages, each once.
         skipped: What was asked for by name or pattern and is not there or may not be read.
     """
 
     files: tuple[Path, ...]
     skipped: tuple[Remark, ...] = ()
+    pages: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -118,10 +121,11 @@ def find(paths: Paths) -> Found:
     """
     files: dict[Path, None] = {}
     skipped: list[Remark] = []
-    for path in listed(paths):
-        for file in _files(path, skipped):
+    named = listed(paths)
+    for path in named:
+        for file in () if is_page(path) else _files(path, skipped):
             files.setdefault(file)
-    return Found(tuple(files), tuple(skipped))
+    return Found(tuple(files), tuple(skipped), tuple(dict.fromkeys(filter(is_page, named))))
 
 
 def listed(paths: Paths) -> list[str]:
@@ -130,7 +134,9 @@ def listed(paths: Paths) -> list[str]:
 
 
 def absolute(path: str) -> str:
-    """A path or pattern that means the same from every folder."""
+    """A path or pattern that means the same from every folder; the address of a web page is left as it is."""
+    if is_page(path):
+        return path
     return os.path.abspath(os.path.expanduser(path)) if path and "\0" not in path else path
 
 

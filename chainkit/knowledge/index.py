@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from langchain_core.document_loaders import BaseLoader
 from numpy.typing import NDArray
 
 from chainkit.base.errors import DocumentError
@@ -26,7 +27,7 @@ from chainkit.knowledge.stores import is_store, open_store, without_password
 from chainkit.knowledge.vectorstore import PassageStore
 
 if TYPE_CHECKING:
-    from langchain_core.documents import BaseDocumentCompressor
+    from langchain_core.documents import BaseDocumentCompressor, Document
     from langchain_core.embeddings import Embeddings
     from langchain_core.vectorstores import VectorStore
 
@@ -114,13 +115,27 @@ class Index(PassageStore):
         self._store.close()
 
     def add(self, paths: Paths, *, progress: Progress | None = None) -> Report:
-        """Follow more files, folders or patterns such as `docs/**/*.md`, and bring the index up to date.
+        """Follow more files, folders, patterns such as `docs/**/*.md`, and web pages; bring the index up to date.
+
+        Pages are fetched anew at every update, each with a limit of 20 MB and 30 seconds, and nothing they refer to.
 
         Args:
             progress: Called with a stage ("checking", "indexing"), how many files are done, and how many there are.
         """
         self._store.add_sources(absolute(path) for path in listed(paths))
         return self.update(progress=progress)
+
+    def load(self, documents: BaseLoader | Iterable[Document], *, progress: Progress | None = None) -> Report:
+        """Add what a LangChain document loader gives, split and embedded; the same content is not embedded again.
+
+        Documents that follow each other with the same `source` are one. They are no files: updates leave them alone,
+        `load` again brings them up to date, and `delete` removes them by their source.
+
+        Raises:
+            DocumentError: A document has neither a source nor an id.
+        """
+        given = documents.lazy_load() if isinstance(documents, BaseLoader) else documents
+        return Indexing(self._store, self._encoder, self.target_tokens, progress).load(given)
 
     def update(self, *, progress: Progress | None = None) -> Report:
         """Make the index hold what is behind its sources now.

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from chainkit.base.errors import DocumentError
+from chainkit.knowledge.blocks import Block
 from chainkit.knowledge.documents import Found, Reading, Remark, fingerprint
 from chainkit.knowledge.encoder import Encoder
+from chainkit.knowledge.loaded import blocks_of, fingerprint_of, gathered, metadata_of
 from chainkit.knowledge.split import Passage, split
 from chainkit.knowledge.store import Store, Stored
+from chainkit.knowledge.web import fetch, is_page
+
+if TYPE_CHECKING:
+    from langchain_core.documents import Document
 
 Progress = Callable[[str, int, int], None]
 
@@ -37,6 +45,16 @@ class Report:
     notes: list[Remark] = field(default_factory=list[Remark])
 
 
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A document that is to be read: a file or page, or what a loader gave."""
+
+    name: str
+    mark: str
+    blocks: Reading | Callable[[], Iterator[Block]]
+    metadata: Mapping[str, Any] | None = None
+
+
 class Indexing:
     """One update of a store.
 
@@ -51,68 +69,97 @@ class Indexing:
         self._encoder = encoder
         self._target_tokens = target_tokens
         self._progress = progress
-        self._waiting: list[Passage] = []
+        self._waiting: list[tuple[Passage, Mapping[str, Any] | None]] = []
         self._complete: list[Stored] = []
 
     def run(self, found: Found) -> Report:
-        """Make the store hold these files and no others."""
-        with self._store.staging:
-            return self._run(found)
+        """Make the store hold these files and pages, and no others."""
+        with self._store.staging, TemporaryDirectory(prefix="chainkit-") as folder:
+            return self._run(found, Path(folder))
 
-    def _run(self, found: Found) -> Report:
+    def load(self, documents: Iterable[Document]) -> Report:
+        """Add documents that a loader gives; those with the same content are left alone."""
+        with self._store.staging:
+            known = self._store.documents()
+            for done, (name, parts) in enumerate(gathered(documents), 1):
+                mark = f"{fingerprint_of(parts)}:{SPLITTING}:{self._target_tokens}"
+                if name in known and known[name].fingerprint == mark:
+                    self.report.unchanged.append(name)
+                else:
+                    self._add(_Item(name, mark, lambda parts=parts: blocks_of(parts), metadata_of(parts)))
+                    self._commit_often()
+                self._tell("indexing", done, done)
+            self._commit()
+            return self.report
+
+    def _run(self, found: Found, folder: Path) -> Report:
         self.report.skipped += found.skipped
         known = self._store.documents()
-        here = {str(file) for file in found.files}
+        here = {*map(str, found.files), *found.pages}
         self._remove([path for path, one in known.items() if one.is_file and path not in here])
-        changed = list(self._changed(found, known))
-        for done, (file, mark) in enumerate(changed, 1):
-            self._add(file, mark)
-            if len(self._waiting) >= BATCH_PASSAGES // 2:
-                self._commit()
+        changed = list(self._changed(found, known, folder))
+        for done, item in enumerate(changed, 1):
+            self._add(item)
+            self._commit_often()
             self._tell("indexing", done, len(changed))
         self._commit()
         return self.report
 
-    def _changed(self, found: Found, known: dict[str, Stored]) -> Iterator[tuple[Path, str]]:
-        for done, file in enumerate(found.files, 1):
-            path = str(file)
-            stored = known.get(path)
-            try:
-                mark = f"{fingerprint(file)}:{SPLITTING}:{self._target_tokens}"
-            except DocumentError as error:
-                self._skip(error)
-            else:
-                if stored and stored.fingerprint == mark:
-                    self.report.unchanged.append(path)
-                    self.report.notes += [Remark(path, note) for note in stored.notes]
+    def _changed(self, found: Found, known: dict[str, Stored], folder: Path) -> Iterator[_Item]:
+        total = len(found.files) + len(found.pages)
+        for done, name in enumerate([*map(str, found.files), *found.pages], 1):
+            stored = known.get(name)
+            file = self._file(name, folder, done, stored)
+            if file is not None:
+                try:
+                    mark = f"{fingerprint(file)}:{SPLITTING}:{self._target_tokens}"
+                except DocumentError as error:
+                    self._skip(error)
                 else:
-                    yield file, mark
-            self._tell("checking", done, len(found.files))
+                    if stored and stored.fingerprint == mark:
+                        self.report.unchanged.append(name)
+                        self.report.notes += [Remark(name, note) for note in stored.notes]
+                    else:
+                        yield _Item(name, mark, Reading(file))
+            self._tell("checking", done, total)
 
-    def _add(self, file: Path, mark: str) -> None:
-        reading = Reading(file)
-        self._store.unstage(str(file))  # what an update that failed may have left
+    def _file(self, name: str, folder: Path, number: int, stored: Stored | None) -> Path | None:
+        """The file of this name, or one that holds the page; None for a page that cannot be had now."""
+        if not is_page(name):
+            return Path(name)
         try:
-            self._read(reading)
+            return fetch(name, folder, str(number))
         except DocumentError as error:
-            self._skip(error)
-            return
-        self._complete.append(Stored(str(file), mark, True, tuple(note.reason for note in reading.notes)))
-        self.report.notes += reading.notes
+            kept = "; its earlier version is kept" if stored else ""
+            self.report.skipped.append(Remark(name, error.reason + kept))
+            return None
 
-    def _read(self, reading: Reading) -> None:
+    def _add(self, item: _Item) -> None:
+        self._store.unstage(item.name)  # what an update that failed may have left
+        try:
+            self._read(item)
+        except DocumentError as error:
+            self._skip(DocumentError(item.name, error.reason))
+            return
+        is_file = isinstance(item.blocks, Reading)
+        notes = tuple(note.reason for note in item.blocks.notes) if isinstance(item.blocks, Reading) else ()
+        self._complete.append(Stored(item.name, item.mark, is_file, notes))
+        self.report.notes += [Remark(item.name, note) for note in notes]
+
+    def _read(self, item: _Item) -> None:
         empty = True
-        for passage in split(reading, path=str(reading.path), target_tokens=self._target_tokens):
+        blocks = item.blocks if isinstance(item.blocks, Reading) else item.blocks()
+        for passage in split(blocks, path=item.name, target_tokens=self._target_tokens):
             empty = False
-            self._waiting.append(passage)
+            self._waiting.append((passage, item.metadata))
             if len(self._waiting) >= BATCH_PASSAGES:
                 self._stage()
         if empty:
-            raise DocumentError(reading.path, "holds no text")
+            raise DocumentError(item.name, "holds no text")
 
     def _skip(self, error: DocumentError) -> None:
         self.report.skipped.append(Remark(error.path, error.reason))
-        self._waiting = [passage for passage in self._waiting if passage.path != error.path]
+        self._waiting = [one for one in self._waiting if one[0].path != error.path]
         self._store.unstage(error.path)
         self._remove([error.path])
 
@@ -123,10 +170,14 @@ class Indexing:
     def _stage(self) -> None:
         if self._waiting:
             self._encoder.recognise(self._store)
-            vectors = self._encoder.texts([passage.context for passage in self._waiting])
+            vectors = self._encoder.texts([passage.context for passage, _ in self._waiting])
             rows = zip(self._waiting, vectors, strict=True)
-            self._store.stage((passage, None, vector.tobytes()) for passage, vector in rows)
+            self._store.stage((passage, about, vector.tobytes()) for (passage, about), vector in rows)
             self._waiting.clear()
+
+    def _commit_often(self) -> None:
+        if len(self._waiting) >= BATCH_PASSAGES // 2:
+            self._commit()
 
     def _commit(self) -> None:
         self._stage()

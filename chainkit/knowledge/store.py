@@ -268,12 +268,16 @@ class Store:
         return {row[0]: _row(row) for row in self._in(f"SELECT {_PASSAGE} {_JOINED} WHERE p.id IN", ids)}
 
     def named(self, names: Sequence[str]) -> list[Row]:
-        """The passages by their names: the id of a text, or `path#position` of a file."""
-        found = list(self._in(f"SELECT {_PASSAGE} {_JOINED} WHERE NOT d.is_file AND d.path IN", names))
+        """The passages by their names: the id of a text, or `path#position` of one that was split."""
+        found = list(
+            self._in(f"SELECT {_PASSAGE} {_JOINED} WHERE NOT d.is_file AND p.position = 0 AND d.path IN", names)
+        )
         for name in names:
             path, _, position = name.rpartition("#")
             if position.isdecimal():
-                statement = f"SELECT {_PASSAGE} {_JOINED} WHERE d.is_file AND d.path = ? AND p.position = ?"
+                statement = (
+                    f"SELECT {_PASSAGE} {_JOINED} WHERE (d.is_file OR p.position) AND d.path = ? AND p.position = ?"
+                )
                 found += self._all(statement, path, int(position))
         return [_row(row) for row in found]
 

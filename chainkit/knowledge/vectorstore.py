@@ -189,7 +189,8 @@ def _of_hit(hit: Hit) -> Document:
 def _document(row: Row) -> Document:
     passage = row.passage
     if not row.is_file:
-        return Document(page_content=passage.text, metadata=dict(row.metadata), id=passage.path)
+        name = f"{passage.path}#{passage.position}" if passage.position else passage.path
+        return Document(page_content=passage.text, metadata=dict(row.metadata), id=name)
     places = {"page": passage.page, "first_line": passage.first_line, "last_line": passage.last_line}
     metadata = {"source": passage.path, "headings": list(passage.headings)} | {
         name: number for name, number in places.items() if number is not None
