@@ -11,7 +11,7 @@ import click
 from chainkit.base.errors import ChainkitError
 from chainkit.cli.faults import without_keys
 from chainkit.cli.indexes import chosen_index, index_option, tell_remarks
-from chainkit.cli.options import chosen, debug_option, embeddings_option, json_option, model_options
+from chainkit.cli.options import chosen, debug_option, embeddings_option, json_option, model_options, trace_option
 from chainkit.cli.screen import say_json, table, waiting
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.argument("questions")
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @model_options
+@trace_option
 @index_option
 @embeddings_option
 @click.option(
