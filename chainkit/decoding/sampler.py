@@ -101,6 +101,7 @@ def penalised(logits: Logits, seen: Sequence[int], penalty: float) -> Logits:
     if not seen:
         return result
     tokens = np.unique(np.asarray(seen))
+    tokens = tokens[tokens < len(result)]  # those of a soft prompt stand for no text
     values = result[tokens]
     result[tokens] = np.where(values > 0, values / penalty, values * penalty)
     return result

@@ -213,11 +213,12 @@ class TokenContext:
 
     def synchronise(self, tools: Any = None) -> SteeredSession:
         """The session with all tokens of this context, and no others."""
-        tokens, known = list(self._beginning(tools)), cuts(self.session.vocabulary)
+        soft, known = self.session.tokens[: self.session.virtual], cuts(self.session.vocabulary)
+        tokens = [*soft, *self._beginning(tools)]
         parts: list[Part] = []
         for part in _joined(self.held.parts):
             if part.tokens is None:
-                whole = not tokens and not parts
+                whole = len(tokens) == len(soft) and not parts
                 part = replace(part, tokens=known.tokens(part.text, special=part.special, whole=whole))
             parts.append(part)
             tokens.extend(part.tokens or ())

@@ -228,7 +228,7 @@ class SteeredChat(CallSettings, Sight, BaseChatModel):
         self, messages: list[BaseMessage], stop: list[str] | None, cancelled: threading.Event, **kwargs: Any
     ) -> ChatResult:
         call, toolbox = self._call(stop, kwargs)
-        with closing(self._asked(messages, toolbox, cancelled)) as session:
+        with closing(self._asked(messages, toolbox, cancelled, call)) as session:
             prompt_tokens = len(session.tokens)
             (pieces,) = conductor(session.engine).gather([_row(session, call)])
         metadata = self._metadata() | ending(pieces[-1])
@@ -249,7 +249,7 @@ class SteeredChat(CallSettings, Sight, BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         call, toolbox = self._call(stop, kwargs)
         text = Shown(toolbox)
-        with closing(self._asked(messages, toolbox, cancelled)) as session:
+        with closing(self._asked(messages, toolbox, cancelled, call)) as session:
             prompt_tokens = len(session.tokens)
             for piece in conductor(session.engine).pieces(_row(session, call)):
                 metadata: dict[str, Any] = {"logprobs": logprobs(piece.scores)} if piece.scores else {}
@@ -280,12 +280,15 @@ class SteeredChat(CallSettings, Sight, BaseChatModel):
         return call._replace(constraint=toolbox.constraint()), toolbox
 
     def _asked(
-        self, messages: Sequence[BaseMessage], toolbox: Toolbox | None, cancelled: threading.Event
+        self, messages: Sequence[BaseMessage], toolbox: Toolbox | None, cancelled: threading.Event, call: Call
     ) -> SteeredSession:
         """A session behind the question."""
         messages = without_tools(messages, toolbox, self.conversation.template)
         tools = {"tools": list(toolbox.tools)} if toolbox and toolbox.native else {}
-        return self._session(cancelled).append(self.conversation.tokens(messages, **tools))
+        session, (soft,) = self._session(cancelled), call.soft_prompts_of(1)
+        if soft is not None or session.virtual:
+            session.begin_with(soft)
+        return session.append(self.conversation.tokens(messages, **tools))
 
 
 def _row(session: SteeredSession, call: Call) -> Row:

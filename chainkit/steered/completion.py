@@ -23,6 +23,7 @@ from chainkit.steered.rows import Group, Row, conductor, row_of
 from chainkit.steered.session import SteeredSession
 from chainkit.steered.settings import Call, CallSettings
 from chainkit.steered.sight import Sight
+from chainkit.steered.soft_prompt import SoftPrompt
 from chainkit.steered.threads import in_thread, stream_from_thread
 
 
@@ -69,7 +70,8 @@ class SteeredLLM(CallSettings, Sight, BaseLLM):
 
     def _pieces(self, prompt: str, call: Call, cancelled: threading.Event) -> Iterator[Piece]:
         """The continuation of a prompt, as it comes."""
-        with closing(self.session(prompt, cancelled=cancelled)) as session:
+        (soft,) = call.soft_prompts_of(1)
+        with closing(self._behind(soft, prompt, cancelled)) as session:
             yield from conductor(session.engine).pieces(self._row(session, call))
 
     def _written(self, prompts: Sequence[str], call: Call, cancelled: threading.Event) -> list[Written]:
@@ -78,7 +80,8 @@ class SteeredLLM(CallSettings, Sight, BaseLLM):
             return []
         with ExitStack() as stack:
             # all fit, or none is begun
-            sessions = [self.session(prompt, cancelled=cancelled).begun() for prompt in prompts]
+            pairs = zip(call.soft_prompts_of(len(prompts)), prompts, strict=True)
+            sessions = [self._behind(soft, prompt, cancelled).begun() for soft, prompt in pairs]
             for session in sessions:
                 stack.callback(session.close)
             lengths, group = [len(session.tokens) for session in sessions], Group(self._at_once)
@@ -87,6 +90,13 @@ class SteeredLLM(CallSettings, Sight, BaseLLM):
                 Written(pieces, length, session.counters)
                 for pieces, length, session in zip(found, lengths, sessions, strict=True)
             ]
+
+    def _behind(self, soft: SoftPrompt | None, prompt: str, cancelled: threading.Event) -> SteeredSession:
+        """A prompt behind a soft prompt."""
+        session = self.session(cancelled=cancelled)
+        if soft is not None or session.virtual:
+            session.begin_with(soft)
+        return session.append(prompt, special=self.special_tokens) if prompt else session
 
     def _row(self, session: SteeredSession, call: Call, group: Group | None = None) -> Row:
         steps: Any = session.steps(call.sampling, call.constraint, logprobs=call.logprobs)

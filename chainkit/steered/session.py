@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-from chainkit.base.errors import ContextOverflow
+from chainkit.base.errors import ContextOverflow, Unsupported
 from chainkit.base.sampling import Sampling
 from chainkit.base.session import Counters, Piece, TokenScore
 from chainkit.decoding import loop
@@ -15,6 +15,7 @@ from chainkit.decoding.sampler import Logits
 from chainkit.steered.branches import Branches
 from chainkit.steered.conversation import Vocabulary
 from chainkit.steered.requests import Answer, Request
+from chainkit.steered.soft_prompt import SoftPrompt, holder, virtual_count
 
 if TYPE_CHECKING:
     from chainkit.decoding.constraints import Constraint
@@ -48,10 +49,12 @@ class SteeredSession(ABC):
     """
 
     engine: Any  # an `Engine` of chainkit.steered.requests; each backend names its own
+    takes_vectors: ClassVar[bool] = False  # whether a soft prompt can stand before the text
 
     def __init__(self, tokens: Sequence[int] = (), *, cancelled: threading.Event | None = None) -> None:
         self._place: Any = None  # where the engine has our tokens
         self.tokens = list(tokens)
+        self._held = holder(self.tokens)
         self.counters = Counters()
         self._known = 0  # so many of our tokens have been read and counted
         self._logits: tuple[int, Logits] | None = None
@@ -79,6 +82,29 @@ class SteeredSession(ABC):
         """How many tokens the context holds."""
         return self.engine.limit
 
+    def begin_with(self, prompt: SoftPrompt | None) -> Self:
+        """Put a soft prompt before the text, which must not have begun; None takes the one there is away.
+
+        Raises:
+            SoftPromptMismatch: It was trained on another model.
+            Unsupported: This kind of model reads tokens only.
+            ValueError: There is text already.
+        """
+        if len(self.tokens) > self.virtual:
+            raise ValueError("a soft prompt stands before the text, and this session has text already")
+        if prompt is not None:
+            if not self.takes_vectors:
+                raise Unsupported("soft prompts run on hf: and gguf: models, without a draft model")
+            self.engine.require_fit(prompt)
+        self.tokens = [] if prompt is None else list(prompt.tokens)
+        self._held, self._known, self._logits = holder(self.tokens), 0, None
+        return self
+
+    @property
+    def virtual(self) -> int:
+        """How many tokens of a soft prompt stand before the text."""
+        return virtual_count(self.tokens)
+
     def append(self, text: str | Sequence[int], *, special: bool = False) -> Self:
         """Put text or tokens at the end; nothing is computed before it is needed.
 
@@ -88,7 +114,7 @@ class SteeredSession(ABC):
             ContextOverflow: There is no room.
         """
         if isinstance(text, str):
-            text = self.vocabulary.tokenize(text, special=special, whole=not self.tokens)
+            text = self.vocabulary.tokenize(text, special=special, whole=len(self.tokens) == self.virtual)
         if len(self.tokens) + len(text) > self.limit:
             raise ContextOverflow(len(self.tokens) + len(text), self.limit)
         self.tokens.extend(text)
@@ -134,7 +160,7 @@ class SteeredSession(ABC):
         Raises:
             ValueError: It was empty, and the model has no token that begins a text.
         """
-        if not self.tokens:
+        if len(self.tokens) == self.virtual:
             if self.vocabulary.bos is None:
                 raise ValueError("there is no text to continue, and this model has no token that begins one")
             self.tokens.append(self.vocabulary.bos)
@@ -240,7 +266,7 @@ class SteeredSession(ABC):
     @property
     def text(self) -> str:
         """The text of all tokens; control tokens are left out."""
-        return self.vocabulary.detokenize(self.tokens)
+        return self.vocabulary.detokenize(self.tokens[self.virtual :])
 
     def _guide(self, constraint: Constraint | None) -> loop.Matcher | None:
         if constraint is None:

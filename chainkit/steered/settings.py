@@ -9,12 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from chainkit.base.errors import Unsupported, nearest
 from chainkit.base.sampling import Sampling
+from chainkit.steered.soft_prompt import SoftPrompt, as_soft_prompt
 
 if TYPE_CHECKING:
     from chainkit.decoding.constraints import Constraint
 
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed", "max_tokens", "stop")
-_AT_CALL = (*_SAMPLING, "logprobs")
+_AT_CALL = (*_SAMPLING, "logprobs", "soft_prompt")
 
 
 class Call(NamedTuple):
@@ -24,11 +25,27 @@ class Call(NamedTuple):
         sampling: How tokens are chosen.
         logprobs: Give log-probabilities, with so many rivals of each token.
         constraint: What may be written.
+        soft_prompts: What stands before the text; several are for the prompts of one batch, in order.
     """
 
     sampling: Sampling
     logprobs: int | None = None
     constraint: Constraint | None = None
+    soft_prompts: tuple[SoftPrompt | None, ...] = (None,)
+
+    def soft_prompts_of(self, count: int) -> Sequence[SoftPrompt | None]:
+        """One for each of so many prompts.
+
+        Raises:
+            ValueError: There are several, and not as many.
+        """
+        if len(self.soft_prompts) == 1:
+            return self.soft_prompts * count
+        if len(self.soft_prompts) != count:
+            raise ValueError(
+                f"soft_prompt names {len(self.soft_prompts)} for {count} prompts; give one, or one for each"
+            )
+        return self.soft_prompts
 
 
 class CallSettings(BaseModel):
@@ -44,6 +61,8 @@ class CallSettings(BaseModel):
         max_tokens: None goes on until the model ends or the context is full.
         stop: Stop at the first of these texts, as well as at those of a call; it is not part of the answer.
         logprobs: Give the log-probability of each token, with so many of its likeliest rivals.
+        soft_prompt: Folder of a soft prompt that stands before the text (`chainkit.tune`), or a `SoftPrompt`. For
+            one call of a batch also a list: one for each prompt, or None.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -57,8 +76,9 @@ class CallSettings(BaseModel):
     max_tokens: int | None = Field(default=512, ge=1)
     stop: list[str] | None = None
     logprobs: int | None = Field(default=None, ge=0, le=100)
+    soft_prompt: Any = None
 
-    @field_validator("seed", "max_tokens", "logprobs", mode="before")
+    @field_validator("seed", "max_tokens", "logprobs", "soft_prompt", mode="before")
     @classmethod
     def _none_as_text(cls, value: Any) -> Any:
         return none_from_text(value)
@@ -93,7 +113,18 @@ class CallSettings(BaseModel):
         called = CallSettings(**{name: getattr(self, name) for name in _AT_CALL} | changes)
         stops = [*(self.stop or ()), *(called.stop or ()), *(stop or ())]
         values = {name: getattr(called, name) for name in _SAMPLING if name != "stop"}
-        return Call(Sampling(**values, stop=tuple(dict.fromkeys(stops))), called.logprobs, constraint)
+        given = called.soft_prompt if isinstance(called.soft_prompt, list | tuple) else [called.soft_prompt]
+        soft = tuple(map(as_soft_prompt, given))
+        return Call(Sampling(**values, stop=tuple(dict.fromkeys(stops))), called.logprobs, constraint, soft)
+
+    @property
+    def own_soft_prompt(self) -> SoftPrompt | None:
+        """What stands before every text, unless a call says otherwise.
+
+        Raises:
+            ModelFileError: The folder holds no soft prompt.
+        """
+        return as_soft_prompt(self.soft_prompt)
 
 
 def none_from_text(value: Any) -> Any:

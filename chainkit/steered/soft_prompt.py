@@ -8,9 +8,10 @@ Parameter-Efficient Prompt Tuning", 2021.
 
 from __future__ import annotations
 
-import itertools
+import hashlib
 import json
 import math
+import os
 import struct
 import threading
 import weakref
@@ -25,8 +26,9 @@ from numpy.typing import NDArray
 from chainkit.base.errors import ModelFileError, SoftPromptMismatch
 
 CONFIG, WEIGHTS, FINGERPRINT = "adapter_config.json", "adapter_model.safetensors", "fingerprint.json"
-FIRST_VIRTUAL = 1 << 40
+FIRST_VIRTUAL = 1 << 61
 _BLOCK = 1 << 16  # numbers for one soft prompt
+_DIGEST_BYTES = 5
 _DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 _HEADER_LIMIT = 1 << 20  # bytes
 _ALIKE = 0.5  # quantised rows differ by up to 0.4 of their length, those of another model by 1.4
@@ -49,9 +51,15 @@ class SoftPrompt:
             raise ModelFileError(name, f"is no soft prompt: its vectors are {vectors.shape}, or not finite")
         self.name, self.fingerprint = name, fingerprint
         self.vectors = np.ascontiguousarray(vectors, np.float32)
-        first = FIRST_VIRTUAL + next(_numbers) * _BLOCK
+        digest = hashlib.sha256(self.vectors.tobytes()).digest()[:_DIGEST_BYTES]
+        # from what they hold, so that what one process has stored of a text is right in another
+        first = FIRST_VIRTUAL + int.from_bytes(digest, "little") * _BLOCK
         self.tokens = list(range(first, first + len(vectors)))
-        _alive[first] = self
+        with _registering:
+            self._held = _alive.setdefault(first, _Held(self.vectors))
+
+    def __repr__(self) -> str:
+        return f"SoftPrompt({self.name!r}, tokens={self.tokens[0]:x}+{len(self.tokens)})"
 
     def require_fit(self, width: int, vocabulary: int, rows: Mapping[int, Vectors] | None) -> None:
         """Refuse a model that this was not trained on.
@@ -78,9 +86,15 @@ class SoftPrompt:
                 raise SoftPromptMismatch(self.name, f"was trained on another model: token {token} has another vector")
 
 
-_numbers = itertools.count()
-_alive: weakref.WeakValueDictionary[int, SoftPrompt] = weakref.WeakValueDictionary()
-_lock = threading.Lock()
+class _Held:
+    """Vectors that are there as long as one of the soft prompts that hold them."""
+
+    def __init__(self, vectors: Vectors) -> None:
+        self.vectors = vectors
+
+
+_alive: weakref.WeakValueDictionary[int, _Held] = weakref.WeakValueDictionary()
+_registering, _lock = threading.Lock(), threading.Lock()
 
 
 def is_virtual(token: int) -> bool:
@@ -93,10 +107,19 @@ def virtual_count(tokens: Sequence[int]) -> int:
     return next((place for place, token in enumerate(tokens) if token < FIRST_VIRTUAL), len(tokens))
 
 
+def holder(tokens: Sequence[int]) -> object:
+    """What keeps the vectors of the first tokens in memory, if those are virtual."""
+    return _alive[_first(tokens[0])] if tokens and is_virtual(tokens[0]) else None
+
+
 def vectors_of(tokens: Sequence[int]) -> Vectors:
     """The vectors of virtual tokens, [T, D]; somebody must still hold their soft prompts."""
-    places = [((token - FIRST_VIRTUAL) // _BLOCK * _BLOCK + FIRST_VIRTUAL, token) for token in tokens]
-    return np.stack([_alive[first].vectors[token - first] for first, token in places])
+    return np.stack([_alive[_first(token)].vectors[token - _first(token)] for token in tokens])
+
+
+def _first(token: int) -> int:
+    """The first number of the soft prompt that a virtual token belongs to."""
+    return token - (token - FIRST_VIRTUAL) % _BLOCK
 
 
 def sampled_tokens(vocabulary: int) -> list[int]:
@@ -110,7 +133,21 @@ def fingerprint(vocabulary: int, rows: Mapping[int, Vectors]) -> dict[str, Any]:
     return {"vocabulary": vocabulary, "rows": sample}
 
 
-def load_soft_prompt(folder: str | Path) -> SoftPrompt:
+def as_soft_prompt(given: SoftPrompt | str | os.PathLike[str] | None) -> SoftPrompt | None:
+    """What a user may give for one: the object, its folder, or nothing.
+
+    Raises:
+        ModelFileError: The folder holds no soft prompt.
+        TypeError: It is something else.
+    """
+    if given is None or isinstance(given, SoftPrompt):
+        return given
+    if isinstance(given, str | os.PathLike):
+        return load_soft_prompt(given)
+    raise TypeError(f"soft_prompt is a folder or a SoftPrompt, not a {type(given).__name__}")
+
+
+def load_soft_prompt(folder: str | os.PathLike[str]) -> SoftPrompt:
     """The soft prompt of a folder, as `chainkit.tune` and PEFT write them; read once.
 
     Raises:

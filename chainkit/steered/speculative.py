@@ -35,6 +35,7 @@ class _Ahead:
 class Drafted(SteeredSession):
     """A session whose next tokens another one, on a smaller model, proposes; put it before the backend's own class."""
 
+    takes_vectors = False  # the small model has vectors of another width
     _draft: SteeredSession | None = None
     _at_once = 0
     _asked: Sequence[int] = ()

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from chainkit.backends.huggingface.libraries import torch
 from chainkit.steered.soft_prompt import CONFIG, FINGERPRINT, WEIGHTS, fingerprint
@@ -21,7 +21,8 @@ def save_prompt(folder: Path, base: Base, vectors: torch.Tensor) -> None:
     values = vectors.detach().float().cpu()
     if values.nbytes > SMALL_BYTES:
         values = values.half()
-    save_file({"prompt_embeddings": values.contiguous()}, folder / WEIGHTS, {"format": "pt"})
+    # not save_file, which gives files that only their owner may read
+    (folder / WEIGHTS).write_bytes(save({"prompt_embeddings": values.contiguous()}, {"format": "pt"}))
     write_json(folder / CONFIG, _config(base, len(values)))
     save_fingerprint(folder, base)
 

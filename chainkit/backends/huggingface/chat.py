@@ -64,7 +64,7 @@ class HuggingFaceChat(ModelSettings, SteeredChat):
         Raises:
             Unsupported: The model reads with an encoder.
         """
-        return self.new_session(cancelled)
+        return self.new_session(cancelled).begin_with(self.own_soft_prompt)
 
     def unload(self) -> None:
         """Let go of the model: its memory is freed when no other object uses it. The next call loads it again."""

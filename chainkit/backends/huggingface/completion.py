@@ -43,7 +43,7 @@ class HuggingFaceModel(ModelSettings, SteeredLLM):
             ContextOverflow: The text is longer than the context.
             Unsupported: The model reads with an encoder.
         """
-        session = self.new_session(cancelled)
+        session = self.new_session(cancelled).begin_with(self.own_soft_prompt)
         return session.append(text, special=self.special_tokens) if text else session
 
     def get_token_ids(self, text: str) -> list[int]:

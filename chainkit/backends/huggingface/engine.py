@@ -23,6 +23,7 @@ from chainkit.steered.branches import Branches
 from chainkit.steered.prefixes import PrefixTree
 from chainkit.steered.requests import Answer, Request, common
 from chainkit.steered.sharing import share
+from chainkit.steered.soft_prompt import SoftPrompt
 from chainkit.steered.threads import Cancelled
 
 PREFIX_BYTES = 1 << 30
@@ -72,6 +73,7 @@ class Engine:
         ragged: Whether several texts are computed in one pass; some kinds of models can only one at a time.
         prefixes: What is kept of texts that nobody works on any more.
         passes: Forward passes so far.
+        tokens_read: Tokens computed in them.
     """
 
     def __init__(
@@ -87,7 +89,7 @@ class Engine:
         self.limit = min(limit, loaded.limit) if limit else loaded.limit
         self.ragged = _looks_fit(loaded)
         self.prefixes: PrefixTree[KeysValues] = PrefixTree(prefix_bytes)
-        self.passes = 0
+        self.passes = self.tokens_read = 0
         self._n_batch, self._n_memories = n_batch, n_memories
         self._memories: list[Memory] = []
 
@@ -130,6 +132,14 @@ class Engine:
                 for row in rows:
                     self._read_alone(row)
             return [_answer(row) for row in rows]
+
+    def require_fit(self, prompt: SoftPrompt) -> None:
+        """Refuse a soft prompt of another model.
+
+        Raises:
+            SoftPromptMismatch: It is one.
+        """
+        self.loaded.require_fit(prompt)
 
     def drop(self, memory: Memory | None, owner: object) -> None:
         """The owner needs its memory no more; what was read is kept until others need the place."""
@@ -249,6 +259,7 @@ class Engine:
         """One forward pass; rows whose text is read get their logits."""
         logits = ragged.read(self.loaded, spans).float().cpu().numpy()
         self.passes += 1
+        self.tokens_read += sum(len(span.tokens) for span in spans)
         place = 0
         for span, row in zip(spans, rows, strict=True):
             tokens, memory = row.request.tokens, row.memory
@@ -281,6 +292,7 @@ class Engine:
             logits = self._read_piece(memory, tokens[begin : begin + self._n_batch])
             row.passes += 1
             self.passes += 1
+            self.tokens_read += len(tokens[begin : begin + self._n_batch])
         memory.used = time.monotonic()
         return logits.float().cpu().numpy()
 
@@ -291,7 +303,8 @@ class Engine:
         tokens = torch.tensor([piece], dtype=torch.long, device=loaded.device)
         # if computing fails half way, nothing of the cache may be taken for a text
         memory.cache, memory.tokens = LibraryCache(loaded.config), []
-        output = loaded.model(input_ids=tokens, past_key_values=held.cache, use_cache=True, **loaded.only_last(1))
+        read = loaded.inputs(tokens) | loaded.only_last(1)
+        output = loaded.model(past_key_values=held.cache, use_cache=True, **read)
         known.extend(piece)
         held.length = len(known)
         memory.cache, memory.tokens = held, known

@@ -5,17 +5,19 @@ from __future__ import annotations
 import inspect
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from chainkit.backends.huggingface.int8 import quantize
 from chainkit.backends.huggingface.libraries import SafetensorError, torch, transformers
 from chainkit.backends.huggingface.room import check_room
 from chainkit.backends.huggingface.vocabulary import Vocabulary
 from chainkit.base.errors import MissingLibrary, ModelFileError, Unsupported
 from chainkit.hub.local import pulled_folder
+from chainkit.steered.soft_prompt import FIRST_VIRTUAL, SoftPrompt, sampled_tokens, vectors_of
 
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _UNBOUNDED = 1 << 30  # a tokenizer without a limit says 10**30
@@ -34,7 +36,10 @@ class Loading:
         use_safetensors: Refuse weights in Python's pickle format, which can run any code while it is loaded.
         trust_remote_code: Run Python files that come with the model.
         local_files_only: Never ask the hub, take what was downloaded before.
-        quantization: None, "4bit" or "8bit", by bitsandbytes.
+        quantization: None, "4bit" or "8bit" by bitsandbytes, "int8" by torch itself, on a CPU only.
+        quant_type: Of 4 bits: "nf4", made for weights that are normally distributed, or "fp4".
+        double_quant: Quantise the scales of 4 bits too, which saves 0.4 bits a weight.
+        compute_dtype: What 4 bits are unpacked to while they are computed with.
         force: Load it even if there is not enough free memory for it.
     """
 
@@ -46,6 +51,9 @@ class Loading:
     trust_remote_code: bool = False
     local_files_only: bool = False
     quantization: str | None = None
+    quant_type: str = "nf4"
+    double_quant: bool = True
+    compute_dtype: str = "bfloat16"
     force: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -79,6 +87,7 @@ class Loaded:
         self.device = model.get_input_embeddings().weight.device
         self._keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
         self.lock = threading.RLock()
+        self._fitting: weakref.WeakSet[SoftPrompt] = weakref.WeakSet()
 
     def only_last(self, count: int) -> dict[str, int]:
         """The argument with which the model computes logits for its last `count` tokens only, if it can."""
@@ -88,6 +97,28 @@ class Loaded:
         """Likewise for the tokens at these places."""
         places = torch.tensor(tokens, dtype=torch.long, device=self.device)
         return {"logits_to_keep": places} if self._keeps_logits else {}
+
+    def inputs(self, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The argument by which the model reads tokens [1, T]; those of soft prompts become their vectors."""
+        virtual = tokens >= FIRST_VIRTUAL
+        if not bool(virtual.any()):
+            return {"input_ids": tokens}
+        vectors = self.model.get_input_embeddings()(tokens.masked_fill(virtual, 0))
+        vectors[virtual] = torch.from_numpy(vectors_of(tokens[virtual].tolist())).to(vectors)
+        return {"inputs_embeds": vectors}
+
+    def require_fit(self, prompt: SoftPrompt) -> None:
+        """Refuse a soft prompt of another model.
+
+        Raises:
+            SoftPromptMismatch: It is one.
+        """
+        if prompt not in self._fitting:
+            table = self.model.get_input_embeddings().weight.detach()
+            tokens = [token for token in sampled_tokens(self.vocabulary.size) if token < len(table)]
+            rows = dict(zip(tokens, table[tokens].float().cpu().numpy(), strict=True))
+            prompt.require_fit(table.shape[1], self.vocabulary.size, rows)
+            self._fitting.add(prompt)
 
     @property
     def first_tokens(self) -> list[int]:
@@ -130,6 +161,25 @@ def load(name: str, loading: Loading) -> Loaded:
 
 
 def _load(name: str, loading: Loading) -> Loaded:
+    def kind(config: Any) -> Any:
+        return transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
+
+    return Loaded(name, *read(name, loading, kind))
+
+
+def read(name: str, loading: Loading, kind: Callable[[Any], Any]) -> tuple[Any, Any]:
+    """A model and its tokenizer, read anew.
+
+    Args:
+        name: A folder or a name on the hub.
+        loading: How.
+        kind: The library's class for a configuration.
+
+    Raises:
+        ModelFileError: There is no such model, its files are damaged or pickled, or it is of another kind.
+        Unsupported: This machine cannot do what was asked.
+        MissingLibrary: accelerate or bitsandbytes is needed.
+    """
     device = _device(loading)
     path = str(Path(name).expanduser())
     source = path if Path(path).exists() else name
@@ -144,11 +194,8 @@ def _load(name: str, loading: Loading) -> Loaded:
     }
     with _named_faults(name, loading), _without_bars(source):
         config = transformers.AutoConfig.from_pretrained(source, **common)
-        kind: Any = (
-            transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
-        )
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, **common)
-        model = kind.from_pretrained(
+        model = kind(config).from_pretrained(
             source,
             config=config,
             dtype=loading.dtype if loading.dtype == "auto" else getattr(torch, loading.dtype),
@@ -158,7 +205,9 @@ def _load(name: str, loading: Loading) -> Loaded:
         )
         if device is not None:
             model.to(device)
-    return Loaded(name, model, tokenizer)
+    if loading.quantization == "int8":
+        quantize(model)
+    return model, tokenizer
 
 
 @contextmanager
@@ -176,6 +225,10 @@ def _without_bars(source: str) -> Iterator[None]:
 
 def _device(loading: Loading) -> str | None:
     """Where the model goes after it was read; None if it is put there while it is read."""
+    if loading.quantization == "int8":
+        if loading.device_map or loading.device not in (None, "cpu"):
+            raise Unsupported("int8 is for a CPU; on a GPU take load_in_8bit")
+        return "cpu"
     if loading.device_map or loading.quantization:
         return None
     device = loading.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -194,6 +247,8 @@ def _device(loading: Loading) -> str | None:
 
 def _placement(loading: Loading) -> dict[str, Any]:
     values: dict[str, Any] = {}
+    if loading.quantization == "int8":
+        return values
     if loading.device_map or loading.quantization:
         _require(
             "accelerate", f"device_map={loading.device_map!r}" if loading.device_map else loading.quantization or ""
@@ -205,9 +260,9 @@ def _placement(loading: Loading) -> dict[str, Any]:
         values["quantization_config"] = transformers.BitsAndBytesConfig(
             load_in_4bit=four,
             load_in_8bit=not four,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16,
+            bnb_4bit_quant_type=loading.quant_type,
+            bnb_4bit_use_double_quant=loading.double_quant,
+            bnb_4bit_compute_dtype=getattr(torch, loading.compute_dtype),
         )
     return values
 

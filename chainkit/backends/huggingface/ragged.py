@@ -71,7 +71,8 @@ def read(loaded: Loaded, spans: Sequence[Span]) -> torch.Tensor:
     flow = _Flow(spans)
     with _attending(loaded, flow):
         kept = loaded.only(wanted)
-        output = loaded.model(input_ids=tokens, position_ids=places, past_key_values=flow, use_cache=True, **kept)
+        read = loaded.inputs(tokens) | kept
+        output = loaded.model(position_ids=places, past_key_values=flow, use_cache=True, **read)
     if not flow.attended or flow.attended != flow.written:
         raise Unfit
     for span in spans:

@@ -16,6 +16,7 @@ class TransformersSession(SteeredSession):
     """Tokens on an engine of transformers."""
 
     engine: Engine
+    takes_vectors = True
 
     def __init__(self, engine: Engine, tokens: Sequence[int] = (), *, cancelled: threading.Event | None = None) -> None:
         super().__init__(tokens, cancelled=cancelled)

@@ -10,6 +10,7 @@ import numpy as np
 from chainkit.backends.llama_cpp.capi import Handle, Library
 from chainkit.backends.llama_cpp.layouts import Batch
 from chainkit.decoding.sampler import Logits
+from chainkit.steered.soft_prompt import Vectors
 
 
 class BatchBuffer:
@@ -63,6 +64,16 @@ class BatchBuffer:
             self._sequence[number, : len(sequences)] = sequences
         self._batch.n_tokens = count
         return self._batch
+
+    def fill_vectors(self, vectors: Vectors, positions: Sequence[int], sequences: Sequence[int]) -> Batch:
+        """Vectors [T, D] in the place of tokens, each of one sequence; no logits are computed."""
+        count = len(vectors)
+        self._vectors = np.ascontiguousarray(vectors, np.float32)
+        self._position[:count], self._sequence[:count, 0] = positions, sequences
+        self._sequences_each[:count], self._wanted[:count] = 1, 0
+        batch = Batch.from_buffer_copy(self._batch)
+        batch.n_tokens, batch.token, batch.embd = count, None, self._vectors.ctypes.data
+        return batch
 
     def logits(self, library: Library, context: Handle, vocabulary: int, row: int = -1) -> Logits:
         """A copy of the logits of one token of the last batch, [V]."""

@@ -176,6 +176,13 @@ class Library:
         """Where a function of the library is, for libraries that call it themselves."""
         return ctypes.cast(getattr(self._cdll, function), c_void_p).value or 0
 
+    def exported(self, function: str) -> Any:
+        """A function that only some builds offer, or None; its types are still to be set."""
+        try:
+            return self._cdll[function]
+        except AttributeError:
+            return None
+
     def last_errors(self) -> str:
         """The library's last complaints, in one line."""
         return "; ".join(dict.fromkeys(self.errors)) or "llama.cpp gave no reason"

@@ -53,7 +53,7 @@ class GGUFChat(Settings, SteeredChat):
         return self.engine.vocabulary
 
     def _session(self, cancelled: threading.Event) -> LlamaSession:
-        return self.new_session(cancelled)
+        return self.new_session(cancelled).begin_with(self.own_soft_prompt)
 
     def _metadata(self) -> dict[str, Any]:
         return {"model_name": self.model, "model_provider": "gguf"}

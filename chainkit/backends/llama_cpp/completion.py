@@ -33,7 +33,7 @@ class GGUFModel(Settings, SteeredLLM):
         Raises:
             ContextOverflow: The text is longer than the context.
         """
-        session = self.new_session(cancelled)
+        session = self.new_session(cancelled).begin_with(self.own_soft_prompt)
         return session.append(text, special=self.special_tokens) if text else session
 
     def get_token_ids(self, text: str) -> list[int]:

@@ -19,12 +19,14 @@ from chainkit.backends.llama_cpp.batch import BatchBuffer
 from chainkit.backends.llama_cpp.capi import Handle
 from chainkit.backends.llama_cpp.passes import END, Part, Row, ends, groups
 from chainkit.backends.llama_cpp.slots import Slot, Slots
+from chainkit.backends.llama_cpp.token_table import table_rows
 from chainkit.backends.llama_cpp.weights import Loading, Weights, check_room, load_weights
 from chainkit.base.errors import ModelFileError
 from chainkit.sizing.plan import Use
 from chainkit.steered.branches import Branches
 from chainkit.steered.requests import Answer, Request, common
 from chainkit.steered.sharing import share
+from chainkit.steered.soft_prompt import SoftPrompt, is_virtual, sampled_tokens, vectors_of, virtual_count
 from chainkit.steered.threads import Cancelled
 
 DEFAULT_CONTEXT = 4096
@@ -76,6 +78,7 @@ class Engine:
         limit: Tokens that the context holds.
         vocabulary: The model's tokens.
         passes: Calls of llama.cpp so far.
+        tokens_read: Tokens computed in them.
         crowded: Whether at the last call there was no room for all texts at once.
     """
 
@@ -98,7 +101,9 @@ class Engine:
         self._memory = self.library.llama_get_memory(self._context)
         if self._memory is None:  # a model that reads whole texts at once, like BERT
             raise EncoderOnly(weights)
-        self.passes, self.crowded = 0, False
+        self.passes = self.tokens_read = 0
+        self.crowded = False
+        self._fitting: weakref.WeakSet[SoftPrompt] = weakref.WeakSet()
         self._batch = BatchBuffer(settings.n_batch, 1 + branches)
         self._branch_numbers = range(texts, texts + branches)
         self._slots = Slots(self.library, self._memory, texts, self.lock, partial=not whole)
@@ -228,7 +233,8 @@ class Engine:
         for row in rows:
             if room <= 0:
                 break
-            part = Part(row, row.request.tokens[row.held : min(length or len(row.request.tokens), row.held + room)])
+            tokens = row.request.tokens[row.held : min(length or len(row.request.tokens), row.held + room)]
+            part = Part(row, tokens[: virtual_count(tokens) or len(tokens)])
             parts.append(part)
             room -= len(part.tokens)
             branches, nodes = row.request.branches, row.nodes
@@ -258,7 +264,8 @@ class Engine:
         self._slots.trim(slot, min(common(slot.tokens, wanted), len(wanted) - 1))
         while len(slot.tokens) < len(wanted):
             start = len(slot.tokens)
-            if not self._decode([Part(row, wanted[start : start + self.settings.n_batch])]):
+            tokens = wanted[start : start + self.settings.n_batch]
+            if not self._decode([Part(row, tokens[: virtual_count(tokens) or len(tokens)])]):
                 self._make_room_for_branches(row)
         row.found[node] = self._batch.logits(self.library, self._context, self.vocabulary.size)
 
@@ -267,7 +274,9 @@ class Engine:
             raise ModelFileError(self.weights.path, "llama.cpp has no room for texts that fit the context")
 
     def _decode(self, parts: Sequence[Part]) -> bool:
-        """One pass; False if there is no room for it."""
+        """One pass; False if there is no room for it. Soft prompts have a pass of their own, before all else."""
+        if virtual := [part for part in parts if part.tokens and is_virtual(part.tokens[0])]:
+            return self._decode_vectors(virtual)
         for part in parts:
             for number in part.numbers:
                 self.library.llama_memory_seq_cp(self._memory, part.row.place.number, number, 0, part.start)
@@ -293,6 +302,31 @@ class Engine:
                 row.found[node] = self._batch.logits(self.library, self._context, self.vocabulary.size, place)
         return status == 0
 
+    def _decode_vectors(self, parts: Sequence[Part]) -> bool:
+        """One pass over virtual tokens; False if there is no room for it."""
+        vectors = vectors_of([token for part in parts for token in part.tokens])
+        places = [part.start + place for part in parts for place in range(len(part.tokens))]
+        slots = [part.row.place.number for part in parts for _ in part.tokens]
+        status = self.library.llama_decode(self._context, self._batch.fill_vectors(vectors, places, slots))
+        self._clean_up(parts, failed=status != 0)
+        if status not in (0, _NO_ROOM):
+            reason = self.library.last_errors()
+            raise ModelFileError(self.weights.path, f"llama.cpp could not compute (status {status}): {reason}")
+        if status == 0:
+            self._note(parts)
+        return status == 0
+
+    def require_fit(self, prompt: SoftPrompt) -> None:
+        """Refuse a soft prompt of another model.
+
+        Raises:
+            SoftPromptMismatch: It is one.
+        """
+        if prompt not in self._fitting:
+            rows = table_rows(self.weights.header, self.library, sampled_tokens(self.vocabulary.size))
+            prompt.require_fit(self.library.llama_model_n_embd(self.weights.handle), self.vocabulary.size, rows)
+            self._fitting.add(prompt)
+
     def _clean_up(self, parts: Sequence[Part], *, failed: bool) -> None:
         for part in parts:
             for number in part.numbers:
@@ -302,6 +336,7 @@ class Engine:
 
     def _note(self, parts: Sequence[Part]) -> None:
         self.passes += 1
+        self.tokens_read += sum(len(part.tokens) + len(part.sequences) for part in parts)
         for part in parts:
             part.row.place.tokens.extend(part.tokens)
             part.row.place.used = time.monotonic()

@@ -15,6 +15,7 @@ class LlamaSession(SteeredSession):
     """Tokens on an engine of llama.cpp."""
 
     engine: Engine
+    takes_vectors = True
 
     def __init__(self, engine: Engine, tokens: Sequence[int] = (), *, cancelled: threading.Event | None = None) -> None:
         super().__init__(tokens, cancelled=cancelled)
