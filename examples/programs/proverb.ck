@@ -1,4 +1,5 @@
-{{! Apply an old proverb to language models. Needs proverb, book, chapter and verse. }}
+{{!-- An old proverb, applied to language models.
+      Needs proverb, book, chapter and verse. Any model that continues text. --~}}
 Tweak this proverb to apply to model instructions instead.
 
 {{proverb}}
