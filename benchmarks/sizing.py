@@ -20,11 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from chainkit.backends.llama_cpp import gguf_writer
-from chainkit.sizing import Use, gguf_model, plan, this_machine
+from chainkit.sizing import PIS, Use, gguf_model, plan, quantized, this_machine
 from chainkit.sizing.gguf import model_from
 from chainkit.sizing.header import TENSOR_TYPES
 from chainkit.sizing.model import Weight
-from chainkit.sizing.quantization import BLOCKS, quantized
+from chainkit.sizing.quantization import BLOCKS
+from chainkit.sizing.shapes import config_model
+from chainkit.sizing.verdict import judge
 
 KINDS = {name: number for number, (name, _, _) in TENSOR_TYPES.items()}
 
@@ -249,8 +251,55 @@ def bytewise(words: int) -> dict[str, gguf_writer.Value]:
     }
 
 
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "vocab_size": 32_000,
+    "max_position_embeddings": 4096,
+}
+BLOOM = {
+    "model_type": "bloom",
+    "hidden_size": 14_336,
+    "n_layer": 70,
+    "num_attention_heads": 112,
+    "vocab_size": 250_880,
+    "seq_length": 2048,
+}
+PUBLISHED = {
+    "Llama-2-7B": LLAMA,
+    "Llama-2-13B": LLAMA
+    | {"hidden_size": 5120, "intermediate_size": 13_824, "num_hidden_layers": 40, "num_attention_heads": 40},
+    "SOLAR-10.7B": LLAMA | {"intermediate_size": 14_336, "num_hidden_layers": 48, "num_key_value_heads": 8},
+    "BLOOM-176B": BLOOM,
+}
+
+
 def table() -> None:
-    raise SystemExit("see below")
+    """Markdown: what published models need and where they fit, from their settings alone."""
+    places = ["pi4-4gb", "pi4-8gb", "pi5-16gb"]
+    heads = [
+        "model",
+        "weights as",
+        "weights",
+        "cache",
+        "needed",
+        "Pi 5 at most, mmap and copies",
+        *("4 GB", "8 GB", "16 GB"),
+    ]
+    print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
+    for name, config in PUBLISHED.items():
+        plain = config_model(name, config)
+        context = min(plain.trained_context or 4096, 4096)
+        for kind in ("F16", "Q8_0", "Q4_K_M") if name != "BLOOM-176B" else ("BF16", "Q8_0", "Q4_K_M"):
+            model = quantized(plain, kind)
+            verdicts = [judge(model, PIS[place], Use(context=context)) for place in places]
+            planned = plan(model, Use(context=context), repacked=PIS["pi5-16gb"].repacked)
+            sizes = [planned.weights, planned.cache, planned.needed, planned.with_mmap]
+            cells = [name, kind, *(f"{nbytes / 1e9:.2f}" for nbytes in sizes), *map(str, verdicts)]
+            print("| " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":

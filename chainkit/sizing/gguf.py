@@ -18,13 +18,13 @@ from chainkit.sizing.model import Layer, Model, Weight
 _WINDOW_PATTERN = {"gemma2": 2, "gemma3": 6, "gemma3n": 5, "cohere2": 4, "gpt-oss": 2, "exaone4": 4, "olmo2": 4}
 
 
-def gguf_model(path: Path) -> Model:
+def gguf_model(path: Path | str) -> Model:
     """The model of a GGUF file; of one in several files, name the first, and all must be there.
 
     Raises:
         ModelFileError: A file is absent or damaged.
     """
-    return model_of([read_header(part) for part in parts(path)])
+    return model_of([read_header(part) for part in parts(Path(path))])
 
 
 def model_of(headers: Iterable[Header]) -> Model:

@@ -33,12 +33,14 @@ Read = Callable[[str, int, int], bytes]
 """From the name of a file, a place and a length to the bytes there."""
 
 
-def folder_model(folder: Path, dtype: str = "auto") -> Model:
+def folder_model(folder: Path | str, dtype: str = "auto") -> Model:
     """The model of a folder with config.json and safetensors; `dtype` as for `model_of_folder`.
 
     Raises:
         ModelFileError: A file is missing or damaged, or the weights are no safetensors.
     """
+
+    folder = Path(folder)
 
     def read(file: str, start: int, length: int) -> bytes:
         try:

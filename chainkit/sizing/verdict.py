@@ -14,6 +14,7 @@ from chainkit.sizing.quantization import LADDER, quantized
 Answer = Literal["fits", "fits with changes", "does not fit", "unknown"]
 
 _SHORTEST, _USEFUL = 512, 1024  # tokens of a context
+_TIGHT = 0.95  # of the usable memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,21 +78,24 @@ def judge(model: Model, machine: Machine, use: Use | None = None) -> Verdict:
     if machine.usable is None:
         return Verdict(plan=asked, machine=machine, answer="unknown")
     if asked.needed <= machine.usable:
-        return Verdict(plan=asked, machine=machine, answer="fits", advice=_about_copies(asked, machine.usable))
+        return Verdict(plan=asked, machine=machine, answer="fits", advice=_advice(asked, machine.usable))
     for name, changed in _candidates(asked, machine):
         if changed.needed <= machine.usable:
             changes = _differences(asked, changed, name)
             return Verdict(
                 plan=asked, machine=machine, answer="fits with changes", changed=changed, changes=changes,
-                advice=_about_copies(changed, machine.usable),
+                advice=_advice(changed, machine.usable),
             )  # fmt: skip
     return Verdict(plan=asked, machine=machine, answer="does not fit")
 
 
-def _about_copies(plan: Plan, usable: int) -> str:
-    if plan.resident <= usable:
-        return ""
-    return "use_mmap=false: mapped and repacked weights together are larger than the memory"
+def _advice(plan: Plan, usable: int) -> str:
+    found: list[str] = []
+    if plan.resident > usable:
+        found.append("use_mmap=false: mapped and repacked weights together are larger than the memory")
+    if plan.needed > usable * _TIGHT:
+        found.append("nothing else of size running: it is tight")
+    return "; ".join(found)
 
 
 def _candidates(asked: Plan, machine: Machine) -> Iterator[tuple[str, Plan]]:

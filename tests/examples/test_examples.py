@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
-OFFLINE = ["ask_documents.py", "chain.py", "demo.py", "gguf_chat.py", "nine_sentences.py", "programs.py", "trace.py"]
+OFFLINE = [
+    "ask_documents.py",
+    "chain.py",
+    "demo.py",
+    "gguf_chat.py",
+    "nine_sentences.py",
+    "sizing.py",
+    "tokens.py",
+    "programs.py",
+    "trace.py",
+]
 WITH_A_SERVICE_OR_TORCH = ["hosted.py", "huggingface.py"]  # run by test_hosted.py and the Hugging Face tests
 
 
