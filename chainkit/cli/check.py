@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from chainkit.base.errors import ProgramError
@@ -33,7 +35,7 @@ def check(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> None:
         ctx.exit(1)
 
 
-def _checked(file: str) -> dict[str, object]:
+def _checked(file: str) -> dict[str, Any]:
     from chainkit.program import checks
     from chainkit.program.parser import parse
 

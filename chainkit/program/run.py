@@ -159,17 +159,17 @@ class Run:
     def __iter__(self) -> Iterator[str]:
         return iter(self._state.variables)
 
-    def __call__(self, **more: Any) -> Run:
+    def __call__(self, variables: Mapping[str, Any] | None = None, /, **more: Any) -> Run:
         """Go on behind `{{await}}` with more variables; what was done already is not done again.
 
         Raises:
             ProgramError: The run is not waiting.
         """
-        return self._state.program.resumed(self._resumable(), more)
+        return self._state.program.resumed(self._resumable(), {**(variables or {}), **more})
 
-    async def acall(self, **more: Any) -> Run:
+    async def acall(self, variables: Mapping[str, Any] | None = None, /, **more: Any) -> Run:
         """As a call, without blocking the event loop."""
-        return await self._state.program.aresumed(self._resumable(), more)
+        return await self._state.program.aresumed(self._resumable(), {**(variables or {}), **more})
 
     def __str__(self) -> str:
         return self.text

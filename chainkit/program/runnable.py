@@ -209,6 +209,11 @@ class Program(Runnable[Any, Run]):
             pass
         return live.result()
 
+    def __repr__(self) -> str:
+        text = self.text if len(self.text) <= 60 else f"{self.text[:57]}..."
+        model = "no model" if self.model is None else type(self.model).__name__
+        return f"<Program {text!r} on {model}>"
+
     def _repr_html_(self) -> str:
         from chainkit.program.display import program_html
 
@@ -317,6 +322,7 @@ class _Live:
         self.engine = engine or (program._engine(program.model) if program.model is not None else _no_model())
         self.tally = Tally()
         self.began = time.monotonic()
+        self.seconds: float | None = None
         roles = checks.has_roles(program.template, self.given)
         self.context = self.engine.context(self.tally, roles=roles, config=config)
         options = program.options
@@ -338,13 +344,19 @@ class _Live:
             len(self.executor.record.spans),
             dict(self.scope.variables),
             replace(self.tally),
-            time.monotonic() - self.began,
+            time.monotonic() - self.began if self.seconds is None else self.seconds,
             task.waiting,
             task.done and task.waiting is None,
             dict(self.shared.finishes),
             events,
         )
         return Run(state)
+
+    def end(self) -> None:
+        """The run is over; its place in the model's memory is free for others."""
+        if self.seconds is None:
+            self.seconds = time.monotonic() - self.began
+            self.context.release()
 
     def result(self) -> Run:
         """The run at its end.
@@ -372,22 +384,29 @@ class _Live:
 def _runs(lives: Sequence[_Live], *, streaming: bool = False, rows: int | None = None) -> Iterator[Any]:
     if not lives:
         return
+    by_task = {id(live.task): live for live in lives}
     try:
-        yield from _scheduler(lives, streaming, rows).run()
+        for task, event in _scheduler(lives, streaming, rows).run():
+            if event is None:
+                by_task[id(task)].end()
+            yield task, event
     finally:
         for live in lives:
-            live.context.release()
+            live.end()
 
 
 async def _aruns(lives: Sequence[_Live], *, streaming: bool = False, rows: int | None = None) -> AsyncIterator[Any]:
     if not lives:
         return
+    by_task = {id(live.task): live for live in lives}
     try:
-        async for told in _scheduler(lives, streaming, rows).arun():
-            yield told
+        async for task, event in _scheduler(lives, streaming, rows).arun():
+            if event is None:
+                by_task[id(task)].end()
+            yield task, event
     finally:
         for live in lives:
-            live.context.release()
+            live.end()
 
 
 def _scheduler(lives: Sequence[_Live], streaming: bool, rows: int | None) -> Scheduler:

@@ -139,27 +139,44 @@ class TextWork(HostedWork):
 
     def chunks(self, request: Request) -> Iterator[tuple[str, Reply | None]]:
         """Stream an answer."""
-        parts: list[str] = []
+        ending, config = _heard(request.config)
         stop, settings = sent_stops(request.stop), dict(request.settings)
-        for text in self._model.stream(request.prompt, request.config, stop=stop, **settings):
+        parts: list[str] = []
+        for text in self._model.stream(request.prompt, config, stop=stop, **settings):
             parts.append(text)
             yield text, None
-        yield "", Reply("".join(parts))
+        yield "", replace(ending.reply, text="".join(parts))
 
     async def achunks(self, request: Request) -> AsyncIterator[tuple[str, Reply | None]]:
         """Stream an answer without blocking the event loop."""
-        parts: list[str] = []
+        ending, config = _heard(request.config)
         stop, settings = sent_stops(request.stop), dict(request.settings)
-        async for text in self._model.astream(request.prompt, request.config, stop=stop, **settings):
+        parts: list[str] = []
+        async for text in self._model.astream(request.prompt, config, stop=stop, **settings):
             parts.append(text)
             yield text, None
-        yield "", Reply("".join(parts))
+        yield "", replace(ending.reply, text="".join(parts))
 
 
 def _options(request: Request) -> dict[str, Any]:
     config = request.config or {}
     traced = {name: config.get(name) for name in ("callbacks", "tags", "metadata")}
     return {"stop": sent_stops(request.stop), **traced, **request.settings}
+
+
+def _heard(config: Any) -> tuple[Any, Any]:
+    """A listener for how a stream ends, which the stream of a text model does not tell, and the config with it."""
+    from langchain_core.callbacks import BaseCallbackHandler
+    from langchain_core.runnables.config import merge_configs
+
+    class Ending(BaseCallbackHandler):
+        reply = Reply("")
+
+        def on_llm_end(self, response: Any, **_: Any) -> None:
+            self.reply = _read(response)
+
+    ending = Ending()
+    return ending, merge_configs(config, {"callbacks": [ending]})
 
 
 def _read(result: Any) -> Reply:
