@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from chainkit.registry import chat_model as chat_model
     from chainkit.registry import embeddings as embeddings
     from chainkit.registry import llm as llm
+    from chainkit.registry import reranker as reranker
     from chainkit.sentences import cluster_map as cluster_map
     from chainkit.sentences import clusters as clusters
     from chainkit.sentences import heatmap as heatmap
@@ -45,6 +46,7 @@ _HOMES = {
     "llm": "chainkit.registry",
     "program": "chainkit.program",
     "prompt": "chainkit.prompts.short",
+    "reranker": "chainkit.registry",
     "similarity": "chainkit.sentences",
     "trace": "chainkit.observe.trace",
     "upscale": "chainkit.upscale",
@@ -54,6 +56,7 @@ __all__ = [  # noqa: RUF022 - the front doors first
     "llm",
     "chat_model",
     "embeddings",
+    "reranker",
     "prompt",
     "program",
     "chain",

@@ -64,8 +64,12 @@ class ModelSettings(BaseModel):
         use_safetensors: False also loads weights in Python's pickle format; only from people you trust.
         trust_remote_code: Run Python files that come with the model; only from people you trust.
         local_files_only: Never ask the hub.
-        load_in_4bit: Weights in 4 bits (nf4 with double quantisation, bf16 computation) by bitsandbytes.
+        load_in_4bit: Weights in 4 bits by bitsandbytes; the next three say how.
+        quant_type: "nf4", made for weights that are normally distributed, or "fp4".
+        double_quant: Quantise the scales too.
+        compute_dtype: What the weights are unpacked to while they are computed with.
         load_in_8bit: Weights in 8 bits by bitsandbytes.
+        int8: "dynamic": weights in 8 bits by torch itself, on a CPU.
         force: Load it even if there is not enough free memory for it.
         n_batch: Tokens computed at once while a prompt is read.
         n_sequences: Texts that are kept apart in memory, so that a prompt that was read is not read again.
@@ -86,7 +90,11 @@ class ModelSettings(BaseModel):
     trust_remote_code: bool = False
     local_files_only: bool = False
     load_in_4bit: bool = False
+    quant_type: Literal["nf4", "fp4"] = "nf4"
+    double_quant: bool = True
+    compute_dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     load_in_8bit: bool = False
+    int8: Literal["dynamic"] | None = None
     force: bool = False
     n_batch: int = Field(default=512, ge=1, le=1 << 16)
     n_sequences: int = Field(default=4, ge=1, le=64)
@@ -96,18 +104,26 @@ class ModelSettings(BaseModel):
     _draft_lease: Lease = PrivateAttr(default_factory=Lease)
     _checked_draft: tuple[Engine, Engine] | None = PrivateAttr(default=None)
 
-    @field_validator("n_ctx", "n_threads", "device", "device_map", "revision", "draft", mode="before")
+    @field_validator("n_ctx", "n_threads", "device", "device_map", "revision", "draft", "int8", mode="before")
     @classmethod
     def _none_in_a_spec(cls, value: Any) -> Any:
         return none_from_text(value)
 
     @model_validator(mode="after")
     def _one_of_each(self) -> ModelSettings:
-        if self.load_in_4bit and self.load_in_8bit:
-            raise ValueError("load_in_4bit and load_in_8bit exclude each other")
+        if self.load_in_4bit + self.load_in_8bit + (self.int8 is not None) > 1:
+            raise ValueError("load_in_4bit, load_in_8bit and int8 exclude each other")
+        if not self.load_in_4bit and self.model_fields_set & {"quant_type", "double_quant", "compute_dtype"}:
+            raise ValueError("quant_type, double_quant and compute_dtype belong to load_in_4bit, which is not set")
         if self.device and self.device_map:
             raise ValueError("give device or device_map, not both")
         return self
+
+    @property
+    def _quantization(self) -> str | None:
+        if self.int8:
+            return "int8"
+        return "4bit" if self.load_in_4bit else "8bit" if self.load_in_8bit else None
 
     @property
     def loading(self) -> Loading:
@@ -120,7 +136,10 @@ class ModelSettings(BaseModel):
             use_safetensors=self.use_safetensors,
             trust_remote_code=self.trust_remote_code,
             local_files_only=self.local_files_only,
-            quantization="4bit" if self.load_in_4bit else "8bit" if self.load_in_8bit else None,
+            quantization=self._quantization,
+            quant_type=self.quant_type,
+            double_quant=self.double_quant,
+            compute_dtype=self.compute_dtype,
             force=self.force,
         )
 

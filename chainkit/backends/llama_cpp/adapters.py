@@ -70,13 +70,13 @@ def put_on(weights: Weights, context: Handle, chosen: Sequence[Adapter]) -> None
     for adapter in chosen:
         check_adapter(read_header(adapter.path), weights.header)
         llama.errors.clear()
-        handle = llama.optional("llama_adapter_lora_init")(weights.handle, str(adapter.path).encode())
+        handle = llama.newer("llama_adapter_lora_init")(weights.handle, str(adapter.path).encode())
         if not handle:
             raise ModelFileError(adapter.path, f"llama.cpp refuses it as an adapter: {llama.last_errors()}")
         handles.append(handle)
     pointers = (ctypes.c_void_p * len(handles))(*handles)
     scales = (ctypes.c_float * len(handles))(*(adapter.scale for adapter in chosen))
-    if status := llama.optional("llama_set_adapters_lora")(context, pointers, len(handles), scales):
+    if status := llama.newer("llama_set_adapters_lora")(context, pointers, len(handles), scales):
         raise ModelFileError(chosen[0].path, f"llama.cpp could not put it on (status {status})")
 
 

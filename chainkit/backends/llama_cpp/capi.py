@@ -68,11 +68,13 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "llama_state_seq_set_data": (c_size_t, (c_void_p, POINTER(c_uint8), c_size_t, c_int32)),
 }
 
-# not in every build that is known; asked for with `Library.optional`
+# not in every build that is known; asked for with `Library.newer`
 _OPTIONAL: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "llama_adapter_lora_init": (c_void_p, (c_void_p, c_char_p)),
     "llama_set_adapters_lora": (c_int32, (c_void_p, c_void_p, c_size_t, c_void_p)),
     "llama_model_n_cls_out": (c_uint32, (c_void_p,)),
+    "llama_vocab_get_add_sep": (c_bool, (c_void_p,)),
+    "llama_vocab_sep": (c_int32, (c_void_p,)),
 }
 
 
@@ -159,7 +161,7 @@ class Library:
         self.errors.clear()
         return self._init(model, params)
 
-    def optional(self, name: str) -> Callable[..., Any]:
+    def newer(self, name: str) -> Callable[..., Any]:
         """A function that not every build has.
 
         Raises:

@@ -19,7 +19,7 @@ from chainkit.base.errors import ContextOverflow, ModelFileError
 
 Matrix = NDArray[np.float32]
 
-_POOLING = {None: -1, "none": 0, "mean": 1, "cls": 2, "last": 3}
+_POOLING = {None: -1, "none": 0, "mean": 1, "cls": 2, "last": 3, "rank": 4}
 _LONGEST_BATCH = 2048
 _SEQUENCES = 16
 
@@ -32,7 +32,7 @@ class EmbedderSettings:
         n_ctx: The longest text in tokens; None: what the model was trained on, at most 2048.
         n_threads: None: all cores but one, at most 4.
         flash_attention: None leaves it to llama.cpp.
-        pooling: "mean", "cls" or "last"; None: what the file says.
+        pooling: "mean", "cls" or "last"; None: what the file says; "rank": a score in place of a vector.
     """
 
     n_ctx: int | None = None
@@ -70,6 +70,8 @@ class Embedder:
         self._batch = BatchBuffer(self.limit)
         self._lock = threading.Lock()
         self.width = self.library.llama_model_n_embd_out(weights.handle)
+        if settings.pooling == "rank":
+            self.width = self.library.newer("llama_model_n_cls_out")(weights.handle)
 
     def embed(self, texts: Sequence[str]) -> Matrix:
         """One vector per text, [N, D]; texts are computed together as far as they fit into one batch.
@@ -77,12 +79,19 @@ class Embedder:
         Raises:
             ContextOverflow: A text is longer than the model can read; nothing has been computed then.
         """
-        tokenized = [self.vocabulary.tokenize(text, whole=True) for text in texts]
+        return self.embed_tokens([self.vocabulary.tokenize(text, whole=True) for text in texts])
+
+    def embed_tokens(self, tokenized: Sequence[Sequence[int]]) -> Matrix:
+        """As `embed`, for tokens.
+
+        Raises:
+            ContextOverflow: A text is longer than the model can read; nothing has been computed then.
+        """
         for tokens in tokenized:
             if len(tokens) > self.limit:
                 raise ContextOverflow(len(tokens), self.limit, "split the text")
-        result = np.zeros((len(texts), self.width), np.float32)
-        order = [place for place in sorted(range(len(texts)), key=lambda i: len(tokenized[i])) if tokenized[place]]
+        result = np.zeros((len(tokenized), self.width), np.float32)
+        order = [place for place in sorted(range(len(tokenized)), key=lambda i: len(tokenized[i])) if tokenized[place]]
         with self._lock:
             for group in self._groups(order, tokenized):
                 result[group] = self._compute([tokenized[place] for place in group])

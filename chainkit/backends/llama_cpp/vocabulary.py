@@ -39,10 +39,19 @@ class Vocabulary:
         self.eos = library.llama_vocab_eos(self.handle)
         self.adds_bos = self.bos is not None and library.llama_vocab_get_add_bos(self.handle)
         self.adds_eos = library.llama_vocab_get_add_eos(self.handle)
-        self.sentencepiece = library.llama_vocab_type(self.handle) == _SPM
+        self.kind = library.llama_vocab_type(self.handle)
+        self.sentencepiece = self.kind == _SPM
         self._pieces: dict[int, bytes] = {}
         self._guide_tokens: Any = None
         self._lock = threading.Lock()
+
+    @property
+    def separator(self) -> int | None:
+        """The token that stands between two texts that are read together, if one more than their ends does."""
+        if not self.library.newer("llama_vocab_get_add_sep")(self.handle):
+            return None
+        token = self.library.newer("llama_vocab_sep")(self.handle)
+        return token if token >= 0 else None
 
     def tokenize(self, text: str, *, special: bool = False, whole: bool = False) -> list[int]:
         """The tokens of a text.
