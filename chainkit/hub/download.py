@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from chainkit.base.errors import MissingLibrary, ModelFileError, StreamBroken
+from chainkit.base.errors import MissingLibrary, ModelFileError, StreamBroken, Unsupported
 from chainkit.hub.choice import HubFile
 from chainkit.hub.local import RECORD, folder_of, record
 from chainkit.hub.repository import Repository, named_faults, refuse_offline, token
@@ -24,7 +24,7 @@ from chainkit.hub.repository import Repository, named_faults, refuse_offline, to
 try:
     import httpx2
     from filelock import FileLock, Timeout
-    from huggingface_hub import get_hf_file_metadata
+    from huggingface_hub import constants, errors, get_hf_file_metadata
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
 except ImportError as error:
@@ -49,6 +49,7 @@ def download(repository: Repository, files: Sequence[HubFile], progress: Progres
         ModelFileError: A file is not what the hub says it is, another file is in its place, the disk is full, or
             another process is pulling it.
         StreamBroken: The connection broke; the next call goes on from there.
+        Unsupported: A file is larger than hubs send.
         ProviderError: As for `look_up`.
     """
     folder = folder_of(repository.name.repo)
@@ -64,6 +65,11 @@ def download(repository: Repository, files: Sequence[HubFile], progress: Progres
 
 def _pull(repository: Repository, file: HubFile, folder: Path, counter: _Counter) -> None:
     refuse_offline(f"{repository.name.repo}/{file.name}")
+    if file.size > constants.MAX_HTTP_DOWNLOAD_SIZE:
+        raise Unsupported(
+            f"{file.name} has {file.size / 1e9:.0f} GB, and hubs send no file of more than 50 GB over plain HTTP; "
+            f"choose one in several parts, or fetch it with huggingface_hub's own 'hf download' into {folder}"
+        )
     part = _part(folder, file)
     part.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(part.with_suffix(".lock"))
@@ -108,6 +114,8 @@ def _transfer(url: str, out: BinaryIO, here: int, headers: dict[str, str], file:
     _transfer_log.setLevel(logging.ERROR)  # it repeats whole signed addresses at each attempt
     try:
         http_get(url, out, resume_size=here, headers=headers, expected_size=file.size, tqdm_class=counter.bar())
+    except errors.HfHubHTTPError:
+        raise  # an answer, though huggingface_hub makes an OSError of it
     except (httpx2.TransportError, OSError) as error:
         if isinstance(error, OSError) and error.errno:  # the disk, and not the line
             raise

@@ -14,6 +14,7 @@ from chainkit.base.errors import (
     ModelNotFound,
     PermissionDenied,
     StreamBroken,
+    Unsupported,
 )
 from chainkit.hub.choice import chosen
 from chainkit.hub.download import download
@@ -176,6 +177,20 @@ def test_a_record_that_is_damaged_counts_as_none(hub: Hub) -> None:
     assert record("org/model") == {}
     pull()  # the file is compared with its hash instead
     assert len(hub.downloads()) == 1
+
+
+def test_a_file_that_is_gone_when_it_is_fetched_is_no_broken_line(hub: Hub) -> None:
+    repository = look_up(NAME)
+    files = chosen(repository.files, NAME).files
+    hub.repos["org/model"].pop("model.Q8_0.gguf")
+    with pytest.raises(ModelNotFound, match="no such file any more"):
+        download(repository, files)
+
+
+def test_a_file_that_hubs_do_not_send_is_refused(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.MAX_HTTP_DOWNLOAD_SIZE", 1000)
+    with pytest.raises(Unsupported, match="hf download"):
+        pull()
 
 
 def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
