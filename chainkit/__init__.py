@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from chainkit.sentences import clusters as clusters
     from chainkit.sentences import heatmap as heatmap
     from chainkit.sentences import similarity as similarity
+    from chainkit.tuning import tune as tune
     from chainkit.upscale import upscale as upscale
 
 __version__ = "0.1.0"
@@ -49,6 +50,7 @@ _HOMES = {
     "reranker": "chainkit.registry",
     "similarity": "chainkit.sentences",
     "trace": "chainkit.observe.trace",
+    "tune": "chainkit.tuning",
     "upscale": "chainkit.upscale",
 }
 
@@ -67,6 +69,7 @@ __all__ = [  # noqa: RUF022 - the front doors first
     "heatmap",
     "cluster_map",
     "ask",
+    "tune",
     "upscale",
     "ChainkitError",
     "__version__",

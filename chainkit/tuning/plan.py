@@ -81,7 +81,8 @@ def make_plan(
         learning_rate=settings.learning_rate or learner.learning_rate,
         seconds=steps * _step_seconds(learner, examples, settings.batch_size),
         memory_bytes=_peak_bytes(),
-        saved_bytes=saved_bytes(trained, 1),
+        # what P-tuning trains beside its vectors is not needed afterwards
+        saved_bytes=saved_bytes(settings.virtual_tokens, base.width if settings.method != "prefix" else trained),
     )
 
 
