@@ -66,7 +66,7 @@ class ChatContext:
         """End the message that is open."""
         assert self.opened is not None
         if self.opened.text or self.opened.role != "assistant":
-            self.messages = (*self.messages, message_of(self.opened))
+            self.messages = extended(self.messages, self.opened)
         self.opened = None
 
     def told(self, call: ToolCall, result: str) -> None:
@@ -105,10 +105,30 @@ class ChatContext:
         """Nothing is held."""
 
 
-def message_of(opened: Opened) -> BaseMessage:
-    """A message of langchain-core for a role."""
-    from langchain_core.messages import AIMessage, ChatMessage, FunctionMessage, HumanMessage, SystemMessage
-    from langchain_core.messages import ToolMessage as Told
+def extended(messages: Sequence[BaseMessage], opened: Opened) -> tuple[BaseMessage, ...]:
+    """The messages with one more.
+
+    The result of a tool belongs to a call: where the assistant has made none, one without arguments is put into its
+    message, since services refuse a result without a call.
+    """
+    from langchain_core.messages import AIMessage, ToolMessage
+
+    if opened.role not in ("tool", "function"):
+        return (*messages, _message(opened))
+    name = opened.attributes.get("name", "tool")
+    number = opened.attributes.get("tool_call_id") or f"call_{len(messages)}"
+    result = ToolMessage(opened.text, tool_call_id=number, name=name)
+    before = next((message for message in reversed(messages) if not isinstance(message, ToolMessage)), None)
+    if isinstance(before, AIMessage) and any(call["id"] == number for call in before.tool_calls):
+        return (*messages, result)
+    call = {"name": name, "args": {}, "id": number}
+    if isinstance(before, AIMessage) and before is messages[-1]:
+        return (*messages[:-1], AIMessage(before.text, tool_calls=[*before.tool_calls, call]), result)
+    return (*messages, AIMessage("", tool_calls=[call]), result)
+
+
+def _message(opened: Opened) -> BaseMessage:
+    from langchain_core.messages import AIMessage, ChatMessage, HumanMessage, SystemMessage
 
     named = {"name": opened.attributes["name"]} if "name" in opened.attributes else {}
     match opened.role:
@@ -118,10 +138,6 @@ def message_of(opened: Opened) -> BaseMessage:
             return HumanMessage(opened.text, **named)
         case "assistant":
             return AIMessage(opened.text, **named)
-        case "tool":
-            return Told(opened.text, tool_call_id=opened.attributes.get("tool_call_id", ""), **named)
-        case "function":
-            return FunctionMessage(content=opened.text, name=opened.attributes.get("name", "function"))
     return ChatMessage(content=opened.text, role=opened.role)
 
 

@@ -195,7 +195,9 @@ def _single(run: Executor, node: GenEach, plan: _Plan, following: str) -> Steps:
     )
     if not run.record.quiet:
         yield SlotBegun(plan.name)
-    lead = node.body[0].text if node.body and isinstance(node.body[0], Text) else ""
+    # a model that cannot go on inside a message writes the text before its first item as well
+    leads = run.shared.abilities.continues and isinstance(node.body[0], Text)
+    lead = node.body[0].text if leads and isinstance(node.body[0], Text) else ""
     yield from run.write(lead, "template")
     told = len(run.record.spans)
     written: Written = yield Ask(Generate(run.context, slot), lambda piece: run.note(piece.text, "model", plan.name))

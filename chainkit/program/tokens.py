@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chainkit.base.errors import UnsupportedProgram
-from chainkit.program.chats import Opened, message_of
+from chainkit.program.chats import Opened, extended
 from chainkit.program.engines import Tally, ToolCall, Written
 from chainkit.program.texts import ROLE_BEGIN, ROLE_END
 from chainkit.steered.requests import common
@@ -137,7 +137,7 @@ class TokenContext:
             return
         opened = replace(self.held.opened, text="".join(part.text for part in self.held.parts))
         said = opened.text or opened.role != "assistant"
-        messages = (*self.held.messages, message_of(opened)) if said else self.held.messages
+        messages = extended(self.held.messages, opened) if said else self.held.messages
         self.held = Read(messages)
 
     def told(self, call: ToolCall, result: str) -> None:

@@ -128,6 +128,16 @@ def test_a_local_chat_model_reads_its_own_template_and_may_be_led(chat: Any) -> 
     assert run.messages[-1] == ("assistant", "It is a cat.")
 
 
+def test_results_of_tools_can_be_written_by_the_template(chat: Any, openai: Any, server: OpenAIServer) -> None:
+    text = """{{#user}}say:fine{{/user}}{{#assistant}}Let me look.{{/assistant}}
+    {{#function name='look'}}sunny{{/function}}{{#assistant}}{{gen 'x' max_tokens=4}}{{/assistant}}"""
+    assert chainkit.program(text, chat)().finished
+    assert chainkit.program(text, openai)()["x"] == "fine"
+    call, result = server.bodies[0]["messages"][1:3]
+    assert (call["content"], call["tool_calls"][0]["function"]["name"]) == ("Let me look.", "look")
+    assert result == {"role": "tool", "content": "sunny", "tool_call_id": call["tool_calls"][0]["id"]}
+
+
 def test_a_local_chat_model_runs_programs_without_roles_as_text(llm: Any, chat: Any) -> None:
     text = "The cat {{gen 'x' max_tokens=8}}"
     assert str(chainkit.program(text, chat)()) == str(chainkit.program(text, llm)())

@@ -370,6 +370,13 @@ def test_a_chat_goes_on_from_turn_to_turn() -> None:
     assert len(model.conversations) == 2  # nothing was asked twice
 
 
+def test_a_chat_model_writes_a_list_in_one_call() -> None:
+    text = "{{#user}}Two?{{/user}}{{#assistant}}" + listed("single_call=True", "- {{gen 'this'}}\n") + "{{/assistant}}"
+    result = chainkit.program(text, ScriptedChat("- one\n- two\n"))()
+    assert result["l"] == ["one", "two"]
+    assert result.messages[-1] == ("assistant", "- one\n- two\n")
+
+
 def test_tools_called_are_told_as_events_on_chats_too() -> None:
     class Calling(ScriptedChat):
         def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
