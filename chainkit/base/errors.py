@@ -11,6 +11,7 @@
     ├── ModelFileError                    a model file is absent, cut short, or of another kind
     │   └── SoftPromptMismatch            a soft prompt was trained on another model
     ├── NotEnoughMemory (MemoryError)     a model does not fit in the memory that is free
+    │   └── StateMismatch                 a saved state belongs to another model
     ├── ContextOverflow (ValueError)      the text does not fit the model's context
     ├── ConstraintError (ValueError)      a constraint that no generation can follow
     ├── TemplateError (ValueError)        a chat template cannot be rendered
@@ -179,6 +180,10 @@ class NotEnoughMemory(ChainkitError, MemoryError):
             f"{name} needs {needed / 1e9:.2f} GB ({parts}), and {available / 1e9:.2f} GB of memory are free; {advice}; "
             "force=true loads it all the same"
         )
+
+
+class StateMismatch(ModelFileError):
+    """A saved state was made with another model, or with other settings."""
 
 
 class ContextOverflow(ChainkitError, ValueError):

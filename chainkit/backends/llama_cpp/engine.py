@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import threading
@@ -20,8 +21,8 @@ from chainkit.backends.llama_cpp.capi import Handle
 from chainkit.backends.llama_cpp.passes import END, Part, Row, ends, groups
 from chainkit.backends.llama_cpp.slots import Slot, Slots
 from chainkit.backends.llama_cpp.token_table import table_rows
-from chainkit.backends.llama_cpp.weights import Loading, Weights, check_room, load_weights
-from chainkit.base.errors import ModelFileError
+from chainkit.backends.llama_cpp.weights import Loading, Progress, Weights, check_room, load_weights
+from chainkit.base.errors import ModelFileError, Unsupported
 from chainkit.sizing.plan import Use
 from chainkit.steered.branches import Branches
 from chainkit.steered.requests import Answer, Request, common
@@ -165,6 +166,34 @@ class Engine:
                 if slot.belongs_to(owner):
                     slot.owner, slot.busy = None, False
                     self.lock.notify_all()
+
+    def state(self, slot: Slot) -> bytes:
+        """What was computed of a slot's tokens, for `take_state`.
+
+        Raises:
+            Unsupported: The model cannot give it away.
+        """
+        with self.lock:
+            size = self.library.llama_state_seq_get_size(self._context, slot.number)
+            buffer = (ctypes.c_uint8 * size)()
+            written = self.library.llama_state_seq_get_data(self._context, buffer, size, slot.number)
+        if not 0 < written <= size:
+            raise Unsupported(f"{self.weights.path}: llama.cpp cannot save what this model has read")
+        return ctypes.string_at(buffer, written)
+
+    def take_state(self, tokens: Sequence[int], data: bytes) -> bool:
+        """Put back what was computed of tokens; it stays for reuse. False if llama.cpp does not take it."""
+        owner = Slot(-1)
+        buffer = (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
+        with self.lock:
+            slot = self._slots.claim(owner, (), ())
+            self._slots.empty(slot)
+            taken = self.library.llama_state_seq_set_data(self._context, buffer, len(data), slot.number)
+            if taken != len(data):
+                self._slots.empty(slot)
+                return False
+            slot.tokens, slot.used = list(tokens), time.monotonic()
+            return True
 
     def try_out(self) -> None:
         """Compute a few tokens.
@@ -353,18 +382,23 @@ _engines: weakref.WeakValueDictionary[tuple[object, ...], Engine] = weakref.Weak
 _lock = threading.Lock()
 
 
-def open_engine(path: Path, settings: EngineSettings, *, force: bool = False) -> Engine:
+def open_engine(
+    path: Path, settings: EngineSettings, *, force: bool = False, on_progress: Progress | None = None
+) -> Engine:
     """The engine of a file and settings; one is made if there is none. It is freed when nothing refers to it.
 
     Args:
         force: Do not ask whether there is room in memory.
+        on_progress: Called with the part of the weights that is loaded, from 0 to 1.
 
     Raises:
         ModelFileError: The file is no model, or a damaged one.
         NotEnoughMemory: There is no room for it, and `force` was not given.
         MissingLibrary: llama.cpp is not installed.
     """
-    weights = load_weights(path, settings.loading, None if force else partial(_require_room, path, settings))
+    weights = load_weights(
+        path, settings.loading, None if force else partial(_require_room, path, settings), on_progress
+    )
     with _lock:
         engine = _engines.get((id(weights), settings))
         if engine is None or engine.weights is not weights:

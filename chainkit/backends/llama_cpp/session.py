@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Self
 
 from chainkit.backends.llama_cpp.engine import Engine
+from chainkit.backends.llama_cpp.slots import Slot
 from chainkit.backends.llama_cpp.vocabulary import Vocabulary
 from chainkit.steered.session import SteeredSession
 
@@ -25,6 +26,12 @@ class LlamaSession(SteeredSession):
     def vocabulary(self) -> Vocabulary:
         """The model's tokens."""
         return self.engine.vocabulary
+
+    @property
+    def place(self) -> Slot:
+        """Where the tokens are in memory, once they were read."""
+        assert self._place is not None
+        return self._place
 
     def fork(self) -> Self:
         """A second session with the same tokens; what was read is shared and not read again."""

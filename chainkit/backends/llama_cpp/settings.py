@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
+from chainkit.backends.llama_cpp import state
 from chainkit.backends.llama_cpp.adapters import adapters, check_adapter
 from chainkit.backends.llama_cpp.checks import check_model
 from chainkit.backends.llama_cpp.draft import DraftedLlamaSession
 from chainkit.backends.llama_cpp.engine import Engine, EngineSettings, open_engine
 from chainkit.backends.llama_cpp.header import Header, read_header
 from chainkit.backends.llama_cpp.session import LlamaSession
-from chainkit.backends.llama_cpp.weights import Loading
+from chainkit.backends.llama_cpp.weights import Loading, Progress
+from chainkit.base.errors import ContextOverflow, ModelFileError
 from chainkit.hub.local import pulled_gguf
 from chainkit.hub.names import is_hub_name
 from chainkit.steered.kept import Kept
@@ -96,6 +99,7 @@ class Settings(FileSettings):
         lora_scale: How much of each; one number counts for all, none is 1.
         draft: A smaller GGUF model of the same family that proposes tokens; the text stays the same.
         draft_tokens: So many proposals at once.
+        on_progress: Called while the weights are loaded, with the part that is there, from 0 to 1; from Python only.
     """
 
     n_batch: int = Field(default=512, ge=1, le=1 << 16)
@@ -105,6 +109,7 @@ class Settings(FileSettings):
     lora_scale: list[float] = Field(default_factory=list)
     draft: str | None = None
     draft_tokens: int = Field(default=4, ge=1, le=16)
+    on_progress: Progress | None = Field(default=None, exclude=True, repr=False)
 
     _engine: Kept[Engine] = PrivateAttr(default_factory=Kept)
     _draft_engine: Kept[Engine] = PrivateAttr(default_factory=Kept)
@@ -136,9 +141,63 @@ class Settings(FileSettings):
             NotEnoughMemory: It does not fit in the memory that is free, and `force` was not given.
             MissingLibrary: llama.cpp is not installed.
         """
-        return self._engine.value(
-            (self.path, self._settings), lambda: open_engine(self.path, self._settings, force=self.force)
-        )
+        return self._engine.value((self.path, self._settings), self._open)
+
+    def load(self) -> Self:
+        """Load now what the first call would load; a model that is loaded stays as it is.
+
+        Raises:
+            ModelFileError: The file is no model, or a damaged one.
+            NotEnoughMemory: It does not fit in the memory that is free, and `force` was not given.
+        """
+        _ = self.engine
+        return self
+
+    def save_state(self, path: str | Path, text: str, *, special: bool = False) -> int:
+        """Read a text, and keep in a file what was computed of it, for `load_state` in another process.
+
+        Args:
+            path: The file; one that is there is replaced. Its size is that of keys and values of so many tokens.
+            text: How later prompts begin.
+            special: Read the names of special tokens in the text as those tokens, as templates of chats do.
+
+        Returns:
+            How many tokens it has.
+
+        Raises:
+            ContextOverflow: The text is longer than the context.
+        """
+        engine = self.engine
+        with closing(LlamaSession(engine)) as session:
+            session.append(text, special=special).begun().logits()
+            state.write(Path(path), state.State(session.tokens, engine.state(session.place)), state.fingerprint(engine))
+            return len(session.tokens)
+
+    def load_state(self, path: str | Path) -> int:
+        """Take up what `save_state` has kept: a prompt that begins with that text is read from its end.
+
+        Only load files of your own: they go into llama.cpp's memory as they are.
+
+        Returns:
+            How many tokens it has.
+
+        Raises:
+            ModelFileError: The file is absent, damaged or of another kind.
+            StateMismatch: It was made with another model, or with other settings.
+            ContextOverflow: It is longer than the context.
+        """
+        engine, path = self.engine, Path(path)
+        kept = state.read(path, state.fingerprint(engine))
+        if len(kept.tokens) > engine.limit:
+            raise ContextOverflow(len(kept.tokens), engine.limit)
+        if not state.vocabulary_fits(kept.tokens, engine.vocabulary.size) or not engine.take_state(
+            kept.tokens, kept.data
+        ):
+            raise ModelFileError(path, "is not taken by llama.cpp; save the state again")
+        return len(kept.tokens)
+
+    def _open(self) -> Engine:
+        return open_engine(self.path, self._settings, force=self.force, on_progress=self.on_progress)
 
     @property
     def _settings(self) -> EngineSettings:

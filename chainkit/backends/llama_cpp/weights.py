@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from chainkit.backends.llama_cpp.capi import Library, NativeModel, library
 from chainkit.backends.llama_cpp.checks import check_model
 from chainkit.backends.llama_cpp.header import read_header
+from chainkit.backends.llama_cpp.layouts import ProgressCallback
 from chainkit.backends.llama_cpp.probe import probe
 from chainkit.backends.llama_cpp.vocabulary import Vocabulary
 from chainkit.base.errors import ModelFileError
 from chainkit.sizing.gguf import gguf_model
 from chainkit.sizing.plan import Use, plan
 from chainkit.sizing.room import require_room
+
+Progress = Callable[[float], object]
 
 _MMAP, _NO_MMAP = 1, 0
 
@@ -38,18 +43,43 @@ class Loading:
     probe: bool = True
 
 
+class _Steps:
+    """llama.cpp's reports on the way, given on; an error in the one who is told ends the loading."""
+
+    def __init__(self, told: Progress | None) -> None:
+        self._told, self._failed = told, list[BaseException]()
+        self._callback = ProgressCallback(self._report)
+        self.address = ctypes.cast(self._callback, ctypes.c_void_p).value
+
+    def check(self) -> None:
+        """Raise what went wrong on the other side."""
+        if self._failed:
+            raise self._failed[0]
+
+    def _report(self, part: float, _data: Any) -> bool:
+        try:
+            if self._told is not None:
+                self._told(min(1.0, max(0.0, part)))
+        except BaseException as error:  # noqa: BLE001 - it cannot pass through native code; `check` raises it
+            self._failed.append(error)
+        return not self._failed
+
+
 class Weights:
     """A loaded model file; freed when nothing refers to it or its vocabulary any more."""
 
-    def __init__(self, path: Path, loading: Loading, llama: Library) -> None:
+    def __init__(self, path: Path, loading: Loading, llama: Library, on_progress: Progress | None = None) -> None:
         self.path, self.library = path, llama
+        steps = _Steps(on_progress)
         self.header = read_header(path)
         params = llama.model_params(
             n_gpu_layers=loading.n_gpu_layers,
             load_mode=_MMAP if loading.use_mmap else _NO_MMAP,
             use_extra_bufts=loading.repack,
+            progress_callback=steps.address if on_progress else None,
         )
         self.handle = llama.load(str(path), params)
+        steps.check()
         if self.handle is None:
             raise ModelFileError(path, f"llama.cpp refuses it: {llama.last_errors()}")
         self.vocabulary = Vocabulary(NativeModel(llama, self.handle))
@@ -64,11 +94,17 @@ _loaded: weakref.WeakValueDictionary[tuple[object, ...], Weights] = weakref.Weak
 _lock = threading.Lock()
 
 
-def load_weights(path: Path, loading: Loading, before: Callable[[], object] | None = None) -> Weights:
+def load_weights(
+    path: Path,
+    loading: Loading,
+    before: Callable[[], object] | None = None,
+    on_progress: Progress | None = None,
+) -> Weights:
     """The weights of a file: those already in memory, if the file has not changed since.
 
     Args:
         before: Called if they have to be loaded; what it raises is raised.
+        on_progress: Called with the part that is loaded, from 0 to 1; what it raises ends the loading and is raised.
 
     Raises:
         ModelFileError: The file is no model, or a damaged one.
@@ -85,7 +121,7 @@ def load_weights(path: Path, loading: Loading, before: Callable[[], object] | No
                 before()
             if loading.probe:
                 probe(path, llama.path)
-            weights = _loaded[key] = Weights(path, loading, llama)
+            weights = _loaded[key] = Weights(path, loading, llama, on_progress)
         return weights
 
 
