@@ -84,10 +84,17 @@ def taken_back(tokens: Sequence[int], vocabulary: SizedVocabulary) -> int:
 
 
 class Healing:
-    """What is generated must begin with some bytes; behind them, all is free. See `chainkit.decoding.loop.Matcher`."""
+    """Tokens that were taken back come again, or one that stands for the rest of them and goes on.
 
-    def __init__(self, vocabulary: SizedVocabulary, data: bytes) -> None:
-        self._vocabulary, self._left = vocabulary, data
+    See `chainkit.decoding.loop.Matcher`; behind these tokens, all is free.
+
+    Attributes:
+        data: The bytes that were taken back.
+    """
+
+    def __init__(self, vocabulary: SizedVocabulary, tokens: Sequence[int]) -> None:
+        self._vocabulary, self._tokens = vocabulary, list(tokens)
+        self.data = self._left = b"".join(map(vocabulary.piece, tokens))
 
     @property
     def complete(self) -> bool:
@@ -95,15 +102,14 @@ class Healing:
         return False
 
     def forced(self) -> list[int]:
-        """Nothing."""
+        """The tokens themselves, where no longer one could stand for their end."""
+        if self._left and not spellings(self._vocabulary).going_on(self._left):
+            return self._tokens[:1]
         return []
 
     def permits(self, token: int) -> bool:
         """Whether this token may come."""
-        if not self._left:
-            return True
-        piece = self._vocabulary.piece(token)
-        return bool(piece) and (piece.startswith(self._left) or self._left.startswith(piece))
+        return not self._left or token == self._tokens[0] or self._vocabulary.piece(token).startswith(self._left)
 
     def closes(self, token: int) -> bool:
         """No token ends the text."""
@@ -113,12 +119,15 @@ class Healing:
         """A copy of the scores with -inf for every token that may not come."""
         if not self._left:
             return logits
-        table, masked = spellings(self._vocabulary), np.full_like(logits, -np.inf)
-        chosen = [*table.beginning_with(self._left), *table.leading_to(self._left)]
+        masked = np.full_like(logits, -np.inf)
+        chosen = [self._tokens[0], *spellings(self._vocabulary).beginning_with(self._left)]
         masked[chosen] = logits[chosen]
         return masked
 
     def accept(self, tokens: Sequence[int]) -> None:
         """Go on behind these tokens."""
-        for token in tokens if self._left else ():
+        for token in tokens:
+            if not self._left:
+                return
             self._left = self._left[len(self._vocabulary.piece(token)) :]
+            del self._tokens[0]

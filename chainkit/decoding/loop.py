@@ -96,13 +96,25 @@ def generate(
 
 
 def steps(
-    reader: Reader, sampling: Sampling, matcher: Matcher | None = None, *, logprobs: int | None = None
+    reader: Reader,
+    sampling: Sampling,
+    matcher: Matcher | None = None,
+    *,
+    logprobs: int | None = None,
+    known: bytes = b"",
 ) -> Iterator[Piece | None]:
     """`generate` with a None before each step that needs logits.
 
     Who runs several texts at once can so collect them, and compute the logits of all in one pass.
+
+    Args:
+        reader: The model; its tokens grow.
+        sampling: How tokens are chosen, and when to stop.
+        matcher: What may be generated.
+        logprobs: Give the log-probability of each token, with so many of its likeliest rivals.
+        known: What the tokens begin with belongs to the text before: it is not shown, and no stop text stands in it.
     """
-    text, sampler = _Text(reader.vocabulary, sampling.stop), Sampler(sampling)
+    text, sampler = _Text(reader.vocabulary, sampling.stop, known), Sampler(sampling)
     budget = sampling.max_tokens
     while (end := _end(reader, sampling, matcher, budget)) is None:
         tokens = matcher.forced()[: _least(budget, reader.limit - len(reader.tokens))] if matcher is not None else []
@@ -172,8 +184,8 @@ def token_score(logits: Logits, token: int, vocabulary: Vocabulary, rivals: int)
 class _Text:
     """Tokens in, text that may be shown out."""
 
-    def __init__(self, vocabulary: Vocabulary, stops: Sequence[str]) -> None:
-        self._vocabulary = vocabulary
+    def __init__(self, vocabulary: Vocabulary, stops: Sequence[str], known: bytes) -> None:
+        self._vocabulary, self._known = vocabulary, len(known)
         self._assembler = TextAssembler()
         self._scanner = StopScanner(stops)
 
@@ -183,7 +195,9 @@ class _Text:
 
     def feed(self, tokens: Sequence[int]) -> str:
         pieces = b"".join(self._vocabulary.piece(token) for token in tokens)
-        return self._scanner.feed(self._assembler.feed(pieces))
+        new = pieces[self._known :]
+        self._known -= len(pieces) - len(new)
+        return self._scanner.feed(self._assembler.feed(new))
 
     def end(self) -> str:
         """What was held back; half a character at the very end is left out, as no text could show it."""

@@ -131,7 +131,7 @@ class SteeredWork:
     def _generated(self, context: TokenContext, session: SteeredSession, slot: Slot, call: Call, toolbox: Any) -> Steps:
         healed, matcher = self._matcher(context, session, slot, toolbox)
         answer = _Answer(slot, healed, held=bool(slot.stop_regex) or toolbox is not None)
-        for piece in session.steps(call.sampling, logprobs=slot.logprobs, matcher=matcher):
+        for piece in session.steps(call.sampling, logprobs=slot.logprobs, matcher=matcher, known=healed.encode()):
             if piece is None:
                 yield None
                 continue
@@ -166,9 +166,9 @@ class SteeredWork:
         count = taken_back(context.tail, vocabulary)
         if not count:
             return "", None
-        data = b"".join(map(vocabulary.piece, session.tokens[-count:]))
+        healing = Healing(vocabulary, session.tokens[-count:])
         session.rewind(len(session.tokens) - count)
-        return data.decode(), Healing(vocabulary, data)
+        return healing.data.decode(), healing
 
     def _written(self, context: TokenContext, answer: _Answer, stops: Sequence[str], toolbox: Any) -> Written:
         text, last = answer.text, answer.last
@@ -244,21 +244,19 @@ class _Answer:
         self.scores: list[TokenScore] = []
         self.last = Piece("")
         self.found: re.Match[str] | None = None
-        self._patterns, self._held, self._left = slot.stop_regex, held, len(healed)
+        self._patterns, self._held = slot.stop_regex, held
 
     def add(self, piece: Piece) -> str:
         """Take up a piece; what of it may be shown."""
         self.tokens.extend(piece.tokens)
         self.scores.extend(piece.scores)
         self.last = piece
-        text = piece.text[self._left :]  # the end of the text before is shown already
-        self._left -= min(self._left, len(piece.text))
-        self.text += text
+        self.text += piece.text
         matches = [match for pattern in self._patterns if (match := re.search(pattern, self.text))]
         if matches:
             self.found = min(matches, key=lambda match: match.start())
             self.text = self.text[: self.found.start()]
-        return "" if self._held else text
+        return "" if self._held else piece.text
 
     def stop_text(self, vocabulary: Any, stops: Sequence[str]) -> str:
         """Which stop text came behind the text."""

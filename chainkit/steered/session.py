@@ -139,6 +139,7 @@ class SteeredSession(ABC):
         *,
         logprobs: int | None = None,
         matcher: loop.Matcher | None = None,
+        known: bytes = b"",
     ) -> Iterator[Piece | None]:
         """`generate` with a None before each step that needs logits; see `chainkit.steered.rows`.
 
@@ -147,10 +148,12 @@ class SteeredSession(ABC):
             constraint: What may be generated.
             logprobs: Give each token's log-probability.
             matcher: Instead of a constraint.
+            known: What the tokens begin with belongs to the text before.
         """
         self.begun()
         try:
-            yield from loop.steps(self, sampling, matcher or self._guide(constraint), logprobs=logprobs)
+            matcher = matcher or self._guide(constraint)
+            yield from loop.steps(self, sampling, matcher, logprobs=logprobs, known=known)
         finally:
             self._pause()
 
