@@ -17,6 +17,7 @@ KV_BYTES: Mapping[str, float] = {"f32": 4, "f16": 2, "bf16": 2, "q8_0": 34 / 32,
 _DEFAULT_CONTEXT = 4096  # what the llama.cpp engine takes at most when it is told nothing
 _CELLS = 256  # llama.cpp rounds a context up to whole runs of so many tokens
 _FLOAT = 4
+_OPTIONS = 16  # places of the llama.cpp engine for options that it scores together, beside those of the texts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +124,7 @@ def plan(model: Model, use: Use | None = None, *, repacked: frozenset[str] = fro
     """
     use = use or Use()
     context = use.context or min(model.trained_context or _DEFAULT_CONTEXT, _DEFAULT_CONTEXT)
-    use = replace(use, context=context)
+    use = replace(use, context=context, batch=min(use.batch, context))
     if model.format == "transformers":
         return _for_transformers(model, use, context)
     return Plan(
@@ -167,15 +168,17 @@ def _cache(model: Model, use: Use, cells: int) -> int:
 
 
 def _compute(model: Model, use: Use, cells: int) -> int:
-    """What is touched of llama.cpp's compute buffer while a prompt is read in full batches.
+    """What is touched of llama.cpp's buffers while a prompt is read in full batches.
 
-    The widest moment is the feed-forward part of a layer, or without tiles the scores of all heads.
+    The widest moment is the feed-forward part of a layer, or without tiles the scores of all heads. Beside it there is
+    a row of logits for every text that may be kept apart.
     """
+    logits = (use.sequences + _OPTIONS) * model.vocabulary * _FLOAT
     feed_forward = use.batch * _FLOAT * (3 * model.inner + 4 * model.width)
     mask = 2 * cells * use.batch
     if use.flash or use.kv_type.startswith("q"):
-        return feed_forward + mask
-    return max(feed_forward, model.heads * use.batch * cells * _FLOAT) + 2 * mask
+        return feed_forward + mask + logits
+    return max(feed_forward, model.heads * use.batch * cells * _FLOAT) + 2 * mask + logits
 
 
 def _tokenizer(model: Model) -> int:
@@ -186,7 +189,7 @@ def _tokenizer(model: Model) -> int:
 _LLAMA_PROGRAM = 100 * MIB
 _TOKEN_BYTES, _MERGE_BYTES = 170, 200
 
-_TORCH_PROGRAM = 430 * MIB
+_TORCH_PROGRAM = 370 * MIB
 
 
 def _for_transformers(model: Model, use: Use, context: int) -> Plan:
@@ -195,8 +198,7 @@ def _for_transformers(model: Model, use: Use, context: int) -> Plan:
     cache = sum(
         int(tokens * (layer.keys + layer.values) * value) for tokens, layer in zip(seen, model.layers, strict=True)
     )
-    batch = min(use.batch, context)
-    compute = int(batch * (2 * model.inner + 6 * model.width) * value + 2 * model.vocabulary * _FLOAT)
+    compute = int(use.batch * (2 * model.inner + 6 * model.width) * value + 2 * model.vocabulary * _FLOAT)
     return Plan(
         model=model,
         use=use,

@@ -36,6 +36,12 @@ def test_quantized_sizes_are_those_of_the_published_files(name: str, kind: str, 
     assert found.weight_bytes / 1e9 == pytest.approx(gigabytes, abs=0.006)
 
 
+def test_the_layers_that_get_more_bits_are_those_of_llama_cpp() -> None:
+    found = quantized(config_model("m", LLAMA), "Q4_K_M")
+    finer = {int(w.name.split(".")[2]) for w in found.weights if w.type == "Q6_K" and "down_proj" in w.name}
+    assert finer == {0, 1, 2, 3, *range(6, 28, 3), 28, 29, 30, 31}
+
+
 def test_rows_that_are_no_whole_blocks_get_a_type_that_fits() -> None:
     odd = config_model("odd", LLAMA | {"hidden_size": 4096 + 32, "num_attention_heads": 43, "head_dim": 96})
     for kind in MIXTURES:
