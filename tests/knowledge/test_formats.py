@@ -4,8 +4,10 @@ import csv
 import email.message
 import tracemalloc
 import zipfile
+import zlib
 
 import docx
+import numpy as np
 import pytest
 
 from chainkit.backends.fake import FakeEmbeddings
@@ -213,12 +215,82 @@ def test_hostile_documents_are_named_and_the_rest_is_indexed(tmp_path):
         assert index.find("deep", 1)[0].passage.text == "deep text"
 
 
-@pytest.mark.slow
-def test_a_line_of_ninety_megabytes_is_split_in_bounded_memory(tmp_path):
+def test_a_pdf_that_would_unpack_to_gigabytes_is_named_in_bounded_memory(tmp_path):
+    packer = zlib.compressobj(9)
+    packed = b"".join(packer.compress(b"BT (word ) Tj ET\n" * 65_536) for _ in range(200)) + packer.flush()
+    page = samples.pdf(["Hello"])
+    start, end = page.index(b"<< /Length"), page.index(b"\nendstream")
+    stream = b"<< /Length %d /Filter /FlateDecode >>\nstream\n%s" % (len(packed), packed)
+    (tmp_path / "a.pdf").write_bytes(page[:start] + stream + page[end:])
+    tracemalloc.start()
+    with pytest.raises(DocumentError, match="is not a readable PDF"):
+        read(tmp_path / "a.pdf")
+    assert tracemalloc.get_traced_memory()[1] < 250_000_000
+    tracemalloc.stop()
+
+
+def test_docx_entities_read_no_file_and_do_not_grow(tmp_path):
+
+    (tmp_path / "secret.txt").write_text("the key")
+    document = docx.Document()
+    document.add_paragraph("PLACE")
+    document.save(tmp_path / "plain.docx")
+    declared = (
+        f'<!DOCTYPE d [<!ENTITY f SYSTEM "file://{tmp_path}/secret.txt"><!ENTITY a "{"ha" * 500}">'
+        + "".join(f'<!ENTITY {one} "{f"&{other};" * 50}">' for one, other in zip("bcd", "abc", strict=True))
+        + "]>"
+    )
+    with zipfile.ZipFile(tmp_path / "plain.docx") as plain, zipfile.ZipFile(tmp_path / "a.docx", "w") as evil:
+        for name in plain.namelist():
+            data = plain.read(name)
+            if name == "word/document.xml":
+                head, _, body = data.decode().partition("?>")
+                data = f"{head}?>{declared}{body.replace('PLACE', 'So &f; &d;')}".encode()
+            evil.writestr(name, data)
+    try:
+        text = "".join(block[1] for block in read(tmp_path / "a.docx"))
+    except DocumentError as error:
+        text = error.reason
+    assert "the key" not in text
+    assert len(text) < 10_000
+
+
+def test_a_line_of_two_hundred_megabytes_is_named_without_reading_it_whole(tmp_path):
     with (tmp_path / "a.txt").open("wb") as file:
-        for _ in range(90):
+        for _ in range(200):
             file.write(b"word " * 200_000)
     tracemalloc.start()
-    assert sum(1 for _ in split(Reading(tmp_path / "a.txt"))) > 100_000
-    assert tracemalloc.get_traced_memory()[1] < 60_000_000
+    with Index(None, FakeEmbeddings()) as index:
+        (remark,) = index.add(tmp_path).skipped
+    assert "has 200,000,000 bytes" in remark.reason
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+
+
+class Constant(FakeEmbeddings):
+    def embed_array(self, texts):
+        return np.ones((len(texts), 16), np.float32)
+
+
+@pytest.mark.slow
+def test_a_long_line_is_indexed_in_bounded_memory(tmp_path):
+    with (tmp_path / "a.txt").open("wb") as file:
+        for _ in range(3):
+            file.write(b"word " * 200_000)
+    tracemalloc.start()
+    with Index(tmp_path / "index.sqlite", Constant(dimensions=16)) as index:
+        index.add(tmp_path / "a.txt")
+        assert len(index) > 3_000
+    assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.slow
+def test_a_line_of_many_megabytes_is_split_in_bounded_memory(tmp_path):
+    with (tmp_path / "a.txt").open("wb") as file:
+        for _ in range(4):
+            file.write(b"word " * 200_000)
+    tracemalloc.start()
+    assert sum(1 for _ in split(Reading(tmp_path / "a.txt"))) > 5_000
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
     tracemalloc.stop()
