@@ -59,6 +59,10 @@ def run(
     except ProgramError as error:
         note(f"{file}: {error}")
         raise click.exceptions.Exit(1) from error
+    except ChainkitError as error:
+        for place in getattr(error, "__notes__", ()):
+            note(f"{file}: {place}")
+        raise
     if as_json:
         say_json(_as_json(result))
     elif not show:

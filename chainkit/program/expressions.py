@@ -206,7 +206,7 @@ class Expressions:
         count = 0
         while operator := self._operator(_LOOSEST_FIRST[level], spaced=spaced):
             count += 1
-            if count > _DEEPEST * 4:
+            if count > _DEEPEST:
                 raise self.fault("this expression is too long")
             right = self._operators(level + 1, spaced=spaced)
             left = Binary(operator, left, right, left.at)
@@ -247,9 +247,12 @@ class Expressions:
         return self._postfixed()
 
     def _postfixed(self) -> Expression:
-        value = self._atom()
+        value, count = self._atom(), 0
         while self.next.kind == "operator" and not self.next.spaced and self.next.value in (".", "[", "("):
             token = self.take()
+            count += 1
+            if count > _DEEPEST:
+                raise self.fault("this expression is too long", token)
             if token.value == ".":
                 value = Item(value, self._member(), token.at)
             elif token.value == "[":

@@ -75,8 +75,8 @@ def form_parameters() -> tuple[str, ...]:
 
 def fits(form: Form, text: str, read: Reader = str) -> bool:
     """Whether a text is of a form; grammars cannot be checked here."""
-    if form.pattern is not None and not re.fullmatch(form.pattern, text):
-        return False
+    if form.pattern is not None:
+        return _matches(form.pattern, text)
     if form.options and text not in form.options:
         return False
     try:
@@ -87,18 +87,32 @@ def fits(form: Form, text: str, read: Reader = str) -> bool:
     return True
 
 
+def _matches(pattern: str, text: str) -> bool:
+    try:
+        return compiled(pattern).fullmatch(text) is not None
+    except ProgramError:  # of Rust; the text was cut, so most likely it is not whole
+        return False
+
+
 def reader_of(form: Form) -> Reader:
     """What reads the text of a form."""
     return _schema_reader(form.schema) if form.schema is not None else str
 
 
 def _pattern(value: Any) -> Wanted:
-    pattern = _text("pattern", value)
+    return Wanted(Form(pattern=_text("pattern", value)))
+
+
+def compiled(pattern: str) -> re.Pattern[str]:
+    """A pattern for Python; local models read patterns as Rust does, and know a little more.
+
+    Raises:
+        ProgramError: Python cannot read it.
+    """
     try:
-        re.compile(pattern)
+        return re.compile(pattern)
     except re.error as error:
         raise ProgramError(f"the pattern {pattern!r} cannot be read: {error}") from error
-    return Wanted(Form(pattern=pattern))
 
 
 def _options(value: Any) -> Wanted:
@@ -160,7 +174,7 @@ def taken(form: Form, text: str) -> str | None:
     """The part of a free answer that is of a form, or None: the answer may go on, or have white space before it."""
     stripped = text.strip()
     if form.pattern is not None:
-        match = re.match(form.pattern, stripped)
+        match = compiled(form.pattern).match(stripped)
         return match[0] if match and match[0] else None
     if form.options:
         return _option(form.options, stripped)

@@ -76,12 +76,14 @@ def pieces(source: str) -> Iterator[Plain | Tag]:
     while True:
         text, start = _plain(source, position)
         closing_strip = source.startswith("{{~", start)
+        begins = position
         if strip:
+            begins += len(text) - len(text.lstrip())
             text = text.lstrip()
         if closing_strip:
             text = text.rstrip()
         if text:
-            yield Plain(text, position)
+            yield Plain(text, begins)
         if start == len(source):
             return
         if comment := _comment(source, start):

@@ -237,7 +237,7 @@ def _pattern(run: Executor, body: Body, join: str) -> tuple[re.Pattern[str], lis
 
 
 def _checked(pattern: Any) -> str:
-    forms.wanted({"pattern": pattern})
+    forms.compiled(pattern)
     return re.sub(r"\((?!\?)", "(?:", pattern)
 
 

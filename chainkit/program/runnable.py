@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -386,10 +387,11 @@ def _runs(lives: Sequence[_Live], *, streaming: bool = False, rows: int | None =
         return
     by_task = {id(live.task): live for live in lives}
     try:
-        for task, event in _scheduler(lives, streaming, rows).run():
-            if event is None:
-                by_task[id(task)].end()
-            yield task, event
+        with closing(_scheduler(lives, streaming, rows).run()) as told:
+            for task, event in told:
+                if event is None:
+                    by_task[id(task)].end()
+                yield task, event
     finally:
         for live in lives:
             live.end()
@@ -400,10 +402,11 @@ async def _aruns(lives: Sequence[_Live], *, streaming: bool = False, rows: int |
         return
     by_task = {id(live.task): live for live in lives}
     try:
-        async for task, event in _scheduler(lives, streaming, rows).arun():
-            if event is None:
-                by_task[id(task)].end()
-            yield task, event
+        async with aclosing(_scheduler(lives, streaming, rows).arun()) as told:
+            async for task, event in told:
+                if event is None:
+                    by_task[id(task)].end()
+                yield task, event
     finally:
         for live in lives:
             live.end()

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,7 +73,7 @@ class Scheduler:
         """Take up a run."""
         self._ready.append(task)
 
-    def run(self) -> Iterator[Told]:
+    def run(self) -> Generator[Told, None, None]:
         """Run all tasks, telling what happens; only the errors of single tasks are kept in them."""
         try:
             while self._ready or self._asking:
@@ -86,7 +86,7 @@ class Scheduler:
         finally:
             self._end()
 
-    async def arun(self) -> AsyncIterator[Told]:
+    async def arun(self) -> AsyncGenerator[Told, None]:
         """As `run`, without blocking the event loop."""
         step: asyncio.Task[Any] | None = None
         try:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from chainkit.base.errors import ProgramError, UnsupportedProgram, nearest
+from chainkit.base.errors import ConstraintError, ProgramError, UnsupportedProgram, nearest
 from chainkit.base.session import Piece
 from chainkit.program import forms, toolbox
 from chainkit.program.engines import Form, Generate, Method, Score, Scored, Slot, Written
@@ -62,10 +62,13 @@ def _filled(run: Executor, plan: _Plan) -> Steps:
     name = plan.slot.name
     if not run.record.quiet:
         yield SlotBegun(name)
-    if plan.tools:
-        all_written = [(yield from toolbox.answered(run, plan.slot, plan.tools))]
-    else:
-        all_written = yield from _rows(run, plan)
+    try:
+        if plan.tools:
+            all_written = [(yield from toolbox.answered(run, plan.slot, plan.tools))]
+        else:
+            all_written = yield from _rows(run, plan)
+    except ConstraintError as error:  # of the pattern, schema or grammar
+        raise ProgramError(str(error)) from error
     results = [_value(run, plan, written) for written in all_written]
     first = all_written[0]
     _store(run, plan, all_written, results)

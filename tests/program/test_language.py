@@ -135,6 +135,10 @@ def test_what_needs_no_model(template: str, wanted: str) -> None:
         ("{{a b, c}}", "a comma separates values inside parentheses"),
         ("{{" + "(" * 100 + "1" + ")" * 100 + "}}", "nested too deeply"),
         ("{{#if 1}}" * 100 + "{{/if}}" * 100, "nested more than"),
+        ("{{" + "not " * 100 + "1}}", "nested too deeply"),
+        ("{{1" + " + 1" * 100 + "}}", "this expression is too long"),
+        ("{{a" + ".b" * 100 + "}}", "this expression is too long"),
+        ("{{f" + "()" * 100 + "}}", "this expression is too long"),
         ("{{gen 'a' 'b' name='c'}}", "given name twice"),
         ("{{x" + "9" * 200 + " " + "9" * 200 + "}}", "too long"),
     ],
@@ -235,6 +239,22 @@ def test_a_program_that_includes_itself_ends() -> None:
 def test_runaway_programs_are_stopped(template: str, limits: Limits, message: str) -> None:
     with pytest.raises(ProgramError, match=message):
         chainkit.program(template).with_options(limits=limits)()
+
+
+def test_the_deepest_programs_leave_room_on_the_stack() -> None:
+    import sys
+
+    me = chainkit.program("{{#if n}}{{#each [1]}}{{#block 'x'}}{{>me}}{{/block}}{{/each}}{{/if}}")
+    me = me.with_options(limits=Limits(depth=120))
+    deep = chainkit.program("{{#if 1}}" * 55 + "{{" + "(" * 28 + "1" + ")" * 28 + "}}" + "{{/if}}" * 55)
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(600)  # the suite itself takes some 100 of them
+    try:
+        assert str(deep()) == "1"
+        with pytest.raises(LimitReached):
+            me(me=me, n=1)
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def test_shell_runs_only_when_it_is_allowed() -> None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 import chainkit
 from chainkit.base.errors import ProgramError, UnsupportedProgram
 from chainkit.program import Program, checks
+from chainkit.testing import Scripted
 from chainkit.testing.server.openai import OpenAIServer, running
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +108,15 @@ def test_forms_hold_at_any_temperature(llm: Any) -> None:
     assert re.fullmatch("[a-c]{3}", run["p"])
     assert isinstance(run["s"], Fact) or "s" in run.incomplete
     assert re.fullmatch("xy+z", run["g"]) or "g" in run.incomplete
+
+
+def test_patterns_of_local_models_are_those_of_rust_and_say_where_they_are_wrong(llm: Any) -> None:
+    assert chainkit.program(r"{{gen 'x' pattern='\p{Lu}{2}'}}", llm)()["x"].isupper()
+    with pytest.raises(ProgramError, match="line 2, column 1: the regular expression") as caught:
+        chainkit.program("\n{{gen 'x' pattern='(a'}}", llm)()
+    assert caught.value.line == 2
+    with pytest.raises(ProgramError, match="line 1, column 1: the pattern .* cannot be read"):
+        chainkit.program("{{gen 'x' pattern='(a'}}", Scripted("a"))()
 
 
 def test_a_form_that_a_limit_cuts_is_told(llm: Any) -> None:
@@ -263,8 +273,6 @@ def test_a_service_that_continues_text_runs_programs_without_roles(server: OpenA
 
 def test_every_call_is_traced_under_its_program(llm: Any) -> None:
     from langchain_core.callbacks import BaseCallbackHandler
-
-    from chainkit.testing import Scripted
 
     class Seen(BaseCallbackHandler):
         def __init__(self) -> None:
