@@ -6,8 +6,8 @@ from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 
 from chainkit.backends.fake import FakeChat, FakeEmbeddings, FakeLLM
 from chainkit.base.errors import ContextOverflow
-from chainkit.knowledge import Index, ask, ask_stream
 from chainkit.chains.counting import UNKNOWN_CONTEXT, context_size, counter, estimate
+from chainkit.knowledge import Index, ask, ask_stream
 from chainkit.knowledge.fit import fit
 from chainkit.knowledge.prompt import REFUSAL, is_refusal, quoted, rendered, text_prompt
 from chainkit.knowledge.split import Passage
