@@ -70,11 +70,16 @@ def _fetch(name: HubName, where: Machine, use: Use, *, force: bool, dry_run: boo
         repository = look_up(name)
         choice = chosen(repository.files, name)
         bar.to(0, doing="reading its header")
-        verdict = judge(remote_model(repository, choice), where, use)
+        verdict, outlook = None, ""
+        try:
+            verdict = judge(remote_model(repository, choice), where, use)
+            outlook = _outlook(verdict)
+        except ModelFileError as error:  # of a kind that is not known; it may run all the same
+            outlook = f"whether it fits cannot be said ({error})"
     if not as_json:
         files = choice.files[0].name if len(choice.files) == 1 else f"{len(choice.files)} files"
-        note(f"{name.repo}: {files}, {amount(choice.size)}; {_outlook(verdict)}")
-    if verdict.answer == "does not fit" and not (force or dry_run):
+        note(f"{name.repo}: {files}, {amount(choice.size)}; {outlook}")
+    if verdict and verdict.answer == "does not fit" and not (force or dry_run):
         raise ChainkitError(f"{name} does not fit {where.name}; --force fetches it all the same")
     paths = []
     if not dry_run:
@@ -84,7 +89,8 @@ def _fetch(name: HubName, where: Machine, use: Use, *, force: bool, dry_run: boo
     if as_json:
         files = [{"name": file.name, "bytes": file.size, "sha256": file.sha256} for file in choice.files]
         about = {"repository": name.repo, "commit": repository.commit, "files": files, "bytes": choice.size}
-        say_json({**about, **verdict.numbers(), "path": str(path) if paths else None, "spec": spec_of(path, name)})
+        judged = verdict.numbers() if verdict else {"answer": "unknown"}
+        say_json({**about, **judged, "path": str(path) if paths else None, "spec": spec_of(path, name)})
     elif paths:
         say(spec_of(path, name))
 

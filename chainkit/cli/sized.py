@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from chainkit.base.errors import ChainkitError, ModelFileError, SpecError
+from chainkit.hub.choice import SAFETENSORS, chosen
 from chainkit.hub.names import HubName, is_hub_name
 from chainkit.registry import ALIASES, default_spec, providers
 from chainkit.sizing import Model, Use, folder_model, gguf_model, remote_gguf
@@ -46,13 +47,13 @@ def hub_model(name: HubName, dtype: str = "auto") -> Model:
     """The model of a repository: of what was pulled of it, else from the headers on the hub."""
     from chainkit.hub.local import pulled_folder, pulled_gguf
 
-    if folder := pulled_folder(name.repo):
+    folder = pulled_folder(name.repo)
+    if folder and name.pick in ("", SAFETENSORS):
         return folder_model(folder, dtype)
     try:
         return gguf_model(pulled_gguf(str(name)))
     except ModelFileError:
         pass  # it is not here
-    from chainkit.hub.choice import chosen
     from chainkit.hub.remote import remote_model
     from chainkit.hub.repository import look_up
 

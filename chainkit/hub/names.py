@@ -9,6 +9,7 @@ from typing import Self
 from chainkit.base.errors import SpecError
 
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+_FILES = (".gguf", ".bin", ".safetensors", ".json")
 _REVISION = re.compile(r"\w[\w./-]{0,199}")
 
 
@@ -50,13 +51,13 @@ class HubName:
 
 
 def is_hub_name(text: str) -> bool:
-    """Whether a text could name a model on a hub, by its form alone.
+    """Whether a text could name a model on a hub, by its form alone; what ends as a file does is a file.
 
-    >>> is_hub_name("TheBloke/Llama-2-7B-GGUF:Q4_K_M"), is_hub_name("./llama.gguf"), is_hub_name("a/b/c.gguf")
+    >>> is_hub_name("TheBloke/Llama-2-7B-GGUF:Q4_K_M"), is_hub_name("./llama.gguf"), is_hub_name("models/llama.gguf")
     (True, False, False)
     """
     try:
-        HubName.parse(text)
+        name = HubName.parse(text)
     except SpecError:
         return False
-    return True
+    return not name.repo.lower().endswith(_FILES)

@@ -51,6 +51,18 @@ def sized(run, spec: str) -> dict:
     return json.loads(result.stdout)["model"]
 
 
+def test_the_size_of_a_model_on_the_hub_needs_its_header_only(run, stocked: Hub) -> None:
+    assert sized(run, f"gguf:{REPO}:Q4_0") == sized(run, f"{REPO}:Q4_0") | {"name": "demo.Q4_0.gguf"}
+    assert [span for _, span in stocked.downloads()] == ["bytes=0-1048575"] * 2
+
+
+def test_a_model_of_an_unknown_kind_is_fetched_without_a_verdict(run, stocked: Hub) -> None:
+    stocked.repos["org/odd"] = {"config.json": b'{"model_type": "odd"}', "model.safetensors": b"\2\0\0\0\0\0\0\0{}"}
+    result = run("pull", "org/odd")
+    assert result.stdout == "hf:org/odd\n"
+    assert "whether it fits cannot be said" in result.stderr
+
+
 def test_what_was_not_pulled_says_the_command(run, stocked: Hub) -> None:
     result = run("complete", "x", "--model", f"gguf:{REPO}:Q8_0")
     assert result.exit_code == 1

@@ -18,6 +18,12 @@ def test_a_name_is_a_repository_a_revision_and_a_pick(text: str, parts: tuple[st
     assert HubName.parse(str(name)) == name
 
 
+@pytest.mark.parametrize("text", ["models/llama.gguf", "old/x.bin", "org/config.json"])
+def test_what_ends_as_a_file_does_is_a_file(text: str) -> None:
+    assert not is_hub_name(text)
+    assert is_hub_name(f"org/repo:{text}")
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -151,7 +151,8 @@ def load(name: str, loading: Loading) -> Loaded:
     """
     if not name:
         raise ModelFileError("(no name)", "name a folder or a model on the hub, as in hf:Qwen/Qwen2.5-0.5B-Instruct")
-    name = str(pulled_folder(name) or name)
+    if loading.revision is None and not Path(name).expanduser().exists():
+        name = str(pulled_folder(name) or name)
     with _lock:
         key = (name, _changed(name), loading)
         found = _loaded.get(key)
