@@ -86,7 +86,7 @@ def train(
         return
     if max_steps is not None:
         raise click.UsageError("--max-steps goes with --method lora and full; give --epochs")
-    from chainkit.tuning.tune import tune as run
+    from chainkit.tuning.work import tune as run
 
     with waiting("training") as bar:
         tuned = run(
@@ -122,7 +122,7 @@ def train(
 def bake(model: str, out: str, prompts: tuple[str, ...], as_json: bool) -> None:
     """Write a copy OUT of a GGUF file MODEL that holds soft prompts as tokens, so that any front end can use them."""
     pairs = dict(_pair(text) for text in prompts)
-    from chainkit.tuning.bake import bake as make
+    from chainkit.tuning.baking import bake as make
 
     with waiting("copying"):
         baked = make(model, pairs, out)

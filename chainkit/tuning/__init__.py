@@ -9,22 +9,22 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from chainkit.tuning.bake import bake as bake
+    from chainkit.tuning.baking import bake as bake
     from chainkit.tuning.continued import train_on as train_on
     from chainkit.tuning.examples import Example as Example
     from chainkit.tuning.settings import SOURCE_SETTINGS as SOURCE_SETTINGS
     from chainkit.tuning.settings import Settings as Settings
-    from chainkit.tuning.tune import Tuned as Tuned
-    from chainkit.tuning.tune import tune as tune
+    from chainkit.tuning.work import Tuned as Tuned
+    from chainkit.tuning.work import tune as tune
 
 _HOMES = {
     "SOURCE_SETTINGS": "chainkit.tuning.settings",
     "Example": "chainkit.tuning.examples",
     "Settings": "chainkit.tuning.settings",
-    "Tuned": "chainkit.tuning.tune",
-    "bake": "chainkit.tuning.bake",
+    "Tuned": "chainkit.tuning.work",
+    "bake": "chainkit.tuning.baking",
     "train_on": "chainkit.tuning.continued",
-    "tune": "chainkit.tuning.tune",
+    "tune": "chainkit.tuning.work",
 }
 
 __all__ = ["SOURCE_SETTINGS", "Example", "Settings", "Tuned", "bake", "train_on", "tune"]

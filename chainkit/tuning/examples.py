@@ -156,7 +156,7 @@ def _table_rows(path: Path, delimiter: str) -> Iterator[tuple[str, Any]]:
                 raise BadExamples(f"{path}, line {reader.line_num}: not as many cells as the first line has")
             yield f"{path}, line {reader.line_num}", row
     except csv.Error as error:
-        raise BadExamples(f"{path}, line {reader.line_num}: {error}") from error
+        raise BadExamples(f"{path}, line {reader.reader.line_num}: {error}") from error
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
