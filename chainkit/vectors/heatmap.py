@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from langchain_core.embeddings import Embeddings
 
-from chainkit.base.errors import Unsupported
 from chainkit.vectors.clusters import OUTLIER, Clustering, clusters
 from chainkit.vectors.colours import SIMILARITY, group_colour
 from chainkit.vectors.given import Items, Vectors
 from chainkit.vectors.labels import label
 from chainkit.vectors.page import page
+from chainkit.vectors.picture import Picture
 from chainkit.vectors.terminal import Cells
 
 if TYPE_CHECKING:
@@ -27,12 +26,9 @@ Array = np.ndarray[Any, Any]
 MOST = 500
 """Items that a heatmap can hold; beyond, no label can be read."""
 
-FORMATS = (".png", ".svg", ".pdf", ".html")
-"""Endings of the files that a picture can be written to."""
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Heatmap:
+class Heatmap(Picture):
     """N items against each other, in the order of their groups.
 
     Attributes:
@@ -44,6 +40,8 @@ class Heatmap:
     clustering: Clustering
     matrix: Array = field(repr=False)
     title: str = ""
+
+    kind = "heatmap"
 
     @property
     def rows(self) -> tuple[int, ...]:
@@ -118,29 +116,6 @@ class Heatmap:
         names = [group.name for group in self.clustering.groups]
         rows = [int(self.clustering.labels[row]) for row in self.rows]
         return Cells(self.matrix, self.limits, self.labels, rows, names, self.title).drawn(columns, colour=colour)
-
-    def save(self, path: str | Path) -> Path:
-        """Write the picture; the ending of the name says what to: .png, .svg, .pdf or .html.
-
-        Raises:
-            Unsupported: Another ending.
-            MissingLibrary: matplotlib is not installed; .html does without.
-        """
-        path = Path(path)
-        kind = path.suffix.lower()
-        if kind not in FORMATS:
-            raise Unsupported(f"{path}: a heatmap can be written as {', '.join(FORMATS)}, not as '{kind}'")
-        path.write_bytes(self.html().encode() if kind == ".html" else self._image(kind[1:]))
-        return path
-
-    def _image(self, kind: str) -> bytes:
-        buffer = io.BytesIO()
-        metadata = {"Date": None} if kind == "svg" else {"CreationDate": None} if kind == "pdf" else None
-        self.figure().savefig(buffer, format=kind, dpi=150, bbox_inches="tight", pad_inches=0.15, metadata=metadata)
-        return buffer.getvalue()
-
-    def _repr_png_(self) -> bytes:
-        return self._image("png")
 
 
 def heatmap(

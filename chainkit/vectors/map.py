@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -11,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from langchain_core.embeddings import Embeddings
 
-from chainkit.base.errors import MissingLibrary, Unsupported
+from chainkit.base.errors import MissingLibrary
 from chainkit.vectors.clusters import Clustering, clusters
 from chainkit.vectors.colours import OUTLIER_COLOUR, group_colour
 from chainkit.vectors.given import Items, Vectors
-from chainkit.vectors.heatmap import FORMATS
 from chainkit.vectors.labels import drawable, label, width
 from chainkit.vectors.layout import Method, layout
 from chainkit.vectors.page import page
+from chainkit.vectors.picture import Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +37,7 @@ _LETTERS = 600  # of each text on a page
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ClusterMap:
+class ClusterMap(Picture):
     """N items as points.
 
     Attributes:
@@ -50,6 +49,8 @@ class ClusterMap:
     clustering: Clustering
     points: Array = field(repr=False)
     title: str = ""
+
+    kind = "map"
 
     def figure(self) -> Figure:
         """The picture as a matplotlib figure.
@@ -92,20 +93,6 @@ class ClusterMap:
         }
         return page("map", self.title, data)
 
-    def save(self, path: str | Path) -> Path:
-        """Write the picture; the ending of the name says what to: .png, .svg, .pdf or .html.
-
-        Raises:
-            Unsupported: Another ending.
-            MissingLibrary: matplotlib is not installed; .html does without.
-        """
-        path = Path(path)
-        kind = path.suffix.lower()
-        if kind not in FORMATS:
-            raise Unsupported(f"{path}: a map can be written as {', '.join(FORMATS)}, not as '{kind}'")
-        path.write_bytes(self.html().encode() if kind == ".html" else self._image(kind[1:]))
-        return path
-
     def _shown(self) -> Array:
         """Rows that a page shows: all, or the same share of every group."""
         count = len(self.points)
@@ -113,15 +100,6 @@ class ClusterMap:
             return np.arange(count)
         order = np.asarray(self.clustering.order)
         return np.sort(order[np.linspace(0, count - 1, POINTS_ON_A_PAGE).astype(int)])
-
-    def _image(self, kind: str) -> bytes:
-        buffer = io.BytesIO()
-        metadata = {"Date": None} if kind == "svg" else {"CreationDate": None} if kind == "pdf" else None
-        self.figure().savefig(buffer, format=kind, dpi=150, bbox_inches="tight", pad_inches=0.15, metadata=metadata)
-        return buffer.getvalue()
-
-    def _repr_png_(self) -> bytes:
-        return self._image("png")
 
 
 def cluster_map(
