@@ -14,7 +14,7 @@ from chainkit.base.errors import ChainkitError, ContextOverflow, NoModel
 from chainkit.cli.faults import one_line, trace, without_keys
 from chainkit.cli.options import chosen, debug_option, embeddings_option, json_option, model_options, trace_option
 from chainkit.cli.rows import decoded
-from chainkit.cli.screen import note, say, say_json, waiting
+from chainkit.cli.screen import load, note, say, say_json, waiting
 
 try:
     import readline  # importing it is what makes arrow keys work at the prompt
@@ -70,8 +70,9 @@ def chat(
     if docs and system:
         raise ChainkitError("--system and --docs do not go together: with --docs, how to answer is fixed")
     spec = model_spec or (_default_or_none() if docs else default_spec())
-    with waiting("loading the model"):
+    with waiting("loading the model") as bar:
         model = chat_model(spec, **chosen(temperature=temperature, max_tokens=max_tokens)) if spec else None
+        load(model, bar)
     if docs:
         from chainkit.cli.chat_docs import over_documents
 

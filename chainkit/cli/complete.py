@@ -10,7 +10,7 @@ from chainkit.base.errors import ChainkitError
 from chainkit.cli.faults import without_keys
 from chainkit.cli.options import chosen, debug_option, json_option, model_options, trace_option
 from chainkit.cli.rows import STDIN, read_text
-from chainkit.cli.screen import say, say_json, waiting
+from chainkit.cli.screen import load, say, say_json, waiting
 
 
 @click.command()
@@ -39,8 +39,10 @@ def complete(
 
     spec = model_spec or default_spec()
     ends = list(stop) or None
-    with waiting("reading the text") as bar:
+    with waiting("loading the model") as bar:
         model = llm(spec, **chosen(temperature=temperature, max_tokens=max_tokens))
+        load(model, bar)
+    with waiting("reading the text") as bar:
         if as_json:
             say_json({"model": without_keys(spec), "prompt": prompt, "text": model.invoke(prompt, stop=ends)})
             return

@@ -156,6 +156,16 @@ class Silence:
         """Nothing to take away."""
 
 
+def load(model: Any, bar: Waiting | Silence) -> None:
+    """Load a local model that can say how far it is; a model of any other kind is left as it is."""
+    if hasattr(model, "on_progress") and hasattr(model, "load"):
+        model.on_progress = lambda part: bar.to(int(part * 100), 100)
+        try:
+            model.load()
+        finally:
+            model.on_progress = None
+
+
 @contextmanager
 def waiting(doing: str, total: int | None = None, *, shown: bool = True) -> Iterator[Waiting | Silence]:
     """A bar on standard error while the block runs, in a terminal only."""
