@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -113,9 +114,8 @@ def _promising(scores: NDArray[np.float32], count: int) -> NDArray[np.intp]:
 
 def _products(codes: Codes, vector: Matrix) -> Matrix:
     """Each row times the vector: in integers where SimSIMD is installed, else block by block in floating point."""
-    try:
-        import simsimd
-    except ImportError:
+    simsimd = _simsimd()
+    if simsimd is None:
         found = np.empty(len(codes), np.float32)
         for start in range(0, len(codes), _BLOCK_ROWS):
             block = slice(start, start + _BLOCK_ROWS)
@@ -124,5 +124,15 @@ def _products(codes: Codes, vector: Matrix) -> Matrix:
     scale = float(np.abs(vector).max()) / 127 or 1.0
     coded = np.rint(vector / scale).astype(np.int8)[None]
     # one thread: it starts its threads anew for each call, which took longer than the work
-    products: Any = simsimd.cdist(coded, codes, metric="dot", threads=1)  # pyright: ignore
+    products: Any = simsimd.cdist(coded, codes, metric="dot", threads=1)
     return cast(Matrix, (np.asarray(products, np.float32) * np.float32(scale)).reshape(-1))
+
+
+@cache
+def _simsimd() -> Any:
+    """The library, or None; asked once, since Python looks through all folders again for what is not there."""
+    try:
+        import simsimd
+    except ImportError:
+        return None
+    return simsimd
