@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from chainkit.steered.requests import Request, common
 
-_WORTH_A_PASS = 16  # reading so many tokens twice takes about as long as a pass of its own
+WORTH_A_PASS = 16  # reading so many tokens twice takes about as long as a pass of its own
 
 
 class Reading(Protocol):
@@ -39,10 +39,10 @@ def share(rows: Sequence[R], read: Callable[[R, int], None], copy: Callable[[R, 
     # in this order each has most in common with the one before it
     ordered = sorted(rows, key=lambda row: list(row.request.tokens)) if len(rows) > 1 else ()
     for leader, row in pairwise(ordered):
-        if len(row.request.tokens) - row.held <= _WORTH_A_PASS:
+        if len(row.request.tokens) - row.held <= WORTH_A_PASS:
             continue
         shared = min(common(leader.request.tokens, row.request.tokens), len(row.request.tokens) - 1)
-        if shared - max(row.held, leader.held) >= _WORTH_A_PASS:
+        if shared - max(row.held, leader.held) >= WORTH_A_PASS:
             read(leader, shared)
         shared = min(shared, leader.held)
         if shared > row.held:

@@ -22,7 +22,7 @@ from chainkit.base.errors import Unsupported
 from chainkit.steered.branches import Branches
 from chainkit.steered.prefixes import PrefixTree
 from chainkit.steered.requests import Answer, Request, common
-from chainkit.steered.sharing import share
+from chainkit.steered.sharing import WORTH_A_PASS, share
 from chainkit.steered.soft_prompt import SoftPrompt
 from chainkit.steered.threads import Cancelled
 
@@ -160,6 +160,8 @@ class Engine:
             else:
                 known = min(request.known, len(memory.tokens))
             known = self._trim(memory, min(known, len(request.tokens) - 1))
+            if len(request.tokens) - known > WORTH_A_PASS:
+                known = self._extend(memory, request.tokens[:-1])
             rows.append(_Row(request, memory, known))
         return rows
 
@@ -173,13 +175,22 @@ class Engine:
         else:
             memory = self._fresh(busy)
             if stored > shared and isinstance(memory.cache, KeysValues):
-                for stretch, count in self.prefixes.find(tokens):
-                    memory.cache.take(stretch, count)
-                memory.tokens = list(tokens[:stored])
+                self._extend(memory, tokens)
             elif donor is not None and shared:
                 self._copy(donor, memory, shared)
         memory.owner, memory.used = weakref.ref(owner), time.monotonic()
         return memory
+
+    def _extend(self, memory: Memory, tokens: Sequence[int]) -> int:
+        """Put behind what is in memory what is known of the tokens that follow it; how many are there then."""
+        start = 0
+        for stretch, count in self.prefixes.find(tokens) if isinstance(memory.cache, KeysValues) else ():
+            held = len(memory.tokens)
+            if start + count > held >= start:
+                memory.cache.take(stretch.part(held - start, count), count - (held - start))
+                memory.tokens.extend(tokens[held : start + count])
+            start += count
+        return len(memory.tokens)
 
     def _copy(self, donor: Memory, memory: Memory, length: int) -> None:
         """Give a memory the first tokens of another."""

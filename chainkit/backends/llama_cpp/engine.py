@@ -26,7 +26,7 @@ from chainkit.base.errors import ModelFileError, Unsupported
 from chainkit.sizing.plan import Use
 from chainkit.steered.branches import Branches
 from chainkit.steered.requests import Answer, Request, common
-from chainkit.steered.sharing import share
+from chainkit.steered.sharing import WORTH_A_PASS, share
 from chainkit.steered.soft_prompt import SoftPrompt, is_virtual, sampled_tokens, vectors_of, virtual_count
 from chainkit.steered.threads import Cancelled
 
@@ -219,6 +219,8 @@ class Engine:
         for row in rows:
             row.place.busy = True
             row.start = self._slots.trim(row.place, min(known[id(row)], len(row.request.tokens) - 1))
+            if len(row.request.tokens) - row.start > WORTH_A_PASS:
+                row.start = self._slots.extend(row.place, row.request.tokens[:-1])
 
     def _read(self, rows: Sequence[Row]) -> list[Row]:
         """Compute what is missing; the rows that lost their place, or for whom there was no room beside the others."""

@@ -78,6 +78,16 @@ class Slots:
             self._library.llama_memory_seq_cp(self._memory, donor.number, slot.number, 0, length)
             slot.tokens = donor.tokens[:length]
 
+    def extend(self, slot: Slot, tokens: Sequence[int]) -> int:
+        """Let a slot have what another knows of the tokens that follow its own; how many are there then."""
+        held = len(slot.tokens)
+        donor = max(self.all, key=lambda other: common(other.tokens, tokens))
+        shared = common(donor.tokens, tokens)
+        if self.partial and donor is not slot and shared > held:
+            self._library.llama_memory_seq_cp(self._memory, donor.number, slot.number, held, shared)
+            slot.tokens.extend(tokens[held:shared])
+        return len(slot.tokens)
+
     def trim(self, slot: Slot, length: int) -> int:
         """Forget all but the first tokens of a slot; some models can only forget everything."""
         if length < len(slot.tokens):
