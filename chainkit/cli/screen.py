@@ -55,12 +55,13 @@ def plain(text: str) -> str:
 def amount(nbytes: int) -> str:
     """Bytes for people, in powers of 1000.
 
-    >>> amount(4_080_000_000), amount(57_000)
-    ('4.08 GB', '57 kB')
+    >>> amount(4_080_000_000), amount(57_000), amount(7_600_000)
+    ('4.08 GB', '57 kB', '7.6 MB')
     """
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if nbytes >= size:
-            return f"{nbytes / size:.2f} {unit}" if unit == "GB" else f"{nbytes / size:.0f} {unit}"
+            digits = 2 if unit == "GB" else 1 if nbytes < 10 * size else 0
+            return f"{nbytes / size:.{digits}f} {unit}"
     return f"{nbytes} bytes"
 
 

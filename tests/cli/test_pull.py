@@ -27,7 +27,7 @@ def stocked(hub: Hub) -> Hub:  # noqa: F811
 def test_size_and_fit_are_said_and_the_name_to_use_is_the_result(run, stocked: Hub) -> None:
     result = run("pull", f"{REPO}:Q8_0")
     assert result.stdout == f"gguf:{REPO}:Q8_0\n"
-    assert "demo.Q8_0.gguf, 4 MB; needs 122 MB of" in result.stderr
+    assert "demo.Q8_0.gguf, 3.8 MB; needs 122 MB of" in result.stderr
     assert "on this machine with a context of 2048: fits" in result.stderr
     assert pulled_gguf(f"{REPO}:q8_0").read_bytes() == DEMO.read_bytes()
 

@@ -117,7 +117,7 @@ def test_an_old_file_is_planned_as_the_gguf_that_it_becomes(run, tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("nbytes", "shown"),
-    [(0, "0 bytes"), (999, "999 bytes"), (57_000, "57 kB"), (7_600_000, "8 MB"), (4 * 10**9, "4.00 GB")],
+    [(0, "0 bytes"), (999, "999 bytes"), (57_000, "57 kB"), (7_600_000, "7.6 MB"), (4 * 10**9, "4.00 GB")],
 )
 def test_sizes_are_readable(nbytes: int, shown: str) -> None:
     assert amount(nbytes) == shown
