@@ -32,7 +32,7 @@ class Hit:
 
     Attributes:
         id: The passage's number in its index.
-        score: Between 0 and 1, comparable only within one search.
+        score: Between 0 and 1, comparable only within one search; with a reranker what that one says.
         meaning: Cosine between question and passage, -1 to 1.
         words: BM25 of the question's words, 0 if none occurs.
         metadata: What was stored with a text that is no file, or by a reader.
