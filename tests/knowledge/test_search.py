@@ -80,6 +80,15 @@ def test_passages_with_a_rare_word_are_ranked_by_all_words(monkeypatch):
     assert share == same
 
 
+def test_frequent_words_are_counted_by_a_sample(monkeypatch):
+    with Index(None, FakeEmbeddings()) as index:
+        index.add_texts([f"bee {n}" if n % 3 else f"wasp {n}" for n in range(600)])
+        assert index._store.frequencies(["bee", "wasp", "moth"]) == {"bee": 400, "wasp": 200, "moth": 0}
+        monkeypatch.setattr("chainkit.knowledge.store.MANY", 50)
+        estimated = index._store.frequencies(["bee", "wasp"])
+    assert estimated == {"bee": pytest.approx(400, rel=0.05), "wasp": pytest.approx(200, rel=0.05)}
+
+
 def test_fusion_follows_the_words_where_meaning_says_nothing_and_the_other_way_round():
     flat, rising = np.array([0.3, 0.3, 0.3]), np.array([1.0, 2.0, 3.0])
     assert list(np.argsort(fuse(flat, rising, 0.3))) == [0, 1, 2]
