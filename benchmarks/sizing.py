@@ -298,7 +298,8 @@ def table() -> None:
             verdicts = [judge(model, PIS[place], Use(context=context)) for place in places]
             planned = plan(model, Use(context=context), repacked=PIS["pi5-16gb"].repacked)
             sizes = [planned.weights, planned.cache, planned.needed, planned.with_mmap]
-            cells = [name, kind, *(f"{nbytes / 1e9:.2f}" for nbytes in sizes), *map(str, verdicts)]
+            answers = [f"{verdict}, tightly" if "tight" in verdict.advice else str(verdict) for verdict in verdicts]
+            cells = [name, kind, *(f"{nbytes / 1e9:.2f}" for nbytes in sizes), *answers]
             print("| " + " | ".join(cells) + " |")
 
 
