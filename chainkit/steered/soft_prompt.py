@@ -184,11 +184,12 @@ def _vectors(path: Path) -> Vectors:
         header = json.loads(data[8 : 8 + length])
         entry = header["prompt_embeddings"]
         kind, shape, (start, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-        raw = np.frombuffer(data[8 + length :][start:end], _DTYPES[kind])
+        raw, dtype = data[8 + length :][start:end], np.dtype(_DTYPES[kind])
     except (ValueError, KeyError, TypeError) as error:
         raise ModelFileError(path, "holds no prompt_embeddings that can be read") from error
-    if len(raw) != math.prod(shape):
+    if len(raw) != math.prod(shape) * dtype.itemsize:
         raise ModelFileError(path, "is cut short: the numbers of prompt_embeddings are not all there")
+    raw = np.frombuffer(raw, dtype)
     values = (raw.astype(np.uint32) << 16).view(np.float32) if kind == "BF16" else raw.astype(np.float32)
     return values.reshape(shape)
 
