@@ -57,7 +57,7 @@ VALUES: dict[str, Any] = {
         ("{{name.upper()}} {{name.replace('A', 'E')}}", "ADA Eda"),
         ("{{add 1 2}} {{add(1, 2)}} {{add (add 1 2) 3}} {{add add(1, 2) 3}}", "3 3 6 6"),
         ("{{1 + 2 * 3}} {{(1 + 2) * 3}} {{7 / 2}} {{-n}} {{n-1}} {{n - 1}} {{7 % 4}}", "7 9 3.5 -3 2 2 3"),
-        ("{{add 5 -2}} {{-n + 1}} {{add(n, -n)}}", "3 -2 0"),
+        ("{{multiply 5 -2}} {{-n + 1}} {{add(n, -n)}}", "-10 -2 0"),
         ("{{'a' + 'b'}} {{[1] + [2]}} {{add 'x' 'y'}}", "ab [1, 2] xy"),
         ("{{1 == 1}} {{1 != 1}} {{2 >= 2}} {{1 <= 0}} {{1 < 2}} {{1 > 2}}", "True False True False True False"),
         ("{{'a' in list}} {{'z' not in list}} {{'d' in 'Ada'}} {{not 1 == 2}}", "True True True True"),

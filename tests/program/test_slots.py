@@ -154,6 +154,34 @@ def test_an_answer_of_another_form_is_asked_for_again_a_bounded_number_of_times(
         run("{{gen 'x' pattern='[0-9]+' retries=0}}", "none")
 
 
+def test_a_model_that_ignores_stops_is_cut() -> None:
+    class Deaf(Scripted):
+        def said(self, prompt: str, stop: Any, settings: Any) -> tuple[str, str]:
+            return super().said(prompt, None, settings)
+
+    program = chainkit.program("{{gen 'x' stop=[';', '.'] save_stop_text=True}}|", Deaf("one. two; three"))
+    assert (str(program()), program()["x_stop_text"]) == ("one|", ".")
+    assert str(list(program.stream({}))[-1]) == "one|"
+
+
+async def test_a_run_that_is_cancelled_stops_its_requests() -> None:
+    cancelled: list[str] = []
+
+    class Slow(Scripted):
+        async def _agenerate(self, *args: Any, **kwargs: Any) -> Any:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                cancelled.append("yes")
+                raise
+
+    program = chainkit.program("{{#each [1, 2] parallel=True}}{{gen 'x'}}{{/each}}", Slow(""))
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(program.ainvoke({}), 0.1)
+    await asyncio.sleep(0)
+    assert cancelled == ["yes", "yes"]
+
+
 def test_a_chat_model_is_shown_what_was_wrong() -> None:
     model = ScriptedChat(["I would say a lot.", "six"])
     template = "{{#user}}How many?{{/user}}{{#assistant}}{{select 'n' options=['six', 'two']}}{{/assistant}}"
