@@ -186,14 +186,14 @@ def read(name: str, loading: Loading, kind: Callable[[Any], Any]) -> tuple[Any, 
     source = path if Path(path).exists() else name
     if Path(source).is_file():
         raise ModelFileError(name, "is a file; name the folder that holds config.json, or use gguf: for a .gguf file")
-    if device == "cpu" and not loading.force:
-        check_room(source, dtype=loading.dtype, revision=loading.revision)
     common: dict[str, Any] = {
         "revision": loading.revision or "main",
         "trust_remote_code": loading.trust_remote_code,
         "local_files_only": loading.local_files_only,
     }
     with _named_faults(name, loading), _without_bars(source):
+        if device == "cpu" and not loading.force:
+            check_room(source, dtype=loading.dtype, revision=loading.revision)
         config = transformers.AutoConfig.from_pretrained(source, **common)
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, **common)
         model = kind(config).from_pretrained(
