@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _UNLIMITED = 1 << 60  # control groups of the first version say so with a number near 2**63
+_RECLAIMABLE = ("inactive_file", "active_file", "slab_reclaimable")
 _PROC, _GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
@@ -43,28 +44,27 @@ def _limits(proc: Path, groups: Path) -> Iterator[tuple[int, int]]:
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if not controllers:
-            yield from _up(groups, path, "memory.max", "memory.current", "inactive_file")
+            yield from _up(groups, path, "memory.max", "memory.current", "")
         elif "memory" in controllers.split(","):
-            names = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+            names = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"
             yield from _up(groups / "memory", path, *names)
 
 
-def _up(root: Path, path: str, limit: str, use: str, reclaimable: str) -> Iterator[tuple[int, int]]:
+def _up(root: Path, path: str, limit: str, use: str, prefix: str) -> Iterator[tuple[int, int]]:
     """In a container the group's own folder may be the root: folders that are not there are passed over."""
     parts = [part for part in path.split("/") if part and part != ".."]
     for depth in range(len(parts), -1, -1):
         folder = root.joinpath(*parts[:depth])
         most, used = _number(folder / limit), _number(folder / use)
         if most is not None and used is not None and most < _UNLIMITED:
-            yield most, max(0, used - _cached(folder / "memory.stat", reclaimable))
+            yield most, max(0, used - _cached(folder / "memory.stat", prefix))
 
 
-def _cached(path: Path, name: str) -> int:
-    for line in _text(path).splitlines():
-        key, _, value = line.partition(" ")
-        if key == name and value.strip().isdigit():
-            return int(value)
-    return 0
+def _cached(path: Path, prefix: str) -> int:
+    """What the kernel would give up under pressure: pages of files, mapped models among them."""
+    lines = (line.partition(" ") for line in _text(path).splitlines())
+    wanted = {prefix + name for name in _RECLAIMABLE}
+    return sum(int(value) for key, _, value in lines if key in wanted and value.strip().isdigit())
 
 
 def _number(path: Path) -> int | None:

@@ -20,13 +20,17 @@ def proc(tmp_path: Path) -> Path:
     return folder
 
 
-def group(
-    folder: Path, limit: str, used: int, inactive: int, names=("memory.max", "memory.current", "inactive_file")
-) -> None:
+V2 = ("memory.max", "memory.current", "")
+V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
+
+
+def group(folder: Path, limit: str, used: int, inactive: int, names: tuple[str, str, str] = V2) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / names[0]).write_text(limit)
     (folder / names[1]).write_text(f"{used}\n")
-    (folder / "memory.stat").write_text(f"anon 1\n{names[2]} {inactive}\n")
+    (folder / "memory.stat").write_text(
+        f"anon 1\n{names[2]}inactive_file {inactive // 4}\n{names[2]}active_file {inactive * 3 // 4}\n"
+    )
 
 
 def test_without_limits_it_is_what_the_kernel_says(proc: Path, tmp_path: Path) -> None:
@@ -50,11 +54,10 @@ def test_the_tightest_of_nested_groups_counts(proc: Path, tmp_path: Path) -> Non
 
 
 def test_groups_of_the_first_version_count_and_their_no_limit_does_not(proc: Path, tmp_path: Path) -> None:
-    names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
     (proc / "self/cgroup").write_text("9:cpu:/x\n4:memory:/job\n")
-    group(tmp_path / "cg/memory", "9223372036854771712", 5, 0, names)
+    group(tmp_path / "cg/memory", "9223372036854771712", 5, 0, V1)
     assert available_memory(proc, tmp_path / "cg") == 6_000_000 * KB
-    group(tmp_path / "cg/memory/job", "1000000000", 700_000_000, 100_000_000, names)
+    group(tmp_path / "cg/memory/job", "1000000000", 700_000_000, 100_000_000, V1)
     assert available_memory(proc, tmp_path / "cg") == 400_000_000
 
 
