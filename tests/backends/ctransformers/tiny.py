@@ -90,3 +90,72 @@ def reference() -> Any:
     assert not unexpected
     assert not [name for name in missing if not name.endswith(".attn.bias")]
     return model
+
+
+def _neox(layer: int) -> dict[str, tuple[int, ...]]:
+    h = f"gpt_neox.layers.{layer}."
+    matrices = {"attention.query_key_value": (3, 1), "attention.dense": (1, 1)}
+    matrices |= {"mlp.dense_h_to_4h": (4, 1), "mlp.dense_4h_to_h": (1, 4)}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, (rows, columns) in matrices.items():
+        shapes |= {f"{h}{name}.weight": (rows * WIDTH, columns * WIDTH), f"{h}{name}.bias": (rows * WIDTH,)}
+    for name in ("input_layernorm", "post_attention_layernorm"):
+        shapes |= {f"{h}{name}.weight": (WIDTH,), f"{h}{name}.bias": (WIDTH,)}
+    return shapes
+
+
+def _gptj(layer: int) -> dict[str, tuple[int, ...]]:
+    h = f"transformer.h.{layer}."
+    shapes: dict[str, tuple[int, ...]] = {f"{h}attn.{n}_proj.weight": (WIDTH, WIDTH) for n in ("q", "k", "v", "out")}
+    shapes |= {f"{h}mlp.fc_in.weight": (4 * WIDTH, WIDTH), f"{h}mlp.fc_in.bias": (4 * WIDTH,)}
+    shapes |= {f"{h}mlp.fc_out.weight": (WIDTH, 4 * WIDTH), f"{h}mlp.fc_out.bias": (WIDTH,)}
+    return shapes | {f"{h}ln_1.weight": (WIDTH,), f"{h}ln_1.bias": (WIDTH,)}
+
+
+def _mpt(layer: int) -> dict[str, tuple[int, ...]]:
+    h = f"transformer.blocks.{layer}."
+    shapes: dict[str, tuple[int, ...]] = {f"{h}norm_1.weight": (WIDTH,), f"{h}norm_2.weight": (WIDTH,)}
+    shapes |= {f"{h}attn.Wqkv.weight": (3 * WIDTH, WIDTH), f"{h}attn.out_proj.weight": (WIDTH, WIDTH)}
+    return shapes | {f"{h}ffn.up_proj.weight": (4 * WIDTH, WIDTH), f"{h}ffn.down_proj.weight": (WIDTH, 4 * WIDTH)}
+
+
+def write_other(path: Path, kind: str) -> Path:
+    """A tiny file of another family with random weights; what its settings and tensors are called differs."""
+    words, head = len(pieces()), WIDTH // HEADS
+    usual = (words, CONTEXT, WIDTH, HEADS, LAYERS)
+    settings, again, block, ends = {
+        "gpt_neox": (
+            (*usual, head, 1, 0),
+            False,
+            _neox,
+            ("gpt_neox.embed_in", "gpt_neox.final_layer_norm", "embed_out"),
+        ),
+        "gptj": ((*usual, head, 0), True, _gptj, ("transformer.wte", "transformer.ln_f", "lm_head")),
+        "mpt": (
+            (WIDTH, CONTEXT, HEADS, LAYERS, words, 8.0, 0.0, 0),
+            False,
+            _mpt,
+            ("transformer.wte", "transformer.norm_f"),
+        ),
+    }[kind]
+    out = bytearray(b"lmgg")
+    for value in settings:
+        out += struct.pack("<f" if isinstance(value, float) else "<i", value)
+    out += struct.pack("<i", words) if again else b""
+    for piece in pieces():
+        # MPT's files spell bytes from 0x80 on as characters
+        spelled = piece.decode("latin-1").encode() if kind == "mpt" else piece
+        out += struct.pack("<I", len(spelled)) + spelled
+    shapes: dict[str, tuple[int, ...]] = {f"{ends[0]}.weight": (words, WIDTH), f"{ends[1]}.weight": (WIDTH,)}
+    if kind != "mpt":
+        shapes |= {f"{ends[1]}.bias": (WIDTH,), f"{ends[2]}.weight": (words, WIDTH)}
+    shapes |= {"lm_head.bias": (words,)} if kind == "gptj" else {}
+    for layer in range(LAYERS):
+        shapes |= block(layer)
+    random = np.random.default_rng(5)
+    for name, shape in shapes.items():
+        values = (random.standard_normal(shape) * 2 / np.sqrt(shape[-1])).astype(np.float32)
+        out += struct.pack("<3i", len(shape), len(name), 0) + struct.pack(f"<{len(shape)}i", *reversed(shape))
+        out += name.encode() + values.tobytes()
+    path.write_bytes(out)
+    return path
