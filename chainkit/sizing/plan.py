@@ -193,7 +193,9 @@ _TORCH_PROGRAM = 370 * MIB
 
 
 def _for_transformers(model: Model, use: Use, context: int) -> Plan:
-    value = max((w.nbytes / w.values for w in model.weights if w.type in ("F32", "F16", "BF16")), default=2)
+    value = max(
+        (w.nbytes / w.values for w in model.weights if w.type in ("F32", "F16", "BF16") and w.values), default=2
+    )
     seen = (min(context, layer.window) if layer.window else context for layer in model.layers)
     cache = sum(
         int(tokens * (layer.keys + layer.values) * value) for tokens, layer in zip(seen, model.layers, strict=True)

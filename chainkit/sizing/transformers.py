@@ -184,6 +184,10 @@ def _header(name: str, file: str, read: Read) -> list[Weight]:
 def _weight(where: str, key: str, entry: Any) -> Weight:
     try:
         kind, shape, (start, end) = str(entry["dtype"]), tuple(map(int, entry["shape"])), entry["data_offsets"]
-        return Weight(key, kind, tuple(reversed(shape)), int(end) - int(start))
+        weight = Weight(key, kind, tuple(reversed(shape)), int(end) - int(start))
     except (TypeError, KeyError, ValueError) as error:
         raise ModelFileError(where, f"is damaged: its header does not describe {key!r}") from error
+    size = DTYPES.get(kind)
+    if min(shape, default=1) < 0 or (size is not None and weight.nbytes != int(weight.values * size)):
+        raise ModelFileError(where, f"is damaged: {key!r} of shape {list(shape)} has {weight.nbytes} bytes as {kind}")
+    return weight

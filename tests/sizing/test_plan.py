@@ -179,6 +179,8 @@ def test_layers_with_a_window_forget_in_transformers(tmp_path: Path) -> None:
         (b"[]", "holds no settings"),
         (b"{nope", "is no JSON"),
         (b'{"a": {"dtype": "F32"}}', "describe 'a'"),
+        (b'{"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 9]}}', "has 9 bytes as F32"),
+        (b'{"a": {"dtype": "F32", "shape": [-1, -1], "data_offsets": [0, 4]}}', "of shape"),
     ],
 )
 def test_damaged_safetensors_are_named(tmp_path: Path, header: bytes, reason: str) -> None:

@@ -1,0 +1,54 @@
+"""Damaged headers and settings: a plan or a named error, whatever the bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chainkit.base.errors import ModelFileError
+from chainkit.sizing import PIS, folder_model
+from chainkit.sizing.gguf import model_of
+from chainkit.sizing.header import Beyond, parse_start
+from chainkit.sizing.verdict import judge
+from tests.sizing.test_plan import DEMO, folder
+
+CHANGES = st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=4)
+START = DEMO.read_bytes()[:100_000]
+
+
+def changed(data: bytes, changes: list[tuple[int, int]]) -> bytes:
+    result = bytearray(data)
+    for place, value in changes:
+        result[place % len(result)] = value
+    return bytes(result)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder(tmp_path_factory.mktemp("sound"))
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+@settings(max_examples=150, deadline=None)
+@given(changes=CHANGES)
+def test_a_damaged_folder_is_planned_or_named(sound: Path, name: str, changes: list[tuple[int, int]]) -> None:
+    whole = (sound / name).read_bytes()
+    try:
+        (sound / name).write_bytes(changed(whole, changes))
+        judge(folder_model(sound), PIS["pi4-2gb"])
+    except ModelFileError:
+        pass
+    finally:
+        (sound / name).write_bytes(whole)
+
+
+@settings(max_examples=150, deadline=None)
+@given(changes=CHANGES)
+def test_a_damaged_gguf_header_is_planned_or_named(changes: list[tuple[int, int]]) -> None:
+    try:
+        judge(model_of([parse_start(Path("x"), changed(START, changes), DEMO.stat().st_size)]), PIS["pi4-2gb"])
+    except (ModelFileError, Beyond):
+        pass
