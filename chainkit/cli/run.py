@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chainkit.base.errors import ChainkitError, ProgramError
-from chainkit.cli.options import debug_option, json_option
+from chainkit.cli.options import debug_option, json_option, trace_option
 from chainkit.cli.rows import read_text
-from chainkit.cli.screen import note, say, say_json, waiting
+from chainkit.cli.screen import load, note, say, say_json, waiting
 
 if TYPE_CHECKING:
     from chainkit.program import Program, Run
@@ -36,6 +36,7 @@ _INSTRUCT = ("instruct", "davinci", "babbage")  # models of OpenAI that continue
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="The same seed gives the same run.")
 @click.option("--show", is_flag=True, help="Show the text while it grows, in colours.")
 @click.option("--allow-shell", is_flag=True, help="Let {{shell}} run commands on this machine.")
+@trace_option
 @json_option
 @debug_option
 def run(
@@ -76,11 +77,13 @@ def run(
 def _run(
     text: str, variables: dict[str, Any], spec: str | None, seed: int | None, show: bool, allow_shell: bool
 ) -> Run:
-    with waiting("loading"):
+    with waiting("loading") as bar:
         from chainkit.program.runnable import Program
 
         program = Program(text, variables=variables).with_options(seed=seed, shell=allow_shell)
         program = _on_model(program, spec)
+        if program.model is not None:
+            load(program.model, bar)
     if show:
         result = program.show()
     else:

@@ -17,6 +17,7 @@ from chainkit.program import checks
 from chainkit.program.engines import Engine, Tally, engine_for
 from chainkit.program.executor import Executor, Shared
 from chainkit.program.limits import Limits
+from chainkit.program.observed import observer
 from chainkit.program.parser import parse
 from chainkit.program.record import Event
 from chainkit.program.run import Run, State
@@ -333,6 +334,7 @@ class _Live:
         replay = replayed(list(log), more) if more is not None else ()
         self.task = Task(self.executor.run(program.template.body), check=self.shared.check)
         self.task.replay.extend(replay)
+        self.task.observer = observer(config, self.shared.abilities, self.tally)
 
     def run(self, events: tuple[Event, ...] = ()) -> Run:
         """The run as it is now."""

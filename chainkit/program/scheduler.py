@@ -12,6 +12,7 @@ from typing import Any
 
 from chainkit.base.session import Piece
 from chainkit.program.engines import Generate, Scored, Work, Written
+from chainkit.program.observed import Observer
 from chainkit.program.record import Event, Paused
 from chainkit.program.steps import Ask, Invoke, Step, Steps, Together, Wait
 
@@ -28,6 +29,7 @@ class Task:
         replay: Answers of an earlier run, which are given again instead of asking.
         log: All answers so far.
         check: Looks whether the run has gone on for too long.
+        observer: Told of what the model is asked.
         result: What `steps` has returned, once it is done.
         error: What it has raised, once it is done.
         waiting: The variable that it waits for.
@@ -37,6 +39,7 @@ class Task:
     replay: deque[Any] = field(default_factory=deque[Any])
     check: Callable[[], None] | None = None
     parent: Task | None = None
+    observer: Observer | None = None
     log: Log = field(default_factory=Log)
     result: Any = None
     error: BaseException | None = None
@@ -93,7 +96,7 @@ class Scheduler:
             while self._ready or self._asking or self._calls:
                 while self._ready:
                     self._advance(self._ready.popleft(), self._acall)
-                    for told in self._news():
+                    async for told in self._anews():
                         yield told
                 if self._asking and step is None:
                     step = asyncio.ensure_future(self._work.astep())
@@ -105,7 +108,7 @@ class Scheduler:
                     finished, step = step, None
                     self._dispatch(finished.result())
                 self._collect()
-                for told in self._news():
+                async for told in self._anews():
                     yield told
         finally:
             for pending in [*self._calls, *filter(None, [step])]:
@@ -115,6 +118,12 @@ class Scheduler:
     def _news(self) -> Iterator[Told]:
         while self._told:
             yield self._told.popleft()
+
+    async def _anews(self) -> AsyncGenerator[Told, None]:
+        for told in self._news():
+            if (observer := told[0].observer) is not None:
+                await observer.flush()
+            yield told
 
     def _end(self) -> None:
         self._work.close()
@@ -167,6 +176,8 @@ class Scheduler:
             return True
         self._number += 1
         task.ask, self._asking[self._number] = ask, task
+        if observer := task.root.observer:
+            observer.begin(self._number, ask.job)
         self._work.submit(self._number, ask.job)
         return False
 
@@ -234,6 +245,8 @@ class Scheduler:
                 continue
             del self._asking[number]
             task.ask = None
+            if observer := task.root.observer:
+                observer.end(number, what)
             if task.done or task.root.done:
                 task.steps.close()
                 continue

@@ -271,13 +271,14 @@ def test_a_service_that_continues_text_runs_programs_without_roles(server: OpenA
         chainkit.program("{{gen 'x' pattern='[0-9]+' retries=0}}", model)()
 
 
-def test_every_call_is_traced_under_its_program(llm: Any) -> None:
+async def test_every_call_is_traced_under_its_program(llm: Any) -> None:
     from langchain_core.callbacks import BaseCallbackHandler
 
     class Seen(BaseCallbackHandler):
         def __init__(self) -> None:
             self.parents: dict[Any, Any] = {}
             self.kinds: list[str] = []
+            self.texts: list[str] = []
 
         def on_chain_start(self, *args: Any, run_id: Any, parent_run_id: Any = None, **kwargs: Any) -> None:
             self.parents[run_id] = parent_run_id
@@ -287,6 +288,16 @@ def test_every_call_is_traced_under_its_program(llm: Any) -> None:
             assert parent_run_id in self.parents
             self.kinds.append("llm")
 
+        def on_llm_end(self, response: Any, **kwargs: Any) -> None:
+            self.texts.append(response.generations[0][0].text)
+
     seen = Seen()
     chainkit.program("{{gen}}", Scripted("v")).batch([{}, {}], {"callbacks": [seen]})
     assert sorted(seen.kinds) == ["chain", "chain", "llm", "llm"]
+    text = "The cat {{gen 'x' max_tokens=3}}{{select 'y' options=['a', 'b']}}"
+    program = chainkit.program(text, llm)
+    runs = [program.invoke({}, {"callbacks": [seen]}), await program.ainvoke({}, {"callbacks": [seen]})]
+    assert seen.kinds[4:] == ["chain", "llm", "llm"] * 2
+    assert seen.texts[2] == seen.texts[4] == runs[0]["x"]
+    assert seen.texts[3] == seen.texts[5]
+    assert re.fullmatch(r"'a': -[\d.]+, 'b': -[\d.]+", seen.texts[3])
