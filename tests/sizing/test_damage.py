@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(changes=CHANGES)
 def test_a_damaged_folder_is_planned_or_named(sound: Path, name: str, changes: list[tuple[int, int]]) -> None:
     whole = (sound / name).read_bytes()
@@ -45,10 +46,8 @@ def test_a_damaged_folder_is_planned_or_named(sound: Path, name: str, changes: l
         (sound / name).write_bytes(whole)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(changes=CHANGES)
 def test_a_damaged_gguf_header_is_planned_or_named(changes: list[tuple[int, int]]) -> None:
-    try:
+    with suppress(ModelFileError, Beyond):
         judge(model_of([parse_start(Path("x"), changed(START, changes), DEMO.stat().st_size)]), PIS["pi4-2gb"])
-    except (ModelFileError, Beyond):
-        pass
