@@ -1,0 +1,264 @@
+"""What soft prompts reach and cost on the demo model.
+
+python -m benchmarks.tuning task      accuracy on held-out questions before and after, and the time it takes
+python -m benchmarks.tuning step      CPU per step beside PEFT with transformers' Trainer, one thread, same batches
+python -m benchmarks.tuning ten       ten soft prompts in one batch of ten beside one plain batch of ten
+python -m benchmarks.tuning same      transformers beside llama.cpp: 64 greedy tokens of 20 prompts
+python -m benchmarks.tuning source    the recipe of PEFT's walk-through on its own data, beside ours
+python -m benchmarks.tuning upscale   the loss of the demo model up-scaled, and after training has gone on
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import peft
+import torch
+import transformers
+
+import chainkit
+from chainkit.steered.soft_prompt import SoftPrompt, load_soft_prompt
+from chainkit.tuning.batches import encode
+from chainkit.tuning.examples import Example
+from chainkit.tuning.learners import Soft, start_vectors
+from chainkit.tuning.model import open_base
+from chainkit.tuning.settings import Settings
+from chainkit.tuning.train import mean_loss, train
+from examples.demo_model import data, export
+from examples.json_task import pairs
+
+DEMO = Path(__file__).parents[1] / "examples" / "demo_model"
+PROMPTS = Path(__file__).parents[1] / "examples" / "prompts" / "awesome-chatgpt-prompts.csv"
+JSON = DEMO / "json_prompt"
+STEPS, SKIPPED = 40, 8
+
+
+def task() -> None:
+    held = pairs(100, seed=99, unseen=True)
+    start, cpu = time.perf_counter(), time.process_time()
+    with tempfile.TemporaryDirectory() as name:
+        tuned = chainkit.tune(
+            DEMO / "hf", pairs(150, 1), f"{name}/json", held_out_examples=held, chat=True, virtual_tokens=8, epochs=3
+        )
+        print(tuned.report)
+        print(f"{time.perf_counter() - start:.0f} s, {time.process_time() - cpu:.0f} s of CPU, report included")
+        for spec in (f"hf:{DEMO / 'hf'}", f"gguf:{DEMO / 'demo-q8_0.gguf'}"):
+            model = chainkit.chat_model(spec)
+            before = sum(model.invoke(question).text == answer for question, answer in held)
+            after = sum(
+                model.invoke(question, soft_prompt=tuned.soft_prompt).text == answer for question, answer in held
+            )
+            told = sum(model.invoke(f"{data.JSON_REQUEST} {one}").text == answer for one, answer in held)
+            print(f"{spec}: {before} -> {after} of {len(held)} exact; {told} when told to answer as JSON")
+
+
+class Clock(transformers.TrainerCallback):
+    """CPU time after each step of the Trainer."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.times.append(time.process_time())
+
+
+def per_step(times: list[float]) -> float:
+    """Milliseconds, the first steps left out; the lower quartile, since others disturb a shared machine."""
+    return 1000 * statistics.quantiles(np.diff(times[SKIPPED:]).tolist(), n=4)[0]
+
+
+def ours(base: Any, examples: list[Any], held: list[Any], settings: Settings, first: str) -> tuple[float, float]:
+    learner, times = Soft(base, settings, start_vectors(base, settings, first)), list[float]()
+
+    def told(_: object) -> None:
+        times.append(time.process_time())
+
+    with base.frozen():
+        history = train(learner, examples, held, settings, checkpoint=None, identity={}, told=told)
+    return per_step(times[:STEPS]), history.best_loss
+
+
+def theirs(base: Any, examples: list[Any], held: list[Any], settings: Settings, first: str) -> tuple[float, float]:
+    model = transformers.AutoModelForCausalLM.from_pretrained(DEMO / "hf", dtype=torch.float32)
+    config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=settings.virtual_tokens)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wrapped = peft.get_peft_model(model, config)
+    with torch.no_grad():
+        wrapped.prompt_encoder["default"].embedding.weight.copy_(start_vectors(base, settings, first))
+
+    def collated(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        width = max(len(row["input_ids"]) for row in rows)
+        fill = {"input_ids": 0, "attention_mask": 0, "labels": -100}
+        return {
+            key: torch.tensor([row[key] + [empty] * (width - len(row[key])) for row in rows])
+            for key, empty in fill.items()
+        }
+
+    rows = [
+        {
+            "input_ids": [*one.prompt, *one.answer],
+            "attention_mask": [1] * one.length,
+            "labels": [-100] * len(one.prompt) + list(one.answer),
+        }
+        for one in examples
+    ]
+    clock, rate = Clock(), Soft(base, settings, start_vectors(base, settings, first)).learning_rate
+    with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        arguments = transformers.TrainingArguments(
+            output_dir=name,
+            num_train_epochs=settings.epochs,
+            per_device_train_batch_size=settings.batch_size,
+            learning_rate=rate,
+            save_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            use_cpu=True,
+            logging_steps=10_000,
+        )
+        trainer = transformers.Trainer(
+            model=wrapped, args=arguments, train_dataset=rows, data_collator=collated, callbacks=[clock]
+        )
+        trainer.train()
+    trained = Soft(base, settings, wrapped.get_prompt(1)[0].detach())
+    return per_step(clock.times[:STEPS]), mean_loss(trained, held, 8)
+
+
+def step() -> None:
+    torch.set_num_threads(1)
+    base, settings = open_base(DEMO / "hf"), Settings(virtual_tokens=8, epochs=3, chat=True, patience=None)
+    examples = encode(base, [Example(*one) for one in pairs(128, 1)], settings)
+    held = encode(base, [Example(*one) for one in pairs(50, 99, unseen=True)], settings)
+    first = " ".join(pairs(1, 1)[0])
+    print(f"batches of {settings.batch_size}, {sum(one.length for one in examples) / len(examples):.0f} tokens each")
+    for _ in range(2):
+        mine, loss = ours(base, examples, held, settings, first)
+        other, their_loss = theirs(base, examples, held, settings, first)
+        print(
+            f"ours {mine:.1f} ms, PEFT + Trainer {other:.1f} ms: {mine / other:.2f}x; loss {loss:.3f}, {their_loss:.3f}"
+        )
+
+
+def variants(count: int) -> list[SoftPrompt]:
+    """Soft prompts that differ a little from the one that asks for JSON."""
+    vectors, random = load_soft_prompt(JSON).vectors, np.random.default_rng(0)
+    return [
+        SoftPrompt(str(number), vectors + random.standard_normal(vectors.shape).astype(np.float32) * 0.01 * number)
+        for number in range(count)
+    ]
+
+
+def ten() -> None:
+    questions, soft = [question for question, _ in pairs(10, 5)], variants(10)
+    settings: dict[str, Any] = {"max_tokens": 32, "n_threads": 1}
+    for spec in (f"hf:{DEMO / 'hf'}?dtype=float32&batch_size=10", f"gguf:{DEMO / 'demo-q8_0.gguf'}?n_sequences=10"):
+        chat, llm = chainkit.chat_model(spec.partition("?")[0]), chainkit.llm(spec, special_tokens=True, **settings)
+        prompts = [chat.prompt_text([("user", question)]).removeprefix("<|begin|>") for question in questions]
+        alone = [llm.invoke(prompt, soft_prompt=one) for prompt, one in zip(prompts, soft, strict=True)]
+        same, ratios = True, []
+        for _ in range(5):
+            llm.unload()
+            llm.invoke("x", max_tokens=1)
+            cpu = time.process_time()
+            # the same answers are as long: forced by the number of tokens alone, without an end
+            llm.batch(prompts, soft_prompt=[soft[0]] * 10)
+            one = time.process_time() - cpu
+            llm.unload()
+            llm.invoke("x", max_tokens=1)
+            cpu = time.process_time()
+            same = same and llm.batch(prompts, soft_prompt=soft) == alone
+            many = time.process_time() - cpu
+            llm.unload()
+            llm.invoke("x", max_tokens=1)
+            cpu = time.process_time()
+            llm.batch([f"{prompt}{{" for prompt in prompts])
+            plain = time.process_time() - cpu
+            ratios.append((many / one, many / plain))
+        against_one, against_plain = (statistics.median(column) for column in zip(*ratios, strict=True))
+        print(f"{spec.partition(':')[0]}: same texts {same}; ten {against_one:.2f}x of one soft prompt, "
+              f"{against_plain:.2f}x of none")  # fmt: skip
+
+
+def greedy(llm: Any, prompt: str, count: int, tokens: list[int] | None = None) -> tuple[list[int], np.ndarray]:
+    """So many likeliest tokens, ends not heeded, and the scores at each; with `tokens`, along those."""
+    session, chosen, scores = llm.session(prompt), list[int](), []
+    for place in range(count):
+        scores.append(session.logits().copy())
+        chosen.append(int(scores[-1].argmax()))
+        session.append([tokens[place] if tokens else chosen[-1]])
+    return chosen, np.stack(scores)
+
+
+def same() -> None:
+    export.TYPES["q4_0"] = (gguf.GGMLQuantizationType.Q4_0, gguf.LlamaFileType.MOSTLY_Q4_0)  # type: ignore[index]
+    prompts = [question for question, _ in pairs(20, 7)]
+    reference = chainkit.llm(f"hf:{DEMO / 'hf'}", dtype="float32", soft_prompt=str(JSON))
+    found = [greedy(reference, prompt, 64) for prompt in prompts]
+    with tempfile.TemporaryDirectory() as name:
+        for kind in ("f32", "q8_0", "q4_0"):
+            path = Path(name) / f"{kind}.gguf"
+            export.write_gguf(DEMO / "hf", path, kind)  # type: ignore[arg-type]
+            exact: dict[str, Any] = {"kv_type": "f32", "flash_attention": False} if kind == "f32" else {}
+            llm = chainkit.llm(f"gguf:{path}", soft_prompt=str(JSON), **exact)
+            texts = sum(
+                greedy(llm, prompt, 64)[0] == tokens for prompt, (tokens, _) in zip(prompts, found, strict=True)
+            )
+            along = [greedy(llm, prompt, 64, tokens) for prompt, (tokens, _) in zip(prompts, found, strict=True)]
+            steps = np.mean([np.mean(np.equal(a[0], b[0])) for a, b in zip(along, found, strict=True)])
+            far = max(float(np.abs(a[1] - b[1]).max()) for a, b in zip(along, found, strict=True))
+            print(
+                f"{kind}: {texts} of 20 texts of 64 tokens the same, {steps:.1%} of the tokens; logits {far:.1e} apart"
+            )
+
+
+def source() -> None:
+    import csv
+
+    rows = list(csv.DictReader(PROMPTS.read_text("utf-8").splitlines(keepends=True)))[:50]
+    examples = [(row["act"], row["prompt"]) for row in rows]
+    shared: dict[str, Any] = {"show_plan": None, "held_out": 0.2}
+    for name, recipe in (("source", {"source_recipe": True}), ("ours", {"epochs": 5})):
+        report = chainkit.tune(DEMO / "hf", examples, **shared, **recipe).report
+        print(f"{name}: held-out loss {report.loss_before:.3f} -> {report.history.held_out[-1][1]:.3f} at the end")
+    asked = "I want you to act as a logistician. "
+    model = chainkit.llm(f"hf:{DEMO / 'hf'}?max_tokens=40")
+    with tempfile.TemporaryDirectory() as name:
+        tuned = chainkit.tune(DEMO / "hf", examples, f"{name}/soft", source_recipe=True, keep_worse=True, **shared)
+        print("before:", repr(model.invoke(asked)))
+        print("after: ", repr(model.invoke(asked, soft_prompt=tuned.soft_prompt)))
+
+
+def upscale() -> None:
+    from chainkit.tuning import train_on
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(DEMO / "hf")
+    texts = []
+    for messages, _ in zip(data.conversations(3, data.Recipe()), range(1500), strict=False):
+        texts.append(tokenizer.apply_chat_template(messages, tokenize=False))
+    with tempfile.TemporaryDirectory() as name:
+        print(chainkit.upscale(DEMO / "hf", f"{name}/deeper", drop=1))
+        for label, folder, method in (
+            ("as it is", DEMO / "hf", "lora"),
+            ("up-scaled, all weights", f"{name}/deeper", "full"),
+            ("up-scaled, LoRA", f"{name}/deeper", "lora"),
+        ):
+            steps = 1 if label == "as it is" else 100
+            result = train_on(folder, texts, f"{name}/{label}", method=method, max_steps=steps, block_tokens=128)
+            print(
+                f"{label}: loss {result.loss_before:.3f} -> {result.loss_after:.3f} after {steps} steps, {result.seconds:.0f} s"
+            )
+
+
+if __name__ == "__main__":
+    parts = {one.__name__: one for one in (task, step, ten, same, source, upscale)}
+    if len(sys.argv) != 2 or sys.argv[1] not in parts:
+        sys.exit(__doc__)
+    transformers.logging.set_verbosity_error()
+    parts[sys.argv[1]]()
