@@ -88,8 +88,18 @@ def look_up(name: HubName) -> Repository:
     files = tuple(
         HubFile(found.rfilename, found.size or 0, found.lfs.sha256 if found.lfs else None, found.blob_id)
         for found in info.siblings or ()
+        if _harmless(found.rfilename)
     )
     return Repository(name, info.sha or name.revision, files, where)
+
+
+def _harmless(name: str) -> bool:
+    """Whether a name that a hub gives stays in its folder, and hides nothing of ours there."""
+    return (
+        "\\" not in name
+        and ":" not in name
+        and not any(part in ("", "..") or part[0] == "." for part in name.split("/"))
+    )
 
 
 def refuse_offline(what: str) -> None:

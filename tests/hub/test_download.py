@@ -193,6 +193,15 @@ def test_a_file_that_hubs_do_not_send_is_refused(hub: Hub, monkeypatch: pytest.M
         pull()
 
 
+@pytest.mark.parametrize(
+    "name", ["../../evil.gguf", "/evil.gguf", "a/../../evil.gguf", "C:\\evil.gguf", ".pulled.json"]
+)
+def test_a_hub_cannot_write_outside_its_folder_or_over_the_record(hub: Hub, name: str) -> None:
+    hub.repos["org/evil"] = {name: DATA, "good.gguf": DATA, "config.json": b"{}", "model.safetensors": b"x"}
+    files = look_up(HubName.parse("org/evil")).files
+    assert sorted(file.name for file in files) == ["config.json", "good.gguf", "model.safetensors"]
+
+
 def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chainkit.hub.download.shutil.disk_usage", lambda place: type("Usage", (), {"free": 1000}))
     with pytest.raises(ModelFileError, match="room on its disk"):
