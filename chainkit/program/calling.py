@@ -207,7 +207,7 @@ def misfit(function: Callable[..., Any], positional: Sequence[Any], named: Mappi
 
 def _command(run: Executor, node: Inner) -> Steps:
     """The value of a command inside another one; what it writes is read by the model and then forgotten."""
-    from chainkit.program import slots
+    from chainkit.program import choices, slots
 
     match node.command:
         case Await():
@@ -219,7 +219,7 @@ def _command(run: Executor, node: Inner) -> Steps:
                 if isinstance(command, Gen):
                     return (yield from slots.gen(inner, command, ""))
                 if isinstance(command, Select):
-                    return (yield from slots.select(inner, command, ""))
+                    return (yield from choices.select(inner, command, ""))
                 return (yield from inner.parsed(command, ""))
             finally:
                 run.context.rewind(mark)

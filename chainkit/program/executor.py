@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 from chainkit.base.errors import LimitReached, ProgramError
-from chainkit.program import calling, loops, slots
-from chainkit.program.engines import Abilities, Context, Tally
-from chainkit.program.limits import Limits
+from chainkit.program import calling, choices, loops, slots
+from chainkit.program.engines import Context
 from chainkit.program.record import RoleBegun, RoleDone, Source, Span, TextAdded, VariableSet
 from chainkit.program.scope import Branch, Scope
+from chainkit.program.shared import Leave, Record, Shared, Skip
 from chainkit.program.steps import Steps, Wait
 from chainkit.program.syntax import (
     Arguments,
@@ -42,68 +40,6 @@ from chainkit.program.values import shown, truth
 
 _TAIL = 400  # characters before a slot that may open a quote or a tag
 ROLE_BEGIN, ROLE_END = "<|im_start|>", "<|im_end|>"
-
-
-class Leave(Exception):
-    """`{{break}}` on its way to its loop."""
-
-
-class Skip(Exception):
-    """`{{continue}}` on its way to its loop."""
-
-
-@dataclass
-class Shared:
-    """What all parts of one run have in common.
-
-    Attributes:
-        abilities: Those of the model.
-        limits: Bounds on the run.
-        tally: What it has cost.
-        seed: From which the seeds of slots come; None draws fresh ones.
-        shell: Whether `{{shell}}` may run commands.
-        finishes: Slots with a form that a limit cut, and that limit.
-    """
-
-    abilities: Abilities
-    limits: Limits
-    tally: Tally
-    seed: int | None = None
-    shell: bool = False
-    finishes: dict[str, str] = field(default_factory=dict[str, str])
-    rounds: int = 0
-    characters: int = 0
-    started: float = field(default_factory=time.monotonic)
-
-    def round(self) -> None:
-        """Count a round of a loop."""
-        self.rounds += 1
-        if self.rounds > self.limits.iterations:
-            raise LimitReached(f"the loops of this run have gone through {self.limits.iterations} rounds")
-        self.check()
-
-    def check(self) -> None:
-        """See whether tokens or time are used up."""
-        if self.tally.sampled + self.tally.forced > self.limits.tokens:
-            raise LimitReached(f"the model has written more than {self.limits.tokens} tokens in this run")
-        seconds = self.limits.seconds
-        if seconds is not None and time.monotonic() - self.started > seconds:
-            raise LimitReached(f"the run has taken more than {seconds:g} seconds")
-
-
-@dataclass
-class Record:
-    """What has been written so far.
-
-    Attributes:
-        spans: In order.
-        tail: The end of what the model has before it.
-        quiet: Whether nobody is told, because the order is not certain yet.
-    """
-
-    spans: list[Span] = field(default_factory=list[Span])
-    tail: str = ""
-    quiet: bool = False
 
 
 class Executor:
@@ -152,7 +88,7 @@ class Executor:
             case Gen():
                 yield from slots.gen(self, node, following)
             case Select():
-                yield from slots.select(self, node, following)
+                yield from choices.select(self, node, following)
             case Set():
                 yield from self._set(node)
             case Await():

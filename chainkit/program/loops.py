@@ -11,6 +11,7 @@ from chainkit.base.errors import ProgramError
 from chainkit.program import forms
 from chainkit.program.engines import Generate, Slot, Written
 from chainkit.program.record import SlotBegun, SlotDone
+from chainkit.program.shared import Leave, Skip
 from chainkit.program.steps import Ask, Steps, Together
 from chainkit.program.syntax import Body, Each, Gen, GenEach, Literal, Text
 
@@ -54,8 +55,6 @@ def _rounds(given: Any) -> list[tuple[Any, Any]]:
 
 
 def _in_turn(run: Executor, node: Each, places: list[dict[str, Any]], hidden: bool) -> Steps:
-    from chainkit.program.executor import Leave, Skip
-
     for place in places:
         run.shared.round()
         inner = run.inside(**place)
@@ -84,8 +83,6 @@ def _at_once(run: Executor, node: Each, places: list[dict[str, Any]], hidden: bo
 
 
 def _round(branch: Executor, body: Body) -> Steps:
-    from chainkit.program.executor import Leave, Skip
-
     try:
         yield from branch.run(body)
     except Skip:
@@ -139,8 +136,6 @@ def gen_each(run: Executor, node: GenEach, following: str) -> Steps:
 
 
 def _one_by_one(run: Executor, node: GenEach, plan: _Plan) -> Steps:
-    from chainkit.program.executor import Leave, Skip
-
     for index in range(plan.most):
         run.shared.round()
         if index and not plan.exactly and index >= plan.least and plan.stop is not False:

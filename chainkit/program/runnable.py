@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import aclosing, closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import patch_config
 
 from chainkit.base.errors import ProgramError
 from chainkit.program import checks
-from chainkit.program.engines import Engine, Tally, engine_for
-from chainkit.program.executor import Executor, Shared
+from chainkit.program.engines import Engine
 from chainkit.program.limits import Limits
-from chainkit.program.observed import observer
+from chainkit.program.live import Live, aruns, child, engine_of, rows_of, runs
 from chainkit.program.parser import parse
-from chainkit.program.record import Event
 from chainkit.program.run import Run, State
-from chainkit.program.scheduler import Scheduler, Task, replayed
-from chainkit.program.scope import Scope
 from chainkit.program.syntax import Template
-from chainkit.program.values import copied
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +79,7 @@ class Program(Runnable[Any, Run]):
         self.options = options or Options()
         self.name = None
         if model is not None:
-            self._engine(model)
+            engine_of(self.template, model)
 
     @property
     def text(self) -> str:
@@ -113,7 +105,7 @@ class Program(Runnable[Any, Run]):
         Raises:
             UnsupportedProgram: The model cannot do what the program needs.
         """
-        self._engine(model)
+        engine_of(self.template, model)
         return self._changed(model=model)
 
     def with_variables(self, variables: Mapping[str, Any] | None = None, /, **more: Any) -> Program:
@@ -201,13 +193,13 @@ class Program(Runnable[Any, Run]):
 
     def resumed(self, state: State, more: Mapping[str, Any]) -> Run:
         """Go on with a run that waits."""
-        live = _Live(self, state.given, state.log, more)
-        return live.completed(_runs([live]))
+        live = Live(self, state.given, state.log, more)
+        return live.completed(runs([live]))
 
     async def aresumed(self, state: State, more: Mapping[str, Any]) -> Run:
         """As `resumed`, without blocking the event loop."""
-        live = _Live(self, state.given, state.log, more)
-        async for _ in _aruns([live]):
+        live = Live(self, state.given, state.log, more)
+        async for _ in aruns([live]):
             pass
         return live.result()
 
@@ -227,11 +219,6 @@ class Program(Runnable[Any, Run]):
             setattr(twin, name, value)
         return twin
 
-    def _engine(self, model: Any) -> Engine:
-        engine = engine_for(model)
-        checks.check_abilities(self.template, engine.abilities)
-        return engine
-
     def _given(self, given: Any) -> dict[str, Any]:
         if isinstance(given, Mapping):
             return {**self.variables, **given}
@@ -243,19 +230,19 @@ class Program(Runnable[Any, Run]):
         return {**self.variables, missing[0]: given}
 
     def _invoke(self, given: Any, run_manager: Any, config: RunnableConfig) -> Run:
-        live = _Live(self, self._given(given), config=_child(config, run_manager))
-        return live.completed(_runs([live]))
+        live = Live(self, self._given(given), config=child(config, run_manager))
+        return live.completed(runs([live]))
 
     async def _ainvoke(self, given: Any, run_manager: Any, config: RunnableConfig) -> Run:
-        live = _Live(self, self._given(given), config=_child(config, run_manager))
-        async for _ in _aruns([live]):
+        live = Live(self, self._given(given), config=child(config, run_manager))
+        async for _ in aruns([live]):
             pass
         return live.result()
 
     def _stream(self, inputs: Iterator[Any], run_manager: Any, config: RunnableConfig) -> Iterator[Run]:
         for given in inputs:
-            live = _Live(self, self._given(given), config=_child(config, run_manager))
-            for _, event in _runs([live], streaming=True):
+            live = Live(self, self._given(given), config=child(config, run_manager))
+            for _, event in runs([live], streaming=True):
                 if event is not None:
                     yield live.run((event,))
             yield live.result()
@@ -264,8 +251,8 @@ class Program(Runnable[Any, Run]):
         self, inputs: AsyncIterator[Any], run_manager: Any, config: RunnableConfig
     ) -> AsyncIterator[Run]:
         async for given in inputs:
-            live = _Live(self, self._given(given), config=_child(config, run_manager))
-            async for _, event in _aruns([live], streaming=True):
+            live = Live(self, self._given(given), config=child(config, run_manager))
+            async for _, event in aruns([live], streaming=True):
                 if event is not None:
                     yield live.run((event,))
             yield live.result()
@@ -274,7 +261,7 @@ class Program(Runnable[Any, Run]):
         self, inputs: Sequence[Any], run_manager: Sequence[Any], config: Sequence[RunnableConfig]
     ) -> list[Run | Exception]:
         lives, results = self._lives(inputs, run_manager, config)
-        for _ in _runs([live for live in lives if live], rows=_rows(config)):
+        for _ in runs([live for live in lives if live], rows=rows_of(config)):
             pass
         return [live.outcome() if live else result for live, result in zip(lives, results, strict=True)]
 
@@ -282,20 +269,20 @@ class Program(Runnable[Any, Run]):
         self, inputs: Sequence[Any], run_manager: Sequence[Any], config: Sequence[RunnableConfig]
     ) -> list[Run | Exception]:
         lives, results = self._lives(inputs, run_manager, config)
-        async for _ in _aruns([live for live in lives if live], rows=_rows(config)):
+        async for _ in aruns([live for live in lives if live], rows=rows_of(config)):
             pass
         return [live.outcome() if live else result for live, result in zip(lives, results, strict=True)]
 
     def _lives(
         self, inputs: Sequence[Any], managers: Sequence[Any], configs: Sequence[RunnableConfig]
-    ) -> tuple[list[_Live | None], list[Any]]:
+    ) -> tuple[list[Live | None], list[Any]]:
         """The runs of a batch; where one cannot begin, its error."""
-        lives: list[_Live | None] = []
+        lives: list[Live | None] = []
         errors: list[Any] = []
         engine: Engine | None = None
         for given, manager, config in zip(inputs, managers, configs, strict=True):
             try:
-                live = _Live(self, self._given(given), config=_child(config, manager), engine=engine)
+                live = Live(self, self._given(given), config=child(config, manager), engine=engine)
             except (ProgramError, TypeError) as error:
                 lives.append(None)
                 errors.append(error)
@@ -304,132 +291,3 @@ class Program(Runnable[Any, Run]):
                 lives.append(live)
                 errors.append(None)
         return lives, errors
-
-
-class _Live:
-    """A run that is going on."""
-
-    def __init__(
-        self,
-        program: Program,
-        given: Mapping[str, Any],
-        log: Sequence[Any] = (),
-        more: Mapping[str, Any] | None = None,
-        *,
-        config: RunnableConfig | None = None,
-        engine: Engine | None = None,
-    ) -> None:
-        self.program, self.given = program, copied(dict(given))
-        checks.check_variables(program.template, self.given)
-        self.engine = engine or (program._engine(program.model) if program.model is not None else _no_model())
-        self.tally = Tally()
-        self.began = time.monotonic()
-        self.seconds: float | None = None
-        roles = checks.has_roles(program.template, self.given)
-        self.context = self.engine.context(self.tally, roles=roles, config=config)
-        options = program.options
-        self.shared = Shared(self.engine.abilities, options.limits, self.tally, options.seed, options.shell)
-        self.scope = Scope(copied(self.given))
-        self.executor = Executor(self.shared, self.context, self.scope, program.text)
-        replay = replayed(list(log), more) if more is not None else ()
-        self.task = Task(self.executor.run(program.template.body), check=self.shared.check)
-        self.task.replay.extend(replay)
-        self.task.observer = observer(config, self.shared.abilities, self.tally)
-
-    def run(self, events: tuple[Event, ...] = ()) -> Run:
-        """The run as it is now."""
-        task = self.task
-        state = State(
-            self.program,
-            self.given,
-            list(task.log),
-            self.executor.record.spans,
-            len(self.executor.record.spans),
-            dict(self.scope.variables),
-            replace(self.tally),
-            time.monotonic() - self.began if self.seconds is None else self.seconds,
-            task.waiting,
-            task.done and task.waiting is None,
-            dict(self.shared.finishes),
-            events,
-        )
-        return Run(state)
-
-    def end(self) -> None:
-        """The run is over; its place in the model's memory is free for others."""
-        if self.seconds is None:
-            self.seconds = time.monotonic() - self.began
-            self.context.release()
-
-    def result(self) -> Run:
-        """The run at its end.
-
-        Raises:
-            ProgramError: It has failed.
-        """
-        if self.task.error is not None:
-            raise self.task.error
-        return self.run()
-
-    def outcome(self) -> Run | Exception:
-        """The run at its end, or its error."""
-        if isinstance(self.task.error, Exception):
-            return self.task.error
-        return self.run()
-
-    def completed(self, told: Iterator[Any]) -> Run:
-        """The run at its end, after all that it told."""
-        for _ in told:
-            pass
-        return self.result()
-
-
-def _runs(lives: Sequence[_Live], *, streaming: bool = False, rows: int | None = None) -> Iterator[Any]:
-    if not lives:
-        return
-    by_task = {id(live.task): live for live in lives}
-    try:
-        with closing(_scheduler(lives, streaming, rows).run()) as told:
-            for task, event in told:
-                if event is None:
-                    by_task[id(task)].end()
-                yield task, event
-    finally:
-        for live in lives:
-            live.end()
-
-
-async def _aruns(lives: Sequence[_Live], *, streaming: bool = False, rows: int | None = None) -> AsyncIterator[Any]:
-    if not lives:
-        return
-    by_task = {id(live.task): live for live in lives}
-    try:
-        async with aclosing(_scheduler(lives, streaming, rows).arun()) as told:
-            async for task, event in told:
-                if event is None:
-                    by_task[id(task)].end()
-                yield task, event
-    finally:
-        for live in lives:
-            live.end()
-
-
-def _scheduler(lives: Sequence[_Live], streaming: bool, rows: int | None) -> Scheduler:
-    scheduler = Scheduler(lives[0].engine.work(streaming=streaming, rows=rows))
-    for live in lives:
-        scheduler.add(live.task)
-    return scheduler
-
-
-def _rows(configs: Sequence[RunnableConfig]) -> int | None:
-    return configs[0].get("max_concurrency") if configs else None
-
-
-def _child(config: RunnableConfig, run_manager: Any) -> RunnableConfig:
-    return patch_config(config, callbacks=run_manager.get_child())
-
-
-def _no_model() -> Engine:
-    from chainkit.program.texts import NoEngine
-
-    return NoEngine()
