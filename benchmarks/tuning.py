@@ -251,9 +251,8 @@ def upscale() -> None:
         ):
             steps = 1 if label == "as it is" else 100
             result = train_on(folder, texts, f"{name}/{label}", method=method, max_steps=steps, block_tokens=128)
-            print(
-                f"{label}: loss {result.loss_before:.3f} -> {result.loss_after:.3f} after {steps} steps, {result.seconds:.0f} s"
-            )
+            losses = f"{result.loss_before:.3f} -> {result.loss_after:.3f}"
+            print(f"{label}: loss {losses} after {steps} steps, {result.seconds:.0f} s")
 
 
 if __name__ == "__main__":
