@@ -263,9 +263,12 @@ def settings_of(model: Any, slot: Slot, *, length: bool) -> dict[str, Any]:
     """
     known = getattr(type(model), "model_fields", {})
     settings: dict[str, Any] = {}
+    by_default = {"max_tokens"} if length else set[str]()
+    if (getattr(model, "profile", None) or {}).get("temperature") is not False:  # models that think take none
+        by_default.add("temperature")
     for name in ("temperature", "top_p", "max_tokens"):
         unset = name in known and getattr(model, name, None) in (None, known[name].default)
-        if name in slot.given or (unset and (name == "temperature" or (name == "max_tokens" and length))):
+        if name in slot.given or (unset and name in by_default):
             settings[name] = getattr(slot, name)
     if slot.seed is not None and "seed" in known:
         settings["seed"] = slot.seed

@@ -223,6 +223,16 @@ def test_a_service_gets_the_messages_that_it_expects(openai: Any, server: OpenAI
     assert run.usage.read > 0 < run.usage.sampled
 
 
+def test_a_model_that_takes_no_temperature_is_sent_none(server: OpenAIServer) -> None:
+    server.requests.clear()
+    for name, own in (("gpt-5-mini", None), ("gpt-4o-mini", 0.3)):
+        model = chainkit.chat_model(f"openai:{name}", base_url=server.base_url, api_key=server.key, temperature=own)
+        chainkit.program("{{#user}}say:a{{/user}}{{#assistant}}{{gen 'x'}}{{/assistant}}", model)()
+    thinking, warm = server.bodies
+    assert "temperature" not in thinking
+    assert warm["temperature"] == 0.3
+
+
 def test_a_service_is_asked_for_structured_output(openai: Any, server: OpenAIServer) -> None:
     text = """{{#user}}Somebody is 7.{{/user}}{{#assistant}}{{gen 'x' schema=Fact}}{{/assistant}}
     {{#user}}Which?{{/user}}{{#assistant}}{{select 'c' options=['red', 'blue']}}{{/assistant}}"""
