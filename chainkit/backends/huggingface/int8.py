@@ -23,9 +23,7 @@ class Int8Linear(torch.nn.Module):
         self.in_features, self.out_features = layer.in_features, layer.out_features
         weights = layer.weight.detach().float()
         scales = weights.abs().amax(1).clamp(min=1e-12).double() / _LARGEST
-        with (
-            warnings.catch_warnings()
-        ):  # announced to go; torch itself has nothing in its place
+        with warnings.catch_warnings():  # announced to go; torch itself has nothing in its place
             warnings.filterwarnings("ignore", message=".*quantize_per_channel")
             rows = torch.quantize_per_channel(weights, scales, torch.zeros_like(scales).long(), 0, torch.qint8)
         bias = None if layer.bias is None else layer.bias.detach().float()
