@@ -20,6 +20,7 @@ from chainkit.program.engines import Abilities, Context, Form, Job, News, Score,
 from chainkit.program.texts import ROLE_END
 from chainkit.program.tokens import Part, TokenContext, cuts
 from chainkit.steered.completion import SteeredLLM
+from chainkit.steered.lookup import Lookup
 from chainkit.steered.rows import Done, Row, Rows, Steps
 from chainkit.steered.session import SteeredSession
 from chainkit.steered.settings import Call
@@ -130,6 +131,7 @@ class SteeredWork:
 
     def _generated(self, context: TokenContext, session: SteeredSession, slot: Slot, call: Call, toolbox: Any) -> Steps:
         healed, matcher = self._matcher(context, session, slot, toolbox)
+        session.lookup = Lookup(len(session.tokens) + slot.max_tokens) if slot.form is None else None
         answer = _Answer(slot, healed, held=bool(slot.stop_regex) or toolbox is not None)
         for piece in session.steps(call.sampling, logprobs=slot.logprobs, matcher=matcher, known=healed.encode()):
             if piece is None:

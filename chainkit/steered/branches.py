@@ -35,6 +35,11 @@ class Branches:
         self.inner = sorted({parent for parent in self.parents if parent >= 0})
 
     @property
+    def chain(self) -> bool:
+        """Whether the inner nodes follow one another, so that they can be kept as a text."""
+        return all(self.parents[node] == node - 1 for node in self.inner) and len(self._paths) == 1
+
+    @property
     def depths(self) -> list[int]:
         """How many tokens each node stands behind the first; 0 for those that follow the text."""
         depths: list[int] = []

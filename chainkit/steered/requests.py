@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,3 +81,14 @@ def common(left: Sequence[int], right: Sequence[int]) -> int:
         return 0
     differing = np.flatnonzero(np.asarray(left[:length]) != np.asarray(right[:length]))
     return int(differing[0]) if len(differing) else length
+
+
+def still_known(held: Sequence[int], request: Request[Any]) -> int:
+    """How many tokens of a request are in the place that it names: perhaps more than it knows, if some were proposed.
+
+    Args:
+        held: The tokens in that place.
+        request: What is asked.
+    """
+    known = min(request.known, len(held))
+    return known + common(held[known:], request.tokens[known:]) if len(held) > known else known

@@ -158,6 +158,8 @@ class Rows:
         rows = list(waiting)
         while rows:
             try:
+                for row in rows:
+                    row.session.alone = len(rows) == 1
                 answers = self._engine.together([row.session.request(row.wants) for row in rows])
             except Cancelled as error:
                 gone = [row for row in rows if row.session.cancelled] or rows
@@ -167,8 +169,7 @@ class Rows:
             except Exception as error:  # noqa: BLE001 - each row's owner raises it
                 failed |= {id(row): error for row in rows}
                 break
-            for row, answer in zip(rows, answers, strict=True):
-                _receive(row, answer)
+            _receive(rows, answers)
             self._thin_out()
             break
         for row in waiting:
@@ -187,10 +188,19 @@ class Rows:
             self._queue.appendleft(row)
 
 
-def _receive(row: Row, answer: Answer[Any]) -> None:
-    row.session.receive(answer)
-    if row.wants is not None:
-        row.scores = row.wants.joint(answer.logits[0], answer.logits[1:])
+def _receive(rows: Sequence[Row], answers: Sequence[Answer[Any]]) -> None:
+    # rows of one run share counters, and a pass that served several of them is one pass
+    counters = {id(row.session.counters): row.session.counters for row in rows}
+    before = {key: one.passes for key, one in counters.items()}
+    most = dict.fromkeys(counters, 0)
+    for row, answer in zip(rows, answers, strict=True):
+        row.session.receive(answer)
+        key = id(row.session.counters)
+        most[key] = max(most[key], answer.passes)
+        if row.wants is not None:
+            row.scores = row.wants.joint(answer.logits[0], answer.logits[1:])
+    for key, one in counters.items():
+        one.passes = before[key] + most[key]
 
 
 @dataclass(eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from chainkit.base.errors import ContextOverflow, Unsupported
@@ -14,7 +15,8 @@ from chainkit.decoding import loop
 from chainkit.decoding.sampler import Logits
 from chainkit.steered.branches import Branches
 from chainkit.steered.conversation import Vocabulary
-from chainkit.steered.requests import Answer, Request
+from chainkit.steered.lookup import Lookup
+from chainkit.steered.requests import Answer, Request, common
 from chainkit.steered.soft_prompt import SoftPrompt, holder, virtual_count
 
 if TYPE_CHECKING:
@@ -37,6 +39,15 @@ class SessionVocabulary(Vocabulary, loop.Vocabulary, Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class _Ahead:
+    """Scores behind proposed tokens: row n is what follows if the first n + 1 of them are chosen."""
+
+    start: int
+    tokens: list[int]
+    rows: Sequence[Logits]
+
+
 class SteeredSession(ABC):
     """Tokens on an engine. The tokens are here; what the engine has computed of them is only a cache.
 
@@ -46,7 +57,15 @@ class SteeredSession(ABC):
         engine: What computes.
         tokens: All tokens so far.
         counters: What they have cost.
+        lookup: Finds tokens that may come next in the text itself; they are then computed with it.
+        alone: Whether no other text is computed in the same passes; where others are, proposals do not pay.
     """
+
+    lookup: Lookup | None = None
+    alone = True
+    _asked: Sequence[int] = ()  # tokens that were proposed for the pass that is going on
+    _ahead: _Ahead | None = None
+    _counted = 0  # proposals before this place are in the counters already
 
     engine: Any  # an `Engine` of chainkit.steered.requests; each backend names its own
     takes_vectors: ClassVar[bool] = False  # whether a soft prompt can stand before the text
@@ -196,11 +215,25 @@ class SteeredSession(ABC):
 
     @property
     def ready(self) -> bool:
-        """Whether the scores of the next token are known."""
-        return self._logits is not None and self._logits[0] == len(self.tokens)
+        """Whether the scores of the next token are known, perhaps from a pass that looked ahead."""
+        if self._logits is not None and self._logits[0] == len(self.tokens):
+            return True
+        ahead = self._ahead
+        done = len(self.tokens) - ahead.start if ahead else 0
+        if ahead is None or not 0 < done <= len(ahead.tokens) or self.tokens[ahead.start :] != ahead.tokens[:done]:
+            return False
+        self._logits = len(self.tokens), ahead.rows[done - 1]
+        if len(self.tokens) > self._counted:
+            self.counters.accepted += len(self.tokens) - max(self._counted, ahead.start)
+            self._counted = len(self.tokens)
+        return True
 
     def request(self, branches: Branches | None = None) -> Request[Any]:
-        """What the engine must do for us before our next step."""
+        """What the engine must do for us before our next step; proposed tokens are computed with the text."""
+        self._learn()
+        self._asked = () if branches is not None else self._proposed()
+        if self._asked:
+            branches = Branches([[*self._asked, self._asked[-1]]])  # scores are computed behind inner nodes only
         return Request(self, self._place, self.tokens, self._known, self._cancelled.is_set, branches)
 
     def receive(self, answer: Answer[Any]) -> None:
@@ -211,6 +244,24 @@ class SteeredSession(ABC):
         self.counters.cached += max(0, len(self.tokens) - self._known - answer.computed)
         self._known = len(self.tokens)
         self._logits = len(self.tokens), answer.logits[0]
+        self._ahead = None
+        if self._asked:
+            self.counters.drafted += len(self._asked)
+            self._ahead = _Ahead(len(self.tokens), list(self._asked), list(answer.logits[1:]))
+            self._asked = ()
+
+    def _proposed(self) -> list[int]:
+        """Tokens that may come next."""
+        if self.lookup is None or not self.alone or not getattr(self.engine, "looks_ahead", False):
+            return []
+        room = self.limit - len(self.tokens) - 1
+        return self.lookup.proposed(self.tokens)[: max(0, room)]
+
+    def _learn(self) -> None:
+        """Tell who proposed how good it was."""
+        if self._ahead is not None and self.lookup is not None:
+            accepted = common(self._ahead.tokens, self.tokens[self._ahead.start :])
+            self.lookup.took(accepted, len(self.tokens))
 
     def score(self, options: Sequence[str]) -> list[float]:
         """The joint log-probability of each text as the continuation of this one; the session stays as it is.
@@ -264,6 +315,9 @@ class SteeredSession(ABC):
         if length < len(self.tokens):
             del self.tokens[length:]
             self._known, self._logits = min(self._known, length), None
+            self._counted = min(self._counted, length)
+            if self._ahead is not None and length < self._ahead.start:
+                self._ahead = None
         return self
 
     @property

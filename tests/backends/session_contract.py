@@ -16,6 +16,7 @@ import pytest
 from chainkit.base.errors import ContextOverflow
 from chainkit.base.sampling import Sampling
 from chainkit.decoding.sampler import log_softmax
+from chainkit.steered.lookup import Lookup
 from chainkit.steered.rows import Conductor, Done, Row, Rows
 from chainkit.steered.threads import Cancelled
 
@@ -300,3 +301,33 @@ class SessionContract(ABC):
             session.close()
             read += session.counters.read - 3 + 1 if turn >= 2 else 0
         assert read <= 4  # the last token of each: its scores are needed
+
+    @pytest.mark.parametrize("temperature", [0.0, 0.4])
+    def test_what_is_looked_up_in_the_text_changes_no_text(self, temperature: float) -> None:
+        sampling = Sampling(temperature=temperature, seed=5, max_tokens=30)
+        wanted = tokens_of(self.alone().append(TEXT).generate(sampling))
+        session = self.make().append(TEXT)
+        start = len(session.tokens)
+        session.append(wanted).append(TEXT)  # the model has seen what it will write, or something else comes
+        reference = self.alone().append(session.tokens)
+        expected = tokens_of(reference.generate(sampling))
+        session.lookup = Lookup(len(session.tokens) + 30)
+        assert tokens_of(session.generate(sampling)) == expected
+        assert session.counters.accepted <= session.counters.drafted
+        self.same(session)
+        session.rewind(start).append(" is")
+        self.same(session)
+
+    def test_a_text_that_repeats_itself_takes_fewer_passes(self) -> None:
+        session = self.make()
+        if not session.engine.looks_ahead or getattr(session, "_draft", None):
+            pytest.skip("it computes one token after the other, or another model proposes")
+        script = session.vocabulary.tokenize("the cat sat on the mat " * 6)[: self.limit - 20]
+        session.lookup = Lookup(len(script))
+        session.append(script[: len(script) // 3])
+        while len(session.tokens) < len(script):  # a model that always goes on with the script
+            session.logits()
+            session.append([script[len(session.tokens)]])
+        session.logits()
+        assert session.counters.passes < len(script) // 2
+        self.same(session)

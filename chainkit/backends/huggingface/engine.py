@@ -21,7 +21,7 @@ from chainkit.backends.huggingface.memory import KeysValues, LibraryCache
 from chainkit.base.errors import Unsupported
 from chainkit.steered.branches import Branches
 from chainkit.steered.prefixes import PrefixTree
-from chainkit.steered.requests import Answer, Request, common
+from chainkit.steered.requests import Answer, Request, common, still_known
 from chainkit.steered.sharing import WORTH_A_PASS, share
 from chainkit.steered.soft_prompt import SoftPrompt
 from chainkit.steered.threads import Cancelled
@@ -112,6 +112,11 @@ class Engine:
         token = 2 * config.num_hidden_layers * heads * width * self.loaded.model.dtype.itemsize
         return max(1, min(_MANY_ROWS, _ROWS_BYTES // (token * _ROW_TOKENS)))
 
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether tokens that may come next are computed in the same pass."""
+        return self.ragged
+
     def together(self, requests: Sequence[Request[Memory]]) -> list[Answer[Memory]]:
         """Read what is missing of all texts, in as few passes as can be; no owner may come twice.
 
@@ -158,7 +163,7 @@ class Engine:
                 memory = self._claim(request.owner, request.tokens, [row.memory for row in rows])
                 known = len(memory.tokens)
             else:
-                known = min(request.known, len(memory.tokens))
+                known = still_known(memory.tokens, request)
             known = self._trim(memory, min(known, len(request.tokens) - 1))
             if len(request.tokens) - known > WORTH_A_PASS:
                 known = self._extend(memory, request.tokens[:-1])
@@ -184,10 +189,13 @@ class Engine:
     def _extend(self, memory: Memory, tokens: Sequence[int]) -> int:
         """Put behind what is in memory what is known of the tokens that follow it; how many are there then."""
         start = 0
-        for stretch, count in self.prefixes.find(tokens) if isinstance(memory.cache, KeysValues) else ():
+        cache = memory.cache
+        if not isinstance(cache, KeysValues):
+            return len(memory.tokens)
+        for stretch, count in self.prefixes.find(tokens):
             held = len(memory.tokens)
             if start + count > held >= start:
-                memory.cache.take(stretch.part(held - start, count), count - (held - start))
+                cache.take(stretch.part(held - start, count), count - (held - start))
                 memory.tokens.extend(tokens[held : start + count])
             start += count
         return len(memory.tokens)
@@ -275,7 +283,10 @@ class Engine:
         for span, row in zip(spans, rows, strict=True):
             tokens, memory = row.request.tokens, row.memory
             memory.tokens.extend(tokens[len(memory.tokens) : len(memory.tokens) + len(span.tokens)])
-            memory.cache.crop(len(memory.tokens))  # branches are not kept
+            branches = row.request.branches
+            if span.parents is not None and branches is not None and branches.chain:
+                memory.tokens.extend(branches.tokens[node] for node in branches.inner)
+            memory.cache.crop(len(memory.tokens))  # other branches are not kept
             memory.used = time.monotonic()
             row.passes += 1
             if span.wanted:

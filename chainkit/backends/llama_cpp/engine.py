@@ -25,7 +25,7 @@ from chainkit.backends.llama_cpp.weights import Loading, Progress, Weights, chec
 from chainkit.base.errors import ModelFileError, Unsupported
 from chainkit.sizing.plan import Use
 from chainkit.steered.branches import Branches
-from chainkit.steered.requests import Answer, Request, common
+from chainkit.steered.requests import Answer, Request, common, still_known
 from chainkit.steered.sharing import WORTH_A_PASS, share
 from chainkit.steered.soft_prompt import SoftPrompt, is_virtual, sampled_tokens, vectors_of, virtual_count
 from chainkit.steered.threads import Cancelled
@@ -131,6 +131,11 @@ class Engine:
         """Tokens that all texts together can have in memory."""
         return self.limit
 
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether tokens that may come next are computed in the same pass, and forgotten if they do not come."""
+        return self._slots.partial
+
     def together(self, requests: Sequence[Request[Slot]]) -> list[Answer[Slot]]:
         """Read what is missing of all texts, in as few passes as can be; no owner may come twice.
 
@@ -209,7 +214,7 @@ class Engine:
 
     def _settle(self, rows: Sequence[Row]) -> None:
         """A slot for each row, with as much of its text in it as can be found."""
-        known = {id(row): row.request.known for row in rows}
+        known = {id(row): still_known(row.slot.tokens, row.request) for row in rows if row.slot}
         while homeless := [row for row in rows if not row.settled]:
             for row in homeless:  # while one waits, others may lose theirs
                 keep = [other.place for other in rows if other.settled]
@@ -269,7 +274,10 @@ class Engine:
             parts.append(part)
             room -= len(part.tokens)
             branches, nodes = row.request.branches, row.nodes
-            if part.whole and branches and nodes and len(nodes) <= room and len(ends(branches, nodes)) <= len(free):
+            if part.whole and branches and branches.chain and self.looks_ahead and len(nodes) <= room:
+                part.chain = nodes
+                room -= len(nodes)
+            elif part.whole and branches and nodes and len(nodes) <= room and len(ends(branches, nodes)) <= len(free):
                 part.branch(nodes, free)
                 room -= len(nodes)
         return parts
@@ -312,7 +320,7 @@ class Engine:
             for number in part.numbers:
                 self.library.llama_memory_seq_cp(self._memory, part.row.place.number, number, 0, part.start)
         wanted: list[tuple[Row, int, int]] = []
-        if len(parts) == 1 and not parts[0].sequences:  # the most frequent by far
+        if len(parts) == 1 and not parts[0].sequences and not parts[0].chain:  # the most frequent by far
             (part,) = parts
             batch = self._batch.fill(part.tokens, part.start, part.row.place.number)
             wanted += [(part.row, END, -1)] if part.whole else []
@@ -367,9 +375,9 @@ class Engine:
 
     def _note(self, parts: Sequence[Part]) -> None:
         self.passes += 1
-        self.tokens_read += sum(len(part.tokens) + len(part.sequences) for part in parts)
+        self.tokens_read += sum(len(part.tokens) + len(part.sequences) + len(part.chain) for part in parts)
         for part in parts:
-            part.row.place.tokens.extend(part.tokens)
+            part.row.place.tokens.extend([*part.tokens, *part.chained])
             part.row.place.used = time.monotonic()
             part.row.passes += 1
 

@@ -70,12 +70,14 @@ class Part:
         tokens: They go on with what is in memory.
         start: How much that is.
         sequences: The sequences that each node is in: one for each end of a branch that it leads to.
+        chain: Nodes that follow one another; they are kept as a part of the text.
     """
 
     row: Row
     tokens: Sequence[int]
     start: int = 0
     sequences: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
+    chain: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         self.start = self.row.held
@@ -84,6 +86,12 @@ class Part:
     def numbers(self) -> list[int]:
         """All sequences of branches."""
         return sorted({number for numbers in self.sequences.values() for number in numbers})
+
+    @property
+    def chained(self) -> list[int]:
+        """The tokens of the chain."""
+        branches = self.row.request.branches
+        return [branches.tokens[node] for node in self.chain] if branches else []
 
     @property
     def whole(self) -> bool:
@@ -105,6 +113,8 @@ class Part:
         for number, token in enumerate(self.tokens):
             yield token, self.start + number, own, END if self.whole and number == last else None
         branches = self.row.request.branches
+        for number, token in enumerate(self.chained):
+            yield token, self.start + len(self.tokens) + number, own, self.chain[number]
         if branches is not None and self.sequences:
             begin, depths = self.start + len(self.tokens), branches.depths
             for node in sorted(self.sequences):
