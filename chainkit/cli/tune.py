@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import click
 
@@ -12,6 +13,26 @@ from chainkit.cli.options import chosen, debug_option, json_option
 from chainkit.cli.screen import note, say, say_json, waiting
 
 _ON_TEXT = ("lora", "full")
+
+
+class Bars(ExitStack):
+    """A bar while the model is loaded, the plan, and a bar while it is trained."""
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._bar = self.enter_context(waiting("loading"))
+        return self
+
+    def next(self, text: str | None) -> None:
+        """Write a text where no bar is in its way, and begin the second bar."""
+        self.close()
+        if text is not None:
+            say(text)
+        self._bar = self.enter_context(waiting("training"))
+
+    def to(self, done: int, total: int, doing: str) -> None:
+        """So many steps are done, of so many."""
+        self._bar.to(done, total, doing)
 
 
 class Tune(click.Group):
@@ -88,7 +109,8 @@ def train(
         raise click.UsageError("--max-steps goes with --method lora and full; give --epochs")
     from chainkit.tuning.work import tune as run
 
-    with waiting("training") as bar:
+    bars = Bars()
+    with bars:
         tuned = run(
             model,
             data,
@@ -99,8 +121,8 @@ def train(
             source_recipe=source_recipe,
             keep_worse=keep_worse,
             resume=not no_resume,
-            show_plan=None if as_json else lambda plan: say(str(plan)),
-            progress=lambda step: bar.to(step.number, step.total, f"loss {step.loss:.3f}{_held(step.held_out)}"),
+            show_plan=lambda plan: bars.next(None if as_json else str(plan)),
+            progress=lambda step: bars.to(step.number, step.total, f"loss {step.loss:.3f}{_held(step.held_out)}"),
             **given,
         )
     if as_json:
