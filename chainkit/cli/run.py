@@ -89,13 +89,13 @@ def _run(
     else:
         with waiting("running"):
             result = program()
+    from chainkit.program.display import live
+
     while result.waiting and sys.stdin.isatty():
         if not show:
             say(str(result))
         answer = click.prompt(result.waiting, err=True)
-        result = result(**{result.waiting: answer})
-        if show:
-            say(str(result))
+        result = live(result.stream({result.waiting: answer})) if show else result({result.waiting: answer})
     return result
 
 

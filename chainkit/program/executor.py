@@ -233,7 +233,7 @@ class Executor:
         """The value of a parameter that is a whole number."""
         result = yield from self.named(arguments, name, default)
         if result is None:
-            return None
+            return default
         if isinstance(result, bool) or not isinstance(result, int) or result < least:
             raise ProgramError(f"{name} must be a whole number of at least {least}, not {_told(result)}").at(
                 self.source, arguments.values[name].at
@@ -243,6 +243,8 @@ class Executor:
     def number(self, arguments: Arguments, name: str, default: float) -> Steps:
         """The value of a parameter that is a number."""
         result = yield from self.named(arguments, name, default)
+        if result is None:
+            return default
         if isinstance(result, bool) or not isinstance(result, int | float):
             raise ProgramError(f"{name} must be a number, not {_told(result)}").at(
                 self.source, arguments.values[name].at

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -170,6 +170,14 @@ class Run:
     async def acall(self, variables: Mapping[str, Any] | None = None, /, **more: Any) -> Run:
         """As a call, without blocking the event loop."""
         return await self._state.program.aresumed(self._resumable(), {**(variables or {}), **more})
+
+    def stream(self, variables: Mapping[str, Any] | None = None, /, **more: Any) -> Iterator[Run]:
+        """As a call, giving runs that grow; their events are those behind the `{{await}}`."""
+        return self._state.program.streamed(self._resumable(), {**(variables or {}), **more})
+
+    def astream(self, variables: Mapping[str, Any] | None = None, /, **more: Any) -> AsyncIterator[Run]:
+        """As `stream`, without blocking the event loop."""
+        return self._state.program.astreamed(self._resumable(), {**(variables or {}), **more})
 
     def __str__(self) -> str:
         return self.text

@@ -208,6 +208,22 @@ class Program(Runnable[Any, Run]):
         model = "no model" if self.model is None else type(self.model).__name__
         return f"<Program {text!r} on {model}>"
 
+    def streamed(self, state: State, more: Mapping[str, Any]) -> Iterator[Run]:
+        """As `resumed`, giving runs that grow."""
+        live = Live(self, state.given, state.log, more)
+        for _, event in runs([live], streaming=True):
+            if event is not None and not live.task.replay:  # the rest has been told before
+                yield live.run((event,))
+        yield live.result()
+
+    async def astreamed(self, state: State, more: Mapping[str, Any]) -> AsyncIterator[Run]:
+        """As `streamed`, without blocking the event loop."""
+        live = Live(self, state.given, state.log, more)
+        async for _, event in aruns([live], streaming=True):
+            if event is not None and not live.task.replay:
+                yield live.run((event,))
+        yield live.result()
+
     def _repr_html_(self) -> str:
         from chainkit.program.display import program_html
 

@@ -172,7 +172,7 @@ def _planned(run: Executor, arguments: Arguments, following: str) -> Steps:
         name=(yield from run.text(arguments, "name")) or "",
         temperature=temperature,
         top_p=top_p,
-        max_tokens=(yield from run.count(arguments, "max_tokens", 500, 1)) or 500,
+        max_tokens=(yield from run.count(arguments, "max_tokens", 500, 1)),
         seed=run.next_seed(seed) if temperature > 0 or seed is not None else None,
         stop=stop or (),
         stop_regex=stop_regex or (),

@@ -165,10 +165,11 @@ def test_a_model_that_ignores_stops_is_cut() -> None:
 
 
 async def test_a_run_that_is_cancelled_stops_its_requests() -> None:
-    cancelled: list[str] = []
+    begun, cancelled = list[str](), list[str]()
 
     class Slow(Scripted):
         async def _agenerate(self, *args: Any, **kwargs: Any) -> Any:
+            begun.append("yes")
             try:
                 await asyncio.sleep(60)
             except asyncio.CancelledError:
@@ -176,8 +177,12 @@ async def test_a_run_that_is_cancelled_stops_its_requests() -> None:
                 raise
 
     program = chainkit.program("{{#each [1, 2] parallel=True}}{{gen 'x'}}{{/each}}", Slow(""))
-    with pytest.raises(asyncio.TimeoutError):
-        await asyncio.wait_for(program.ainvoke({}), 0.1)
+    running = asyncio.ensure_future(program.ainvoke({}))
+    while len(begun) < 2:
+        await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
     await asyncio.sleep(0)
     assert cancelled == ["yes", "yes"]
 
@@ -396,6 +401,21 @@ def test_a_chat_goes_on_from_turn_to_turn() -> None:
     assert chat["turns"] == [{"q": "first?", "a": "one"}, {"q": "second?", "a": "two"}]
     assert [message.text for message in model.conversations[-1]] == ["first?", "one", "second?"]
     assert len(model.conversations) == 2  # nothing was asked twice
+
+
+async def test_going_on_can_be_streamed() -> None:
+    template = "a{{gen 'x'}}{{await 'q'}}b{{gen 'y'}}{{await 'q'}}"
+    first = chainkit.program(template, Scripted(["one", "two words", "two words"]))()
+    runs = list(first.stream(q="?"))
+    told = [event.text for one in runs for event in one.events if isinstance(event, TextAdded)]
+    assert told == ["?", "b", "two", " words"]
+    assert (str(runs[-1]), runs[-1].waiting) == ("aone?btwo words", "q")
+    assert [str(one) async for one in first.astream(q="?")][-1] == str(runs[-1])
+
+
+def test_parameters_that_are_none_are_as_not_written() -> None:
+    text = "{{gen 'x' n=None temperature=None max_tokens=None top_p=None seed=None retries=None stop=None}}"
+    assert run(text, "v")["x"] == "v"
 
 
 def test_a_chat_model_writes_a_list_in_one_call() -> None:
