@@ -165,11 +165,13 @@ def test_a_model_that_ignores_stops_is_cut() -> None:
 
 
 async def test_a_run_that_is_cancelled_stops_its_requests() -> None:
-    begun, cancelled = list[str](), list[str]()
+    both, begun, cancelled = asyncio.Event(), list[str](), list[str]()
 
     class Slow(Scripted):
         async def _agenerate(self, *args: Any, **kwargs: Any) -> Any:
             begun.append("yes")
+            if len(begun) == 2:
+                both.set()
             try:
                 await asyncio.sleep(60)
             except asyncio.CancelledError:
@@ -178,8 +180,7 @@ async def test_a_run_that_is_cancelled_stops_its_requests() -> None:
 
     program = chainkit.program("{{#each [1, 2] parallel=True}}{{gen 'x'}}{{/each}}", Slow(""))
     running = asyncio.ensure_future(program.ainvoke({}))
-    while len(begun) < 2:
-        await asyncio.sleep(0.01)
+    await both.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
