@@ -12,10 +12,12 @@ from chainkit.base.session import TokenScore
 from chainkit.program import forms, texts
 from chainkit.program.engines import Abilities, Context, Form, Slot, Tally, ToolCall, Written
 from chainkit.program.hosted import HostedWork, Reply, Request, Talk, cut, sent_stops, settings_of, spend
+from chainkit.program.record import ROLE_BEGIN, ROLE_END
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
+_ROLES = {"human": "user", "ai": "assistant"}
 _LENGTHS = ("length", "max_tokens", "MAX_TOKENS")
 
 
@@ -47,8 +49,11 @@ class ChatContext:
     @property
     def prompt(self) -> str:
         """The messages as text with marks, for people."""
-        said = [f"{texts.ROLE_BEGIN}{message.type}\n{message.text}{texts.ROLE_END}" for message in self.messages]
-        last = f"{texts.ROLE_BEGIN}{self.opened.role}\n{self.opened.text}" if self.opened else ""
+        said = [
+            f"{ROLE_BEGIN}{_ROLES.get(message.type, message.type)}\n{message.text}{ROLE_END}"
+            for message in self.messages
+        ]
+        last = f"{ROLE_BEGIN}{self.opened.role}\n{self.opened.text}" if self.opened else ""
         return "\n".join([*said, last]) if last else "\n".join(said)
 
     def append(self, text: str) -> None:

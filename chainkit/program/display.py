@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from chainkit.program.record import Event, Span, TextAdded
+from chainkit.program.record import ROLE_BEGIN, Event, Span, TextAdded
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -145,9 +145,9 @@ class Screen:
     def _role(self, event: TextAdded) -> None:
         if not self._fresh:
             self._write("\n", "")
-        if not self._opened:
+        self._opened = event.text.startswith(ROLE_BEGIN)  # a run that goes on may begin inside a message
+        if self._opened:
             self._write(f"[{event.name}]\n", "bold")
-        self._opened = not self._opened
 
     def _write(self, text: str, style: str) -> None:
         from rich.text import Text

@@ -10,7 +10,7 @@ from typing import Any, assert_never
 from chainkit.base.errors import LimitReached, ProgramError
 from chainkit.program import calling, choices, loops, slots
 from chainkit.program.engines import Context
-from chainkit.program.record import RoleBegun, RoleDone, Source, Span, TextAdded, VariableSet
+from chainkit.program.record import ROLE_BEGIN, ROLE_END, RoleBegun, RoleDone, Source, Span, TextAdded, VariableSet
 from chainkit.program.scope import Branch, Scope
 from chainkit.program.shared import Leave, Record, Shared, Skip
 from chainkit.program.steps import Steps, Wait
@@ -39,7 +39,6 @@ from chainkit.program.syntax import (
 from chainkit.program.values import shown, truth
 
 _TAIL = 400  # characters before a slot that may open a quote or a tag
-ROLE_BEGIN, ROLE_END = "<|im_start|>", "<|im_end|>"
 
 
 class Executor:

@@ -12,6 +12,10 @@ Source = Literal["template", "variable", "model", "role"]
 """Where text came from; "role" is a mark that begins or ends a message."""
 
 
+ROLE_BEGIN, ROLE_END = "<|im_start|>", "<|im_end|>"
+"""What stands around a message in a text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """Text with one origin.

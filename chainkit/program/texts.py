@@ -12,8 +12,8 @@ from chainkit.base.errors import FormMissed, ProgramError
 from chainkit.program import forms
 from chainkit.program.engines import Abilities, Context, Job, Slot, Tally, ToolCall, Written
 from chainkit.program.hosted import HostedWork, Reply, Request, Talk, cut, sent_stops, settings_of, spend
+from chainkit.program.record import ROLE_BEGIN, ROLE_END
 
-ROLE_BEGIN, ROLE_END = "<|im_start|>", "<|im_end|>"
 _WARMER = 0.7  # asking a model again at temperature 0 would give the same answer
 
 

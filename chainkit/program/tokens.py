@@ -11,7 +11,7 @@ from typing import Any
 from chainkit.base.errors import UnsupportedProgram
 from chainkit.program.chats import Opened, extended
 from chainkit.program.engines import Tally, ToolCall, Written
-from chainkit.program.texts import ROLE_BEGIN, ROLE_END
+from chainkit.program.record import ROLE_BEGIN, ROLE_END
 from chainkit.steered.requests import common
 from chainkit.steered.session import SteeredSession
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 import chainkit
 from chainkit.program import Run
-from chainkit.program.display import Screen
+from chainkit.program.display import Screen, live
 from chainkit.testing import Scripted, ScriptedChat
 
 CHAT = "{{#user}}<b> {{v}}{{/user}}\n{{#assistant}}{{gen 'x'}}!{{gen 'h' hidden=True}}{{/assistant}}"
@@ -79,6 +79,13 @@ def test_a_terminal_shows_the_text_once_with_roles_as_headings() -> None:
         told.getvalue().replace("\x1b[1m", "").replace("\x1b[34m", "").replace("\x1b[32m", "").replace("\x1b[0m", "")
     )
     assert plain == "[user]\n<b> value\n[assistant]\na [31m[bold]b!\n"  # no control characters, no markup
+
+
+def test_a_run_that_goes_on_is_shown_from_where_it_waited(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "{{#user}}{{await 'q'}}{{/user}}{{#assistant}}{{gen 'x'}}{{/assistant}}"
+    first = chainkit.program(text, ScriptedChat("fine"))()
+    live(first.stream(q="Well?"))
+    assert capsys.readouterr().out == "Well?\n[assistant]\nfine\n"
 
 
 def test_show_prints_plain_text_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
