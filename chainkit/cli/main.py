@@ -38,7 +38,6 @@ COMMANDS: dict[str, Row] = {
     "similar": Row("chainkit.cli.similar:similar", "Find texts that nearly repeat each other, or are like a text."),
     "heatmap": Row("chainkit.cli.heatmap:heatmap", "Draw how alike texts are."),
     "tune": Row("chainkit.cli.tune:tune", "Teach a model a task from examples."),
-    "tune": Row("chainkit.cli.tune:tune", "Teach a model a task from examples."),
     "upscale": Row("chainkit.cli.upscale:upscale", "Make a deeper model from a model's own layers."),
     "pull": Row("chainkit.cli.pull:pull", "Fetch a model from a Hugging Face hub."),
     "size": Row("chainkit.cli.size:size", "Show how much memory a model needs and where it fits."),
