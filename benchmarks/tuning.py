@@ -21,6 +21,7 @@ import numpy as np
 import peft
 import torch
 import transformers
+from langchain_core.messages import HumanMessage
 
 import chainkit
 from chainkit.steered.soft_prompt import SoftPrompt, load_soft_prompt
@@ -160,7 +161,7 @@ def ten() -> None:
     settings: dict[str, Any] = {"max_tokens": 32, "n_threads": 1}
     for spec in (f"hf:{DEMO / 'hf'}?dtype=float32&batch_size=10", f"gguf:{DEMO / 'demo-q8_0.gguf'}?n_sequences=10"):
         chat, llm = chainkit.chat_model(spec.partition("?")[0]), chainkit.llm(spec, special_tokens=True, **settings)
-        prompts = [chat.prompt_text([("user", question)]).removeprefix("<|begin|>") for question in questions]
+        prompts = [chat.prompt_text([HumanMessage(question)]).removeprefix("<|begin|>") for question in questions]
         alone = [llm.invoke(prompt, soft_prompt=one) for prompt, one in zip(prompts, soft, strict=True)]
         same, ratios = True, []
         for _ in range(5):

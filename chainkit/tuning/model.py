@@ -160,11 +160,14 @@ def _from_gguf(path: Path) -> Loaded:
         raise MissingLibrary("gguf", extra="tune") from error
     try:
         where: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True}
+        transformers.logging.disable_progress_bar()
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(path.parent), **where)
         model: Any = transformers.AutoModelForCausalLM
         return Loaded(str(path), model.from_pretrained(str(path.parent), dtype=torch.float32, **where), tokenizer)
     except (ValueError, KeyError, NotImplementedError) as error:
         raise ModelFileError(path, f"transformers cannot read it: {' '.join(str(error).split())[:300]}") from error
+    finally:
+        transformers.logging.enable_progress_bar()
 
 
 def _chosen_dtype(dtype: str, path: Path) -> str:
