@@ -241,19 +241,27 @@ def upscale() -> None:
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(DEMO / "hf")
     texts = []
-    for messages, _ in zip(data.conversations(3, data.Recipe()), range(1500), strict=False):
+    for messages, _ in zip(data.conversations(3, data.Recipe()), range(700), strict=False):
         texts.append(tokenizer.apply_chat_template(messages, tokenize=False))
     with tempfile.TemporaryDirectory() as name:
         print(chainkit.upscale(DEMO / "hf", f"{name}/deeper", drop=1))
-        for label, folder, method in (
-            ("as it is", DEMO / "hf", "lora"),
-            ("up-scaled, all weights", f"{name}/deeper", "full"),
-            ("up-scaled, LoRA", f"{name}/deeper", "lora"),
+        for label, folder, steps in (
+            ("as it is", DEMO / "hf", 1),
+            ("up-scaled", f"{name}/deeper", 60),
         ):
-            steps = 1 if label == "as it is" else 100
-            result = train_on(folder, texts, f"{name}/{label}", method=method, max_steps=steps, block_tokens=128)
+            # a step at no rate, where only the loss is wanted
+            rate = 1e-12 if steps == 1 else 3e-4
+            result = train_on(
+                folder,
+                texts,
+                f"{name}/{label}",
+                method="full",
+                max_steps=steps,
+                block_tokens=128,
+                learning_rate=rate,
+            )
             losses = f"{result.loss_before:.3f} -> {result.loss_after:.3f}"
-            print(f"{label}: loss {losses} after {steps} steps, {result.seconds:.0f} s")
+            print(f"{label}: loss {losses} after {steps} steps, {result.seconds:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -91,6 +91,8 @@ class HuggingFaceModel(ModelSettings, SteeredLLM):
     ) -> Iterator[tuple[int, Piece]]:
         if call.constraint is not None:
             raise Unsupported(f"{self.model} reads with an encoder; its answers cannot be constrained")
+        if any(call.soft_prompts):
+            raise Unsupported(f"{self.model} reads with an encoder; soft prompts are for decoders")
         return lockstep(forward, rows, call.sampling, call.logprobs, self.loaded, cancelled.is_set)
 
     def _encoded(self, prompts: Sequence[str]) -> tuple[EncodedForward, list[Row]]:
