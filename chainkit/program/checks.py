@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from chainkit.base.errors import MissingVariable, ProgramError, UnsupportedProgram
+from chainkit.base.errors import MissingVariable, ProgramError, UnsupportedProgram, nearest
 from chainkit.program import walk
 from chainkit.program.calling import missing, near_command, no_command
 from chainkit.program.engines import Abilities
@@ -128,6 +128,10 @@ def check_variables(template: Template, given: Mapping[str, Any]) -> None:
     if any(_sets_anything(node) for node in walk.nodes(template.body)):
         return
     known = _EVERYWHERE | assigned(template.body) | given.keys()
+    for name in _unquoted(template.body):
+        if name.name not in known and not nearest(name.name, given):
+            reason = f"there is no variable '{name.name}'; a name that is to be set stands in quotes: '{name.name}'"
+            raise MissingVariable(reason).at(template.source, name.at)
     for expression in _certain(template.body):
         for part in _evaluated(expression):
             if isinstance(part, Name) and part.name not in known:
@@ -150,6 +154,17 @@ def check_commands(template: Template) -> None:
                     name = part.function.name
                     if near_command(name):
                         raise MissingVariable(no_command(name, ())).at(template.source, part.at)
+
+
+def _unquoted(body: Body) -> Iterator[Name]:
+    """Names of what commands set that are written without quotes, outside of loops, where names are many."""
+    for node in body:
+        if isinstance(node, Gen | Select | Set | Block | Await):
+            name = node.arguments.values.get("name")
+            if isinstance(name, Name) and not name.name.startswith("@"):
+                yield name
+        if isinstance(node, Role | Block):
+            yield from _unquoted(node.body)
 
 
 def _sets_anything(node: Node) -> bool:

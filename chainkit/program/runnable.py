@@ -237,6 +237,8 @@ class Program(Runnable[Any, Run]):
 
     def _given(self, given: Any) -> dict[str, Any]:
         if isinstance(given, Mapping):
+            if strange := [name for name in given if not isinstance(name, str)]:
+                raise TypeError(f"the name of a variable is a text, not {strange[0]!r}")
             return {**self.variables, **given}
         missing = self.inputs
         if isinstance(given, Run):

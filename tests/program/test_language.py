@@ -159,6 +159,7 @@ def test_a_text_that_is_no_program_is_refused_with_the_place(template: str, mess
         ("{{nam}}", MissingVariable, "'nam' is missing; did you mean 'name'"),
         ("{{gne 'x'}}", MissingVariable, "no command or function 'gne'; did you mean 'gen'"),
         ("{{each list}}", MissingVariable, "each is a block"),
+        ("{{gen answer}}", MissingVariable, "a name that is to be set stands in quotes: 'answer'"),
         ("{{d.q}}", MissingVariable, "no 'q'; there is: k, items, 0"),
         ("{{list[7]}}", MissingVariable, "no item 7 in a list of 3"),
         ("{{person._secret}}", MissingVariable, "no field '_secret'"),
@@ -205,6 +206,15 @@ def test_missing_names_are_told_before_anything_is_done() -> None:
 
 def test_a_name_in_a_branch_not_taken_is_not_missed() -> None:
     assert str(chainkit.program("{{#if 0}}{{nowhere}}{{/if}}a")()) == "a"
+
+
+def test_names_may_come_from_loops() -> None:
+    run = chainkit.program(
+        "{{#each ['a', 'b'] item_name='n'}}{{set n @index}}{{/each}}{{#each ['c']}}{{set this 5}}{{/each}}"
+    )()
+    assert (run["a"], run["b"]) == (0, 1)
+    with pytest.raises(TypeError, match="the name of a variable is a text, not 1"):
+        chainkit.program("a")({1: 2})  # pyright: ignore
 
 
 def test_a_run_never_changes_what_it_was_given() -> None:
