@@ -131,7 +131,8 @@ class SteeredWork:
 
     def _generated(self, context: TokenContext, session: SteeredSession, slot: Slot, call: Call, toolbox: Any) -> Steps:
         healed, matcher = self._matcher(context, session, slot, toolbox)
-        session.lookup = Lookup(len(session.tokens) + slot.max_tokens) if slot.form is None else None
+        session.lookup = session.lookup or Lookup()
+        session.lookup.end = len(session.tokens) + slot.max_tokens if slot.form is None else 0
         answer = _Answer(slot, healed, held=bool(slot.stop_regex) or toolbox is not None)
         for piece in session.steps(call.sampling, logprobs=slot.logprobs, matcher=matcher, known=healed.encode()):
             if piece is None:

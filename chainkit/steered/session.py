@@ -15,7 +15,7 @@ from chainkit.decoding import loop
 from chainkit.decoding.sampler import Logits
 from chainkit.steered.branches import Branches
 from chainkit.steered.conversation import Vocabulary
-from chainkit.steered.lookup import Lookup
+from chainkit.steered.lookup import WIDTH, Lookup
 from chainkit.steered.requests import Answer, Request, common
 from chainkit.steered.soft_prompt import SoftPrompt, holder, virtual_count
 
@@ -255,13 +255,15 @@ class SteeredSession(ABC):
         if self.lookup is None or not self.alone or not getattr(self.engine, "looks_ahead", False):
             return []
         room = self.limit - len(self.tokens) - 1
-        return self.lookup.proposed(self.tokens)[: max(0, room)]
+        return self.lookup.proposed(self.tokens, self.engine.pace.cost(WIDTH + 1))[: max(0, room)]
 
     def _learn(self) -> None:
         """Tell who proposed how good it was."""
-        if self._ahead is not None and self.lookup is not None:
+        if self._ahead is not None and self.lookup is not None and hasattr(self.engine, "pace"):
             accepted = common(self._ahead.tokens, self.tokens[self._ahead.start :])
-            self.lookup.took(accepted, len(self.tokens))
+            cost = self.engine.pace.cost(len(self._ahead.tokens) + 1)
+            self.lookup.took(accepted, len(self.tokens), cost)
+            self._ahead = None
 
     def score(self, options: Sequence[str]) -> list[float]:
         """The joint log-probability of each text as the continuation of this one; the session stays as it is.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chainkit.decoding.sampler import log_softmax
 from chainkit.steered.branches import Branches
-from chainkit.steered.lookup import Lookup
+from chainkit.steered.lookup import Lookup, Pace
 
 
 @given(st.lists(st.lists(st.integers(0, 3), max_size=5), max_size=6))
@@ -48,9 +48,27 @@ def test_nothing_is_proposed_behind_the_end():
 
 def test_proposals_that_do_not_pay_rest():
     lookup, text = Lookup(end=1000), [1, 2, 3, 1, 2]
-    assert lookup.proposed(text)
-    lookup.took(0, len(text))
-    assert lookup.proposed(text)
-    lookup.took(0, len(text))
+    for _ in range(4):
+        assert lookup.proposed(text)
+        lookup.took(0, len(text))
+        if not lookup.proposed(text):
+            break
     assert not lookup.proposed(text)
     assert lookup.proposed([*text, *[3, 1, 2] * 3])
+
+
+def test_nothing_is_proposed_where_wide_passes_cost_too_much():
+    text = [1, 2, 3, 1, 2]
+    assert Lookup(end=1000).proposed(text, cost=2.0)
+    assert not Lookup(end=1000).proposed(text, cost=6.0)
+
+
+def test_the_cost_of_a_wide_pass_is_measured():
+    pace = Pace()
+    assert 1 < pace.cost(9) < 3
+    for seconds in (0.010, 0.012, 0.030):
+        pace.note(1, seconds)
+        pace.note(9, 5 * seconds)
+    assert pace.cost(9) == pytest.approx(5, rel=0.1)
+    assert pace.cost(5) == pytest.approx(3, rel=0.1)
+    assert pace.cost(1) == 1

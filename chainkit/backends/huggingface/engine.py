@@ -20,6 +20,7 @@ from chainkit.backends.huggingface.loading import Loaded
 from chainkit.backends.huggingface.memory import KeysValues, LibraryCache
 from chainkit.base.errors import Unsupported
 from chainkit.steered.branches import Branches
+from chainkit.steered.lookup import Pace
 from chainkit.steered.prefixes import PrefixTree
 from chainkit.steered.requests import Answer, Request, common, still_known
 from chainkit.steered.sharing import WORTH_A_PASS, share
@@ -74,6 +75,7 @@ class Engine:
         prefixes: What is kept of texts that nobody works on any more.
         passes: Forward passes so far.
         tokens_read: Tokens computed in them.
+        pace: How long they take.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Engine:
         self.ragged = _looks_fit(loaded)
         self.prefixes: PrefixTree[KeysValues] = PrefixTree(prefix_bytes)
         self.passes = self.tokens_read = 0
+        self.pace = Pace()
         self._n_batch, self._n_memories = n_batch, n_memories
         self._memories: list[Memory] = []
 
@@ -276,9 +279,11 @@ class Engine:
 
     def _pass(self, spans: Sequence[ragged.Span], rows: Sequence[_Row]) -> None:
         """One forward pass; rows whose text is read get their logits."""
+        start, read = time.perf_counter(), sum(len(span.tokens) for span in spans)
         logits = ragged.read(self.loaded, spans).float().cpu().numpy()
+        self.pace.note(read, time.perf_counter() - start)
         self.passes += 1
-        self.tokens_read += sum(len(span.tokens) for span in spans)
+        self.tokens_read += read
         place = 0
         for span, row in zip(spans, rows, strict=True):
             tokens, memory = row.request.tokens, row.memory

@@ -25,6 +25,7 @@ from chainkit.backends.llama_cpp.weights import Loading, Progress, Weights, chec
 from chainkit.base.errors import ModelFileError, Unsupported
 from chainkit.sizing.plan import Use
 from chainkit.steered.branches import Branches
+from chainkit.steered.lookup import Pace
 from chainkit.steered.requests import Answer, Request, common, still_known
 from chainkit.steered.sharing import WORTH_A_PASS, share
 from chainkit.steered.soft_prompt import SoftPrompt, is_virtual, sampled_tokens, vectors_of, virtual_count
@@ -80,6 +81,7 @@ class Engine:
         vocabulary: The model's tokens.
         passes: Calls of llama.cpp so far.
         tokens_read: Tokens computed in them.
+        pace: How long they take.
         crowded: Whether at the last call there was no room for all texts at once.
     """
 
@@ -103,6 +105,7 @@ class Engine:
         if self._memory is None:  # a model that reads whole texts at once, like BERT
             raise EncoderOnly(weights)
         self.passes = self.tokens_read = 0
+        self.pace = Pace()
         self.crowded = False
         self._fitting: weakref.WeakSet[SoftPrompt] = weakref.WeakSet()
         self._batch = BatchBuffer(settings.n_batch, 1 + branches)
@@ -330,7 +333,9 @@ class Engine:
                 [(token, at, numbers, node is not None) for _, token, at, numbers, node in items]
             )
             wanted += [(row, node, place) for place, (row, *_, node) in enumerate(items) if node is not None]
+        start = time.perf_counter()
         status = self.library.llama_decode(self._context, batch)
+        self.pace.note(batch.n_tokens, time.perf_counter() - start)
         self._clean_up(parts, failed=status != 0)
         if status not in (0, _NO_ROOM):
             reason = self.library.last_errors()
