@@ -224,16 +224,17 @@ def source() -> None:
 
     rows = list(csv.DictReader(PROMPTS.read_text("utf-8").splitlines(keepends=True)))[:50]
     examples = [(row["act"], row["prompt"]) for row in rows]
-    shared: dict[str, Any] = {"show_plan": None, "held_out": 0.2}
-    for name, recipe in (("source", {"source_recipe": True}), ("ours", {"epochs": 5})):
-        report = chainkit.tune(DEMO / "hf", examples, **shared, **recipe).report
-        print(f"{name}: held-out loss {report.loss_before:.3f} -> {report.history.held_out[-1][1]:.3f} at the end")
-    asked = "I want you to act as a logistician. "
+    asked, shared = "I want you to act as a logistician. ", {"show_plan": None, "held_out": 0.2, "keep_worse": True}
     model = chainkit.llm(f"hf:{DEMO / 'hf'}?max_tokens=40")
+    print("before:", repr(model.invoke(asked)))
     with tempfile.TemporaryDirectory() as name:
-        tuned = chainkit.tune(DEMO / "hf", examples, f"{name}/soft", source_recipe=True, keep_worse=True, **shared)
-        print("before:", repr(model.invoke(asked)))
-        print("after: ", repr(model.invoke(asked, soft_prompt=tuned.soft_prompt)))
+        for label, recipe in (("source", {"source_recipe": True}), ("ours", {"epochs": 5})):
+            tuned = chainkit.tune(DEMO / "hf", examples, f"{name}/{label}", **shared, **recipe)
+            last = tuned.report.history.held_out[-1][1]
+            print(
+                f"{label}: held-out loss {tuned.report.loss_before:.3f} -> {last:.3f} after {tuned.report.steps} steps"
+            )
+            print("after: ", repr(model.invoke(asked, soft_prompt=tuned.soft_prompt)), flush=True)
 
 
 def upscale() -> None:

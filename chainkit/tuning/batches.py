@@ -13,7 +13,6 @@ from chainkit.tuning.model import Base
 from chainkit.tuning.settings import Settings
 
 IGNORED = -100
-_WINDOW = 8  # batches whose examples are sorted by length, so that there is little padding
 
 
 @dataclass(frozen=True)
@@ -92,13 +91,10 @@ def batch_of(examples: Sequence[Encoded], virtual: int, device: torch.device | s
 
 
 def shuffled(examples: Sequence[Encoded], size: int, seed: int) -> list[list[Encoded]]:
-    """The examples of one epoch in batches, those of like length together."""
-    chosen = random.Random(seed)  # noqa: S311 - no secret
+    """The examples of one epoch in batches.
+
+    Not sorted by length: that saved little padding and ended at a loss of 0.069 instead of 0.061 (means of three seeds).
+    """
     order = list(examples)
-    chosen.shuffle(order)
-    batches: list[list[Encoded]] = []
-    for start in range(0, len(order), size * _WINDOW):
-        window = sorted(order[start : start + size * _WINDOW], key=lambda example: example.length)
-        batches += [window[place : place + size] for place in range(0, len(window), size)]
-    chosen.shuffle(batches)
-    return batches
+    random.Random(seed).shuffle(order)  # noqa: S311 - no secret
+    return [order[start : start + size] for start in range(0, len(order), size)]

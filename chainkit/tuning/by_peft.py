@@ -10,6 +10,7 @@ from typing import Any
 from chainkit.backends.huggingface.libraries import torch
 from chainkit.base.errors import MissingLibrary
 from chainkit.tuning.batches import IGNORED, Encoded
+from chainkit.tuning.learners import count_hits
 from chainkit.tuning.model import Base
 from chainkit.tuning.settings import Settings
 
@@ -45,6 +46,19 @@ class ByPeft:
 
     def loss(self, examples: Sequence[Encoded]) -> tuple[torch.Tensor, int]:
         """The sum of the negative log-likelihoods of the answers' tokens, and how many tokens those are."""
+        behind, wanted = self._scored(examples)
+        total = torch.nn.functional.cross_entropy(
+            behind.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+        return total, int((wanted != IGNORED).sum())
+
+    def hits(self, examples: Sequence[Encoded]) -> int:
+        """How many answers are, token by token, what the model finds likeliest."""
+        with torch.inference_mode():
+            return count_hits(*self._scored(examples))
+
+    def _scored(self, examples: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores behind every token but the last, [B, T, V], and what should be there, [B, T]."""
         width = max(example.length for example in examples)
         tokens = torch.zeros(len(examples), width, dtype=torch.long)
         mask, labels = torch.zeros_like(tokens), torch.full_like(tokens, IGNORED)
@@ -55,11 +69,7 @@ class ByPeft:
         logits = self._logits(tokens, mask)
         # what PEFT puts in front of the text has scores too, except in a prefix
         behind = logits[:, logits.shape[1] - width :][:, :-1].float()
-        wanted = labels[:, 1:].to(behind.device)
-        total = torch.nn.functional.cross_entropy(
-            behind.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="sum"
-        )
-        return total, int((wanted != IGNORED).sum())
+        return behind, labels[:, 1:].to(behind.device)
 
     def hold(self) -> None:
         """PEFT bounds what has bounds."""

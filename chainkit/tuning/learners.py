@@ -33,6 +33,10 @@ class Learner(Protocol):
         """The sum of the negative log-likelihoods of the answers' tokens, and how many tokens those are."""
         ...
 
+    def hits(self, examples: Sequence[Encoded]) -> int:
+        """How many answers are, token by token, what the model finds likeliest."""
+        ...
+
     def hold(self) -> None:
         """Keep the numbers within their bounds, after each step."""
         ...
@@ -67,6 +71,10 @@ class Soft:
         batch = batch_of(examples, len(self.vectors), self.base.loaded.device)
         return answer_loss(self.base, batch, self.vectors)
 
+    def hits(self, examples: Sequence[Encoded]) -> int:
+        """How many answers are, token by token, what the model finds likeliest."""
+        return answer_hits(self.base, batch_of(examples, len(self.vectors), self.base.loaded.device), self.vectors)
+
     def hold(self) -> None:
         """Bring back vectors that have gone too far from where they began."""
         if self._reach is not None:
@@ -90,13 +98,37 @@ class Bare:
         """The sum of the negative log-likelihoods of the answers' tokens, and how many tokens those are."""
         return answer_loss(self.base, batch_of(examples, 0, self.base.loaded.device), None)
 
+    def hits(self, examples: Sequence[Encoded]) -> int:
+        """How many answers are, token by token, what the model finds likeliest."""
+        return answer_hits(self.base, batch_of(examples, 0, self.base.loaded.device), None)
+
     def write(self, prompt: Sequence[int], count: int) -> list[int]:
         """At most so many tokens that the model writes behind a prompt, the likeliest each time."""
         return written(self.base, prompt, None, count)
 
 
 def answer_loss(base: Base, batch: Batch, vectors: torch.Tensor | None) -> tuple[torch.Tensor, int]:
-    """As `Learner.loss`; scores are computed only where an answer is."""
+    """As `Learner.loss`."""
+    logits = _answer_logits(base, batch, vectors)
+    total = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), batch.answers.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+    return total, int((batch.answers != IGNORED).sum())
+
+
+def answer_hits(base: Base, batch: Batch, vectors: torch.Tensor | None) -> int:
+    """As `Learner.hits`."""
+    with torch.inference_mode():
+        return count_hits(_answer_logits(base, batch, vectors), batch.answers)
+
+
+def count_hits(logits: torch.Tensor, answers: torch.Tensor) -> int:
+    """Of scores [B, A, V] and answers [B, A], how many answers are the likeliest throughout."""
+    return int(((logits.argmax(-1) == answers) | (answers == IGNORED)).all(1).sum())
+
+
+def _answer_logits(base: Base, batch: Batch, vectors: torch.Tensor | None) -> torch.Tensor:
+    """Scores where an answer is, and nowhere else, [B, A, V]."""
     length = batch.answers.shape[1]
     with torch.no_grad():
         inputs = base.embed(batch.tokens)
@@ -104,11 +136,7 @@ def answer_loss(base: Base, batch: Batch, vectors: torch.Tensor | None) -> tuple
         rows = torch.arange(len(batch.tokens), device=inputs.device)[:, None]
         inputs = inputs.index_put((rows, batch.soft), vectors.to(inputs.dtype).expand(len(inputs), -1, -1))
     # the last token is never followed by one that counts
-    logits = base.logits(inputs, batch.mask, length + 1)[:, :-1].float()
-    total = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), batch.answers.flatten(), ignore_index=IGNORED, reduction="sum"
-    )
-    return total, int((batch.answers != IGNORED).sum())
+    return base.logits(inputs, batch.mask, length + 1)[:, :-1].float()
 
 
 def written(base: Base, prompt: Sequence[int], vectors: torch.Tensor | None, count: int) -> list[int]:

@@ -39,9 +39,9 @@ class Report:
         plan: What was meant to be done.
         loss_before: Of the base model on the held-out examples, per token of the answers.
         loss_after: With what was trained.
-        exact_before: How many held-out answers the base model gives word for word, of `asked`.
+        exact_before: Of how many held-out answers every token is the base model's likeliest one, of `asked`.
         exact_after: The same with what was trained.
-        asked: Held-out prompts that were answered for this.
+        asked: Held-out examples.
         samples: A few of them.
         steps: That were done.
         best_step: The step whose numbers were kept.

@@ -95,6 +95,12 @@ def mean_loss(learner: Learner | Bare, examples: Sequence[Encoded], size: int) -
     return total / count
 
 
+def hit_count(learner: Learner | Bare, examples: Sequence[Encoded], size: int) -> int:
+    """How many answers the model gives token by token, the end included where it is learnt."""
+    ordered = sorted(examples, key=lambda example: example.length)
+    return sum(learner.hits(ordered[start : start + size]) for start in range(0, len(ordered), size))
+
+
 class _Run:
     """One training; its state is all that a checkpoint holds."""
 

@@ -19,9 +19,9 @@ from chainkit.tuning.plan import Plan, make_plan
 from chainkit.tuning.report import Report, Sample
 from chainkit.tuning.save import save_fingerprint, save_prompt, write_json
 from chainkit.tuning.settings import SOURCE_SETTINGS, Settings
-from chainkit.tuning.train import History, Step, mean_loss, train
+from chainkit.tuning.train import History, Step, hit_count, mean_loss, train
 
-_ASKED, _SAMPLES = 50, 3
+_SAMPLES, _SHOWN_TOKENS = 3, 100
 _ROOM = 200_000  # bytes for the texts beside the trained numbers
 
 
@@ -157,16 +157,18 @@ class _Work:
 
     def _report(self, plan: Plan, history: History, seconds: float) -> Report:
         bare, held, size = Bare(self.base), self.encoded[1], self.settings.batch_size
-        asked = list(zip(self.held, held, strict=True))[:_ASKED]
-        answers = [(example, self._answer(bare, one), self._answer(self.learner, one)) for example, one in asked]
+        shown = [
+            Sample(example.prompt, example.answer, self._answer(bare, one), self._answer(self.learner, one))
+            for example, one in list(zip(self.held, held, strict=True))[:_SAMPLES]
+        ]
         return Report(
             plan=plan,
             loss_before=mean_loss(bare, held, size),
             loss_after=history.best_loss,
-            exact_before=sum(before.strip() == example.answer.strip() for example, before, _ in answers),
-            exact_after=sum(after.strip() == example.answer.strip() for example, _, after in answers),
-            asked=len(asked),
-            samples=[Sample(one.prompt, one.answer, before, after) for one, before, after in answers[:_SAMPLES]],
+            exact_before=hit_count(bare, held, size),
+            exact_after=hit_count(self.learner, held, size),
+            asked=len(held),
+            samples=shown,
             steps=len(history.losses),
             best_step=history.best,
             stopped_early=history.stopped,
@@ -176,7 +178,7 @@ class _Work:
         )
 
     def _answer(self, learner: Learner | Bare, example: Encoded) -> str:
-        room = math.ceil(len(example.answer) * 1.5) + 8  # an answer that runs on is no exact one
+        room = min(math.ceil(len(example.answer) * 1.5) + 8, _SHOWN_TOKENS)
         return self.base.vocabulary.detokenize(learner.write(example.prompt, room))
 
     def _saved(self, report: Report) -> Path:
