@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from chainkit.base.errors import MissingLibrary, ModelFileError, Unsupported
+
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel, BaseLLM
 
@@ -26,7 +28,8 @@ def context_size(model: Model) -> int:
 def counter(model: Model) -> Callable[[str], int]:
     """A function that counts a text's tokens: the model's own, or an estimate that is rather too high.
 
-    langchain-core's own default is not used: it would fetch GPT-2's tokenizer from the network.
+    langchain-core's own default is not used: it would fetch GPT-2's tokenizer from the network. A hosted model whose
+    tokenizer is not known, not installed or not to be had is estimated: its answers do not depend on the count.
     """
     from langchain_core.language_models import BaseLanguageModel
 
@@ -37,7 +40,13 @@ def counter(model: Model) -> Callable[[str], int]:
         or kind.get_token_ids is not default.get_token_ids
         or kind.get_num_tokens is not default.get_num_tokens
     )
-    return model.get_num_tokens if own else estimate
+    if not own:
+        return estimate
+    try:
+        model.get_num_tokens("a")
+    except (MissingLibrary, ModelFileError, Unsupported):
+        return estimate
+    return model.get_num_tokens
 
 
 def estimate(text: str) -> int:

@@ -61,6 +61,7 @@ def ask(
         ContextOverflow: Not even one passage fits into the model's context.
         MissingLibrary: The library of the embeddings is not installed.
         ValueError: The question is empty, or the prompt lacks a variable.
+        TypeError: A spec or something else where a model or embeddings belong.
     """
     return ask_stream(
         question,
@@ -96,6 +97,7 @@ def ask_stream(
     """`ask`, with the text of the answer in pieces as it is written; the arguments and errors are the same."""
     if not question.strip():
         raise ValueError("the question is empty")
+    _check_kinds(model, embeddings)
     own = not isinstance(paths, (Index, StoreIndex))
     index, report = (
         kept_index(paths, embeddings, keep_index=keep_index, progress=progress) if own else (paths, Report())
@@ -117,6 +119,17 @@ def ask_stream(
     finally:
         if own:
             index.close()  # all that the stream still needs from it is its embedding model
+
+
+def _check_kinds(model: object, embeddings: object) -> None:
+    """Strings are for `chainkit.chat_model` and `chainkit.embeddings`; here they would fail far from their cause."""
+    from langchain_core.runnables import Runnable
+
+    for name, value, maker in (("model", model, "chat_model"), ("embeddings", embeddings, "embeddings")):
+        if isinstance(value, str):
+            raise TypeError(f"{name}={value!r} is a text; make it first: chainkit.{maker}({value!r})")
+    if model is not None and not isinstance(model, Runnable):
+        raise TypeError(f"a chat model or language model answers, not {type(model).__name__}")
 
 
 def index_file(paths: Paths, embeddings: Embeddings) -> Path:

@@ -5,6 +5,7 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 
 from chainkit.backends.fake import FakeChat, FakeEmbeddings, FakeLLM
+from chainkit.backends.openai.chat import OpenAIChat
 from chainkit.base.errors import ContextOverflow
 from chainkit.chains.counting import UNKNOWN_CONTEXT, context_size, counter, estimate
 from chainkit.knowledge import Index, ask, ask_stream
@@ -167,6 +168,19 @@ def test_a_model_that_cannot_count_is_estimated_without_the_network():
     assert counter(FakeListChatModel(responses=["x"])) is estimate
     assert counter(FakeChat())("one two three") == 3
     assert counter(FakeListChatModel(responses=["x"], custom_get_token_ids=lambda text: [1]))("one two") == 1
+
+
+def test_a_hosted_model_whose_tokenizer_nobody_knows_is_estimated():
+    assert counter(OpenAIChat(model="our-own-model", api_key="sk-none")) is estimate
+
+
+def test_a_text_in_place_of_a_model_is_told_how_to_become_one(index):
+    with pytest.raises(TypeError, match=r"make it first: chainkit.chat_model\('openai:x'\)"):
+        ask("bits?", index, model="openai:x")
+    with pytest.raises(TypeError, match=r"make it first: chainkit.embeddings\('minilm'\)"):
+        ask("bits?", "docs", embeddings="minilm")
+    with pytest.raises(TypeError, match="FakeEmbeddings"):
+        ask("bits?", index, model=FakeEmbeddings())
 
 
 def test_errors_of_the_model_come_through(index):
