@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from chainkit.base.errors import SpecError, UnknownProvider
+from chainkit.base.errors import SpecError, UnknownProvider, nearest
 
 _OPTIONS = re.compile(r"\?(?=[A-Za-z_]\w*=)")
 _WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
@@ -41,6 +41,8 @@ def parse_spec(text: str, known: Collection[str]) -> Spec:
         SpecError: The text is empty or its options cannot be read.
         UnknownProvider: The part before the colon is not among the known ones.
     """
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without types
+        raise SpecError(f"a model is named by a text like 'openai:gpt-4o-mini', got {type(text).__name__}")
     main, options = _split_options(text.strip())
     if not main:
         raise SpecError("the name of a model is empty; write it as 'provider:name', like 'openai:gpt-4o-mini'")
@@ -51,8 +53,10 @@ def parse_spec(text: str, known: Collection[str]) -> Spec:
     if file_provider := _provider_of_file(main):
         return Spec(file_provider, main, options)
     if not colon:
+        hint = nearest(provider, known)
+        told = f"did you mean '{hint}'? Else write" if hint else "write"
         raise SpecError(
-            f"'{main}' names no provider; write it as 'provider:name', like 'openai:{main}' or 'ollama:{main}'"
+            f"'{main}' names no provider; {told} it as 'provider:name', like 'openai:{main}' or 'ollama:{main}'"
         )
     raise UnknownProvider(prefix, known, spec=main)
 

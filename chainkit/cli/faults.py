@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import sys
 import traceback
@@ -47,8 +48,9 @@ def told(ctx: click.Context) -> Iterator[None]:
     except (click.ClickException, click.exceptions.Exit):
         raise
     except OSError as error:
-        if error.errno == errno.EPIPE:
-            raise  # the reader has gone: click ends silently
+        if error.errno == errno.EPIPE and _reader_has_gone():
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - what is still buffered would fail again at exit
+            raise click.exceptions.Exit(0) from None
         raise _fault(ctx, error, _of_system(error)) from error
     except (ChainkitError, UnicodeError, MemoryError) as error:
         raise _fault(ctx, error, str(error) or type(error).__name__) from error
@@ -62,6 +64,16 @@ def flush() -> None:
     """Write out what is buffered, so that a reader that has gone is noticed here and not at exit."""
     if sys.stdout is not None:
         sys.stdout.flush()
+
+
+def _reader_has_gone() -> bool:
+    """Whether it was standard output that could not be written; a broken connection looks the same."""
+    try:
+        sys.stdout.write("\n")
+        flush()
+    except BrokenPipeError:
+        return True
+    return False
 
 
 def one_line(text: str) -> str:

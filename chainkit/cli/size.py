@@ -58,7 +58,7 @@ def size(
     if dtype is not None:
         raise ChainkitError("--dtype goes with --params; for a model, put ?dtype=... behind its spec, or use --quant")
     if not spec:
-        raise ChainkitError("name a model, as in 'chainkit size ./model.gguf', or give --params 7e9")
+        raise click.UsageError("name a model, as in 'chainkit size ./model.gguf', or give --params 7e9")
     from chainkit.cli import plans
     from chainkit.cli.sized import sized_model
     from chainkit.sizing.verdict import judge

@@ -179,7 +179,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         done = subprocess.run(
             [sys.executable, "-m", "chainkit", "models"], stdout=gone, stderr=subprocess.PIPE, check=False
         )
-    assert done.stderr == b""
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
