@@ -223,6 +223,24 @@ def test_a_service_gets_the_messages_that_it_expects(openai: Any, server: OpenAI
     assert run.usage.read > 0 < run.usage.sampled
 
 
+def test_one_chat_program_gives_each_model_what_it_expects(chat: Any, openai: Any, server: OpenAIServer) -> None:
+    text = """{{#system~}}Be {{how}}.{{~/system}}
+    {{#user~}}say:hello{{~/user}}
+    {{#assistant~}}{{gen 'a' max_tokens=6}}{{~/assistant}}
+    {{#user~}}say:bye{{~/user}}
+    {{#assistant~}}{{gen 'b' max_tokens=6 save_prompt='p'}}{{~/assistant}}"""
+    program = chainkit.program(text, how="brief")
+    local, hosted = program(model=chat), program(model=openai)
+
+    def said(run: Any) -> list[tuple[str, str]]:
+        return [("system", "Be brief."), ("user", "say:hello"), ("assistant", run["a"]), ("user", "say:bye")]
+
+    assert local["p"] == chat.prompt_text(chat._convert_input(said(local)).to_messages())
+    assert [(one["role"], one["content"]) for one in server.bodies[1]["messages"]] == said(hosted)
+    assert local.messages == [*said(local), ("assistant", local["b"])]
+    assert hosted.messages == [*said(hosted), ("assistant", hosted["b"])]
+
+
 def test_a_model_that_takes_no_temperature_is_sent_none(server: OpenAIServer) -> None:
     server.requests.clear()
     for name, own in (("gpt-5-mini", None), ("gpt-4o-mini", 0.3)):

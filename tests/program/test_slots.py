@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from itertools import pairwise
 from typing import Any
 
@@ -143,6 +144,29 @@ def test_hosted_rounds_at_the_same_time_really_are() -> None:
     template = "{{#each [1, 2, 3] parallel=True}}{{gen 'x' list_append=True}}{{/each}}"
     assert chainkit.program(template, Meeting(""))()["x"] == ["v"] * 3
     assert len(chainkit.program("{{gen 'x'}}", Meeting("")).batch([{}] * 3)) == 3
+
+
+async def test_as_many_requests_run_at_once_as_the_config_allows() -> None:
+    running, most = [0], [0]
+    lock = threading.Lock()
+
+    class Counting(Scripted):
+        def said(self, *args: Any) -> tuple[str, str]:
+            with lock:
+                running[0] += 1
+                most[0] = max(most[0], running[0])
+            time.sleep(0.02)
+            with lock:
+                running[0] -= 1
+            return "v", "stop"
+
+        async def _agenerate(self, *args: Any, **kwargs: Any) -> Any:
+            return await asyncio.to_thread(self._generate, *args, **kwargs)
+
+    program = chainkit.program("{{gen 'x'}}", Counting(""))
+    program.batch([{}] * 6, {"max_concurrency": 2})
+    await program.abatch([{}] * 6, {"max_concurrency": 2})
+    assert most == [2]
 
 
 def test_an_answer_of_another_form_is_asked_for_again_a_bounded_number_of_times() -> None:
