@@ -23,7 +23,13 @@ _INSTRUCT = ("instruct", "davinci", "babbage")  # models of OpenAI that continue
 
 @click.command()
 @click.argument("file")
-@click.option("--var", "given", multiple=True, metavar="NAME=VALUE", help="A variable; may be given several times.")
+@click.option(
+    "--var",
+    "given",
+    multiple=True,
+    metavar="NAME=TEXT",
+    help="A variable; NAME:=JSON for a number or a list. May be given several times.",
+)
 @click.option("--vars", "files", multiple=True, metavar="FILE", help="A JSON file with an object of variables.")
 @click.option(
     "--model",
@@ -126,9 +132,12 @@ def _variables(given: Sequence[str], files: Sequence[str]) -> dict[str, Any]:
         result |= values
     for pair in given:
         name, equals, value = pair.partition("=")
-        if not equals or not name.isidentifier():
-            raise ChainkitError(f"--var {pair!r}: write NAME=VALUE")
-        result[name] = value
+        if not equals or not name.removesuffix(":").isidentifier():
+            raise ChainkitError(f"--var {pair!r}: write NAME=TEXT or NAME:=JSON")
+        try:
+            result[name.removesuffix(":")] = json.loads(value) if name.endswith(":") else value
+        except ValueError as error:
+            raise ChainkitError(f"--var {pair!r}: what follows := is no JSON: {error}") from error
     return result
 
 

@@ -58,6 +58,11 @@ def test_a_program_without_slots_needs_no_model() -> None:
     assert chainkit("run", "-", "--var", "a=1", text="[{{a}}]")[:2] == (0, "[1]\n")
 
 
+def test_variables_may_be_json() -> None:
+    arguments = ["--var", "l:=[1, 2]", "--var", "t=a=b"]
+    assert chainkit("run", "-", *arguments, text="{{#each l}}{{this + 1}}{{/each}}{{t}}")[1] == "23a=b\n"
+
+
 def test_a_mistake_is_shown_with_its_place(program: str) -> None:
     status, out, err = chainkit("run", program, "--var", "nam=Ada", "--model", "fake:")
     assert (status, out) == (1, "")
@@ -68,8 +73,9 @@ def test_a_mistake_is_shown_with_its_place(program: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--var", "name"], "write NAME=VALUE"),
-        (["--var", "a b=1"], "write NAME=VALUE"),
+        (["--var", "name"], "write NAME=TEXT or NAME:=JSON"),
+        (["--var", "a b=1"], "write NAME=TEXT or NAME:=JSON"),
+        (["--var", "name:=[1"], "what follows := is no JSON"),
         (["--vars", "missing.json"], "missing.json: no such file"),
         (["--var", "name=x", "--model", "opnai:x"], "did you mean 'openai'"),
     ],
