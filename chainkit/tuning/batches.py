@@ -13,6 +13,7 @@ from chainkit.tuning.model import Base
 from chainkit.tuning.settings import Settings
 
 IGNORED = -100
+_WINDOW = 4  # batches; more save little padding, and batches of like examples learn a little worse
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,12 @@ def batch_of(examples: Sequence[Encoded], virtual: int, device: torch.device | s
 
 
 def shuffled(examples: Sequence[Encoded], size: int, seed: int) -> list[list[Encoded]]:
-    """The examples of one epoch in batches.
-
-    Not sorted by length: that saved little padding and ended at a loss of 0.069 instead of 0.061 (means of three seeds).
-    """
-    order = list(examples)
-    random.Random(seed).shuffle(order)  # noqa: S311 - no secret
-    return [order[start : start + size] for start in range(0, len(order), size)]
+    """The examples of one epoch in batches, neighbours sorted by length so that there is little padding."""
+    chosen, order = random.Random(seed), list(examples)  # noqa: S311 - no secret
+    chosen.shuffle(order)
+    batches: list[list[Encoded]] = []
+    for start in range(0, len(order), size * _WINDOW):
+        window = sorted(order[start : start + size * _WINDOW], key=lambda example: example.length)
+        batches += [window[place : place + size] for place in range(0, len(window), size)]
+    chosen.shuffle(batches)
+    return batches

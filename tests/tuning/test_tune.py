@@ -168,10 +168,10 @@ def test_a_result_that_is_no_better_is_not_kept_unless_asked(
 
 
 def test_it_ends_early_and_keeps_the_best(tuned: Tuned, known: list[tuple[str, str]]) -> None:
-    history = tuned(examples=known, epochs=30, learning_rate=0.5, reach=None, patience=2).report.history
+    history = tuned(examples=known, epochs=40, learning_rate=5.0, reach=None, patience=2).report.history
     assert history.stopped
     losses = [loss for _, loss in history.held_out]
-    assert len(losses) < 30
+    assert len(losses) < 40
     assert history.best == history.held_out[losses.index(min(losses))][0]
     assert losses.index(min(losses)) == len(losses) - 3
 
