@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -221,7 +221,7 @@ class ChatWork(HostedWork):
         runnable = request.bind(self._model) if request.bind else self._model
         return _read(await runnable.ainvoke(list(request.prompt), request.config, **_options(request)))
 
-    def chunks(self, request: Request) -> Iterator[tuple[str, Reply | None]]:
+    def chunks(self, request: Request) -> Generator[tuple[str, Reply | None], None, None]:
         """Stream an answer."""
         whole: Any = None
         for chunk in self._model.stream(list(request.prompt), request.config, **_options(request)):
@@ -229,7 +229,7 @@ class ChatWork(HostedWork):
             yield chunk.text, None
         yield "", _read(whole)
 
-    async def achunks(self, request: Request) -> AsyncIterator[tuple[str, Reply | None]]:
+    async def achunks(self, request: Request) -> AsyncGenerator[tuple[str, Reply | None], None]:
         """Stream an answer without blocking the event loop."""
         whole: Any = None
         async for chunk in self._model.astream(list(request.prompt), request.config, **_options(request)):

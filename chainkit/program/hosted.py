@@ -6,8 +6,9 @@ import asyncio
 import contextvars
 import queue
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -98,11 +99,11 @@ class HostedWork(ABC):
         """Call the model without blocking the event loop."""
 
     @abstractmethod
-    def chunks(self, request: Request) -> Iterator[tuple[str, Reply | None]]:
+    def chunks(self, request: Request) -> Generator[tuple[str, Reply | None], None, None]:
         """Stream an answer: its text in pieces, and in the end the whole."""
 
     @abstractmethod
-    def achunks(self, request: Request) -> AsyncIterator[tuple[str, Reply | None]]:
+    def achunks(self, request: Request) -> AsyncGenerator[tuple[str, Reply | None], None]:
         """As `chunks`, without blocking the event loop."""
 
     def submit(self, number: int, job: Job) -> None:
@@ -206,13 +207,15 @@ class HostedWork(ABC):
             if not (self._streaming and request.streamed):
                 reply = self.reply(request)
                 continue
-            scanner = StopScanner(job.slot.stop)
-            for text, whole in self.chunks(request):
-                reply = whole or reply
-                if shown := scanner.feed(text):
-                    yield Piece(shown)
-                if scanner.stopped and whole is None:
-                    continue
+            scanner, heard = StopScanner(request.stop), ""
+            with closing(self.chunks(request)) as chunks:
+                for text, whole in chunks:
+                    heard += text
+                    if shown := scanner.feed(text):
+                        yield Piece(shown)
+                    reply = whole or Reply(heard)
+                    if scanner.stopped:  # the service did not see the stop text
+                        break
             if last := scanner.flush():
                 yield Piece(last)
 
@@ -228,11 +231,15 @@ class HostedWork(ABC):
             if not (self._streaming and request.streamed):
                 reply = await self.areply(request)
                 continue
-            scanner = StopScanner(job.slot.stop)
-            async for text, whole in self.achunks(request):
-                reply = whole or reply
-                if shown := scanner.feed(text):
-                    yield Piece(shown)
+            scanner, heard = StopScanner(request.stop), ""
+            async with aclosing(self.achunks(request)) as chunks:
+                async for text, whole in chunks:
+                    heard += text
+                    if shown := scanner.feed(text):
+                        yield Piece(shown)
+                    reply = whole or Reply(heard)
+                    if scanner.stopped:
+                        break
             if last := scanner.flush():
                 yield Piece(last)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -137,7 +137,7 @@ class TextWork(HostedWork):
         """Call the model without blocking the event loop."""
         return _read(await self._model.agenerate([request.prompt], **_options(request)))
 
-    def chunks(self, request: Request) -> Iterator[tuple[str, Reply | None]]:
+    def chunks(self, request: Request) -> Generator[tuple[str, Reply | None], None, None]:
         """Stream an answer."""
         ending, config = _heard(request.config)
         stop, settings = sent_stops(request.stop), dict(request.settings)
@@ -147,7 +147,7 @@ class TextWork(HostedWork):
             yield text, None
         yield "", replace(ending.reply, text="".join(parts))
 
-    async def achunks(self, request: Request) -> AsyncIterator[tuple[str, Reply | None]]:
+    async def achunks(self, request: Request) -> AsyncGenerator[tuple[str, Reply | None], None]:
         """Stream an answer without blocking the event loop."""
         ending, config = _heard(request.config)
         stop, settings = sent_stops(request.stop), dict(request.settings)

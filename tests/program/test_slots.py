@@ -178,7 +178,7 @@ def test_an_answer_of_another_form_is_asked_for_again_a_bounded_number_of_times(
         run("{{gen 'x' pattern='[0-9]+' retries=0}}", "none")
 
 
-def test_a_model_that_ignores_stops_is_cut() -> None:
+async def test_a_model_that_ignores_stops_is_cut() -> None:
     class Deaf(Scripted):
         def said(self, prompt: str, stop: Any, settings: Any) -> tuple[str, str]:
             return super().said(prompt, None, settings)
@@ -186,6 +186,12 @@ def test_a_model_that_ignores_stops_is_cut() -> None:
     program = chainkit.program("{{gen 'x' stop=[';', '.'] save_stop_text=True}}|", Deaf("one. two; three"))
     assert (str(program()), program()["x_stop_text"]) == ("one|", ".")
     assert str(list(program.stream({}))[-1]) == "one|"
+    assert [str(one) async for one in program.astream({})][-1] == "one|"
+    roles = chainkit.program("{{#assistant}}{{gen 'x'}}{{/assistant}}", Deaf("one<|im_end|> more"))
+    pieces = [
+        e.text for one in roles.stream({}) for e in one.events if isinstance(e, TextAdded) and e.source == "model"
+    ]
+    assert pieces == ["one"]
 
 
 async def test_a_run_that_is_cancelled_stops_its_requests() -> None:
