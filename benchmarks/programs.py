@@ -480,25 +480,51 @@ def _plain_llama(llm: Any, text: str, count: int) -> None:
     session.close()
 
 
-def demo(rounds: int, peer: Guidance | None) -> None:
-    """The demo model, whose slots end early: the program beside as many tokens written in one go."""
-    from chainkit.program import cache
+INTERVIEW = """{{#user}}Context: {{context}}
 
-    ours = Chainkit(str(HERE.parent / "examples" / "demo_model" / "demo-q8_0.gguf"))
+Question: {{first}}{{/user}}{{#assistant}}{{gen 'first' max_tokens=16}}{{/assistant}}\
+{{#each questions}}{{#user}}Question: {{this}}{{/user}}{{#assistant}}{{gen 'answers' list_append=True max_tokens=16}}\
+{{/assistant}}{{/each}}""".replace("\\\n", "")
+
+
+def demo(rounds: int, peer: Guidance | None) -> None:
+    """An interview with the demo model, whose answers end early, beside as many tokens written in one go."""
+    from langchain_core.messages import HumanMessage
+
+    from chainkit.backends.llama_cpp.models import GGUFChat, GGUFModel
+    from chainkit.program import cache
+    from chainkit.program.runnable import program
+
+    path = str(HERE.parent / "examples" / "demo_model" / "demo-q8_0.gguf")
+    chat, plain = GGUFChat(model=path, n_threads=1), GGUFModel(model=path, n_threads=1, special_tokens=True)
+    questions = ["Where does she live?", "What does Mira Tolan work as?", "Where is the log written?"] * 2
+    ask = program(INTERVIEW, chat).with_variables(questions=questions, first="Where is the cache stored?")
     found: dict[str, list[Measure]] = {}
+
+    def counts() -> tuple[int, int]:
+        return chat.engine.passes, chat.engine.tokens_read
+
     with cache.disabled():
-        ours.single(999, "strong")  # what is made once: the tokens for grammars, the spellings
-        for number in range(rounds):
-            whole = ours.single(number, ADJECTIVES[number % 8])
-            found.setdefault("chainkit", []).append(whole)
-            text = str(whole["text"])
-            head = text[: text.index('"name": "') + 9]
+        for number in range(rounds + 1):
+            context = (
+                f"Mira Tolan lives in Oskaville. She works as a baker. The cache is stored in the folder ~/{number}."
+            )
             result: Measure = {}
-            with measured(ours.counts, result):
-                count = len(ours.model.get_token_ids(text[len(head) :]))
-                _plain_llama(ours.model, head.replace("profile", f"profile{number}", 1), count)
-            found.setdefault("one-shot, bare llama.cpp", []).append(result)
+            with measured(counts, result):
+                run = ask(context=context)
+            first = f"Context: {context}\n\nQuestion: Where is the cache stored?"
+            told = chat.prompt_text([HumanMessage(first)])
+            whole = str(run).replace("<|im_start|>", "<|").replace("<|user\n", "<|user|>\n")
+            whole = whole.replace("<|assistant\n", "<|assistant|>\n").replace("<|im_end|>", "<|end|>\n")
+            count = len(plain.get_token_ids(whole)) - len(plain.get_token_ids(told))
+            bare: Measure = {}
+            with measured(counts, bare):
+                _plain_llama(plain, told, count)
+            if number:  # the first round makes what is made once
+                found.setdefault("chainkit", []).append(result)
+                found.setdefault("one-shot, bare llama.cpp", []).append(bare)
     table("demo model", found)
+    print(f"answers: {run['first']!r}, {run['answers']}")
 
 
 def table(title: str, found: dict[str, list[Measure]]) -> None:
