@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import click
 
 from chainkit.base.errors import ChainkitError, NoModel
 from chainkit.cli.faults import without_keys
+from chainkit.cli.indexes import index_option, named_index
 from chainkit.cli.options import chosen, debug_option, embeddings_option, json_option, model_options, trace_option
 from chainkit.cli.screen import note, say, say_json, waiting
 
@@ -18,12 +20,19 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("question")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
 @model_options
 @trace_option
+@index_option
 @embeddings_option
 @click.option(
-    "-k", "--passages", type=click.IntRange(min=1), default=6, show_default=True, help="How many the answer rests on."
+    "-k",
+    "--passages",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=6,
+    show_default=True,
+    help="How many the answer rests on.",
 )
 @click.option("--extract", is_flag=True, help="Show the nearest sentences instead of asking a language model.")
 @click.option("--no-cache", is_flag=True, help="Read all files anew and keep nothing of them in the cache folder.")
@@ -35,30 +44,34 @@ def ask(
     model_spec: str | None,
     temperature: float | None,
     max_tokens: int | None,
+    index_spec: str | None,
     embeddings_spec: str,
     passages: int,
     extract: bool,
     no_cache: bool,
     as_json: bool,
 ) -> None:
-    """Answer QUESTION from text, Markdown, HTML and PDF files, folders, or patterns like 'docs/**/*.md'.
+    """Answer QUESTION from text, Markdown, HTML, PDF, DOCX and other files, folders, or patterns like 'docs/**/*.md',
+    or from an index.
 
     The answer cites its sources by file and line or page. Without a language model the sentences that come nearest
     to the question are shown. What was read is kept in the cache folder, so that the next question is quick.
     """
     if not question.strip():
         raise ChainkitError("the question is empty")
-    from chainkit.knowledge import ask_stream
+    index_spec = named_index(paths, index_spec)
+    from chainkit.knowledge import Index, ask_stream
     from chainkit.registry import chat_model, embeddings
 
     spec = None if extract else _spec(model_spec)
-    with waiting("loading") as bar:
+    with waiting("loading") as bar, ExitStack() as opened:
+        vectors = embeddings(embeddings_spec)
         model = chat_model(spec, **chosen(temperature=temperature, max_tokens=max_tokens)) if spec else None
         stream = ask_stream(
             question,
-            list(paths),
+            opened.enter_context(Index.open(index_spec, vectors)) if index_spec else list(paths),
             model=model,
-            embeddings=embeddings(embeddings_spec),
+            embeddings=vectors,
             k=passages,
             keep_index=not no_cache,
             progress=lambda stage, done, total: bar.to(done, total, stage),

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from chainkit.base.errors import ChainkitError
 from chainkit.cli.screen import note, waiting
 
 if TYPE_CHECKING:
@@ -29,6 +29,20 @@ filter_option = click.option(
 )
 
 
+def named_index(paths: Sequence[str], index_spec: str | None) -> str | None:
+    """The index to open, or None where paths are to be read; paths win over an index of the environment.
+
+    Raises:
+        UsageError: Neither is given, or both are.
+    """
+    context = click.get_current_context()
+    if paths and context.get_parameter_source("index_spec") is ParameterSource.ENVIRONMENT:
+        return None
+    if bool(paths) == bool(index_spec):
+        raise click.UsageError("name either files and folders to look in, or an index with --index")
+    return index_spec
+
+
 @contextmanager
 def chosen_index(
     paths: Sequence[str], index_spec: str | None, embeddings_spec: str
@@ -36,10 +50,9 @@ def chosen_index(
     """The index of these paths, up to date, or the one named; and a bar that is still to be used.
 
     Raises:
-        ChainkitError: Neither is given, or both are.
+        UsageError: Neither is given, or both are.
     """
-    if bool(paths) == bool(index_spec):
-        raise ChainkitError("name either files and folders to look in, or an index with --index")
+    index_spec = named_index(paths, index_spec)
     from chainkit.knowledge import Index, Report
     from chainkit.knowledge.asking import kept_index
     from chainkit.registry import embeddings

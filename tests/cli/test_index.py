@@ -154,3 +154,24 @@ def test_eval_names_what_it_cannot_read(run) -> None:
         result = run("eval", *arguments, *FAKE)
         assert result.exit_code == 1
         assert arguments[0] in result.stderr
+
+
+def test_ask_answers_from_an_index_of_ones_own(run) -> None:
+    indexed(run, "docs", "--index", "notes.sqlite")
+    Path("docs/apples.md").unlink()
+    result = run("ask", "When was it planted?", "--index", "notes.sqlite", *FAKE, "--extract")
+    assert "1912" in result.stdout
+
+
+def test_paths_win_over_the_index_of_the_environment(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINKIT_INDEX", "nowhere.sqlite")
+    for command in ("ask", "search"):
+        result = run(command, "When was it planted?", "docs/apples.md", *FAKE)
+        assert (result.exit_code, "1912" in result.stdout) == (0, True)
+
+
+@pytest.mark.parametrize("where", [(), ("docs", "--index", "notes.sqlite")], ids=["neither", "both"])
+def test_either_paths_or_an_index_are_wanted(run, where: tuple[str, ...]) -> None:
+    for command in ("ask", "search"):
+        result = run(command, "When?", *where, *FAKE)
+        assert (result.exit_code, "either files and folders" in result.stderr) == (2, True)
