@@ -37,10 +37,24 @@ SHOWN = 10
 @click.argument("file")
 @groups_option
 @threshold_option
-@click.option("--min-size", type=click.IntRange(min=1), default=1, show_default=True, help="Smaller ones are no group.")
+@click.option(
+    "--min-size",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Smaller ones are no group.",
+)
 @click.option("--map", "map_path", metavar="PATH", help="Also draw a map of the groups: .html, .png, .svg or .pdf.")
 @click.option("--name-with", metavar="SPEC", help="Chat model that names the groups; by default keywords do.")
-@click.option("--show", type=click.IntRange(min=0), default=SHOWN, show_default=True, help="Texts of a group; 0: all.")
+@click.option(
+    "--show",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=SHOWN,
+    show_default=True,
+    help="Texts of a group; 0: all.",
+)
 @embeddings_option
 @column_option
 @format_option

@@ -21,7 +21,9 @@ from chainkit.cli.screen import note, say_json
     "-o", "--output", metavar="PATH", help="A .jsonl, .npy or .parquet file; by default JSONL on standard output."
 )
 @click.option("--overwrite", is_flag=True, help="Start the output file afresh.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Texts at a time.")
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), metavar="N", default=64, show_default=True, help="Texts at a time."
+)
 @embeddings_option
 @column_option
 @format_option

@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 @index_option
 @embeddings_option
 @click.option(
-    "-k", "--passages", multiple=True, type=click.IntRange(min=1), help="How many to find; may be given several times."
+    "-k",
+    "--passages",
+    multiple=True,
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="How many to find; may be given several times.",
 )
 @click.option("--least", type=click.FloatRange(0, 1), metavar="RECALL", help="End with status 1 if recall is lower.")
 @json_option

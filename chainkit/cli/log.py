@@ -76,7 +76,9 @@ def log() -> None:
 
 @log.command("list")
 @_filter_options
-@click.option("-n", "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="The most to show.")
+@click.option(
+    "-n", "--limit", type=click.IntRange(min=1), metavar="N", default=20, show_default=True, help="The most to show."
+)
 @_file_option
 @json_option
 @debug_option

@@ -22,7 +22,9 @@ _SHOWN_CHARACTERS = 400
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @index_option
 @embeddings_option
-@click.option("-k", "--passages", type=click.IntRange(min=1), default=6, show_default=True, help="How many to show.")
+@click.option(
+    "-k", "--passages", type=click.IntRange(min=1), metavar="N", default=6, show_default=True, help="How many to show."
+)
 @filter_option
 @click.option(
     "--least-meaning", type=click.FloatRange(-1, 1), default=-1.0, metavar="COSINE", help="Leave out what is farther."

@@ -26,7 +26,9 @@ SHOWN = 20
     metavar="COSINE",
     help=f"How alike two texts must be.  [default: {ABOVE}; with --to: no limit]",
 )
-@click.option("--show", type=click.IntRange(min=0), default=SHOWN, show_default=True, help="So many; 0: all.")
+@click.option(
+    "--show", type=click.IntRange(min=0), metavar="N", default=SHOWN, show_default=True, help="So many; 0: all."
+)
 @embeddings_option
 @column_option
 @format_option

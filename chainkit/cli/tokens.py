@@ -31,7 +31,15 @@ _SHOWN = 200  # tokens of a text that are written out one by one
     show_envvar=True,
     help="A local model: gguf:..., hf:...",
 )
-@click.option("-k", "--count", type=click.IntRange(0, 1000), default=10, show_default=True, help="Next tokens to show.")
+@click.option(
+    "-k",
+    "--count",
+    type=click.IntRange(0, 1000),
+    metavar="N",
+    default=10,
+    show_default=True,
+    help="Next tokens to show.",
+)
 @click.option(
     "--temperature", type=click.FloatRange(min=0), metavar="T", help="Show the chances after this temperature."
 )

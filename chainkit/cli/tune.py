@@ -51,11 +51,13 @@ def tune() -> None:
 
 
 @tune.command(
-    epilog="'chainkit tune bake --help' explains how a soft prompt becomes a part of a GGUF file.", short_help="Train."
+    epilog="'chainkit tune bake --help' explains how a soft prompt becomes a part of a GGUF file. The word train may "
+    "be left out.",
+    short_help="Train.",
 )
 @click.argument("model")
 @click.argument("data")
-@click.option("-o", "--out", required=True, metavar="FOLDER", help="The folder to make.")
+@click.option("-o", "--output", "out", required=True, metavar="FOLDER", help="The folder to make.")
 @click.option(
     "--method",
     type=click.Choice(["soft", "p-tuning", "prefix", "cpt", *_ON_TEXT]),
@@ -97,9 +99,9 @@ def train(
 ) -> None:
     """Teach MODEL (a folder, a hub name or a .gguf file) the task that the examples in DATA show.
 
-    DATA is a .csv, .tsv or .jsonl file with prompts and answers. A plan is shown first, then a bar with the loss, then
-    what held-out examples say: before and after. The result is used as hf:MODEL?soft_prompt=FOLDER. A run that was
-    stopped goes on when the same command is given again.
+    DATA is a .csv, .tsv or .jsonl file with prompts and answers; for lora and full a .txt file will do. A plan is shown
+    first, then a bar with the loss, then what held-out examples say: before and after. The result is used as
+    hf:MODEL?soft_prompt=FOLDER. A run that was stopped goes on when the same command is given again.
     """
     given = chosen(**settings)
     if method in _ON_TEXT:

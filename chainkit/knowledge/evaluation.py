@@ -88,7 +88,8 @@ def read_questions(path: str | os.PathLike[str]) -> list[Question]:
     try:
         lines = Path(path).read_text("utf-8").splitlines()
     except (OSError, UnicodeError) as error:
-        raise DocumentError(path, f"cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DocumentError(path, f"cannot be read: {reason[:1].lower()}{reason[1:]}") from error
     found: list[Question] = []
     for number, line in enumerate(lines, 1):
         if line.strip():
