@@ -94,7 +94,9 @@ class Loaded:
         return {"logits_to_keep": count} if self._keeps_logits else {}
 
     def only(self, tokens: list[int]) -> dict[str, Any]:
-        """Likewise for the tokens at these places."""
+        """Likewise for the tokens at these places; without any, for the last one."""
+        if not tokens:
+            return self.only_last(1)
         places = torch.tensor(tokens, dtype=torch.long, device=self.device)
         return {"logits_to_keep": places} if self._keeps_logits else {}
 

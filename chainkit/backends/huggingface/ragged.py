@@ -70,7 +70,8 @@ def read(loaded: Loaded, spans: Sequence[Span]) -> torch.Tensor:
         start += len(span.tokens)
     flow = _Flow(spans)
     with _attending(loaded, flow):
-        kept = loaded.only(wanted)
+        last = wanted == [len(line) - 1]
+        kept = loaded.only_last(1) if last else loaded.only(wanted)
         read = loaded.inputs(tokens) | kept
         output = loaded.model(position_ids=places, past_key_values=flow, use_cache=True, **read)
     if not flow.attended or flow.attended != flow.written:
@@ -86,6 +87,7 @@ class _Flow(transformers.Cache):
     def __init__(self, spans: Sequence[Span]) -> None:
         super().__init__(layers=[])
         self.spans = spans
+        self._lengths = [len(span.tokens) for span in spans]
         self.written = self.attended = 0
         self.stored: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._masks: dict[tuple[int, int | None], torch.Tensor | None] = {}
@@ -97,11 +99,13 @@ class _Flow(transformers.Cache):
         if layer_idx != self.written:  # a layer that keeps none of its own, or two
             raise Unfit
         self.written += 1
-        lengths = [len(span.tokens) for span in self.spans]
+        if len(self.spans) == 1:
+            self.stored = [self.spans[0].memory.write(layer_idx, key_states, value_states)]
+            return key_states, value_states
         self.stored = [
             span.memory.write(layer_idx, keys, values)
             for span, keys, values in zip(
-                self.spans, key_states.split(lengths, 2), value_states.split(lengths, 2), strict=True
+                self.spans, key_states.split(self._lengths, 2), value_states.split(self._lengths, 2), strict=True
             )
         ]
         return key_states, value_states
@@ -115,12 +119,14 @@ class _Flow(transformers.Cache):
         self.attended += 1
         if self.attended != self.written:
             raise Unfit
-        parts = query.split([len(span.tokens) for span in self.spans], 2)
+        if len(self.spans) == 1:
+            return self._attend_one(0, query, *self.stored[0], scaling, window)
+        parts = query.split(self._lengths, 2)
         outputs = [
             self._attend_one(number, part, keys, values, scaling, window)
             for number, (part, (keys, values)) in enumerate(zip(parts, self.stored, strict=True))
         ]
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
+        return torch.cat(outputs, dim=1)
 
     def _attend_one(
         self,
