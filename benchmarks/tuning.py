@@ -34,7 +34,7 @@ from chainkit.tuning.model import open_base
 from chainkit.tuning.settings import Settings
 from chainkit.tuning.train import mean_loss, train
 from examples.demo_model import data, export
-from examples.json_task import pairs
+from examples.demo_model.json_task import pairs
 
 DEMO = Path(__file__).parents[1] / "examples" / "demo_model"
 PROMPTS = Path(__file__).parents[1] / "examples" / "prompts" / "awesome-chatgpt-prompts.csv"

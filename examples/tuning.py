@@ -1,22 +1,23 @@
 """Teach the demo model a task it cannot do: answer as JSON without being asked to. Takes a minute or two.
 
-python -m examples.tuning [FOLDER]
+python examples/tuning.py [FOLDER [EXAMPLES]]
 """
 
 import sys
 import tempfile
 from pathlib import Path
 
+from demo_model.json_task import pairs
+
 import chainkit
-from examples.json_task import pairs
 
 MODEL = Path(__file__).parent / "demo_model" / "hf"
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, count: int = 150) -> None:
     tuned = chainkit.tune(
         MODEL,
-        pairs(150, seed=1),
+        pairs(count, seed=1),
         folder,
         held_out_examples=pairs(50, seed=99, unseen=True),
         chat=True,
@@ -28,12 +29,13 @@ def main(folder: Path) -> None:
     question = "Context: Mira Tolan lives in Oskaville.\n\nQuestion: Where does Mira Tolan live?"
     model = chainkit.chat_model(f"hf:{MODEL}")
     print(model.invoke(question).text)
-    print(model.invoke(question, soft_prompt=tuned.soft_prompt).text)
+    if tuned.kept:  # nothing is saved that is no better than the model alone
+        print(model.invoke(question, soft_prompt=tuned.soft_prompt).text)
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        main(Path(sys.argv[1]))
+        main(Path(sys.argv[1]), *map(int, sys.argv[2:3]))
     else:
         with tempfile.TemporaryDirectory() as name:
             main(Path(name) / "json")

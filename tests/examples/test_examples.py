@@ -18,11 +18,14 @@ OFFLINE = [
     "nine_sentences.py",
     "own_index.py",
     "sizing.py",
+    "solar.py",
     "tokens.py",
     "programs.py",
     "trace.py",
+    "upscale.py",
 ]
-WITH_A_SERVICE_OR_TORCH = ["hosted.py", "huggingface.py"]  # run by test_hosted.py and the Hugging Face tests
+# run by test_hosted.py, the Hugging Face tests and those of tuning
+WITH_A_SERVICE_OR_TORCH = ["hosted.py", "huggingface.py", "tuning.py"]
 
 
 def test_no_example_is_forgotten() -> None:

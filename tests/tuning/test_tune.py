@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -244,6 +246,15 @@ def test_methods_of_peft_are_trained_saved_and_loaded(method: str, tuned: Tuned,
     assert json.loads((result.folder / "adapter_config.json").read_text())["num_virtual_tokens"] == 4
     if result.soft_prompt is not None:
         assert torch.allclose(loaded.get_prompt(1)[0], torch.from_numpy(result.soft_prompt.vectors), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_example_runs(tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples" / "tuning.py"
+    arguments = [sys.executable, str(example), str(tmp_path / "soft"), "12"]
+    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "held-out loss" in done.stdout
 
 
 def test_the_page_of_the_report_loads_nothing_and_escapes_texts(tuned: Tuned) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from examples.demo_model.data import JSON_REQUEST, Recipe, conversations
+from .data import JSON_REQUEST, Recipe, conversations
 
 Pair = tuple[str, str]
 
