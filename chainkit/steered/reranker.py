@@ -1,4 +1,4 @@
-"""Models that read a question together with a passage and say how well it answers: what their backends have in common."""
+"""Models that read a question with a passage and say how well it answers: what their backends have in common."""
 
 from __future__ import annotations
 

@@ -80,7 +80,6 @@ def test_copies_of_repacked_weights_are_shown(run, config: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ([], "name a model"),
         (["nowhere.gguf"], "there is no such file"),
         (["openai:gpt-4o-mini"], "openai runs elsewhere"),
         (["x.gguf", "--params", "7e9"], "not both"),
@@ -100,6 +99,13 @@ def test_wrong_questions_are_answered_in_a_line(run, arguments: list[str], compl
     assert result.exit_code == 1
     assert complaint in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_nothing_to_ask_about_is_a_matter_of_usage(run) -> None:
+    result = run("size")
+    assert result.exit_code == 2
+    assert "name a model, as in 'chainkit size ./model.gguf'" in result.stderr
+
 
 
 def test_an_old_file_is_planned_as_the_gguf_that_it_becomes(run, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ class Int8Linear(torch.nn.Module):
         return torch.ops.quantized.linear_unpack(self._packed)[0]
 
 
-def quantize(model: torch.nn.Module) -> None:
+def quantize(model: Any) -> None:
     """Put layers of 8 bits in the place of all linear ones, one after the other, but for the one that makes the logits.
 
     Raises:
