@@ -12,6 +12,7 @@ from typing import Any
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseLLM
 from langchain_core.language_models.base import LanguageModelInput
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list
@@ -68,11 +69,15 @@ class SteeredLLM(CallSettings, Sight, BaseLLM):
     def _seen(self) -> Any:
         return self._opened().vocabulary
 
-    def _pieces(self, prompt: str, call: Call, cancelled: threading.Event) -> Iterator[Piece]:
-        """The continuation of a prompt, as it comes."""
+    def _pieces(
+        self, prompt: str, call: Call, cancelled: threading.Event
+    ) -> Iterator[tuple[Piece, UsageMetadata | None]]:
+        """The continuation of a prompt, as it comes; the last piece with what all of it has cost."""
         (soft,) = call.soft_prompts_of(1)
         with closing(self._behind(soft, prompt, cancelled)) as session:
-            yield from conductor(session.engine).pieces(self._row(session, call))
+            length = len(session.begun().tokens)
+            for piece in conductor(session.engine).pieces(self._row(session, call)):
+                yield piece, usage(session.counters, length) if piece.finish else None
 
     def _written(self, prompts: Sequence[str], call: Call, cancelled: threading.Event) -> list[Written]:
         """The continuations of several prompts, which are computed side by side."""
@@ -208,8 +213,8 @@ class SteeredLLM(CallSettings, Sight, BaseLLM):
         self, prompt: str, stop: list[str] | None, cancelled: threading.Event, **kwargs: Any
     ) -> Iterator[GenerationChunk]:
         call = self.call(stop, kwargs)
-        for piece in self._pieces(prompt, call, cancelled):
-            info = ending(piece) if piece.finish else {}
+        for piece, spent in self._pieces(prompt, call, cancelled):
+            info = ending(piece) | {"usage_metadata": spent} if piece.finish else {}
             if piece.scores:
                 info["logprobs"] = logprobs(piece.scores)
             if piece.text or info:

@@ -29,8 +29,6 @@ class Demo(Local):
 
 
 class TestGGUFModel(Demo, LLMUnitTests, LLMIntegrationTests):
-    counts_tokens = False  # a stream of text does not tell them
-
     @property
     def model_class(self) -> Any:
         return pytest.importorskip("chainkit.backends.llama_cpp.models").GGUFModel
@@ -51,7 +49,6 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 class TestHuggingFaceModel(Local, LLMUnitTests, LLMIntegrationTests):
-    counts_tokens = False
     folder: str
 
     @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from langchain_core.messages.ai import UsageMetadata
 from pydantic import Field
 
 from chainkit.backends.huggingface.batch import EncodedForward, Forward, Row, lockstep
@@ -13,6 +14,7 @@ from chainkit.backends.huggingface.session import TransformersSession
 from chainkit.backends.huggingface.settings import ModelSettings
 from chainkit.base.errors import ContextOverflow, Unsupported
 from chainkit.base.session import Counters, Piece
+from chainkit.steered.answers import usage
 from chainkit.steered.completion import SteeredLLM, Written
 from chainkit.steered.settings import Call
 
@@ -53,13 +55,16 @@ class HuggingFaceModel(ModelSettings, SteeredLLM):
     def _seen(self) -> Any:
         return self.loaded.vocabulary  # a model with an encoder has tokens, and no session
 
-    def _pieces(self, prompt: str, call: Call, cancelled: threading.Event) -> Iterator[Piece]:
+    def _pieces(
+        self, prompt: str, call: Call, cancelled: threading.Event
+    ) -> Iterator[tuple[Piece, UsageMetadata | None]]:
         if not self.loaded.encodes:
             yield from super()._pieces(prompt, call, cancelled)
             return
         forward, rows = self._encoded([prompt])
         for _, piece in self._lockstep(forward, rows, call, cancelled):
-            yield piece
+            counters = rows[0].counters
+            yield piece, usage(counters, counters.read) if piece.finish else None
 
     def _written(self, prompts: Sequence[str], call: Call, cancelled: threading.Event) -> list[Written]:
         if self.loaded.encodes:
