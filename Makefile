@@ -40,6 +40,9 @@ bench: $(VENV)/.bench ## Side by side with peers, an hour or more; figures go to
 	$(VENV)/bin/python -m benchmarks.embeddings large
 	$(VENV)/bin/python -m benchmarks.retrieval
 	$(VENV)/bin/python -m benchmarks.knowledge
+	$(VENV)/bin/python -m benchmarks.programs
+	$(VENV)/bin/python -m benchmarks.tuning step
+	$(VENV)/bin/python -m benchmarks.upscale 3
 
 clean:
 	rm -rf $(VENV) $(NATIVE) demo-output

@@ -523,8 +523,46 @@ def demo(rounds: int, peer: Guidance | None) -> None:
             if number:  # the first round makes what is made once
                 found.setdefault("chainkit", []).append(result)
                 found.setdefault("one-shot, bare llama.cpp", []).append(bare)
-    table("demo model", found)
+    table("demo model, llama.cpp", found)
     print(f"answers: {run['first']!r}, {run['answers']}")
+    _demo_on_transformers(rounds, questions, count)
+
+
+def _demo_on_transformers(rounds: int, questions: list[str], count: int) -> None:
+    """The same interview where a pass costs much beside a token, beside the library's own `generate`."""
+    import torch
+    from langchain_core.messages import HumanMessage
+    from transformers import AutoModelForCausalLM
+
+    from chainkit.backends.huggingface.models import HuggingFaceChat
+    from chainkit.program import cache
+    from chainkit.program.runnable import program
+
+    torch.set_num_threads(1)
+    folder = str(HERE.parent / "examples" / "demo_model" / "hf")
+    chat = HuggingFaceChat(model=folder)
+    bare = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
+    ask = program(INTERVIEW, chat).with_variables(questions=questions, first="Where is the cache stored?")
+    found: dict[str, list[Measure]] = {}
+    with cache.disabled():
+        for number in range(rounds + 1):
+            context = (
+                f"Mira Tolan lives in Oskaville. She works as a baker. The cache is stored in the folder ~/{number}."
+            )
+            result: Measure = {}
+            with measured(lambda: (chat.engine.passes, chat.engine.tokens_read), result):
+                ask(context=context)
+            told = chat.prompt_text([HumanMessage(f"Context: {context}\n\nQuestion: Where is the cache stored?")])
+            tokens = torch.tensor([chat.engine.vocabulary.tokenize(told, special=True)])
+            spent: Measure = {}
+            with measured(lambda: (count, count), spent):
+                bare.generate(tokens, do_sample=False, min_new_tokens=count, max_new_tokens=count, pad_token_id=0)
+            if number:  # the first round makes what is made once
+                found.setdefault("chainkit", []).append(result)
+                found.setdefault("one-shot generate", []).append(
+                    spent | {"passes": count, "tokens": tokens.shape[1] + count}
+                )
+    table("demo model, transformers", found)
 
 
 def table(title: str, found: dict[str, list[Measure]]) -> None:

@@ -107,7 +107,6 @@ def test_nothing_to_ask_about_is_a_matter_of_usage(run) -> None:
     assert "name a model, as in 'chainkit size ./model.gguf'" in result.stderr
 
 
-
 def test_an_old_file_is_planned_as_the_gguf_that_it_becomes(run, tmp_path: Path) -> None:
     pytest.importorskip("gguf")
     from chainkit.sizing import gguf_model
