@@ -41,7 +41,7 @@ class Model:
     """A file in the library's memory."""
 
     def __init__(self, path: str, kind: str, n_ctx: int, threads: int, batch: int, room: int) -> None:
-        from ctransformers.llm import LLM, Config
+        from ctransformers.llm import LLM, Config  # pyright: ignore[reportMissingImports]
 
         _limit_memory(room)
         self._llm: Any = LLM(path, kind, config=Config(context_length=n_ctx), lib=_build())
