@@ -15,6 +15,7 @@ from chainkit.cli.main import COMMANDS, cli
 
 SLOW = str(Path(__file__).parent / "slow_model.py")
 LIGHT = {"chainkit", "click", "colorama", "_distutils_hack", "__main__", "__editable___chainkit_finder"}
+LIGHT |= {"sitecustomize", "usercustomize"}  # what a system or a user lets every Python run
 
 WHAT_IS_LOADED = """
 import contextlib, io, sys

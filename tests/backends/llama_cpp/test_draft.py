@@ -6,7 +6,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from scipy.stats import chisquare
 
 import chainkit
 from chainkit.backends.llama_cpp.models import GGUFChat, GGUFModel
@@ -86,6 +85,7 @@ def test_an_equal_draft_is_accepted_and_saves_passes(bpe_model):
 
 
 def test_drawn_tokens_have_the_distribution_of_the_model(bpe_model, near):
+    chisquare = pytest.importorskip("scipy.stats").chisquare
     alone, drafted = pair(bpe_model, near)
     session, pairs = drafted.session("the cat"), Counter[tuple[int, ...]]()
     length = len(session.tokens)
