@@ -45,7 +45,7 @@ def write(path: Path) -> Path:
 
 
 def reference(query: str, text: str, vocabulary) -> float:
-    import torch
+    torch = pytest.importorskip("torch")
 
     tokens = vocabulary.tokenize(query, whole=True) + vocabulary.tokenize(text, whole=True)[1:]
     with torch.inference_mode():
