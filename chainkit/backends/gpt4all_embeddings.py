@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from chainkit.base.errors import MissingLibrary, ModelFileError
 from chainkit.base.vectors import Storage, stored_as, texts_of, unit
+from chainkit.steered.kept import Kept
 
 Array = np.ndarray[Any, Any]
 
@@ -45,8 +46,7 @@ class GPT4AllEmbeddings(BaseModel, Embeddings):
     normalize: bool = True
     download: bool = True
 
-    _loaded: Any = PrivateAttr(default=None)
-    _loading: Any = PrivateAttr(default_factory=threading.Lock)
+    _kept: Kept[tuple[Any, threading.Lock]] = PrivateAttr(default_factory=Kept)
 
     def embed_array(self, texts: Sequence[str], *, storage: Storage = "float32") -> Array:
         """The vectors of texts, N x D.
@@ -74,8 +74,9 @@ class GPT4AllEmbeddings(BaseModel, Embeddings):
         wanted = texts_of(texts)
         if not wanted:
             return np.zeros((0, 0), np.float32)
-        with self._loading:  # one computation at a time is what the library allows
-            model = self._model()
+        key = (self.model, self.device, self.n_threads, self.download)
+        model, busy = self._kept.value(key, lambda: (self._load(), threading.Lock()))
+        with busy:  # one computation at a time is what the library allows
             try:
                 made = model.embed(
                     # it takes no empty text
@@ -89,11 +90,6 @@ class GPT4AllEmbeddings(BaseModel, Embeddings):
         vectors = np.asarray(made, np.float32)
         return unit(vectors) if self.normalize else vectors
 
-    def _model(self) -> Any:
-        if self._loaded is None:
-            self._loaded = self._load()
-        return self._loaded
-
     def _load(self) -> Any:
         try:
             gpt4all = importlib.import_module("gpt4all")
@@ -106,14 +102,6 @@ class GPT4AllEmbeddings(BaseModel, Embeddings):
             return gpt4all.Embed4All(path.name or None, **settings, **place)
         except (OSError, ValueError, RuntimeError) as error:  # a missing file, a failed download, a file it cannot read
             raise ModelFileError(self.model or "gpt4all's own model", f"cannot be loaded: {error}") from error
-
-    def __getstate__(self) -> dict[Any, Any]:
-        # neither locks nor loaded models are pickled; the other side loads its own
-        return super().__getstate__() | {"__pydantic_private__": {}}
-
-    def __setstate__(self, state: dict[Any, Any]) -> None:
-        super().__setstate__(state)
-        self.__pydantic_private__ = {"_loaded": None, "_loading": threading.Lock()}
 
 
 def _told(error: RuntimeError) -> str:

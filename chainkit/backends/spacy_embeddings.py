@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from chainkit.base.errors import MissingLibrary, ModelFileError, SpecError, Unsupported
 from chainkit.base.vectors import Storage, stored_as, texts_of, unit
+from chainkit.steered.kept import Kept
 
 Array = np.ndarray[Any, Any]
 
@@ -38,8 +39,7 @@ class SpacyEmbeddings(BaseModel, Embeddings):
     model: str
     normalize: bool = True
 
-    _loaded: Any = PrivateAttr(default=None)
-    _loading: Any = PrivateAttr(default_factory=threading.Lock)
+    _kept: Kept[tuple[Any, threading.Lock]] = PrivateAttr(default_factory=Kept)
 
     def model_post_init(self, context: Any, /) -> None:
         """Refuse a model without a name."""
@@ -60,8 +60,8 @@ class SpacyEmbeddings(BaseModel, Embeddings):
             Unsupported: The package has no vectors.
         """
         wanted = texts_of(texts)
-        with self._loading:  # spaCy adds new words to the vocabulary while it reads
-            model = self._model()
+        model, busy = self._kept.value(self.model, lambda: (_load(self.model), threading.Lock()))
+        with busy:  # spaCy adds new words to the vocabulary while it reads
             rows = [document.vector for document in model.pipe(wanted)]
         found = np.stack(rows).astype(np.float32) if rows else np.zeros((0, model.vocab.vectors_length), np.float32)
         return stored_as(unit(found) if self.normalize else found, storage)
@@ -73,19 +73,6 @@ class SpacyEmbeddings(BaseModel, Embeddings):
     def embed_query(self, text: str) -> list[float]:
         """The vector of one text."""
         return self.embed_array([text])[0].tolist()
-
-    def _model(self) -> Any:
-        if self._loaded is None:
-            self._loaded = _load(self.model)
-        return self._loaded
-
-    def __getstate__(self) -> dict[Any, Any]:
-        # neither locks nor loaded packages are pickled; the other side loads its own
-        return super().__getstate__() | {"__pydantic_private__": {}}
-
-    def __setstate__(self, state: dict[Any, Any]) -> None:
-        super().__setstate__(state)
-        self.__pydantic_private__ = {"_loaded": None, "_loading": threading.Lock()}
 
 
 def _load(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -13,7 +13,7 @@ Array = np.ndarray[Any, Any]
 Storage = Literal["float32", "float16", "int8"]
 
 
-def texts_of(given: Sequence[Any]) -> list[str]:
+def texts_of(given: Iterable[Any]) -> list[str]:
     """A list of texts, checked.
 
     Raises:

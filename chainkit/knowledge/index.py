@@ -20,7 +20,7 @@ from chainkit.knowledge.filters import Filter
 from chainkit.knowledge.indexing import Indexing, Progress, Report
 from chainkit.knowledge.outside import StoreIndex
 from chainkit.knowledge.picking import picked
-from chainkit.knowledge.search import CANDIDATES, Hit, fuse, share_of_meaning, split_rare, telling, terms
+from chainkit.knowledge.search import CANDIDATES, Hit, check_wanted, fuse, share_of_meaning, split_rare, telling, terms
 from chainkit.knowledge.split import TARGET_TOKENS
 from chainkit.knowledge.store import Row, Store
 from chainkit.knowledge.stores import is_store, open_store, without_password
@@ -207,9 +207,7 @@ class Index(PassageStore):
             reranker: Puts the best few dozen passages in an order of its own before `k` of them are taken: one of
                 LangChain's document compressors, or `ModelReranker`.
         """
-        _check(k)
-        if meaning_share is not None and not 0 <= meaning_share <= 1:
-            raise ValueError(f"meaning_share must be between 0 and 1, got {meaning_share}")
+        check_wanted(k, meaning_share)
         view = self._fresh()
         if not len(view.ids) or not question.strip():
             return []
@@ -241,7 +239,7 @@ class Index(PassageStore):
         filter: Filter | None = None,  # noqa: A002 - LangChain's word for it
     ) -> list[Hit]:
         """The `k` passages whose vectors are nearest to this one, by cosine."""
-        _check(k)
+        check_wanted(k)
         view = self._fresh()
         if not len(view.ids):
             return []
@@ -312,8 +310,3 @@ def _places(wanted: Iterable[int], ids: NDArray[np.int64]) -> NDArray[np.intp]:
     places = np.searchsorted(ids, numbers)
     inside = places < len(ids)
     return places[inside][ids[places[inside]] == numbers[inside]]
-
-
-def _check(k: int) -> None:
-    if k < 1:
-        raise ValueError(f"k must be 1 or more, got {k}")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from chainkit.knowledge.encoder import Encoder, Matrix, default_embeddings
 from chainkit.knowledge.picking import picked
-from chainkit.knowledge.search import CANDIDATES, Hit, fuse, share_of_meaning
+from chainkit.knowledge.search import CANDIDATES, Hit, check_wanted, fuse, share_of_meaning
 from chainkit.knowledge.split import Passage
 from chainkit.knowledge.text import stem, stems, words
 from chainkit.knowledge.vectorstore import IndexRetriever
@@ -77,10 +77,7 @@ class StoreIndex:
         reranker: BaseDocumentCompressor | None = None,
     ) -> list[Hit]:
         """As `Index.find`; words are compared only in the passages that are nearest by meaning."""
-        if k < 1:
-            raise ValueError(f"k must be 1 or more, got {k}")
-        if meaning_share is not None and not 0 <= meaning_share <= 1:
-            raise ValueError(f"meaning_share must be between 0 and 1, got {meaning_share}")
+        check_wanted(k, meaning_share)
         if not question.strip():
             return []
         wanted = {"filter": self._translate(filter) if self._translate else filter} if filter else {}

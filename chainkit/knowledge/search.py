@@ -71,6 +71,18 @@ class Searchable(Protocol):
         ...
 
 
+def check_wanted(k: int, meaning_share: float | None = None) -> None:
+    """Refuse a number of passages, or a share of meaning, that cannot be.
+
+    Raises:
+        ValueError: `k` is below 1, or the share is not between 0 and 1.
+    """
+    if k < 1:
+        raise ValueError(f"k must be 1 or more, got {k}")
+    if meaning_share is not None and not 0 <= meaning_share <= 1:
+        raise ValueError(f"meaning_share must be between 0 and 1, got {meaning_share}")
+
+
 def terms(question: str) -> list[str]:
     """The words of a question as FTS5 takes them; nothing in them acts as an operator.
 

@@ -10,6 +10,7 @@ import numpy as np
 from langchain_core.embeddings import Embeddings
 
 from chainkit.base.errors import BadTexts, BadVectors
+from chainkit.base.vectors import texts_of
 
 Array = np.ndarray[Any, Any]
 Vectors = Array | Sequence[Sequence[float]]
@@ -95,11 +96,7 @@ def checked_texts(items: Items, *, blank_too: bool = False) -> list[str]:
     Raises:
         BadTexts: One of them is no text, or (unless `blank_too`) blank.
     """
-    texts: list[str] = []
-    for row, item in enumerate(items):
-        if not isinstance(item, str):
-            raise BadTexts(f"text {row} is of type {type(item).__name__}, not str")
-        texts.append(item)
+    texts = texts_of(items)
     blank = [row for row, text in enumerate(texts) if not text.strip()]
     if blank and not blank_too:
         more = f" and {len(blank) - 5} more" if len(blank) > 5 else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from chainkit.base.errors import ContextOverflow, MissingLibrary, ModelFileError, ModelNotFound, SpecError, Unsupported
 from chainkit.base.vectors import Storage, stored_as, texts_of
+from chainkit.steered.kept import Kept
 
 # libgomp reads it when torch loads it; waiting threads that spin made a busy machine several times slower
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -76,8 +76,7 @@ class HuggingFaceEmbeddings(BaseModel, Embeddings):
     trust_remote_code: bool = False
     local_files_only: bool = False
 
-    _loaded: Any = PrivateAttr(default=None)
-    _loading: Any = PrivateAttr(default_factory=threading.Lock)
+    _kept: Kept[Any] = PrivateAttr(default_factory=Kept)
 
     def model_post_init(self, context: Any, /) -> None:
         """Refuse a model without a name."""
@@ -152,10 +151,8 @@ class HuggingFaceEmbeddings(BaseModel, Embeddings):
         warnings.warn(TextsCut(rows, len(texts), limit), stacklevel=4)
 
     def _model(self) -> Any:
-        with self._loading:
-            if self._loaded is None:
-                self._loaded = self._load()
-            return self._loaded
+        key = (self.model, self.revision, self.device, self.dtype, self.dimensions)
+        return self._kept.value((*key, self.trust_remote_code, self.local_files_only), self._load)
 
     def _load(self) -> Any:
         try:
@@ -182,11 +179,3 @@ class HuggingFaceEmbeddings(BaseModel, Embeddings):
         if self.dimensions and full and self.dimensions > full:
             raise Unsupported(f"{self.dimensions} dimensions were asked for, and the model's vectors have {full}")
         return model
-
-    def __getstate__(self) -> dict[Any, Any]:
-        # neither locks nor loaded models are pickled; the other side loads its own
-        return super().__getstate__() | {"__pydantic_private__": {}}
-
-    def __setstate__(self, state: dict[Any, Any]) -> None:
-        super().__setstate__(state)
-        self.__pydantic_private__ = {"_loaded": None, "_loading": threading.Lock()}
