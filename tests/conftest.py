@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import os
 
+import hypothesis
 import pytest
+
+SLOW = [hypothesis.HealthCheck.too_slow]  # a busy machine is no fault of the code
+# The same examples every time, so that a change is what turns the suite red; `make fuzz` looks for new ones.
+hypothesis.settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=SLOW)
+hypothesis.settings.register_profile("fuzz", max_examples=1000, deadline=None, suppress_health_check=SLOW)
+hypothesis.settings.load_profile(os.environ.get("CHAINKIT_HYPOTHESIS", "steady"))
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")

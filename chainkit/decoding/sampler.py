@@ -148,11 +148,11 @@ def _weights(logits: Logits, temperature: float) -> Logits:
 
 
 def _top(logits: Logits, count: int) -> NDArray[Any]:
+    """The `count` likeliest; of equals at the end, those with the smaller numbers."""
     if count >= len(logits):
-        chosen = np.arange(len(logits))
-    else:
-        chosen = np.argpartition(logits, len(logits) - count)[len(logits) - count :]
-    return _sorted(logits, chosen)
+        return _sorted(logits, np.arange(len(logits)))
+    least = np.partition(logits, len(logits) - count)[len(logits) - count]
+    return _sorted(logits, np.flatnonzero(logits >= least))[:count]
 
 
 def _sorted(logits: Logits, tokens: NDArray[Any]) -> NDArray[Any]:
