@@ -12,7 +12,7 @@ import numpy as np
 from chainkit.base.errors import ModelFileError
 from chainkit.base.paths import parts
 from chainkit.sizing.header import Header, read_header
-from chainkit.sizing.model import Layer, Model, Weight
+from chainkit.sizing.model import MOST_LAYERS, Layer, Model, Weight
 
 # every n-th layer looks at the whole text, the others at a window, where the file does not say which
 _WINDOW_PATTERN = {"gemma2": 2, "gemma3": 6, "gemma3n": 5, "cohere2": 4, "gpt-oss": 2, "exaone4": 4, "olmo2": 4}
@@ -43,10 +43,12 @@ def model_from(name: str, values: Mapping[str, Any], weights: tuple[Weight, ...]
     """The model that GGUF's keys and tensors describe.
 
     Raises:
-        ModelFileError: The keys that say how large the model is are missing.
+        ModelFileError: The keys that say how large the model is are missing, or cannot be true.
     """
     settings = _Settings(values, source or name)
     width, blocks = settings.required("embedding_length"), settings.required("block_count")
+    if blocks > MOST_LAYERS:
+        raise ModelFileError(source or name, f"claims {blocks:,} layers ({settings.architecture}.block_count)")
     heads = max(settings.per_layer("attention.head_count", blocks, 1), default=1) or 1
     embedding = next((weight for weight in weights if weight.name == "token_embd.weight"), None)
     vocabulary = embedding.shape[1] if embedding and len(embedding.shape) > 1 else settings.number("vocab_size", 0)

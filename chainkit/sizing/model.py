@@ -9,6 +9,9 @@ from typing import Literal
 Format = Literal["gguf", "transformers"]
 
 
+MOST_LAYERS = 10_000  # ten times the deepest there are; a damaged count would otherwise fill the memory
+
+
 @dataclass(frozen=True, slots=True)
 class Weight:
     """One tensor.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from chainkit.base.errors import ModelFileError
-from chainkit.sizing.model import Layer, Model, Weight
+from chainkit.sizing.model import MOST_LAYERS, Layer, Model, Weight
 
 HEADER_LIMIT = 100 << 20
 """Bytes of the longest header; what safetensors itself accepts."""
@@ -113,7 +113,7 @@ def model_from_config(name: str, config: Mapping[str, Any], weights: tuple[Weigh
     """The model that transformers' settings describe, with these weights.
 
     Raises:
-        ModelFileError: The settings do not say how large the model is.
+        ModelFileError: The settings do not say how large the model is, or say what cannot be true.
     """
     text = config.get("text_config")
     config = dict(config) | (dict(text) if isinstance(text, dict) else {})
@@ -126,6 +126,8 @@ def model_from_config(name: str, config: Mapping[str, Any], weights: tuple[Weigh
     blocks = number("num_hidden_layers", "n_layer", "num_layers", "n_layers")
     if width < 1 or blocks < 1:
         raise ModelFileError(name, "has a config.json that does not say how large the model is (hidden_size, layers)")
+    if blocks > MOST_LAYERS:
+        raise ModelFileError(name, f"has a config.json that claims {blocks:,} layers")
     heads = max(number("num_attention_heads", "n_head", "num_heads", "n_heads"), 1)
     shared = number("num_key_value_heads", "num_kv_heads", "n_head_kv", default=heads)
     shared = 1 if config.get("multi_query") and not config.get("new_decoder_architecture") else shared

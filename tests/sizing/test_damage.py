@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from chainkit.base.errors import ModelFileError
 from chainkit.sizing import PIS, folder_model
 from chainkit.sizing.gguf import model_of
 from chainkit.sizing.header import Beyond, parse_start
+from chainkit.sizing.shapes import config_model
 from chainkit.sizing.verdict import judge
 from tests.sizing.test_plan import DEMO, folder
 
@@ -51,3 +53,14 @@ def test_a_damaged_folder_is_planned_or_named(sound: Path, name: str, changes: l
 def test_a_damaged_gguf_header_is_planned_or_named(changes: list[tuple[int, int]]) -> None:
     with suppress(ModelFileError, Beyond):
         judge(model_of([parse_start(Path("x"), changed(START, changes), DEMO.stat().st_size)]), PIS["pi4-2gb"])
+
+
+def test_a_count_of_layers_that_cannot_be_true_is_named(tmp_path: Path) -> None:
+    key, count = b"llama.block_count", (4).to_bytes(4, "little")  # the key, and the type of its value
+    place = START.index(key) + len(key) + len(count)
+    data = START[:place] + (2**31).to_bytes(4, "little") + START[place + 4 :]
+    with pytest.raises(ModelFileError, match=r"claims 2,147,483,648 layers \(llama.block_count\)"):
+        model_of([parse_start(Path("x"), data, DEMO.stat().st_size)])
+    config = json.loads((folder(tmp_path) / "config.json").read_text("utf-8"))
+    with pytest.raises(ModelFileError, match="claims 2,147,483,648 layers"):
+        config_model("x", config | {"num_hidden_layers": 2**31})
