@@ -1,8 +1,9 @@
 """The character program on guidance 0.3.1, for benchmarks/programs.py.
 
-It runs under the Python of an environment of its own (`pip install guidance==0.3.1 transformers==4.57.6 torch`), since
-this guidance fails on transformers 5, and takes one JSON object per line: what to do, and gives one back: CPU seconds,
-forward passes and tokens read.
+It runs under the Python of an environment of its own (`pip install guidance==0.3.1 transformers==4.57.6 torch`, for GGUF
+files also `llama-cpp-python==0.3.36`), since this guidance fails on transformers 5. Its argument is a model: a folder, or
+a GGUF file. It takes one JSON object per line: what to do, and gives one back: CPU seconds, forward passes and tokens
+read.
 """
 
 import json
@@ -13,26 +14,51 @@ import time
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.stdout, replies = sys.stderr, sys.stdout  # what libraries print must not come between the answers
 
-import torch  # noqa: E402
-import transformers  # noqa: E402
 from guidance import gen, models, select  # noqa: E402
 
-torch.set_num_threads(1)
 PATTERN, ARMOR = "[1-9][0-9]", ["leather", "chainmail", "plate"]
 WEAPONS = ["sword", "axe", "mace", "spear", "bow", "crossbow"]
 
 
-class Counted:
-    def __init__(self, model):
+class Counts:
+    """Forward passes and the tokens in them."""
+
+    def __init__(self):
         self.passes = self.tokens = 0
-        inner = model.forward
 
-        def forward(input_ids=None, **kwargs):
-            self.passes += 1
-            self.tokens += input_ids.shape[1]
-            return inner(input_ids=input_ids, **kwargs)
+    def add(self, tokens):
+        self.passes += 1
+        self.tokens += tokens
 
-        model.forward = forward
+
+def on_transformers(folder, counts):
+    import torch
+    import transformers
+
+    torch.set_num_threads(1)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(folder)  # written by transformers 5
+    inner = model.forward
+
+    def forward(input_ids=None, **kwargs):
+        counts.add(input_ids.shape[1])
+        return inner(input_ids=input_ids, **kwargs)
+
+    model.forward = forward
+    return models.Transformers(model, tokenizer, echo=False)
+
+
+def on_llama_cpp(file, counts):
+    import llama_cpp
+
+    inner = llama_cpp.llama_decode
+
+    def decode(context, batch):
+        counts.add(batch.n_tokens)
+        return inner(context, batch)
+
+    llama_cpp.llama_decode = decode
+    return models.LlamaCpp(file, echo=False, n_ctx=2048, n_threads=1, n_threads_batch=1)
 
 
 def in_one(lm, head, description):
@@ -74,11 +100,9 @@ def in_statements(lm, head, description):
     return lm
 
 
-def main(folder):
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    counted = Counted(model)
-    tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(folder)  # written by transformers 5
-    lm = models.Transformers(model, tokenizer, echo=False)
+def main(model):
+    counts = Counts()
+    lm = on_llama_cpp(model, counts) if model.endswith(".gguf") else on_transformers(model, counts)
     jobs = {
         "one": lambda order: str(in_one(lm, order["head"], order["description"])),
         "statements": lambda order: str(in_statements(lm, order["head"], order["description"])),
@@ -87,11 +111,11 @@ def main(folder):
     print(json.dumps({"ready": True}), file=replies, flush=True)
     for line in sys.stdin:
         order = json.loads(line)
-        counted.passes = counted.tokens = 0
+        counts.passes = counts.tokens = 0
         start, wall = time.process_time(), time.perf_counter()
         text = jobs[order["do"]](order)
         spent = time.process_time() - start, time.perf_counter() - wall
-        result = {"cpu": spent[0], "wall": spent[1], "passes": counted.passes, "tokens": counted.tokens, "text": text}
+        result = {"cpu": spent[0], "wall": spent[1], "passes": counts.passes, "tokens": counts.tokens, "text": text}
         print(json.dumps(result), file=replies, flush=True)
 
 

@@ -2,8 +2,9 @@
 
 python benchmarks/programs.py [PART ...] [--guidance PYTHON] [--rounds N]
 
-PYTHON is that of an environment with guidance==0.3.1 and transformers==4.57.6; without it the columns of guidance are
-left out. The model is a Llama of 97.5 million random weights; the scores of quotes, commas and newlines are 0, so that
+PYTHON is that of an environment with guidance==0.3.1 and transformers==4.57.6, and llama-cpp-python==0.3.36 for
+guidance on GGUF files; without it the columns of guidance are left out. chainkit computes with llama-cpp-python too where
+it finds it, so one that is on its own path makes both use the same library. The model is a Llama of 97.5 million random weights; the scores of quotes, commas and newlines are 0, so that
 every free slot runs to its 12 tokens and all contenders do the same work; borders are not healed, for the same
 reason. Everything runs in one thread, greedily, in
 turn; CPU seconds are those of the process that computes.
@@ -136,11 +137,16 @@ def _write_gguf(folder: Path) -> None:
 
 
 class Guidance:
-    """guidance in a process of its own."""
+    """guidance in a process of its own.
 
-    def __init__(self, python: str) -> None:
+    Args:
+        python: The Python of its environment.
+        model: A folder for transformers, or a GGUF file for llama.cpp.
+    """
+
+    def __init__(self, python: str, model: Path) -> None:
         self._process = subprocess.Popen(
-            [python, str(HERE / "guidance_peer.py"), str(model_folder())],
+            [python, str(HERE / "guidance_peer.py"), str(model)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -365,7 +371,7 @@ def prompts(rounds: int, peer: Guidance | None) -> None:
     found["chainkit"] = [result]
     if peer:
         runs = [peer(do="continue", text=texts[turn % 2] + " ", tokens=8) for turn in range(6)]
-        found["guidance"] = [{name: sum(run[name] for run in runs) for name in ("cpu", "wall", "passes", "tokens")}]
+        found["guidance"] = [summed(runs)]
     table("two prompts in turn", found)
 
 
@@ -450,16 +456,41 @@ def llama(rounds: int, peer: Guidance | None) -> None:
     with cache.disabled():
         ours.single(999, "strong")  # what is made once: the tokens for grammars, the spellings
         for number in range(rounds):
-            whole = ours.single(number, ADJECTIVES[number % 8])
+            adjective = ADJECTIVES[number % 8]
+            whole = ours.single(number, adjective)
             found.setdefault("chainkit on GGUF", []).append(whole)
+            with nothing_looked_up():
+                again = ours.single(rounds + number, adjective)
+            found.setdefault("chainkit, nothing looked up", []).append(again)
+            if peer:
+                order = {"head": HEAD.format(number=number), "description": sentence(adjective)}
+                found.setdefault("guidance, one f-string", []).append(peer(do="one", **order))
+                order["head"] = "Statements. " + order["head"]
+                found.setdefault("guidance, statements", []).append(peer(do="statements", **order))
             head = str(whole["text"])[: str(whole["text"]).index('"name": "') + 9]
             count = len(ours.model.get_token_ids(str(whole["text"])[len(head) :]))
             result: Measure = {}
             with measured(ours.counts, result):
                 _plain_llama(ours.model, head.replace("profile", f"profile{number}", 1), count)
             found.setdefault("one-shot, bare llama.cpp", []).append(result)
-        found["chainkit, 8 together"] = [ours.batch(8, 700)]
-    table("llama.cpp", found)
+    library = ours.model.engine.library.layout
+    table(f"llama.cpp, chainkit on {library.package} {library.version}", found)
+    _llama_batch(ours, peer)
+
+
+def _llama_batch(ours: Chainkit, peer: Guidance | None) -> None:
+    from chainkit.program import cache
+
+    with cache.disabled():
+        found = {"chainkit, 8 together": [ours.batch(8, 700)]}
+        if peer:
+            runs = [peer(do="one", head=HEAD.format(number=700), description=sentence(word)) for word in ADJECTIVES]
+            found["guidance, 8 in turn"] = [summed(runs)]
+    table("llama.cpp, batch of 8", found)
+
+
+def summed(runs: Sequence[Measure]) -> Measure:
+    return {name: sum(run[name] for run in runs) for name in ("cpu", "wall", "passes", "tokens")}
 
 
 def _plain_llama(llm: Any, text: str, count: int) -> None:
@@ -589,6 +620,7 @@ PARTS = {
     "llama": llama,
     "demo": demo,
 }
+WITH_GUIDANCE = ("single", "batch", "prompts", "again", "llama")
 
 
 def main() -> None:
@@ -601,11 +633,12 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    peer = Guidance(chosen.guidance) if chosen.guidance else None
     for part in chosen.parts or PARTS:
+        model = model_folder() / "model.gguf" if part == "llama" else model_folder()
+        peer = Guidance(chosen.guidance, model) if chosen.guidance and part in WITH_GUIDANCE else None
         PARTS[part](chosen.rounds, peer)
-    if peer:
-        peer.close()
+        if peer:
+            peer.close()
 
 
 if __name__ == "__main__":
