@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import errno
 import os
 import re
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -21,6 +24,8 @@ DEBUG = "chainkit.debug"
 """The name in click's `ctx.meta` under which --debug is kept."""
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+_AGAIN_SECONDS = 0.02
 
 _SHORTEST_KEY = 8  # servers that ask for no key are given words like "none" or "EMPTY", which are no secrets
 _SECRET_OPTION = re.compile(r"(?i)((?:api_?)?(?:key|token|secret)=)(?!\.\.\.)[^&\s'\"]+")
@@ -47,17 +52,51 @@ def told(ctx: click.Context) -> Iterator[None]:
         raise click.exceptions.Exit(INTERRUPTED) from None
     except (click.ClickException, click.exceptions.Exit):
         raise
-    except OSError as error:
-        if error.errno == errno.EPIPE and _reader_has_gone():
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - what is still buffered would fail again at exit
-            raise click.exceptions.Exit(0) from None
-        raise _fault(ctx, error, _of_system(error)) from error
-    except (ChainkitError, UnicodeError, MemoryError) as error:
-        raise _fault(ctx, error, str(error) or type(error).__name__) from error
     except Exception as error:
-        # The outer edge of the program: nobody above could handle this, and a user is shown a line, not a traceback.
-        name = type(error).__name__
-        raise _fault(ctx, error, f"unexpected {name}: {error}; --debug shows where, please report it") from error
+        if _was_interrupted(error):
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        raise _ending(ctx, error) from error
+
+
+def _ending(ctx: click.Context, error: Exception) -> Exception:
+    """What ends the program when this error reaches its outer edge; nobody above could handle it."""
+    if isinstance(error, OSError) and error.errno == errno.EPIPE and _reader_has_gone():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - what is still buffered would fail again at exit
+        return click.exceptions.Exit(0)
+    if isinstance(error, OSError):
+        return _fault(ctx, error, _of_system(error))
+    if isinstance(error, (ChainkitError, UnicodeError, MemoryError)):
+        return _fault(ctx, error, str(error) or type(error).__name__)
+    # a user is shown a line, not a traceback
+    name = type(error).__name__
+    return _fault(ctx, error, f"unexpected {name}: {error}; --debug shows where, please report it")
+
+
+def _was_interrupted(error: BaseException) -> bool:
+    """Whether Ctrl-C is behind an error: a library that is interrupted while it loads says that it cannot be loaded."""
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, KeyboardInterrupt):
+        behind = behind.__cause__ or behind.__context__
+    return behind is not None
+
+
+def interrupt_again(lost: Any) -> None:
+    """As `sys.unraisablehook`: Ctrl-C that fell into a place that cannot raise, like a callback of an import, is
+    repeated a moment later; Python would write it down and go on."""
+    if not isinstance(lost.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+        return
+    again = threading.Timer(_AGAIN_SECONDS, _interrupt)
+    again.daemon = True
+    again.start()
+
+
+def _interrupt() -> None:
+    """Ctrl-C for the main thread; a real signal, where there are such, ends a wait at once."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
 
 
 def flush() -> None:

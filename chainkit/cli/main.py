@@ -12,7 +12,7 @@ import click
 
 from chainkit import __version__
 from chainkit.base.errors import nearest
-from chainkit.cli.faults import told
+from chainkit.cli.faults import interrupt_again, told
 from chainkit.cli.options import debug_option, with_trace_file
 
 
@@ -104,6 +104,7 @@ def main() -> None:
         # a terminal that cannot show a character gets a '?' in its place, not a crash
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    sys.unraisablehook = interrupt_again
     cli.main(prog_name="chainkit")
 
 

@@ -246,6 +246,51 @@ def test_a_key_in_a_spec_is_hidden_even_if_it_is_no_known_key(run) -> None:
     assert "sk-unknown" not in run("complete", "x", "--model", "fake:?api_key=sk-unknown&x").output
 
 
+# Ctrl-C in the imports of the program; in a callback, where Python can only write it down; in the import of a library
+# that makes another error of it
+EARLY = """
+import importlib.abc, signal, sys
+class Stop(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, *_):
+        if name == "click":
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Stop())
+"""
+LOST = """
+import signal, time, weakref
+from chainkit.cli import models
+class Thing: pass
+def gone(_):
+    signal.raise_signal(signal.SIGINT)
+    for _ in range(3): pass
+def command():
+    thing = Thing()
+    watched = weakref.ref(thing, gone)
+    del thing
+    time.sleep(60)
+models.models.callback = lambda **_: command()
+"""
+DISGUISED = """
+import signal
+from chainkit.cli import models
+def command():
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except BaseException as error:
+        raise ImportError("library cannot be loaded") from error
+models.models.callback = lambda **_: command()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("how", [EARLY, LOST, DISGUISED], ids=["early", "lost", "disguised"])
+def test_control_c_ends_with_130_and_not_a_word_wherever_it_falls(how: str) -> None:
+    heard = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heard}\n{how}\nfrom chainkit.__main__ import main\nmain()"
+    done = subprocess.run([sys.executable, "-c", code, "models"], capture_output=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_control_c_ends_with_130() -> None:
     process = subprocess.Popen(
