@@ -13,6 +13,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from chainkit.base import opening as _opening
+
 if TYPE_CHECKING:
     from chainkit.base.errors import ChainkitError as ChainkitError
     from chainkit.chains.chain import chain as chain
@@ -88,6 +90,13 @@ def __getattr__(name: str) -> object:
     value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
+
+
+def _opened(kind: str, spec: str) -> object:
+    return getattr(importlib.import_module("chainkit.registry"), kind)(spec)
+
+
+_opening.provide(_opened)
 
 
 def __dir__() -> list[str]:

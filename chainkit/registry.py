@@ -188,6 +188,38 @@ def reranker(spec: str, **options: Any) -> BaseDocumentCompressor:
     return _make("reranker", RERANKERS, spec, options)
 
 
+def answering(spec: str) -> BaseChatModel | BaseLLM:
+    """The chat model that a spec names; where there is none, the model that continues text.
+
+    Raises:
+        SpecError: The spec cannot be understood.
+        MissingLibrary: The backend's library is not installed.
+        MissingKey: The provider needs an API key and none was found.
+    """
+    provider, name = _named(spec)
+    chats = provider in CHAT_MODELS and not (provider == "openai" and _instructed(name))
+    return chat_model(spec) if chats or provider not in LLMS else llm(spec)
+
+
+def continuing(spec: str) -> BaseChatModel | BaseLLM:
+    """The model that continues text which a spec names; where there is none, the chat model. Raises as `answering`.
+
+    Nearly all of OpenAI's own models are chat models; those that continue text are known by their names.
+    """
+    provider, name = _named(spec)
+    continues = provider in LLMS and (provider != "openai" or _instructed(name))
+    return llm(spec) if continues or provider not in CHAT_MODELS else chat_model(spec)
+
+
+def _named(text: str) -> tuple[str, str]:
+    spec = parse_spec(text, known=providers())
+    return ALIASES.get(spec.provider, spec.provider), spec.name
+
+
+def _instructed(name: str) -> bool:
+    return any(word in name for word in ("instruct", "davinci", "babbage"))
+
+
 def default_spec() -> str:
     """The spec of the model that stands in when none is named.
 

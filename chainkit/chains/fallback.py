@@ -17,6 +17,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializa
 from langchain_core.runnables.config import patch_config, var_child_runnable_config
 from pydantic import ConfigDict, SkipValidation, model_validator
 
+from chainkit.base import opening
 from chainkit.chains.moving import lasting, moves_on
 from chainkit.prompts.direct import line
 from chainkit.prompts.sequence import awithin, within
@@ -27,7 +28,7 @@ _log = logging.getLogger("chainkit.fallback")
 Model = Runnable[Any, Any]
 
 
-def fallback(*models: Model) -> FallbackChat | Fallback:
+def fallback(*models: Model | str) -> FallbackChat | Fallback:
     """A model that asks the first of several, and the next if that one cannot answer.
 
     It moves on when a service cannot be reached, is too slow, limits its rate or fails, and when a model cannot be
@@ -36,25 +37,28 @@ def fallback(*models: Model) -> FallbackChat | Fallback:
     others said (`errors`). A stream moves on only as long as nothing of it was given out.
 
     Args:
-        models: Two or more. If all are chat models, so is the result, with `bind_tools` and `with_structured_output`.
+        models: Two or more, or their specs. If all are chat models, so is the result, with `bind_tools` and
+            `with_structured_output`.
 
     Raises:
         ValueError: There are fewer than two.
+        SpecError: A spec cannot be understood.
         TypeError: One is no model.
 
     >>> import chainkit
-    >>> both = fallback(chainkit.chat_model("fake:first"), chainkit.chat_model("fake:second"))
+    >>> both = fallback("fake:first", "fake:second")
     >>> both.invoke("Hello").response_metadata["answered_by"]
     'FakeChat first'
     """
     if len(models) < 2:
         raise ValueError(f"fallback takes two models or more, got {len(models)}")
-    for model in models:
-        if not isinstance(cast("Any", model), Runnable):
-            raise TypeError(f"fallback takes models, got {model!r}; for a name write chat_model({model!r})")
-    if all(isinstance(model, BaseChatModel) for model in models):
-        return FallbackChat(models=cast("Any", list(models)))
-    return Fallback(models=list(models))
+    opened: list[Any] = [opening.answering(model) for model in models]
+    for model in opened:
+        if not isinstance(model, Runnable):
+            raise TypeError(f"fallback takes models or their names, got {model!r}")
+    if all(isinstance(model, BaseChatModel) for model in opened):
+        return FallbackChat(models=opened)
+    return Fallback(models=opened)
 
 
 class Fallback(RunnableSerializable[Any, Any]):

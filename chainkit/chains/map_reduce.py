@@ -14,6 +14,7 @@ from langchain_core.documents import Document
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config, patch_config
 
+from chainkit.base import opening
 from chainkit.base.errors import ContextOverflow
 from chainkit.chains.calls import Calls, Progress
 from chainkit.chains.counting import context_size, counter
@@ -82,7 +83,7 @@ class MapReduce(Runnable[Text, str]):
     short. A text that fits is read in one call.
 
     Args:
-        model: Any chat model or language model.
+        model: Any chat model or language model, or its spec, such as "gguf:./model.gguf".
         task: What to do; `summarise`, `extract` and `answer` make the usual ones.
         context_tokens: How much the model can read; None asks it, and takes 4,096 where it does not say.
         answer_tokens: Room for each result, at most a quarter of the context.
@@ -102,7 +103,7 @@ class MapReduce(Runnable[Text, str]):
 
     def __init__(
         self,
-        model: Model,
+        model: Model | str,
         task: Task,
         *,
         context_tokens: int | None = None,
@@ -114,6 +115,7 @@ class MapReduce(Runnable[Text, str]):
         for name, value in (("answer_tokens", answer_tokens), ("max_concurrency", max_concurrency)):
             if value < 1:
                 raise ValueError(f"{name} must be 1 or more, got {value}")
+        model = opening.answering(model)
         limit = context_tokens if context_tokens is not None else context_size(model)
         if limit < 1:
             raise ValueError(f"context_tokens must be 1 or more, got {limit}")
@@ -210,7 +212,7 @@ class MapReduce(Runnable[Text, str]):
         return room
 
 
-def summarise(model: Model, *, instructions: str = "", **settings: Any) -> MapReduce:
+def summarise(model: Model | str, *, instructions: str = "", **settings: Any) -> MapReduce:
     """A chain from a text of any length to its summary.
 
     Args:
@@ -230,7 +232,7 @@ def summarise(model: Model, *, instructions: str = "", **settings: Any) -> MapRe
     return MapReduce(model, task, **settings)
 
 
-def extract(model: Model, what: str, **settings: Any) -> MapReduce:
+def extract(model: Model | str, what: str, **settings: Any) -> MapReduce:
     """A chain from a text of any length to a list, one item in each line, in the text's order and each item once.
 
     Args:
@@ -249,7 +251,7 @@ def extract(model: Model, what: str, **settings: Any) -> MapReduce:
     return MapReduce(model, Task(part=part), **settings)
 
 
-def answer(model: Model, question: str, **settings: Any) -> MapReduce:
+def answer(model: Model | str, question: str, **settings: Any) -> MapReduce:
     """A chain from a text of any length to the answer to a question about it.
 
     Where no part of the text helps, the answer is `NO_ANSWER`.

@@ -18,8 +18,6 @@ from chainkit.cli.screen import load, note, say, say_json, waiting
 if TYPE_CHECKING:
     from chainkit.program import Program, Run
 
-_INSTRUCT = ("instruct", "davinci", "babbage")  # models of OpenAI that continue a text
-
 
 @click.command()
 @click.argument("file")
@@ -110,14 +108,9 @@ def _on_model(program: Program, spec: str | None) -> Program:
 
     if not checks.writes(program.template):
         return program
-    from chainkit.registry import ALIASES, LLMS, chat_model, default_spec, llm
+    from chainkit.registry import default_spec
 
-    spec = spec or default_spec()
-    provider, _, name = spec.partition(":")
-    provider = ALIASES.get(provider, provider)
-    roles = checks.has_roles(program.template, program.variables)
-    continues = provider in LLMS and (provider != "openai" or any(word in name for word in _INSTRUCT))
-    return program.with_model(llm(spec) if continues and not roles else chat_model(spec))
+    return program.with_model(spec or default_spec())
 
 
 def _variables(given: Sequence[str], files: Sequence[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from chainkit.base import opening
 from chainkit.base.errors import NoModel
 from chainkit.knowledge.citations import Checked, Citation, trace, unsupported
 from chainkit.knowledge.documents import Remark
@@ -99,13 +100,13 @@ def stream_answer(
     question: str,
     index: Searchable,
     *,
-    model: Model | None = None,
+    model: Model | str | None = None,
     k: int = 6,
     prompt: Prompt | None = None,
     context_tokens: int | None = None,
     answer_tokens: int = ANSWER_TOKENS,
     least_meaning: float = -1.0,
-    reranker: BaseDocumentCompressor | None = None,
+    reranker: BaseDocumentCompressor | str | None = None,
     skipped: Sequence[Remark] = (),
     notes: Sequence[Remark] = (),
 ) -> AnswerStream:
@@ -117,6 +118,7 @@ def stream_answer(
     """
     if not question.strip():
         raise ValueError("the question is empty")
+    model = opening.answering(model)
     hits = index.find(question, k, merge=True, least_meaning=least_meaning, reranker=reranker)
     finished: list[Answer] = []
     remarks: dict[str, Any] = {"skipped": tuple(skipped), "notes": tuple(notes)}

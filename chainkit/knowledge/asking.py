@@ -6,11 +6,12 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chainkit.base import opening
 from chainkit.base.errors import BrokenIndex, DocumentError, EmbeddingsMismatch
 from chainkit.base.paths import cache_dir
 from chainkit.knowledge.answer import ANSWER_TOKENS, Answer, AnswerStream, stream_answer
 from chainkit.knowledge.documents import Paths, absolute, listed
-from chainkit.knowledge.encoder import default_embeddings, model_name
+from chainkit.knowledge.encoder import model_name, opened_embeddings
 from chainkit.knowledge.index import Index
 from chainkit.knowledge.indexing import Progress, Report
 from chainkit.knowledge.outside import StoreIndex
@@ -26,14 +27,14 @@ def ask(
     question: str,
     paths: Paths | Index | StoreIndex,
     *,
-    model: BaseChatModel | BaseLLM | None = None,
-    embeddings: Embeddings | None = None,
+    model: BaseChatModel | BaseLLM | str | None = None,
+    embeddings: Embeddings | str | None = None,
     k: int = 6,
     prompt: BasePromptTemplate[Any] | str | None = None,
     context_tokens: int | None = None,
     answer_tokens: int = ANSWER_TOKENS,
     least_meaning: float = -1.0,
-    reranker: BaseDocumentCompressor | None = None,
+    reranker: BaseDocumentCompressor | str | None = None,
     keep_index: bool = True,
     progress: Progress | None = None,
 ) -> Answer:
@@ -44,15 +45,17 @@ def ask(
 
     Args:
         paths: Files, folders and patterns, or an `Index` or `StoreIndex`, which is asked as it is.
-        model: Writes the answer; None picks the best sentences of the documents instead and says so.
-        embeddings: Finds passages by meaning; None takes MiniLM. Not used where `paths` is an `Index`.
+        model: Writes the answer: an object or a spec such as "openai:gpt-4o-mini"; None picks the best sentences of the
+            documents instead and says so.
+        embeddings: Finds passages by meaning: an object or a spec; None takes MiniLM. Not used where `paths` is an
+            `Index`.
         k: How many passages the answer may rest on.
         prompt: In place of chainkit's own, with the variables `passages` and `question`.
         context_tokens: How much the model can read; None asks the model, and takes 4,096 where it does not say.
         answer_tokens: Room that is left for the answer.
         least_meaning: A floor: passages whose cosine with the question is below it are left out.
-        reranker: Puts the best passages in an order of its own: one of LangChain's document compressors, or
-            `chainkit.knowledge.ModelReranker`.
+        reranker: Puts the best passages in an order of its own: one of LangChain's document compressors, the spec of a
+            reranker, or `chainkit.knowledge.ModelReranker`.
         keep_index: False keeps the index in memory for this one question.
         progress: Called with a stage ("checking", "indexing"), how many files are done, and how many there are.
 
@@ -61,7 +64,8 @@ def ask(
         ContextOverflow: Not even one passage fits into the model's context.
         MissingLibrary: The library of the embeddings is not installed.
         ValueError: The question is empty, or the prompt lacks a variable.
-        TypeError: A spec or something else where a model or embeddings belong.
+        SpecError: A spec cannot be understood.
+        TypeError: Something else where a model belongs.
     """
     return ask_stream(
         question,
@@ -83,21 +87,21 @@ def ask_stream(
     question: str,
     paths: Paths | Index | StoreIndex,
     *,
-    model: BaseChatModel | BaseLLM | None = None,
-    embeddings: Embeddings | None = None,
+    model: BaseChatModel | BaseLLM | str | None = None,
+    embeddings: Embeddings | str | None = None,
     k: int = 6,
     prompt: BasePromptTemplate[Any] | str | None = None,
     context_tokens: int | None = None,
     answer_tokens: int = ANSWER_TOKENS,
     least_meaning: float = -1.0,
-    reranker: BaseDocumentCompressor | None = None,
+    reranker: BaseDocumentCompressor | str | None = None,
     keep_index: bool = True,
     progress: Progress | None = None,
 ) -> AnswerStream:
     """`ask`, with the text of the answer in pieces as it is written; the arguments and errors are the same."""
     if not question.strip():
         raise ValueError("the question is empty")
-    _check_kinds(model, embeddings)
+    model, reranker = _opened_model(model), opening.reranker(reranker)
     own = not isinstance(paths, (Index, StoreIndex))
     index, report = (
         kept_index(paths, embeddings, keep_index=keep_index, progress=progress) if own else (paths, Report())
@@ -121,15 +125,14 @@ def ask_stream(
             index.close()  # all that the stream still needs from it is its embedding model
 
 
-def _check_kinds(model: object, embeddings: object) -> None:
-    """Strings are for `chainkit.chat_model` and `chainkit.embeddings`; here they would fail far from their cause."""
+def _opened_model(given: object) -> Any:
+    """What answers; wrong things are told here, not after the documents were read."""
     from langchain_core.runnables import Runnable
 
-    for name, value, maker in (("model", model, "chat_model"), ("embeddings", embeddings, "embeddings")):
-        if isinstance(value, str):
-            raise TypeError(f"{name}={value!r} is a text; make it first: chainkit.{maker}({value!r})")
+    model = opening.answering(given)
     if model is not None and not isinstance(model, Runnable):
         raise TypeError(f"a chat model or language model answers, not {type(model).__name__}")
+    return model
 
 
 def index_file(paths: Paths, embeddings: Embeddings) -> Path:
@@ -140,14 +143,18 @@ def index_file(paths: Paths, embeddings: Embeddings) -> Path:
 
 
 def kept_index(
-    paths: Paths, embeddings: Embeddings | None = None, *, keep_index: bool = True, progress: Progress | None = None
+    paths: Paths,
+    embeddings: Embeddings | str | None = None,
+    *,
+    keep_index: bool = True,
+    progress: Progress | None = None,
 ) -> tuple[Index, Report]:
     """The index that `ask` keeps of these paths, up to date, and what that took; close it when done.
 
     Raises:
         DocumentError: None of the paths could be read.
     """
-    embeddings = embeddings if embeddings is not None else default_embeddings()
+    embeddings = opened_embeddings(embeddings)
     file = index_file(paths, embeddings) if keep_index else None
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from chainkit.base import opening
 from chainkit.knowledge.answer import Answer, AnswerStream, stream_answer
 
 if TYPE_CHECKING:
@@ -54,13 +55,18 @@ class Conversation:
     """
 
     def __init__(
-        self, index: Searchable, *, model: BaseChatModel | BaseLLM | None = None, turns: int = TURNS, **settings: Any
+        self,
+        index: Searchable,
+        *,
+        model: BaseChatModel | BaseLLM | str | None = None,
+        turns: int = TURNS,
+        **settings: Any,
     ) -> None:
         if turns < 0:
             raise ValueError(f"turns must be 0 or more, got {turns}")
         self.history: list[Turn] = []
         self._index = index
-        self._model = model
+        self._model = opening.answering(model)
         self._turns = turns
         self._settings = settings
 

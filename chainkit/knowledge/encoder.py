@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from chainkit.base import opening
 from chainkit.base.errors import BadVectors, EmbeddingsMismatch
 from chainkit.knowledge.codes import Matrix
 from chainkit.knowledge.store import Store
@@ -75,8 +76,10 @@ class Encoder:
         self._recognised = True
 
 
-def default_embeddings() -> Embeddings:
-    """MiniLM, which needs no key and no torch."""
+def opened_embeddings(given: Embeddings | str | None) -> Embeddings:
+    """The embeddings that were given or named; without any MiniLM, which needs no key and no torch."""
+    if given is not None:
+        return opening.embeddings(given)
     from chainkit.backends.sentence import SentenceEmbeddings
 
     return SentenceEmbeddings(model="")

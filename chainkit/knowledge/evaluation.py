@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chainkit.base import opening
 from chainkit.base.errors import DocumentError
 from chainkit.knowledge.answer import Answer, stream_answer
 from chainkit.knowledge.split import Passage
@@ -104,15 +105,16 @@ def evaluate(
     questions: Iterable[Question],
     index: Searchable,
     *,
-    model: BaseChatModel | BaseLLM | None = None,
+    model: BaseChatModel | BaseLLM | str | None = None,
     k: int = 6,
     **settings: Any,
 ) -> Scores:
     """Ask all questions of an index; `settings` are those of `ask`."""
+    model, reranker = opening.answering(model), opening.reranker(settings.pop("reranker", None))
     asked: list[tuple[Question, Answer, float]] = []
     for one in questions:
         started = time.perf_counter()
-        answer = stream_answer(one.question, index, model=model, k=k, **settings).answer
+        answer = stream_answer(one.question, index, model=model, k=k, reranker=reranker, **settings).answer
         asked.append((one, answer, time.perf_counter() - started))
     placed = [(one, answer) for one, answer, _ in asked if one.places]
     known = [(one, answer) for one, answer, _ in asked if one.answer]

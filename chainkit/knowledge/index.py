@@ -15,7 +15,7 @@ from chainkit.base.errors import DocumentError
 from chainkit.knowledge.codes import NOTHING, View, best
 from chainkit.knowledge.copying import Carried, Copied, copy
 from chainkit.knowledge.documents import Paths, absolute, find, listed
-from chainkit.knowledge.encoder import Encoder, Matrix, default_embeddings, one_of
+from chainkit.knowledge.encoder import Encoder, Matrix, one_of, opened_embeddings
 from chainkit.knowledge.filters import Filter
 from chainkit.knowledge.indexing import Indexing, Progress, Report
 from chainkit.knowledge.outside import StoreIndex
@@ -40,7 +40,7 @@ class Index(PassageStore):
 
     Args:
         path: The file, made if absent; None keeps the index in memory.
-        embeddings: Any LangChain embeddings; None takes MiniLM.
+        embeddings: Any LangChain embeddings, or a spec such as "minilm"; None takes MiniLM.
         target_tokens: The size of a passage, 10 or more; MiniLM reads up to 256 tokens.
 
     Raises:
@@ -53,21 +53,21 @@ class Index(PassageStore):
     def __init__(
         self,
         path: str | os.PathLike[str] | None = None,
-        embeddings: Embeddings | None = None,
+        embeddings: Embeddings | str | None = None,
         *,
         target_tokens: int = TARGET_TOKENS,
     ) -> None:
         if target_tokens < 10:
             raise ValueError(f"target_tokens must be 10 or more, got {target_tokens}")
         self.target_tokens = target_tokens
-        self._encoder = Encoder(embeddings if embeddings is not None else default_embeddings())
+        self._encoder = Encoder(opened_embeddings(embeddings))
         self._store = Store(Path(path) if path is not None else None)
         self._view = NOTHING
         self._frequencies: dict[str, int] = {}  # of the words asked for since the view was loaded
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], embeddings: Embeddings | None = None, **settings: Any
+        cls, path: str | os.PathLike[str], embeddings: Embeddings | str | None = None, **settings: Any
     ) -> Index | StoreIndex:
         """An index that is there already: a file, or a vector store such as `qdrant://localhost:6333/notes`.
 
@@ -79,7 +79,7 @@ class Index(PassageStore):
             MissingLibrary: The package of the vector store is not installed.
         """
         if is_store(os.fspath(path)):
-            embeddings = embeddings if embeddings is not None else default_embeddings()
+            embeddings = opened_embeddings(embeddings)
             opened = open_store(os.fspath(path), embeddings)
             return StoreIndex(opened.store, embeddings, translate=opened.translate, end=opened.end)
         if not Path(path).is_file():
@@ -194,7 +194,7 @@ class Index(PassageStore):
         meaning_share: float | None = None,
         least_meaning: float = -1.0,
         merge: bool = False,
-        reranker: BaseDocumentCompressor | None = None,
+        reranker: BaseDocumentCompressor | str | None = None,
     ) -> list[Hit]:
         """The `k` passages that fit a question best by meaning and words, the best first, near-duplicates left out.
 

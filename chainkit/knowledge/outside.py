@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chainkit.knowledge.encoder import Encoder, Matrix, default_embeddings
+from chainkit.knowledge.encoder import Encoder, Matrix, opened_embeddings
 from chainkit.knowledge.picking import picked
 from chainkit.knowledge.search import CANDIDATES, Hit, check_wanted, fuse, share_of_meaning
 from chainkit.knowledge.split import Passage
@@ -44,13 +44,13 @@ class StoreIndex:
     def __init__(
         self,
         store: VectorStore,
-        embeddings: Embeddings | None = None,
+        embeddings: Embeddings | str | None = None,
         *,
         translate: Callable[[Filter], Any] | None = None,
         end: Callable[[], object] | None = None,
     ) -> None:
         self.store = store
-        self._encoder = Encoder(embeddings or store.embeddings or default_embeddings())
+        self._encoder = Encoder(opened_embeddings(embeddings or store.embeddings))
         self._translate = translate
         self._end = end
 
@@ -74,7 +74,7 @@ class StoreIndex:
         meaning_share: float | None = None,
         least_meaning: float = -1.0,
         merge: bool = False,
-        reranker: BaseDocumentCompressor | None = None,
+        reranker: BaseDocumentCompressor | str | None = None,
     ) -> list[Hit]:
         """As `Index.find`; words are compared only in the passages that are nearest by meaning."""
         check_wanted(k, meaning_share)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from chainkit.base import opening
 from chainkit.knowledge.neighbours import joined
 from chainkit.knowledge.rerank import reranked
 from chainkit.knowledge.search import Hit, distinct
@@ -20,7 +21,7 @@ def picked(
     *,
     least_meaning: float = -1.0,
     merge: bool = False,
-    reranker: BaseDocumentCompressor | None = None,
+    reranker: BaseDocumentCompressor | str | None = None,
 ) -> list[Hit]:
     """The `k` hits to show; `Index.find` explains the arguments.
 
@@ -31,5 +32,5 @@ def picked(
         raise ValueError(f"least_meaning is a cosine between -1 and 1, got {least_meaning}")
     hits = (hit for hit in ranked if hit.meaning >= least_meaning)
     if reranker is not None:
-        hits = reranked(distinct(hits, 4 * k + 10), question, reranker)
+        hits = reranked(distinct(hits, 4 * k + 10), question, opening.reranker(reranker))
     return joined(distinct(hits, 2 * k), k) if merge else distinct(hits, k)

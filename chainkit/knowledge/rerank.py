@@ -10,8 +10,9 @@ from typing import Any
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.prompts import PromptTemplate
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
+from chainkit.base import opening
 from chainkit.knowledge.fit import fit
 from chainkit.knowledge.prompt import quoted
 from chainkit.knowledge.search import Hit
@@ -40,7 +41,7 @@ class ModelReranker(BaseDocumentCompressor):
     that they came in, as do those that do not fit into the model's context. Documents keep their content and metadata.
 
     Attributes:
-        model: Any chat model or language model.
+        model: Any chat model or language model, or its spec.
         context_tokens: How much it can read; None asks it.
     """
 
@@ -48,6 +49,11 @@ class ModelReranker(BaseDocumentCompressor):
 
     model: Any
     context_tokens: int | None = Field(default=None, ge=1)
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _opened(cls, value: Any) -> Any:
+        return opening.answering(value)
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks = None

@@ -61,7 +61,7 @@ class Searchable(Protocol):
         meaning_share: float | None = None,
         least_meaning: float = -1.0,
         merge: bool = False,
-        reranker: BaseDocumentCompressor | None = None,
+        reranker: BaseDocumentCompressor | str | None = None,
     ) -> list[Hit]:
         """The passages that fit a question best."""
         ...

@@ -321,8 +321,6 @@ def engine_for(model: Any) -> Engine:
     """
     from langchain_core.language_models import BaseChatModel, BaseLLM
 
-    if isinstance(model, str):
-        raise TypeError(f"model={model!r} is a text; make the model first: chainkit.chat_model({model!r})")
     if hasattr(model, "abilities") and hasattr(model, "work"):
         return model
     if _steered(model):

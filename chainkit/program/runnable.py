@@ -9,6 +9,7 @@ from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
+from chainkit.base import opening
 from chainkit.base.errors import ProgramError
 from chainkit.program import checks
 from chainkit.program.engines import Engine
@@ -39,12 +40,15 @@ def program(text: str, /, model: Any = None, **variables: Any) -> Program:
 
     Args:
         text: The program; see docs/programs.md for the language.
-        model: A chat model or language model of chainkit or langchain-core; it can be given later as well.
+        model: A chat model or language model of chainkit or langchain-core, or a spec such as "gguf:./model.gguf"; it
+            can be given later as well. A spec is a chat model if the program has roles; if it has none, what continues
+            text, where the provider has that.
         variables: Values, functions and other programs that the text names; they can be given later as well.
 
     Raises:
         ProgramSyntaxError: The text is no program; the message shows the place.
         UnsupportedProgram: The model cannot do what the program needs.
+        SpecError: The spec cannot be understood.
         TypeError: `model` is no model.
 
     >>> from chainkit.testing import Scripted
@@ -74,12 +78,12 @@ class Program(Runnable[Any, Run]):
         if not isinstance(text, str):
             raise TypeError(f"a program is a text, not {type(text).__name__}")
         self.template: Template = parse(text)
-        self.model = model
         self.variables = dict(variables or {})
         self.options = options or Options()
         self.name = None
-        if model is not None:
-            engine_of(self.template, model)
+        self.model = self._opened(model)
+        if self.model is not None:
+            engine_of(self.template, self.model)
 
     @property
     def text(self) -> str:
@@ -105,8 +109,19 @@ class Program(Runnable[Any, Run]):
         Raises:
             UnsupportedProgram: The model cannot do what the program needs.
         """
+        model = self._opened(model)
         engine_of(self.template, model)
         return self._changed(model=model)
+
+    def _on(self, model: Any, given: Mapping[str, Any]) -> Program:
+        if model is None:
+            return self
+        return self._changed(variables={**self.variables, **given}).with_model(model)
+
+    def _opened(self, model: Any) -> Any:
+        """What a spec names: with roles a chat model, without them what continues a text."""
+        roles = isinstance(model, str) and checks.has_roles(self.template, self.variables)
+        return opening.chat_model(model) if roles else opening.continuing(model)
 
     def with_variables(self, variables: Mapping[str, Any] | None = None, /, **more: Any) -> Program:
         """This program with more variables bound to it."""
@@ -124,15 +139,15 @@ class Program(Runnable[Any, Run]):
             ProgramError: The program fails; the message shows where.
             ChainkitError: The model fails.
         """
-        bound = self if model is None else self.with_model(model)
-        return bound.invoke({**(variables or {}), **more})
+        given = {**(variables or {}), **more}
+        return self._on(model, given).invoke(given)
 
     def show(self, variables: Mapping[str, Any] | None = None, /, *, model: Any = None, **more: Any) -> Run:
         """As a call, and shown while it runs: in a notebook as HTML, in a terminal as text in colours."""
         from chainkit.program.display import live
 
-        bound = self if model is None else self.with_model(model)
-        return live(bound.stream({**(variables or {}), **more}))
+        given = {**(variables or {}), **more}
+        return live(self._on(model, given).stream(given))
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Run:  # noqa: A002
         """Run it on a dict of variables, or on one value if one variable is missing."""

@@ -16,6 +16,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import run_in_executor
 from pydantic import BaseModel, SecretStr
 
+from chainkit.base import opening
 from chainkit.base.errors import BadVectors, IndexFileError
 from chainkit.base.paths import cache_dir
 from chainkit.vectors.given import checked_texts, checked_vectors
@@ -48,20 +49,22 @@ class CachedEmbeddings(Embeddings):
         misses: How many the model was asked for.
     """
 
-    def __init__(self, embeddings: Embeddings, path: str | Path | None = None, *, mark: str | None = None) -> None:
+    def __init__(
+        self, embeddings: Embeddings | str, path: str | Path | None = None, *, mark: str | None = None
+    ) -> None:
         """Keep the vectors of a model in a file.
 
         Args:
-            embeddings: What turns texts into vectors.
+            embeddings: What turns texts into vectors, an object or a spec.
             path: The file; None is one in the user's cache folder.
             mark: What tells this model from others; None takes its `fingerprint`, else its class and settings.
 
         Raises:
             ValueError: The model has neither, and no mark was given.
         """
-        self.embeddings = embeddings
+        self.embeddings: Embeddings = opening.embeddings(embeddings)
         self.path = Path(path).expanduser() if path is not None else cache_dir() / "vectors.sqlite"
-        self.mark = mark or mark_of(embeddings)
+        self.mark = mark or mark_of(self.embeddings)
         self.hits = self.misses = 0
         self._counting = threading.Lock()
 

@@ -128,7 +128,7 @@ class Clustering:
 
 def clusters(
     items: Items,
-    embeddings: Embeddings | Vectors | None = None,
+    embeddings: Embeddings | Vectors | str | None = None,
     k: int | None = None,
     threshold: float | None = None,
     *,
@@ -143,7 +143,8 @@ def clusters(
     Args:
         items: Texts, or vectors (N x D), also from an array on disk. Equal items count as one when groups are formed.
             More than `LARGE` different ones are grouped by `large.cut_many`, in bounded memory.
-        embeddings: What turns texts into vectors, or the vectors of the texts themselves; not needed for vectors.
+        embeddings: What turns texts into vectors, an object or a spec, or the vectors of the texts themselves; not
+            needed for vectors.
         k: The number of groups; None finds it: where the silhouette is best, 2 or more for three or more items.
         threshold: Instead of k: items are together as long as the mean cosine between two groups is at least this.
         min_size: Items of smaller groups become outliers, label -1.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from langchain_core.embeddings import Embeddings
 
+from chainkit.base import opening
 from chainkit.base.errors import BadTexts, BadVectors
 from chainkit.base.vectors import texts_of
 
@@ -34,7 +35,7 @@ class Given:
     rows: Array
 
 
-def read_given(items: Items, embeddings: Embeddings | Vectors | None, large: int) -> Given:
+def read_given(items: Items, embeddings: Embeddings | Vectors | str | None, large: int) -> Given:
     """Sort out equal items and embed each text once.
 
     Args:
@@ -56,7 +57,7 @@ def read_given(items: Items, embeddings: Embeddings | Vectors | None, large: int
     unique = sorted(set(texts))
     places = {text: place for place, text in enumerate(unique)}
     rows = np.array([places[text] for text in texts])
-    if embeddings is None or isinstance(embeddings, Embeddings):
+    if embeddings is None or isinstance(embeddings, str | Embeddings):
         return Given(unique, embedded(unique, embeddings), rows)
     vectors = checked_vectors(embeddings)
     if len(vectors) != len(texts):
@@ -65,7 +66,7 @@ def read_given(items: Items, embeddings: Embeddings | Vectors | None, large: int
     return Given(unique, vectors[[first[text] for text in unique]], rows)
 
 
-def vectors_of(items: Items, embeddings: Embeddings | None) -> Array:
+def vectors_of(items: Items, embeddings: Embeddings | str | None) -> Array:
     """The vectors of items in their own order, float32, N x D; raises as `read_given`, but blank texts are welcome."""
     if not are_texts(items):
         return checked_vectors(items)
@@ -75,7 +76,7 @@ def vectors_of(items: Items, embeddings: Embeddings | None) -> Array:
     return embedded(unique, embeddings)[[places[text] for text in texts]]
 
 
-def embedded(texts: list[str], embeddings: Embeddings | None) -> Array:
+def embedded(texts: list[str], embeddings: Embeddings | str | None) -> Array:
     """The vectors of texts, float32, N x D; through `embed_array` where the embeddings have it.
 
     Raises:
@@ -83,10 +84,11 @@ def embedded(texts: list[str], embeddings: Embeddings | None) -> Array:
     """
     if embeddings is None:
         raise ValueError("embeddings is None: give an Embeddings object, or vectors instead of texts")
-    direct = getattr(embeddings, "embed_array", None)
-    vectors = checked_vectors(direct(texts) if callable(direct) else embeddings.embed_documents(texts))
+    model: Embeddings = opening.embeddings(embeddings)
+    direct = getattr(model, "embed_array", None)
+    vectors = checked_vectors(direct(texts) if callable(direct) else model.embed_documents(texts))
     if len(vectors) != len(texts):
-        raise BadVectors(f"{type(embeddings).__name__} gave {len(vectors)} vectors for {len(texts)} texts")
+        raise BadVectors(f"{type(model).__name__} gave {len(vectors)} vectors for {len(texts)} texts")
     return vectors
 
 

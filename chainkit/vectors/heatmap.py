@@ -120,7 +120,7 @@ class Heatmap(Picture):
 
 def heatmap(
     items: Items | Clustering,
-    embeddings: Embeddings | Vectors | None = None,
+    embeddings: Embeddings | Vectors | str | None = None,
     path: str | Path | None = None,
     *,
     k: int | None = None,

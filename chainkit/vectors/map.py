@@ -104,7 +104,7 @@ class ClusterMap(Picture):
 
 def cluster_map(
     items: Items | Clustering,
-    embeddings: Embeddings | Vectors | None = None,
+    embeddings: Embeddings | Vectors | str | None = None,
     path: str | Path | None = None,
     *,
     k: int | None = None,

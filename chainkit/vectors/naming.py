@@ -9,6 +9,7 @@ from dataclasses import replace
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 
+from chainkit.base import opening
 from chainkit.vectors.clusters import Clustering, Group
 from chainkit.vectors.labels import label
 
@@ -37,8 +38,8 @@ class NotNamed(UserWarning):
         super().__init__(f"the model gave no name for {len(labels)} groups; their keywords stay: {self.labels[:10]}")
 
 
-def named(found: Clustering, model: BaseChatModel, *, max_concurrency: int = 8) -> Clustering:
-    """The same groups with names that a chat model wrote; see `PROMPT` for what it is asked, once for each group.
+def named(found: Clustering, model: BaseChatModel | str, *, max_concurrency: int = 8) -> Clustering:
+    """The same groups with names that a chat model, an object or its spec, wrote; see `PROMPT` for what it is asked.
 
     Raises:
         ValueError: The groups are of vectors without texts.
@@ -49,8 +50,9 @@ def named(found: Clustering, model: BaseChatModel, *, max_concurrency: int = 8) 
     """
     if found.texts is None:
         raise ValueError("groups of vectors have no texts to name them by")
+    asked: BaseChatModel = opening.chat_model(model)
     questions = [PROMPT.format(texts=_texts(found.texts, group)) for group in found.groups]
-    answers = model.batch(list(questions), config={"max_concurrency": max_concurrency})
+    answers = asked.batch(list(questions), config={"max_concurrency": max_concurrency})
     names = [_name(answer) for answer in answers]
     if missing := [group.label for group, name in zip(found.groups, names, strict=True) if not name]:
         warnings.warn(NotNamed(missing), stacklevel=2)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from langchain_core.embeddings import Embeddings
 
+from chainkit.base import opening
 from chainkit.base.errors import BadTexts, BadVectors
 from chainkit.vectors.given import Items, are_texts, checked_vectors, embedded, unit, vectors_of
 
@@ -48,7 +49,7 @@ class Pair:
     score: float
 
 
-def search(query: str | Array, items: Items, embeddings: Embeddings | None = None, k: int = 5) -> list[Match]:
+def search(query: str | Array, items: Items, embeddings: Embeddings | str | None = None, k: int = 5) -> list[Match]:
     """The k items most like the query, the best first; of equal ones, the first.
 
     >>> [match.row for match in search([1.0, 0.0], [[0.0, 1.0], [1.0, 0.1], [2.0, 2.0]], k=2)]
@@ -57,13 +58,14 @@ def search(query: str | Array, items: Items, embeddings: Embeddings | None = Non
     Args:
         query: A text, or its vector (D).
         items: Texts, or vectors (N x D), also from an array on disk.
-        embeddings: What turns texts into vectors; the query goes through `embed_query`.
+        embeddings: What turns texts into vectors, an object or a spec; the query goes through `embed_query`.
         k: At most so many.
 
     Raises:
         BadTexts: The query is blank, or the items are no texts.
         BadVectors: Vectors that are not finite, or differ in length.
     """
+    embeddings = opening.embeddings(embeddings)
     if k < 1:
         raise ValueError(f"k must be 1 or more, got {k}")
     wanted = _query_vector(query, embeddings)
@@ -79,7 +81,7 @@ def search(query: str | Array, items: Items, embeddings: Embeddings | None = Non
     return [Match(int(row), float(scores[row]), None if texts is None else str(texts[row])) for row in best]
 
 
-def pairs(items: Items, embeddings: Embeddings | None = None, above: float = 0.9) -> list[Pair]:
+def pairs(items: Items, embeddings: Embeddings | str | None = None, above: float = 0.9) -> list[Pair]:
     """All pairs of items whose cosine is at least `above`, the most alike first.
 
     Every pair is looked at, 64 MB of cosines at a time: N x N / 2 x D steps, and memory for the pairs that are found.
@@ -89,7 +91,7 @@ def pairs(items: Items, embeddings: Embeddings | None = None, above: float = 0.9
 
     Args:
         items: Texts, or vectors (N x D), also from an array on disk.
-        embeddings: What turns texts into vectors; not needed for vectors.
+        embeddings: What turns texts into vectors, an object or a spec; not needed for vectors.
         above: The least cosine, -1 to 1.
 
     Raises:

@@ -15,7 +15,7 @@ Metric = Literal["cosine", "dot", "euclidean", "manhattan"]
 
 
 def similarity(
-    a: Items, embeddings: Embeddings | None = None, b: Items | None = None, metric: Metric = "cosine"
+    a: Items, embeddings: Embeddings | str | None = None, b: Items | None = None, metric: Metric = "cosine"
 ) -> Array:
     """How alike each item of `a` is to each of `b`, float32, N x M; more is more alike in every metric.
 
@@ -25,7 +25,7 @@ def similarity(
 
     Args:
         a: Texts, or vectors (N x D).
-        embeddings: What turns texts into vectors; not needed for vectors.
+        embeddings: What turns texts into vectors, an object or a spec; not needed for vectors.
         b: Texts or vectors (M x D); without them, `a` is compared with itself.
         metric: "cosine" is between -1 and 1 (0 for a vector of zeros), "dot" is unlimited, "euclidean" and
             "manhattan" are distances with a minus sign.

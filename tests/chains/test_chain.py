@@ -15,6 +15,7 @@ from langchain_core.runnables import RunnableSequence as CoreSequence
 
 import chainkit
 from chainkit.backends.fake import FakeChat
+from chainkit.base.errors import SpecError
 from chainkit.prompts.sequence import RunnableSequence
 from chainkit.prompts.template import ChatPromptTemplate as OwnTemplate
 from tests.prompts.cases import Native
@@ -55,7 +56,13 @@ def test_neither_nor_and_both_are_refused(steps: Any, named: Any) -> None:
 
 def test_what_cannot_be_run_is_refused() -> None:
     with pytest.raises(TypeError, match="Expected a Runnable"):
+        chainkit.chain(1, len)  # pyright: ignore
+    with pytest.raises(SpecError, match="'gpt' names no provider"):
         chainkit.chain("gpt", len)
+
+
+def test_a_string_is_the_model_that_it_names() -> None:
+    assert chainkit.chain("fake:?reply=Hello", lambda message: message.content.upper()).invoke("x") == "HELLO"
 
 
 @pytest.mark.parametrize(

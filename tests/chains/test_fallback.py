@@ -260,7 +260,7 @@ def test_models_are_told_apart_by_their_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("models", "error"), [((), ValueError), ((ScriptedChat("x"),), ValueError), (("fake:", "fake:"), TypeError)]
+    ("models", "error"), [((), ValueError), ((ScriptedChat("x"),), ValueError), (("fake:", 1), TypeError)]
 )
 def test_wrong_models_are_refused(models: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="fallback takes"):

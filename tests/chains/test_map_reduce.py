@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 from chainkit.backends.fake import FakeChat, FakeLLM
-from chainkit.base.errors import ChainkitError, ContextOverflow
+from chainkit.base.errors import ChainkitError, ContextOverflow, UnknownProvider
 from chainkit.chains.cutting import pieces
 from chainkit.chains.kept import Kept
 from chainkit.chains.map_reduce import NO_ANSWER, MapReduce, Task, answer, extract, summarise
@@ -266,3 +266,9 @@ def test_only_paragraphs_that_do_not_fit_are_cut():
     assert pieces(text, 3, words) == ["One. Two two.\n", "Three.\n\nFour four ", "four four."]
     with pytest.raises(ValueError, match="room must be 1 or more"):
         pieces(text, 0, words)
+
+
+def test_a_string_names_the_model():
+    assert summarise("fake:?reply=Bees fly.").invoke(TEXT) == "Bees fly."
+    with pytest.raises(UnknownProvider, match="did you mean 'openai'"):
+        extract("opnai:gpt", "names")

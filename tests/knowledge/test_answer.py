@@ -6,9 +6,9 @@ from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 
 from chainkit.backends.fake import FakeChat, FakeEmbeddings, FakeLLM
 from chainkit.backends.openai.chat import OpenAIChat
-from chainkit.base.errors import ContextOverflow
+from chainkit.base.errors import ContextOverflow, SpecError, UnknownProvider
 from chainkit.chains.counting import UNKNOWN_CONTEXT, context_size, counter, estimate
-from chainkit.knowledge import Index, ask, ask_stream
+from chainkit.knowledge import Conversation, Index, ModelReranker, Question, ask, ask_stream, evaluate
 from chainkit.knowledge.fit import fit
 from chainkit.knowledge.prompt import REFUSAL, is_refusal, quoted, rendered, text_prompt
 from chainkit.knowledge.split import Passage
@@ -174,11 +174,19 @@ def test_a_hosted_model_whose_tokenizer_nobody_knows_is_estimated():
     assert counter(OpenAIChat(model="our-own-model", api_key="sk-none")) is estimate
 
 
-def test_a_text_in_place_of_a_model_is_told_how_to_become_one(index):
-    with pytest.raises(TypeError, match=r"make it first: chainkit.chat_model\('openai:x'\)"):
-        ask("bits?", index, model="openai:x")
-    with pytest.raises(TypeError, match=r"make it first: chainkit.embeddings\('minilm'\)"):
-        ask("bits?", "docs", embeddings="minilm")
+def test_strings_name_the_models_that_answer_and_wrong_ones_say_what_is_wrong(index, tmp_path):
+    (tmp_path / "bees.txt").write_text("A bee has six legs.")
+    answer = ask("How many legs?", tmp_path, model="fake:bee?reply=Six [1].", embeddings="fake:", keep_index=False)
+    assert (answer.text, answer.model) == ("Six [1].", "bee")
+    assert Conversation(index, model="fake:?reply=Yes [1].").ask("bits?").text == "Yes [1]."
+    assert evaluate([Question(question="bits?", answer="yes")], index, model="fake:?reply=yes").exact == 1
+    assert ModelReranker(model="fake:?reply=2, 1").model.invoke("x").text == "2, 1"
+    with pytest.raises(UnknownProvider, match="did you mean 'openai'"):
+        ask("bits?", index, model="opnai:x")
+    with pytest.raises(SpecError, match="openai has no reranker"):
+        ask("bits?", index, reranker="openai:x")
+    with pytest.raises(SpecError, match="names no provider"):
+        ask("bits?", "docs", embeddings="nothing")
     with pytest.raises(TypeError, match="FakeEmbeddings"):
         ask("bits?", index, model=FakeEmbeddings())
 

@@ -13,7 +13,8 @@ import pytest
 from pydantic import BaseModel
 
 import chainkit
-from chainkit.base.errors import ProgramError, UnsupportedProgram
+from chainkit import registry
+from chainkit.base.errors import ProgramError, SpecError, UnknownProvider, UnsupportedProgram
 from chainkit.program import Program, checks
 from chainkit.testing import Scripted
 from chainkit.testing.server.openai import OpenAIServer, running
@@ -64,6 +65,36 @@ def test_there_are_ten_examples_and_all_can_be_read() -> None:
     assert len(EXAMPLES) == 10
     for path in EXAMPLES:
         checks.check_commands(Program(path.read_text("utf-8")).template)
+
+
+TALK = "{{#user}}Who?{{/user}}{{#assistant}}{{gen 'x' max_tokens=5}}{{/assistant}}"
+
+
+def test_one_string_picks_the_model_of_a_program(llm: Any, chat: Any) -> None:
+    text = "The cat {{gen 'x' max_tokens=5}}"
+    named = chainkit.program(text, model=DEMO)
+    assert type(named.model) is type(llm)
+    assert named.model.engine is llm.engine  # loaded once
+    assert str(named()) == str(chainkit.program(text)(model=DEMO)) == str(chainkit.program(text, llm)())
+    assert type(chainkit.program(TALK, DEMO).model) is type(chat)
+    including = chainkit.program("{{>talk}}")
+    assert str(including(talk=chainkit.program(TALK), model=DEMO)) == str(chainkit.program(TALK, chat)())
+    with pytest.raises(UnknownProvider, match="did you mean 'openai'"):
+        chainkit.program(text, model="opnai:gpt-4o")
+    with pytest.raises(SpecError, match="names no provider"):
+        named.with_model("gpt-4o")
+    with pytest.raises(TypeError, match="not on int"):
+        named(model=3)
+
+
+def test_a_string_picks_the_kind_of_model_that_the_program_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+    assert type(chainkit.program(TALK, "openai:gpt-4o-mini").model).__name__ == "OpenAIChat"
+    assert type(chainkit.program("a {{gen 'x'}}", "openai:gpt-3.5-turbo-instruct").model).__name__ == "OpenAIModel"
+    assert type(chainkit.program("a {{gen 'x'}}", "ollama:llama3").model).__name__ == "OpenAIModel"
+    with pytest.raises(UnsupportedProgram, match="takes messages and cannot continue a text"):
+        chainkit.program("a {{gen 'x'}}", "openai:gpt-4o-mini")
+    assert type(registry.answering("openai:davinci-002")).__name__ == "OpenAIModel"
 
 
 def test_the_character_is_json_whatever_the_model_is(llm: Any) -> None:

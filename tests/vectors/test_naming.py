@@ -18,6 +18,7 @@ def test_each_group_gets_the_name_that_the_model_writes():
     model = ScriptedChat(["**Cars.**\nbecause they are", '"Houses"'])
     found = named(clusters(TEXTS, VECTORS, k=2), model, max_concurrency=1)
     assert [group.name for group in found.groups] == ["Cars", "Houses"]
+    assert {group.name for group in named(found, "fake:?reply=Things").groups} == {"Things", "Things (2)"}
     assert found.groups[0].keywords == clusters(TEXTS, VECTORS, k=2).groups[0].keywords
 
 
