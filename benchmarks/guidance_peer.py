@@ -1,9 +1,9 @@
 """The character program on guidance 0.3.1, for benchmarks/programs.py.
 
-It runs under the Python of an environment of its own (`pip install guidance==0.3.1 transformers==4.57.6 torch`, for GGUF
-files also `llama-cpp-python==0.3.36`), since this guidance fails on transformers 5. Its argument is a model: a folder, or
-a GGUF file. It takes one JSON object per line: what to do, and gives one back: CPU seconds, forward passes and tokens
-read.
+It runs under the Python of an environment of its own (`pip install guidance==0.3.1 transformers==4.57.6 torch`, and
+`llama-cpp-python==0.3.36` for GGUF files), since this guidance fails on transformers 5. Its argument is a model: a
+folder, or a GGUF file. It takes one JSON object per line: what to do, and gives one back: CPU seconds, forward passes
+and tokens read.
 """
 
 import json

@@ -3,11 +3,12 @@
 python benchmarks/programs.py [PART ...] [--guidance PYTHON] [--rounds N]
 
 PYTHON is that of an environment with guidance==0.3.1 and transformers==4.57.6, and llama-cpp-python==0.3.36 for
-guidance on GGUF files; without it the columns of guidance are left out. chainkit computes with llama-cpp-python too where
-it finds it, so one that is on its own path makes both use the same library. The model is a Llama of 97.5 million random weights; the scores of quotes, commas and newlines are 0, so that
-every free slot runs to its 12 tokens and all contenders do the same work; borders are not healed, for the same
-reason. Everything runs in one thread, greedily, in
-turn; CPU seconds are those of the process that computes.
+guidance on GGUF files; without it the columns of guidance are left out. chainkit takes llama-cpp-python too where it is
+installed, and then both compute with the same library.
+
+The model is a Llama of 97.5 million random weights; the scores of quotes, commas and newlines are 0, so that every free
+slot runs to its 12 tokens and all contenders do the same work; borders are not healed, for the same reason. Everything
+runs in one thread, greedily, in turn; CPU seconds are those of the process that computes.
 """
 
 from __future__ import annotations
