@@ -12,6 +12,7 @@ import numpy as np
 from langchain_core.embeddings import Embeddings
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
+from chainkit.backends.huggingface.reach import require_reachable
 from chainkit.base.errors import ContextOverflow, MissingLibrary, ModelFileError, ModelNotFound, SpecError, Unsupported
 from chainkit.base.vectors import Storage, stored_as, texts_of
 from chainkit.steered.kept import Kept
@@ -159,8 +160,8 @@ class HuggingFaceEmbeddings(BaseModel, Embeddings):
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
             raise MissingLibrary("sentence-transformers", extra="embed-torch") from error
-        if self.model.startswith((".", "/", "~")) and not Path(self.model).expanduser().is_dir():
-            raise ModelFileError(self.model, "no such folder")
+        if not self.local_files_only:
+            require_reachable(self.model, self.revision)
         try:
             model: Any = SentenceTransformer(
                 str(Path(self.model).expanduser()) if self.model.startswith("~") else self.model,

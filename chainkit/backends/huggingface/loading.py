@@ -13,6 +13,7 @@ from typing import Any
 
 from chainkit.backends.huggingface.int8 import quantize
 from chainkit.backends.huggingface.libraries import SafetensorError, torch, transformers
+from chainkit.backends.huggingface.reach import require_reachable
 from chainkit.backends.huggingface.room import check_room
 from chainkit.backends.huggingface.vocabulary import Vocabulary
 from chainkit.base.errors import MissingLibrary, ModelFileError, Unsupported
@@ -188,6 +189,8 @@ def read(name: str, loading: Loading, kind: Callable[[Any], Any]) -> tuple[Any, 
     source = path if Path(path).exists() else name
     if Path(source).is_file():
         raise ModelFileError(name, "is a file; name the folder that holds config.json, or use gguf: for a .gguf file")
+    if not loading.local_files_only:
+        require_reachable(name, loading.revision)
     common: dict[str, Any] = {
         "revision": loading.revision or "main",
         "trust_remote_code": loading.trust_remote_code,
