@@ -274,6 +274,7 @@ class Abilities:
         scores: Whether it tells how likely given texts are.
         logprobs: Whether it tells how likely its own tokens are.
         grammars: Whether it follows a grammar.
+        soft_prompts: Whether trained virtual tokens can stand before a text; its `context` then takes `soft_prompt=`.
     """
 
     name: str
@@ -283,6 +284,7 @@ class Abilities:
     scores: bool
     logprobs: bool
     grammars: bool
+    soft_prompts: bool = False
 
 
 class Engine(Protocol):

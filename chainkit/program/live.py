@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import patch_config
 
+from chainkit.base.errors import UnsupportedProgram
 from chainkit.program import checks
-from chainkit.program.engines import Engine, Tally, engine_for
+from chainkit.program.engines import Context, Engine, Tally, engine_for
 from chainkit.program.executor import Executor
 from chainkit.program.observed import observer
 from chainkit.program.record import Event
@@ -59,8 +60,8 @@ class Live:
         self.began = time.monotonic()
         self.seconds: float | None = None
         roles = checks.has_roles(program.template, self.given)
-        self.context = self.engine.context(self.tally, roles=roles, config=config)
         options = program.options
+        self.context = _context(self.engine, self.tally, roles, config, options.soft_prompt if program.model else ...)
         self.shared = Shared(self.engine.abilities, options.limits, self.tally, options.seed, options.shell)
         self.scope = Scope(copied(self.given))
         self.executor = Executor(self.shared, self.context, self.scope, program.text)
@@ -115,6 +116,24 @@ class Live:
         for _ in told:
             pass
         return self.result()
+
+
+def check_soft_prompt(engine: Engine, soft_prompt: Any) -> None:
+    """Refuse a soft prompt on a model that takes none.
+
+    Raises:
+        UnsupportedProgram: The model reads tokens only.
+    """
+    if soft_prompt is not ... and soft_prompt is not None and not engine.abilities.soft_prompts:
+        raise UnsupportedProgram(f"soft prompts run on hf: and gguf: models, not on {engine.abilities.name}")
+
+
+def _context(engine: Engine, tally: Tally, roles: bool, config: RunnableConfig | None, soft_prompt: Any) -> Context:
+    check_soft_prompt(engine, soft_prompt)
+    if soft_prompt is ... or not engine.abilities.soft_prompts:
+        return engine.context(tally, roles=roles, config=config)
+    steered: Any = engine
+    return steered.context(tally, roles=roles, config=config, soft_prompt=soft_prompt)
 
 
 def runs(

@@ -10,11 +10,11 @@ from typing import Any
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from chainkit.base import opening
-from chainkit.base.errors import ProgramError
+from chainkit.base.errors import ChainkitError
 from chainkit.program import checks
 from chainkit.program.engines import Engine
 from chainkit.program.limits import Limits
-from chainkit.program.live import Live, aruns, child, engine_of, rows_of, runs
+from chainkit.program.live import Live, aruns, check_soft_prompt, child, engine_of, rows_of, runs
 from chainkit.program.parser import parse
 from chainkit.program.run import Run, State
 from chainkit.program.syntax import Template
@@ -28,14 +28,17 @@ class Options:
         seed: From which the seeds of slots with a temperature come: the same seed gives the same run.
         limits: Bounds on a run.
         shell: Whether `{{shell}}` may run commands of the operating system.
+        soft_prompt: Folder of a soft prompt (`chainkit.tune`) or a `SoftPrompt` that stands before all that the model
+            reads; None for none, `...` leaves it to the model.
     """
 
     seed: int | None = None
     limits: Limits = field(default_factory=Limits)
     shell: bool = False
+    soft_prompt: Any = ...
 
 
-def program(text: str, /, model: Any = None, **variables: Any) -> Program:
+def program(text: str, /, model: Any = None, *, soft_prompt: Any = ..., **variables: Any) -> Program:
     """A template in which a model writes, chooses, loops and calls tools.
 
     Args:
@@ -43,6 +46,8 @@ def program(text: str, /, model: Any = None, **variables: Any) -> Program:
         model: A chat model or language model of chainkit or langchain-core, or a spec such as "gguf:./model.gguf"; it
             can be given later as well. A spec is a chat model if the program has roles; if it has none, what continues
             text, where the provider has that.
+        soft_prompt: Folder of a soft prompt that stands before the text, or a `SoftPrompt`; None takes the model's own
+            away. A variable of this name is given in a dict.
         variables: Values, functions and other programs that the text names; they can be given later as well.
 
     Raises:
@@ -59,7 +64,7 @@ def program(text: str, /, model: Any = None, **variables: Any) -> Program:
     >>> run["rest"]
     ' it rains'
     """
-    return Program(text, model, variables)
+    return Program(text, model, variables, Options(soft_prompt=soft_prompt))
 
 
 class Program(Runnable[Any, Run]):
@@ -83,7 +88,7 @@ class Program(Runnable[Any, Run]):
         self.name = None
         self.model = self._opened(model)
         if self.model is not None:
-            engine_of(self.template, self.model)
+            check_soft_prompt(engine_of(self.template, self.model), self.options.soft_prompt)
 
     @property
     def text(self) -> str:
@@ -96,12 +101,19 @@ class Program(Runnable[Any, Run]):
         return tuple(name for name in checks.free_names(self.template) if name not in self.variables)
 
     def with_options(
-        self, *, seed: int | None = None, limits: Limits | None = None, shell: bool | None = None
+        self,
+        *,
+        seed: int | None = None,
+        limits: Limits | None = None,
+        shell: bool | None = None,
+        soft_prompt: Any = ...,
     ) -> Program:
         """This program, run otherwise; see `Options`."""
-        changes = {"seed": seed, "limits": limits, "shell": shell}
-        options = replace(self.options, **{name: value for name, value in changes.items() if value is not None})
-        return self._changed(options=options)
+        given = {"seed": seed, "limits": limits, "shell": shell}
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if soft_prompt is not ...:
+            changes["soft_prompt"] = soft_prompt
+        return self._changed(options=replace(self.options, **changes))
 
     def with_model(self, model: Any) -> Program:
         """This program on another model.
@@ -110,7 +122,7 @@ class Program(Runnable[Any, Run]):
             UnsupportedProgram: The model cannot do what the program needs.
         """
         model = self._opened(model)
-        engine_of(self.template, model)
+        check_soft_prompt(engine_of(self.template, model), self.options.soft_prompt)
         return self._changed(model=model)
 
     def _on(self, model: Any, given: Mapping[str, Any]) -> Program:
@@ -127,12 +139,21 @@ class Program(Runnable[Any, Run]):
         """This program with more variables bound to it."""
         return self._changed(variables={**self.variables, **(variables or {}), **more})
 
-    def __call__(self, variables: Mapping[str, Any] | None = None, /, *, model: Any = None, **more: Any) -> Run:
+    def __call__(
+        self,
+        variables: Mapping[str, Any] | None = None,
+        /,
+        *,
+        model: Any = None,
+        soft_prompt: Any = ...,
+        **more: Any,
+    ) -> Run:
         """Run it.
 
         Args:
             variables: By name; for names that cannot be written as keywords.
             model: Another model than the one that the program is bound to.
+            soft_prompt: Another soft prompt for this run, or None for none.
             more: More variables.
 
         Raises:
@@ -140,17 +161,31 @@ class Program(Runnable[Any, Run]):
             ChainkitError: The model fails.
         """
         given = {**(variables or {}), **more}
-        return self._on(model, given).invoke(given)
+        return self._on(model, given).invoke(given, soft_prompt=soft_prompt)
 
-    def show(self, variables: Mapping[str, Any] | None = None, /, *, model: Any = None, **more: Any) -> Run:
+    def show(
+        self,
+        variables: Mapping[str, Any] | None = None,
+        /,
+        *,
+        model: Any = None,
+        soft_prompt: Any = ...,
+        **more: Any,
+    ) -> Run:
         """As a call, and shown while it runs: in a notebook as HTML, in a terminal as text in colours."""
         from chainkit.program.display import live
 
         given = {**(variables or {}), **more}
-        return live(self._on(model, given).stream(given))
+        return live(self._on(model, given).stream(given, soft_prompt=soft_prompt))
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Run:  # noqa: A002
-        """Run it on a dict of variables, or on one value if one variable is missing."""
+        """Run it on a dict of variables, or on one value if one variable is missing.
+
+        Args:
+            input: The variables.
+            config: For its listeners.
+            kwargs: `soft_prompt`, as for a call.
+        """
         return self._call_with_config(self._invoke, input, config, **kwargs)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Run:  # noqa: A002
@@ -189,7 +224,7 @@ class Program(Runnable[Any, Run]):
             inputs: As for `invoke`.
             config: `max_concurrency` bounds how many slots a hosted model fills at once.
             return_exceptions: Give errors in the place of runs instead of raising the first one.
-            kwargs: Nothing.
+            kwargs: `soft_prompt`, as for a call, or a list with one for each; different ones run together.
         """
         return self._batch_with_config(self._batch, inputs, config, return_exceptions=return_exceptions, **kwargs)
 
@@ -262,61 +297,83 @@ class Program(Runnable[Any, Run]):
             raise TypeError(f"the program needs a dict of variables, not {type(given).__name__}")
         return {**self.variables, missing[0]: given}
 
-    def _invoke(self, given: Any, run_manager: Any, config: RunnableConfig) -> Run:
-        live = Live(self, self._given(given), config=child(config, run_manager))
+    def _begun(self, given: Any, run_manager: Any, config: RunnableConfig, soft_prompt: Any) -> Live:
+        program = self.with_options(soft_prompt=soft_prompt)
+        return Live(program, self._given(given), config=child(config, run_manager))
+
+    def _invoke(self, given: Any, run_manager: Any, config: RunnableConfig, soft_prompt: Any = ...) -> Run:
+        live = self._begun(given, run_manager, config, soft_prompt)
         return live.completed(runs([live]))
 
-    async def _ainvoke(self, given: Any, run_manager: Any, config: RunnableConfig) -> Run:
-        live = Live(self, self._given(given), config=child(config, run_manager))
+    async def _ainvoke(self, given: Any, run_manager: Any, config: RunnableConfig, soft_prompt: Any = ...) -> Run:
+        live = self._begun(given, run_manager, config, soft_prompt)
         async for _ in aruns([live]):
             pass
         return live.result()
 
-    def _stream(self, inputs: Iterator[Any], run_manager: Any, config: RunnableConfig) -> Iterator[Run]:
+    def _stream(
+        self, inputs: Iterator[Any], run_manager: Any, config: RunnableConfig, soft_prompt: Any = ...
+    ) -> Iterator[Run]:
         for given in inputs:
-            live = Live(self, self._given(given), config=child(config, run_manager))
+            live = Live(
+                self.with_options(soft_prompt=soft_prompt), self._given(given), config=child(config, run_manager)
+            )
             for _, event in runs([live], streaming=True):
                 if event is not None:
                     yield live.run((event,))
             yield live.result()
 
     async def _astream(
-        self, inputs: AsyncIterator[Any], run_manager: Any, config: RunnableConfig
+        self, inputs: AsyncIterator[Any], run_manager: Any, config: RunnableConfig, soft_prompt: Any = ...
     ) -> AsyncIterator[Run]:
         async for given in inputs:
-            live = Live(self, self._given(given), config=child(config, run_manager))
+            live = Live(
+                self.with_options(soft_prompt=soft_prompt), self._given(given), config=child(config, run_manager)
+            )
             async for _, event in aruns([live], streaming=True):
                 if event is not None:
                     yield live.run((event,))
             yield live.result()
 
     def _batch(
-        self, inputs: Sequence[Any], run_manager: Sequence[Any], config: Sequence[RunnableConfig]
+        self,
+        inputs: Sequence[Any],
+        run_manager: Sequence[Any],
+        config: Sequence[RunnableConfig],
+        soft_prompt: Any = ...,
     ) -> list[Run | Exception]:
-        lives, results = self._lives(inputs, run_manager, config)
+        lives, results = self._lives(inputs, run_manager, config, soft_prompt)
         for _ in runs([live for live in lives if live], rows=rows_of(config)):
             pass
         return [live.outcome() if live else result for live, result in zip(lives, results, strict=True)]
 
     async def _abatch(
-        self, inputs: Sequence[Any], run_manager: Sequence[Any], config: Sequence[RunnableConfig]
+        self,
+        inputs: Sequence[Any],
+        run_manager: Sequence[Any],
+        config: Sequence[RunnableConfig],
+        soft_prompt: Any = ...,
     ) -> list[Run | Exception]:
-        lives, results = self._lives(inputs, run_manager, config)
+        lives, results = self._lives(inputs, run_manager, config, soft_prompt)
         async for _ in aruns([live for live in lives if live], rows=rows_of(config)):
             pass
         return [live.outcome() if live else result for live, result in zip(lives, results, strict=True)]
 
     def _lives(
-        self, inputs: Sequence[Any], managers: Sequence[Any], configs: Sequence[RunnableConfig]
+        self, inputs: Sequence[Any], managers: Sequence[Any], configs: Sequence[RunnableConfig], soft_prompt: Any
     ) -> tuple[list[Live | None], list[Any]]:
         """The runs of a batch; where one cannot begin, its error."""
+        programs = [self.with_options(soft_prompt=one) for one in _one_each(soft_prompt, len(inputs))]
+        if self.model is not None:
+            for program in programs:
+                check_soft_prompt(engine_of(self.template, self.model), program.options.soft_prompt)
         lives: list[Live | None] = []
         errors: list[Any] = []
         engine: Engine | None = None
-        for given, manager, config in zip(inputs, managers, configs, strict=True):
+        for program, given, manager, config in zip(programs, inputs, managers, configs, strict=True):
             try:
-                live = Live(self, self._given(given), config=child(config, manager), engine=engine)
-            except (ProgramError, TypeError) as error:
+                live = Live(program, self._given(given), config=child(config, manager), engine=engine)
+            except (ChainkitError, TypeError) as error:
                 lives.append(None)
                 errors.append(error)
             else:
@@ -324,3 +381,11 @@ class Program(Runnable[Any, Run]):
                 lives.append(live)
                 errors.append(None)
         return lives, errors
+
+
+def _one_each(soft_prompt: Any, count: int) -> list[Any]:
+    if not isinstance(soft_prompt, list | tuple):
+        return [soft_prompt] * count
+    if len(soft_prompt) != count:
+        raise ValueError(f"soft_prompt names {len(soft_prompt)} for {count} runs; give one, or one for each")
+    return list(soft_prompt)

@@ -24,6 +24,7 @@ from chainkit.steered.lookup import Lookup
 from chainkit.steered.rows import Done, Row, Rows, Steps
 from chainkit.steered.session import SteeredSession
 from chainkit.steered.settings import Call
+from chainkit.steered.soft_prompt import as_soft_prompt
 
 _GROWTH = 64  # tokens that a slot is expected to add: most end long before their max_tokens
 
@@ -43,13 +44,17 @@ class SteeredEngine:
             scores=True,
             logprobs=True,
             grammars=True,
+            soft_prompts=True,
         )
 
-    def context(self, tally: Tally, *, roles: bool, config: Any = None) -> Context:
-        """An empty context."""
+    def context(self, tally: Tally, *, roles: bool, config: Any = None, soft_prompt: Any = ...) -> Context:
+        """An empty context, behind a soft prompt; `...` leaves that to the model, None takes the model's own away."""
         cancelled = threading.Event()
         make = self.model._session if self._chat else lambda event: self.model.session(cancelled=event)
-        return TokenContext(make(cancelled), self.model if self._chat and roles else None, tally, self.abilities.name)
+        session = make(cancelled)
+        if soft_prompt is not ...:
+            session.begin_with(as_soft_prompt(soft_prompt))
+        return TokenContext(session, self.model if self._chat and roles else None, tally, self.abilities.name)
 
     def work(self, *, streaming: bool, rows: int | None = None) -> SteeredWork:
         """A place for jobs."""

@@ -29,6 +29,7 @@ from chainkit.steered.kept import Kept
 from chainkit.steered.rows import Row, conductor, row_of
 from chainkit.steered.session import SteeredSession
 from chainkit.steered.settings import Call, CallSettings
+from chainkit.steered.several import Each, differ, pairs
 from chainkit.steered.sight import Readable, Sight
 from chainkit.steered.template import ChatTemplate
 from chainkit.steered.threads import in_thread, stream_from_thread
@@ -174,13 +175,28 @@ class SteeredChat(CallSettings, Sight, BaseChatModel):
             inputs: The conversations.
             config: `max_concurrency` is how many are answered at once; without it, as many as there is room for.
             return_exceptions: Give the error of a conversation in its place.
-            kwargs: Settings of the calls.
+            kwargs: Settings of the calls; `soft_prompt` may be a list with one for each conversation.
         """
-        configs = [
+        configs: Any = [
             {"max_concurrency": _AT_ONCE, **{key: value for key, value in own.items() if value is not None}}
             for own in get_config_list(config, len(inputs))
         ]
-        return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)  # type: ignore[arg-type]
+        if differ(kwargs):
+            return Each(self).batch(pairs(inputs, kwargs), configs, return_exceptions=return_exceptions)
+        return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
+
+    async def abatch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """As `batch`, without blocking the event loop."""
+        if differ(kwargs):
+            return await Each(self).abatch(pairs(inputs, kwargs), config, return_exceptions=return_exceptions)
+        return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
 
     def _generate(
         self,

@@ -23,6 +23,7 @@ from chainkit.steered.answers import ending, joined, logprobs, usage
 from chainkit.steered.rows import Group, Row, conductor, row_of
 from chainkit.steered.session import SteeredSession
 from chainkit.steered.settings import Call, CallSettings
+from chainkit.steered.several import differ, settings_of_each
 from chainkit.steered.sight import Sight
 from chainkit.steered.soft_prompt import SoftPrompt
 from chainkit.steered.threads import in_thread, stream_from_thread
@@ -126,15 +127,27 @@ class SteeredLLM(CallSettings, Sight, BaseLLM):
             inputs: The prompts.
             config: `max_concurrency` is how many are computed at once.
             return_exceptions: Give the error of a prompt in its place; the others are continued all the same.
-            kwargs: Settings of the calls.
+            kwargs: Settings of the calls; `soft_prompt` may be a list with one for each prompt.
         """
+        each = settings_of_each(kwargs, len(inputs))
+        configs = get_config_list(config, len(inputs))
+        if groups := _groups(kwargs, configs):
+            return [
+                result
+                for group in groups
+                for result in self.batch(
+                    inputs[group],
+                    [{**own, "max_concurrency": None} for own in configs[group]],
+                    return_exceptions=return_exceptions,
+                    **{**kwargs, "soft_prompt": kwargs["soft_prompt"][group]},
+                )
+            ]
         results = super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         if not _all_failed(results):
             return results
-        configs = get_config_list(config, len(inputs))
         return [  # the fault of one was given to all
-            super(SteeredLLM, self).batch([one], [own], return_exceptions=True, **kwargs)[0]
-            for one, own in zip(inputs, configs, strict=True)
+            super(SteeredLLM, self).batch([one], [own], return_exceptions=True, **settings)[0]
+            for one, own, settings in zip(inputs, configs, each, strict=True)
         ]
 
     async def abatch(
@@ -146,13 +159,21 @@ class SteeredLLM(CallSettings, Sight, BaseLLM):
         **kwargs: Any,
     ) -> list[str]:
         """As `batch`, without blocking the event loop."""
+        each = settings_of_each(kwargs, len(inputs))
+        configs = get_config_list(config, len(inputs))
+        if groups := _groups(kwargs, configs):
+            found: list[str] = []
+            for group in groups:
+                own: list[Any] = [{**one, "max_concurrency": None} for one in configs[group]]
+                changes = {**kwargs, "soft_prompt": kwargs["soft_prompt"][group]}
+                found += await self.abatch(inputs[group], own, return_exceptions=return_exceptions, **changes)
+            return found
         results = await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         if not _all_failed(results):
             return results
-        configs = get_config_list(config, len(inputs))
         return [
-            (await super(SteeredLLM, self).abatch([one], [own], return_exceptions=True, **kwargs))[0]
-            for one, own in zip(inputs, configs, strict=True)
+            (await super(SteeredLLM, self).abatch([one], [own], return_exceptions=True, **settings))[0]
+            for one, own, settings in zip(inputs, configs, each, strict=True)
         ]
 
     def _generate(
@@ -226,6 +247,17 @@ def _generation(written: Written, rivals: int | None) -> Generation:
     if rivals is not None:
         info["logprobs"] = logprobs(score for piece in written.pieces for score in piece.scores)
     return Generation(text=joined(written.pieces), generation_info=info)
+
+
+def _groups(settings: dict[str, Any], configs: list[RunnableConfig]) -> list[slice]:
+    """Which prompts of a batch are computed at once, where each has a soft prompt and their number is bounded.
+
+    langchain-core's own groups would each get all the soft prompts.
+    """
+    most = configs[0].get("max_concurrency") if configs else None
+    if not most or not differ(settings):
+        return []
+    return [slice(start, start + most) for start in range(0, len(configs), most)]
 
 
 def _all_failed(results: Sequence[Any]) -> bool:

@@ -18,8 +18,10 @@ gguf = pytest.importorskip("gguf")
 
 # ruff: noqa: E402
 import chainkit
-from chainkit.base.errors import ContextOverflow, ModelFileError, SoftPromptMismatch, Unsupported
+from chainkit.base.errors import ContextOverflow, ModelFileError, SoftPromptMismatch, Unsupported, UnsupportedProgram
+from chainkit.program import cache
 from chainkit.steered.soft_prompt import SoftPrompt, fingerprint, load_soft_prompt, sampled_tokens
+from chainkit.testing import Scripted
 from examples.demo_model.export import write_gguf
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo_model"
@@ -147,6 +149,77 @@ def test_programs_run_behind_it(llm: Any, soft: Callable[..., SoftPrompt]) -> No
     plain = own.model_copy(update={"special_tokens": False})
     run = chainkit.program(QUESTION + "{{gen 'answer' max_tokens=16}}", plain)()
     assert run["answer"] == plain.invoke(QUESTION)
+
+
+def test_a_program_takes_it_per_call_and_a_batch_one_for_each(llm: Any, soft: Callable[..., SoftPrompt]) -> None:
+    text = (
+        QUESTION.replace("Mira", "{{who}}") + "{{gen 'x' max_tokens=9}} {{select 'y' options=['a', 'b'] logprobs='p'}}"
+    )
+    program = chainkit.program(text, llm)
+    chosen = [soft(2, 3), None, load_soft_prompt(JSON), soft(2, 3), soft(3, 8)]
+    given = [{"who": name} for name in ("Mira", "Mira", "Mira", "Tom", "Mira")]
+    runs = program.batch(given, soft_prompt=chosen)
+    together = [str(run) for run in runs]
+    llm.unload()
+    with cache.disabled():
+        alone = [str(program(one, soft_prompt=soft)) for one, soft in zip(given, chosen, strict=True)]
+    assert together == alone
+    again = program.batch(given, soft_prompt=chosen)
+    assert [run["p"] for run in again] == [run["p"] for run in runs]  # kept, each for its own soft prompt
+    assert len({run["p"]["a"] for run in runs}) == 5
+    assert sum(run.usage.passes for run in again) == 0
+    assert str(program(given[1])) == alone[1]
+    assert [str(program.invoke(given[0], soft_prompt=chosen[0]))] == alone[:1]
+    assert str(list(program.stream(given[4], soft_prompt=chosen[4]))[-1]) == alone[4]
+    assert str(program.bind(soft_prompt=chosen[2]).invoke(given[2])) == alone[2]
+    assert str(chainkit.program(program.text, llm, soft_prompt=JSON)(who="Mira")) == alone[2]
+    waits = chainkit.program(text.replace("{{who}}", "{{await 'who'}}", 1).replace("{{who}}", "Mira"), llm)
+    assert waits(soft_prompt=JSON)(who="Mira")["p"] == runs[2]["p"]
+
+
+def test_a_soft_prompt_that_cannot_be_taken_stops_a_program_before_it_runs(llm: Any, tmp_path: Path) -> None:
+    scripted = Scripted("a")
+    program = chainkit.program("{{gen 'x'}}", scripted)
+    for start in (
+        lambda: program(soft_prompt=JSON),
+        lambda: program.batch([{}, {}], soft_prompt=[None, JSON]),
+        lambda: chainkit.program("{{gen 'x'}}", scripted, soft_prompt=JSON),
+    ):
+        with pytest.raises(UnsupportedProgram, match="soft prompts run on hf: and gguf: models, not on Scripted"):
+            start()
+    assert str(program(soft_prompt=None)) == "a"
+    local = chainkit.program("{{gen 'x' max_tokens=1}}", llm)
+    with pytest.raises(ModelFileError, match="is no folder of a soft prompt"):
+        local(soft_prompt=tmp_path)
+    with pytest.raises(TypeError, match="not a list"):
+        local(soft_prompt=[JSON])
+    with pytest.raises(ValueError, match="names 1 for 2 runs"):
+        local.batch([{}, {}], soft_prompt=[JSON])
+    results = local.batch([{}, {}], soft_prompt=[tmp_path, None], return_exceptions=True)
+    assert isinstance(results[0], ModelFileError)
+    assert str(results[1]) == str(local())
+
+
+async def test_chains_take_one_soft_prompt_for_each_of_a_batch(llm: Any) -> None:
+    chosen = [JSON, None, JSON]
+    chat = chainkit.chat_model(f"gguf:{DEMO / 'demo-q8_0.gguf'}", probe=False, max_tokens=16)
+    wanted = ['{"answer": "Oskaville"}', "Oskaville", '{"answer": "Oskaville"}']
+    for model, question in ((llm, PROMPT), (chat, QUESTION)):
+        chain = (
+            chainkit.prompt("{x}")
+            | model.bind(soft_prompt=chosen)
+            | chainkit.chain(lambda got: getattr(got, "text", got))
+        )
+        given = [{"x": question}] * 3
+        assert chain.batch(given) == wanted
+        assert chain.batch(given, config={"max_concurrency": 2}) == wanted
+        assert await chain.abatch(given) == wanted
+        assert (chainkit.prompt("{x}") | model.bind(soft_prompt=JSON)).invoke(given[0]) is not None
+        with pytest.raises(ValueError, match="names 3 for 2 prompts"):
+            chain.batch(given[:2])
+    faulty = llm.batch([PROMPT, PROMPT], soft_prompt=[JSON, "nowhere"], return_exceptions=True)
+    assert faulty[0] == wanted[0]
+    assert isinstance(faulty[1], ModelFileError)
 
 
 def test_chat_models_take_it_too() -> None:
