@@ -6,12 +6,13 @@ import asyncio
 import ssl
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 from chainkit.backends.openai.access import Access
+from chainkit.backends.openai.closing import Keeper
 from chainkit.backends.openai.segments import join_writes
 from chainkit.base.errors import MissingLibrary
 
@@ -92,7 +93,7 @@ class Clients:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._for_threads: dict[Connection, Line[httpx2.Client]] = {}
-        self._for_loops: dict[asyncio.AbstractEventLoop, dict[Connection, _Kept]] = {}
+        self._for_loops: dict[asyncio.AbstractEventLoop, dict[Connection, Line[httpx2.AsyncClient]]] = {}
 
     def __deepcopy__(self, memo: Mapping[int, Any]) -> Clients:
         return Clients()
@@ -105,72 +106,47 @@ class Clients:
         line = self._for_threads.get(connection)
         if line is None:
             with self._lock:
-                line = self._for_threads.get(connection) or _sync_line(connection)
-                self._for_threads[connection] = line
+                line = self._for_threads.get(connection)
+                if line is None:
+                    line = self._for_threads[connection] = _sync_line(connection)
+                    # not by __del__: the collector may finalize the sockets of a cycle before their client
+                    weakref.finalize(self, line.http.close)
         return line
 
     async def of_loop(self, connection: Connection) -> Line[httpx2.AsyncClient]:
         """The line for the running event loop; it is closed when the loop ends."""
         loop = asyncio.get_running_loop()
-        kept = self._for_loops.get(loop, {}).get(connection)
-        if kept is None:
-            kept = self._keep(loop, connection)
-            await anext(kept.guard)
-        return kept.line
+        line = self._for_loops.get(loop, {}).get(connection)
+        if line is None:
+            line = await self._line_of(loop, connection)
+        return line
 
     def forget(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let go of the lines of a loop that ends."""
         self._for_loops.pop(loop, None)
 
-    def _keep(self, loop: asyncio.AbstractEventLoop, connection: Connection) -> _Kept:
-        for ended in [other for other in self._for_loops if other.is_closed()]:
-            self._for_loops.pop(ended, None)
-        for http in [http for http, other in list(_OPEN.items()) if other.is_closed()]:
-            _OPEN.pop(http, None)
+    async def _line_of(self, loop: asyncio.AbstractEventLoop, connection: Connection) -> Line[httpx2.AsyncClient]:
+        for other in list(self._for_loops):
+            if other.is_closed():
+                self.forget(other)
         # the package's own HTTP client closes itself when collected, in whatever loop then runs; this one does not
         http = openai.DefaultAsyncHttpxClient(verify=_tls())
-        join_writes(http)
         line = Line(http, openai.AsyncOpenAI(**_arguments(connection), http_client=http), connection)
-        kept = self._for_loops.setdefault(loop, {})[connection] = _Kept(line, _guard(http, loop, weakref.ref(self)))
-        return kept
+        self._for_loops.setdefault(loop, {})[connection] = line
+        owner: weakref.ref[Clients] = weakref.ref(self)
+        keeper = Keeper(http, join_writes(http), lambda: _forget(owner, loop))
+        weakref.finalize(self, keeper.model_gone).atexit = False
+        await keeper.start()  # goes on at once
+        return line
 
 
-class _Kept(NamedTuple):
-    line: Line[httpx2.AsyncClient]
-    guard: AsyncGenerator[None]
-
-
-_OPEN: dict[httpx2.AsyncClient, asyncio.AbstractEventLoop] = {}
-"""Keeps a client whose model is gone until it is closed; the collector would drop its connections with a warning."""
-
-
-async def _guard(
-    http: httpx2.AsyncClient, loop: asyncio.AbstractEventLoop, owner: weakref.ref[Clients]
-) -> AsyncGenerator[None]:
-    """Close a client when its model is gone or its loop ends.
-
-    `asyncio.run`, and whatever else shuts a loop down in good order, closes every asynchronous generator that was
-    started in it, and so does the loop with one that is collected. This is one, so no connection outlives its loop.
-    """
-    _OPEN[http] = loop
-    try:
-        yield
-    finally:
-        if clients := owner():
-            clients.forget(loop)
-        await http.aclose()
-        _OPEN.pop(http, None)
-
-
-class _HttpClient(openai.DefaultHttpxClient):
-    """Closes its connections when its model is gone."""
-
-    def __del__(self) -> None:
-        self.close()
+def _forget(owner: weakref.ref[Clients], loop: asyncio.AbstractEventLoop) -> None:
+    if clients := owner():
+        clients.forget(loop)
 
 
 def _sync_line(connection: Connection) -> Line[httpx2.Client]:
-    http = _HttpClient(verify=_tls())
+    http = openai.DefaultHttpxClient(verify=_tls())
     join_writes(http)
     return Line(http, openai.OpenAI(**_arguments(connection), http_client=http), connection)
 

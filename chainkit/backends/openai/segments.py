@@ -1,9 +1,13 @@
-"""One write for a request: httpcore2 writes head and body apart, each a system call and a turn of the event loop."""
+"""One write for a request: httpcore2 writes head and body apart, each a system call and a turn of the event loop.
+
+And a list of what is open, so that it can be closed whatever befalls the closing.
+"""
 
 # ruff: noqa: ASYNC109, D102 - the names and meanings are those of httpcore2
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakSet
 
 from chainkit.base.errors import MissingLibrary
 
@@ -14,17 +18,24 @@ except ImportError as error:
     raise MissingLibrary("openai", extra="openai") from error
 
 
-def join_writes(http: httpx2.Client | httpx2.AsyncClient) -> None:
-    """Let a client send the head of a POST together with what follows it.
+def join_writes(http: httpx2.Client | httpx2.AsyncClient) -> WeakSet[AsyncJoiningStream]:
+    """Let a client send the head of a POST together with what follows it; the answer will hold its open connections.
+
+    (Those of an asynchronous client; one for threads closes all of them without a break.)
 
     The way to a client's network goes through private names. Where a later version has others, all works as before,
     only with two writes; a test tells.
     """
-    wrap = JoiningBackend if isinstance(http, httpx2.Client) else AsyncJoiningBackend
+    opened: WeakSet[AsyncJoiningStream] = WeakSet()
     for transport in (getattr(http, "_transport", None), *getattr(http, "_mounts", {}).values()):
         pool = getattr(transport, "_pool", None)
         if hasattr(pool, "_network_backend"):
-            pool._network_backend = wrap(pool._network_backend)  # pyright: ignore[reportOptionalMemberAccess]
+            backend: Any = pool._network_backend  # pyright: ignore[reportOptionalMemberAccess]
+            joining = (
+                JoiningBackend(backend) if isinstance(http, httpx2.Client) else AsyncJoiningBackend(backend, opened)
+            )
+            pool._network_backend = joining  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+    return opened
 
 
 def _is_head(data: bytes) -> bool:
@@ -72,14 +83,15 @@ class JoiningStream(httpcore2.NetworkStream):
 class AsyncJoiningBackend(httpcore2.AsyncNetworkBackend):
     """Opens connections that join writes."""
 
-    def __init__(self, backend: httpcore2.AsyncNetworkBackend) -> None:
+    def __init__(self, backend: httpcore2.AsyncNetworkBackend, opened: WeakSet[AsyncJoiningStream]) -> None:
         self._backend = backend
+        self._opened = opened
 
     async def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore2.AsyncNetworkStream:
-        return AsyncJoiningStream(await self._backend.connect_tcp(*args, **kwargs))
+        return AsyncJoiningStream(await self._backend.connect_tcp(*args, **kwargs), self._opened)
 
     async def connect_unix_socket(self, *args: Any, **kwargs: Any) -> httpcore2.AsyncNetworkStream:
-        return AsyncJoiningStream(await self._backend.connect_unix_socket(*args, **kwargs))
+        return AsyncJoiningStream(await self._backend.connect_unix_socket(*args, **kwargs), self._opened)
 
     async def sleep(self, seconds: float) -> None:
         await self._backend.sleep(seconds)
@@ -88,8 +100,10 @@ class AsyncJoiningBackend(httpcore2.AsyncNetworkBackend):
 class AsyncJoiningStream(httpcore2.AsyncNetworkStream):
     """A connection that holds back the head of a POST until its body is written."""
 
-    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+    def __init__(self, stream: httpcore2.AsyncNetworkStream, opened: WeakSet[AsyncJoiningStream]) -> None:
         self._stream = stream
+        self._opened = opened
+        opened.add(self)
         self._head = b""
         self.read = stream.read
         self.aclose = stream.aclose
@@ -104,4 +118,8 @@ class AsyncJoiningStream(httpcore2.AsyncNetworkStream):
         await self._stream.write(buffer, timeout)
 
     async def start_tls(self, *args: Any, **kwargs: Any) -> httpcore2.AsyncNetworkStream:
-        return AsyncJoiningStream(await self._stream.start_tls(*args, **kwargs))
+        try:
+            return AsyncJoiningStream(await self._stream.start_tls(*args, **kwargs), self._opened)
+        except BaseException:
+            await self.aclose()  # httpcore2 does not, if the call is cancelled in the handshake
+            raise

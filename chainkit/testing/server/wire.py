@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+LONGEST_WAIT_SECONDS = 60
+"""For the thread to begin and to end, on the busiest machine."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -70,7 +73,8 @@ class Server:
         self.tls = tls
         self._answer = answer
         self._loop = asyncio.new_event_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._serving: set[asyncio.Task[None]] = set()
+        """Keeps them from the collector."""
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
@@ -78,14 +82,14 @@ class Server:
         started = threading.Event()
         self._loop.call_soon(lambda: self._loop.create_task(self._listen(started)))
         self._thread.start()
-        if not started.wait(10):
+        if not started.wait(LONGEST_WAIT_SECONDS):
             raise RuntimeError("the test server did not start")
 
     def stop(self) -> None:
         """Drop every connection and end the thread."""
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(LONGEST_WAIT_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(LONGEST_WAIT_SECONDS)
         self._loop.close()
 
     def _run(self) -> None:
@@ -93,32 +97,38 @@ class Server:
         self._loop.run_forever()
 
     async def _listen(self, started: threading.Event) -> None:
-        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024, ssl=self.tls)
+        self._listener = await asyncio.start_server(self._accepted, "127.0.0.1", 0, backlog=1024, ssl=self.tls)
         self.port = self._listener.sockets[0].getsockname()[1]
         started.set()
 
     async def _close(self) -> None:
-        self._listener.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """End everything in this loop, also what was accepted a moment ago and nobody has seen yet."""
+        while accepting := asyncio.all_tasks() - self._serving - {asyncio.current_task()}:
+            await asyncio.sleep(0)  # one that is cancelled before it begins would close nothing
+            await _end(accepting)
+        self._listener.close()  # not before: what is half accepted by then would stay open
+        await _end(self._serving)
+        await asyncio.sleep(0)  # for the last of them to be closed
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a connection, and close it even if that is cancelled before it begins."""
         self.connections += 1
         self.accepted += 1
-        try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                while request := await _read(reader, writer):
-                    self.requests.append(request)
-                    if not await self._play(self._answer(request), reader, writer):
-                        break
-        finally:
-            self.connections -= 1
-            self._tasks.discard(task)
-            writer.transport.abort()
+        serving = self._loop.create_task(self._serve(reader, writer))
+        self._serving.add(serving)
+        serving.add_done_callback(lambda _: self._served(serving, writer))
+
+    def _served(self, serving: asyncio.Task[None], writer: asyncio.StreamWriter) -> None:
+        self.connections -= 1
+        self._serving.discard(serving)
+        writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while request := await _read(reader, writer):
+                self.requests.append(request)
+                if not await self._play(self._answer(request), reader, writer):
+                    break
 
     async def _play(self, answer: Answer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Send an answer; False if the connection was dropped instead."""
@@ -137,6 +147,8 @@ class Server:
                 await writer.drain()
                 await asyncio.sleep(0.01)
                 return False
+            elif writer.is_closing():
+                return False
             else:
                 writer.write(b"%x\r\n%b\r\n" % (len(part), part) if answer.streamed else part)
                 await writer.drain()
@@ -144,6 +156,13 @@ class Server:
             writer.write(b"0\r\n\r\n")
         await writer.drain()
         return True
+
+
+async def _end(tasks: set[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
 
 
 async def _pause(seconds: float, reader: asyncio.StreamReader) -> None:

@@ -19,7 +19,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from pydantic import ValidationError
 
 from chainkit import registry
-from chainkit.backends.openai import OpenAIChat, OpenAIEmbeddings, OpenAIModel, client
+from chainkit.backends.openai import OpenAIChat, OpenAIEmbeddings, OpenAIModel, closing
 from chainkit.base.errors import BadRequest, MalformedReply, SpecError, Unsupported
 from chainkit.testing.server import faults, model
 from chainkit.testing.server.openai import OpenAIServer
@@ -239,7 +239,7 @@ async def test_a_model_that_is_gone_closes_its_connections(server: OpenAIServer,
     gc.collect()
     await _auntil(lambda: server.connections == 0)
     await asyncio.sleep(0.01)
-    assert not client._OPEN
+    assert not closing.OPEN
 
 
 def test_async_calls_share_their_connection(server: OpenAIServer) -> None:
@@ -339,7 +339,7 @@ async def test_a_stream_that_is_closed_is_closed_down_to_its_connection(server: 
     given = "say:a b c d" if make is llm else [HumanMessage("say:a b c d")]
     stream = made._astream(given)
     await anext(stream)
-    line = next(iter(made._clients._for_loops[asyncio.get_running_loop()].values())).line
+    line = next(iter(made._clients._for_loops[asyncio.get_running_loop()].values()))
     assert len(line.http._transport._pool.connections) == 1
     await stream.aclose()
     assert line.http._transport._pool.connections == []  # now, and not when the event loop gets to it
