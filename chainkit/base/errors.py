@@ -57,6 +57,11 @@ import re
 from collections.abc import Iterable
 from typing import Any, Self
 
+NO_SUCH_FILE = "there is no such file"
+"""How every message says that a file is missing, after its name."""
+
+NO_SUCH_PATH = f"{NO_SUCH_FILE} or folder"
+
 _OLLAMA_TAG = re.compile(r":(latest|[\d.]+[bm])\b", re.IGNORECASE)
 
 
@@ -459,6 +464,18 @@ class StreamBroken(ProviderError):
 
 class StreamStalled(StreamBroken, TimedOut):
     """A stream was silent for longer than the timeout."""
+
+
+def of_system(error: OSError) -> str:
+    """Why the system refused something, to stand after the name of a file.
+
+    >>> of_system(FileNotFoundError(2, "No such file or directory")), of_system(OSError(28, "No space left on device"))
+    ('there is no such file or folder', 'no space left on device')
+    """
+    if isinstance(error, FileNotFoundError):
+        return NO_SUCH_PATH
+    reason = error.strerror or str(error) or type(error).__name__
+    return reason[:1].lower() + reason[1:]
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

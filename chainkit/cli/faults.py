@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from chainkit.base.errors import ChainkitError
+from chainkit.base.errors import ChainkitError, of_system
 from chainkit.base.keys import KEY_VARIABLES, find_key
 
 DEBUG = "chainkit.debug"
@@ -155,5 +155,4 @@ def _show_warning(message: Warning | str, *_place: object) -> None:
 def _of_system(error: OSError) -> str:
     if isinstance(error, ChainkitError) or not error.strerror:
         return str(error)
-    reason = error.strerror[:1].lower() + error.strerror[1:]
-    return f"{error.filename}: {reason}" if error.filename else reason
+    return f"{error.filename}: {of_system(error)}" if error.filename else of_system(error)

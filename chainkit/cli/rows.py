@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chainkit.base.errors import DocumentError, nearest
+from chainkit.base.errors import NO_SUCH_FILE, DocumentError, nearest
 
 STDIN = "-"
 
@@ -87,7 +87,7 @@ def read_text(path: str) -> str:
     try:
         return decoded(path, Path(path).read_bytes())
     except FileNotFoundError as error:
-        raise DocumentError(path, "no such file; '-' reads standard input") from error
+        raise DocumentError(path, f"{NO_SUCH_FILE}; '-' reads standard input") from error
     except IsADirectoryError as error:
         raise DocumentError(path, "is a folder; name a file") from error
 

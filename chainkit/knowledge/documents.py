@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chainkit.base.errors import DocumentError
+from chainkit.base.errors import NO_SUCH_FILE, NO_SUCH_PATH, DocumentError, of_system
 from chainkit.knowledge.blocks import Block
 from chainkit.knowledge.readers import code, docx, html, mail, markdown, pdf, records, text
 from chainkit.knowledge.web import is_page
@@ -177,7 +177,7 @@ def _files(path: str, skipped: list[Remark]) -> Iterator[Path]:
     elif glob.has_magic(path):
         yield from _matches(str(place), skipped)
     else:
-        reason = "is a broken link" if place.is_symlink() else "does not exist"
+        reason = "is a broken link" if place.is_symlink() else NO_SUCH_PATH
         skipped.append(Remark(path, reason))
 
 
@@ -226,4 +226,4 @@ def _valid(path: str) -> bool:
 
 
 def _plain(error: OSError) -> str:
-    return f"cannot be read: {(error.strerror or type(error).__name__).lower()}"
+    return NO_SUCH_FILE if isinstance(error, FileNotFoundError) else f"cannot be read: {of_system(error)}"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chainkit.base import opening
-from chainkit.base.errors import DocumentError
+from chainkit.base.errors import DocumentError, of_system
 from chainkit.knowledge.answer import Answer, stream_answer
 from chainkit.knowledge.split import Passage
 
@@ -88,9 +88,10 @@ def read_questions(path: str | os.PathLike[str]) -> list[Question]:
     """
     try:
         lines = Path(path).read_text("utf-8").splitlines()
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DocumentError(path, f"cannot be read: {reason[:1].lower()}{reason[1:]}") from error
+    except OSError as error:
+        raise DocumentError(path, of_system(error)) from error
+    except UnicodeError as error:
+        raise DocumentError(path, "is not UTF-8; save it as UTF-8") from error
     found: list[Question] = []
     for number, line in enumerate(lines, 1):
         if line.strip():

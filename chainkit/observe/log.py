@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from chainkit.base.errors import LogFileError
+from chainkit.base.errors import NO_SUCH_FILE, LogFileError
 from chainkit.base.paths import config_dir
 from chainkit.observe.step import Step, dumped
 
@@ -203,8 +203,10 @@ def forget(path: str | os.PathLike[str], *, before: datetime | None = None) -> i
 @contextmanager
 def _opened(path: str | os.PathLike[str], *, make: bool = False) -> Iterator[sqlite3.Connection]:
     place = Path(path)
+    if place.is_dir():
+        raise LogFileError(path, "is a folder; name a file in it")
     if not make and not place.is_file():
-        raise LogFileError(path, "there is no log; chainkit.trace(path) or a command with --trace=FILE writes one")
+        raise LogFileError(path, f"{NO_SUCH_FILE}; chainkit.trace(path) or a command with --trace=FILE writes one")
     try:
         if make and not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)

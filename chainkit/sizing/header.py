@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chainkit.base.errors import ModelFileError
+from chainkit.base.errors import NO_SUCH_FILE, ModelFileError
 
 _MAX_COUNT = 1 << 20  # keys or tensors; the largest models have some ten thousand
 _MAX_KEY = 65_535
@@ -164,7 +164,7 @@ def read_header(path: Path) -> Header:
     try:
         status = path.stat()
     except FileNotFoundError as error:
-        raise ModelFileError(path, "there is no such file") from error
+        raise ModelFileError(path, NO_SUCH_FILE) from error
     except (OSError, ValueError) as error:
         raise ModelFileError(path, f"cannot be read ({error})") from error
     return _read_header(path, status.st_size, status.st_mtime_ns)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from chainkit.base.errors import ModelFileError
+from chainkit.base.errors import ModelFileError, of_system
 from chainkit.sizing.model import MOST_LAYERS, Layer, Model, Weight
 
 HEADER_LIMIT = 100 << 20
@@ -48,7 +48,7 @@ def folder_model(folder: Path | str, dtype: str = "auto") -> Model:
                 opened.seek(start)
                 return opened.read(length)
         except OSError as error:
-            raise ModelFileError(folder / file, f"cannot be read ({error.strerror or error})") from error
+            raise ModelFileError(folder / file, of_system(error)) from error
 
     def whole(file: str) -> Mapping[str, Any]:
         return settings_of(folder / file, read(file, 0, 1 << 30))
@@ -56,7 +56,7 @@ def folder_model(folder: Path | str, dtype: str = "auto") -> Model:
     try:
         files = [path.name for path in folder.iterdir()]
     except OSError as error:
-        raise ModelFileError(folder, f"cannot be read ({error.strerror or error})") from error
+        raise ModelFileError(folder, of_system(error)) from error
     return model_of_folder(str(folder), files, whole, read, dtype)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from chainkit.base.errors import BadExamples, nearest
+from chainkit.base.errors import BadExamples, nearest, of_system
 
 # columns that people use, in the order of preference
 _PROMPTS = ("prompt", "input", "question", "instruction", "act", "source")
@@ -175,7 +175,7 @@ def _text_of(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise BadExamples(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from error
     except OSError as error:
-        raise BadExamples(f"{path}: {error.strerror or error}") from error
+        raise BadExamples(f"{path}: {of_system(error)}") from error
 
 
 def _name(given: Any) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from chainkit.base.copying import require_new, require_room
-from chainkit.base.errors import ChainkitError, ModelFileError
+from chainkit.base.errors import NO_SUCH_PATH, ChainkitError, ModelFileError
 from chainkit.upscale import folder as folders
 from chainkit.upscale.config import depth_of
 from chainkit.upscale.plan import Plan
@@ -84,7 +84,7 @@ def _silent(_done: int, _total: int) -> None:
 
 def _depth(source: Path) -> int:
     if not source.exists():
-        raise ModelFileError(source, "there is no such folder or file")
+        raise ModelFileError(source, NO_SUCH_PATH)
     if _is_gguf(source):
         from chainkit.backends.llama_cpp.header import read_header
         from chainkit.upscale import gguf

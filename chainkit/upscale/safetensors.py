@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chainkit.base.errors import ModelFileError
+from chainkit.base.errors import NO_SUCH_FILE, ModelFileError
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -103,7 +103,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise ModelFileError(path, "there is no such file") from error
+        raise ModelFileError(path, NO_SUCH_FILE) from error
     except ValueError as error:
         raise ModelFileError(path, f"is no JSON ({error}); fetch it again") from error
     if not isinstance(value, dict):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -244,6 +245,34 @@ def test_no_message_shows_a_key(run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_key_in_a_spec_is_hidden_even_if_it_is_no_known_key(run) -> None:
     assert "sk-unknown" not in run("complete", "x", "--model", "fake:?api_key=sk-unknown&x").output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "ask x? absent --embeddings fake: --extract",
+        "search x? absent --embeddings fake:",
+        "index absent --embeddings fake:",
+        "eval absent in.txt --embeddings fake:",
+        "chat --docs absent --model fake: --embeddings fake:",
+        "run absent --model fake:",
+        "check absent",
+        "embed absent --embeddings fake:",
+        "cluster absent --embeddings fake:",
+        "similar absent --embeddings fake:",
+        "heatmap absent --embeddings fake:",
+        "upscale absent out --drop 1",
+        "size absent.gguf",
+        "tokens text --model gguf:absent.gguf",
+        "complete text --model gguf:absent.gguf",
+        "convert absent new.gguf",
+        "log --file absent",
+    ],
+)
+def test_every_command_tells_of_a_missing_file_in_the_same_words(run, arguments: str) -> None:
+    result = run(*arguments.split())
+    assert result.exit_code == 1
+    assert re.search(r"absent(\.gguf)?: there is no such file", result.stderr), result.stderr
 
 
 # Ctrl-C in the imports of the program; in a callback, where Python can only write it down; in the import of a library

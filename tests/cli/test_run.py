@@ -76,7 +76,7 @@ def test_a_mistake_is_shown_with_its_place(program: str) -> None:
         (["--var", "name"], "write NAME=TEXT or NAME:=JSON"),
         (["--var", "a b=1"], "write NAME=TEXT or NAME:=JSON"),
         (["--var", "name:=[1"], "what follows := is no JSON"),
-        (["--vars", "missing.json"], "missing.json: no such file"),
+        (["--vars", "missing.json"], "missing.json: there is no such file"),
         (["--var", "name=x", "--model", "opnai:x"], "did you mean 'openai'"),
     ],
 )

@@ -50,7 +50,7 @@ def test_a_result_that_is_no_better_ends_with_status_1(run, model: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        (["absent.csv", "-o", "x"], "No such file"),
+        (["absent.csv", "-o", "x"], "absent.csv: there is no such file"),
         (["data.csv"], "Missing option '-o'"),
         (["data.csv", "-o", "x", "--prompt-column", "promt"], "did you mean 'prompt'"),
         (["data.csv", "-o", "x", "--max-steps", "3"], "--max-steps goes with --method lora and full"),

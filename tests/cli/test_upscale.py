@@ -33,7 +33,7 @@ def test_a_dry_run_writes_nothing_and_speaks_json(run) -> None:
         ([GGUF, "--drop", "1"], 2, "name the folder or file to make"),
         ([GGUF, "x.gguf", "--drop", "3"], 1, "no more than before; drop less than 3"),
         ([GGUF, "x.gguf", "--slices", "0:9"], 1, "the model has layers 0 to 4"),
-        (["absent", "x", "--drop", "1"], 1, "there is no such folder or file"),
+        (["absent", "x", "--drop", "1"], 1, "there is no such file or folder"),
     ],
 )
 def test_wrong_words_are_answered_in_one_line(run, arguments: list[str], status: int, fault: str) -> None:

@@ -118,7 +118,7 @@ def test_a_file_without_permission_is_named(tmp_path):
 
 
 def test_a_file_that_vanishes_is_named(tmp_path):
-    with pytest.raises(DocumentError, match="cannot be read: no such file"):
+    with pytest.raises(DocumentError, match="there is no such file"):
         list(Reading(tmp_path / "a.txt"))
-    with pytest.raises(DocumentError, match="cannot be read: no such file"):
+    with pytest.raises(DocumentError, match="there is no such file"):
         fingerprint(tmp_path / "a.txt")

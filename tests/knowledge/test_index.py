@@ -109,7 +109,7 @@ def test_a_file_that_breaks_is_reported_and_the_rest_goes_on(folder, file):
     with Index(file, FakeEmbeddings()) as index:
         report = index.add([folder, folder / "nothing.md"])
         reasons = {remark.path.rpartition("/")[2]: remark.reason for remark in report.skipped}
-        assert reasons["nothing.md"] == "does not exist"
+        assert reasons["nothing.md"] == "there is no such file or folder"
         assert reasons["empty.md"] == "holds no text"
         assert reasons["image.txt"] == "is not text (binary data)"
         assert reasons["broken.pdf"].startswith("is not a readable PDF")

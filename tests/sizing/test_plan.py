@@ -196,7 +196,7 @@ def test_a_folder_without_what_is_needed_says_so(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelFileError, match="no safetensors"):
         folder_model(tmp_path)
-    with pytest.raises(ModelFileError, match="No such file"):
+    with pytest.raises(ModelFileError, match="there is no such file"):
         folder_model(tmp_path / "nowhere")
 
 

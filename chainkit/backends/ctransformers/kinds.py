@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from chainkit.backends.ctransformers.layout import check_layout
-from chainkit.base.errors import ModelFileError
+from chainkit.base.errors import NO_SUCH_FILE, ModelFileError
 
 # as ctransformers spells them, with what they are called elsewhere
 KINDS: Mapping[str, tuple[str, ...]] = {
@@ -107,7 +107,7 @@ def _start(path: Path, length: int = _SEARCHED) -> bytes:
         with path.open("rb") as file:
             return file.read(length)
     except FileNotFoundError as error:
-        raise ModelFileError(path, "there is no such file") from error
+        raise ModelFileError(path, NO_SUCH_FILE) from error
     except IsADirectoryError as error:
         raise ModelFileError(path, "is a folder; name the .bin file in it") from error
     except OSError as error:

@@ -21,7 +21,7 @@ import numpy as np
 
 from chainkit.backends.llama_cpp import ggjt, gguf_writer
 from chainkit.backends.llama_cpp.header import TENSOR_TYPES
-from chainkit.base.errors import ModelFileError
+from chainkit.base.errors import NO_SUCH_FILE, ModelFileError
 from chainkit.base.paths import cache_dir
 
 log = logging.getLogger("chainkit.llama_cpp")
@@ -260,7 +260,7 @@ def _fingerprints(source: Path, unstored: Unstored) -> tuple[str, str]:
         with source.open("rb") as file:
             head = file.read(_HEAD_BYTES)
     except FileNotFoundError as error:
-        raise ModelFileError(source, "there is no such file") from error
+        raise ModelFileError(source, NO_SUCH_FILE) from error
     except IsADirectoryError as error:
         raise ModelFileError(source, "is a folder; name the .bin file in it") from error
     except OSError as error:

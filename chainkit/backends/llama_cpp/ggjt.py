@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainkit.backends.llama_cpp.header import TENSOR_TYPES
-from chainkit.base.errors import ModelFileError
+from chainkit.base.errors import NO_SUCH_FILE, ModelFileError
 
 _GGJT = 0x67676A74
 _ALIGNMENT = 32
@@ -123,7 +123,7 @@ def read(path: Path) -> OldModel:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return _Reader(path, data).model()
     except FileNotFoundError as error:
-        raise ModelFileError(path, "there is no such file") from error
+        raise ModelFileError(path, NO_SUCH_FILE) from error
     except IsADirectoryError as error:
         raise ModelFileError(path, "is a folder; name the .bin file in it") from error
     except (OSError, ValueError) as error:

@@ -15,7 +15,7 @@ from chainkit.backends.llama_cpp.completion import GGUFModel
 from chainkit.backends.llama_cpp.conversion import Plan, Progress, Unstored, convert, converted, plan
 from chainkit.backends.llama_cpp.ggjt import other_family
 from chainkit.backends.llama_cpp.header import read_header
-from chainkit.base.errors import ModelFileError, TemplateError
+from chainkit.base.errors import NO_SUCH_FILE, ModelFileError, TemplateError
 from chainkit.steered.named import TEMPLATES, named_template
 from chainkit.steered.settings import Call
 from chainkit.steered.template import ChatTemplate
@@ -138,6 +138,6 @@ def _is_gguf(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(4) == b"GGUF"
     except FileNotFoundError as error:
-        raise ModelFileError(path, "there is no such file") from error
+        raise ModelFileError(path, NO_SUCH_FILE) from error
     except OSError as error:
         raise ModelFileError(path, f"cannot be read ({error})") from error

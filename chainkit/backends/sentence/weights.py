@@ -42,7 +42,7 @@ def find_folder(name: str, revision: str = "main") -> Path:
     if name and (folder := Path(name).expanduser()).is_dir():
         return folder
     if _is_path(name):
-        raise ModelFileError(name, "no such folder")
+        raise ModelFileError(name, "there is no such folder")
     repo = repository(name)
     folder = _cached(repo, revision) or _packaged(repo) or _downloaded(repo, revision)
     if folder is None:
