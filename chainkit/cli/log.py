@@ -13,7 +13,7 @@ import click
 from chainkit.base.errors import ChainkitError
 from chainkit.cli.faults import without_keys
 from chainkit.cli.options import USUAL_LOG, Decorated, debug_option, json_option
-from chainkit.cli.screen import say, say_json, table
+from chainkit.cli.screen import note, say, say_json, table
 
 if TYPE_CHECKING:
     from chainkit.observe.log import Filter, Sum
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _AGE = re.compile(r"(\d{1,6})\s*([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _SHOWN = 60  # characters of a prompt in the list
+_EMPTY = f"nothing is kept yet: run a command with --trace={USUAL_LOG}, or name a --file"
 
 
 class Moment(click.ParamType):
@@ -86,9 +87,13 @@ def list_(limit: int, file: str, as_json: bool, **wanted: Any) -> None:
     """List the latest runs, the newest first."""
     from chainkit.observe import log as kept
 
-    steps = kept.recent(_path(file), limit=limit, only=_filter(**wanted))
+    path = _path(file)
+    steps = [] if path is None else kept.recent(path, limit=limit, only=_filter(**wanted))
     if as_json:
         say_json([_brief(step) for step in steps])
+        return
+    if not steps:
+        note(_EMPTY if path is None else "no run is kept that fits")
         return
     columns = ["id", "began", "run", "models", "tokens", "cost", "seconds", "asked"]
     table(columns, [_row(step) for step in steps])
@@ -105,7 +110,10 @@ def show(id: str, shorten: int | None, file: str, as_json: bool) -> None:  # noq
     from chainkit.observe import log as kept
     from chainkit.observe.tree import tree
 
-    step = kept.read(_path(file), id)
+    path = _path(file)
+    if path is None:
+        raise ChainkitError(_EMPTY)
+    step = kept.read(path, id)
     if as_json:
         say_json(_whole(step))
         return
@@ -122,9 +130,13 @@ def totals(file: str, as_json: bool, **wanted: Any) -> None:
     """Add up calls, tokens, time and cost for each model."""
     from chainkit.observe import log as kept
 
-    sums = kept.sums(_path(file), _filter(**wanted))
+    path = _path(file)
+    sums = [] if path is None else kept.sums(path, _filter(**wanted))
     if as_json:
         say_json([asdict(one) for one in sums])
+        return
+    if not sums:
+        note(_EMPTY if path is None else "no call of a model is kept that fits")
         return
     columns = ["model", "calls", "failed", "tokens in", "tokens out", "cached", "seconds", "cost"]
     table(columns, [*map(_sum_row, sums), *([_sum_row(_added(sums))] if len(sums) > 1 else [])])
@@ -141,19 +153,19 @@ def forget(older_than: datetime | None, everything: bool, file: str) -> None:
 
     if (older_than is None) != everything:
         raise click.UsageError("give --older-than WHEN or --all")
-    count = kept.forget(_path(file), before=older_than)
+    path = _path(file)
+    count = 0 if path is None else kept.forget(path, before=older_than)
     say(f"deleted {count} run{'s' * (count != 1)}")
 
 
-def _path(file: str) -> Path:
+def _path(file: str) -> Path | None:
+    """The log to read; None as long as nothing was kept in the usual one."""
     from chainkit.observe.log import log_file
 
     if file != USUAL_LOG:
         return Path(file)
     path = log_file()
-    if not path.exists():
-        raise ChainkitError(f"nothing is kept yet: run a command with --trace={USUAL_LOG}, or name a --file")
-    return path
+    return path if path.exists() else None
 
 
 def _filter(text: str, model: str, errors: bool, since: datetime | None, before: datetime | None) -> Filter:

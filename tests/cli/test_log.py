@@ -116,8 +116,19 @@ def test_wrong_options_are_usage_errors(run, kept: None, options: list[str]) -> 
 
 
 def test_an_empty_place_says_how_to_fill_it(run) -> None:
-    assert run("log").stderr == "chainkit: nothing is kept yet: run a command with --trace=log, or name a --file\n"
-    assert "there is no log" in run("log", "--file", "absent.sqlite").stderr
+    told = "chainkit: nothing is kept yet: run a command with --trace=log, or name a --file\n"
+    for arguments, status, shown, said in (
+        (["log"], 0, "", told),
+        (["log", "--json"], 0, "[]\n", ""),
+        (["log", "totals"], 0, "", told),
+        (["log", "totals", "--json"], 0, "[]\n", ""),
+        (["log", "forget", "--all"], 0, "deleted 0 runs\n", ""),
+        (["log", "show", "x"], 1, "", told),
+    ):
+        result = run(*arguments)
+        assert (result.exit_code, result.stdout, result.stderr) == (status, shown, said), arguments
+    assert "absent.sqlite: there is no such file" in run("log", "--file", "absent.sqlite").stderr
+    assert "is a folder; name a file in it" in run("log", "--file", ".").stderr
     Path("text.txt").write_text("no database, but a text that somebody wants to keep")
     assert run("log", "forget", "--all", "--file", "text.txt").exit_code == 1
     assert Path("text.txt").read_text().startswith("no database")
