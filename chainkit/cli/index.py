@@ -10,7 +10,7 @@ import click
 
 from chainkit.base.errors import ChainkitError
 from chainkit.cli.indexes import index_option, tell_remarks
-from chainkit.cli.options import debug_option, embeddings_option, json_option
+from chainkit.cli.options import debug_option, embeddings_option, json_option, require_folder_of
 from chainkit.cli.screen import say, say_json, waiting
 
 if TYPE_CHECKING:
@@ -57,9 +57,11 @@ def index(
         file = Path(index_spec) if index_spec else index_file(list(paths), model)
         if not index_spec:
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        require_folder_of(file)
         settings: dict[str, int] = {"target_tokens": target_tokens} if target_tokens else {}
         if not paths and not file.is_file():
             raise ChainkitError(f"{file}: there is no such index; name files or folders to make it from")
+        new = not file.exists()
         with Index(file, model, **settings) as made:
 
             def tell(stage: str, done: int, total: int) -> None:
@@ -68,6 +70,8 @@ def index(
             report = made.add(list(paths), progress=tell) if paths else made.update(progress=tell)
             moved = made.copy_to(target, progress=tell) if target else None
             size = len(made)
+        if new and not size:  # else it would go on looking for a misspelt path
+            file.unlink(missing_ok=True)
     facts = {
         "index": str(file),
         "passages": size,
@@ -91,4 +95,5 @@ def _tell(report: Report, facts: dict[str, Any], as_json: bool) -> None:
     say(f"{facts['passages']} passages: files {words}, could not be read {facts['skipped']}")
     if "sent" in facts:
         say(f"copied: sent {facts['sent']}, taken back {facts['taken_back']}")
-    say(f"index: {facts['index']}")
+    if facts["passages"]:
+        say(f"index: {facts['index']}")

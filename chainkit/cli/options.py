@@ -160,9 +160,18 @@ def output_path(text: str, endings: tuple[str, ...]) -> Path:
         raise ChainkitError(f"{path}: is a folder; name a file in it")
     if path.suffix.lower() not in endings:
         raise ChainkitError(f"{path}: cannot be written; choose one of these endings: {', '.join(endings)}")
+    require_folder_of(path)
+    return path
+
+
+def require_folder_of(path: Path) -> None:
+    """Refuse to write a file into a folder that is not there.
+
+    Raises:
+        ChainkitError: It is not.
+    """
     if not path.parent.is_dir():
         raise ChainkitError(f"{path}: there is no folder {path.parent}; make it first")
-    return path
 
 
 def chosen(**settings: Any) -> dict[str, Any]:

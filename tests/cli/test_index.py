@@ -58,7 +58,8 @@ def test_an_index_of_ones_own_is_followed_searched_and_copied(run) -> None:
     ("arguments", "code", "words"),
     [
         ((), 2, "name files or folders"),
-        (("absent",), 1, "nothing was indexed"),
+        (("absent",), 1, "absent: there is no such file or folder"),
+        (("docs", "--index", "no/such.sqlite"), 1, "there is no folder no; make it first"),
         (("--index", "absent.sqlite"), 1, "there is no such index"),
         (("docs", "--index", "qdrant://h/x"), 1, "--to names the vector store"),
         (("docs", "--to", "nowhere://h/x"), 1, "no vector store 'nowhere'"),
@@ -69,6 +70,14 @@ def test_what_cannot_be_indexed_is_said(run, arguments, code, words) -> None:
     result = run("index", *arguments, *FAKE)
     assert result.exit_code == code
     assert words in " ".join(result.stderr.split())
+
+
+def test_a_misspelt_path_leaves_no_index_behind(run) -> None:
+    result = run("index", "dosc", "--index", "new.sqlite", *FAKE)
+    assert "dosc: there is no such file or folder\nchainkit: nothing was indexed\n" in result.stderr
+    assert result.exit_code == 1
+    assert not list(Path().glob("new.sqlite*"))
+    assert indexed(run, "docs", "--index", "new.sqlite")["skipped"] == 0
 
 
 def test_search_shows_places_and_texts(run) -> None:
