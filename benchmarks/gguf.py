@@ -42,6 +42,8 @@ class BareLoop:
         self.size = self.llama.llama_vocab_n_tokens(self.llama.llama_model_get_vocab(self.model))
         self.get_one = self.llama._cdll["llama_batch_get_one"]
         self.get_one.restype, self.get_one.argtypes = Batch, (ctypes.c_void_p, ctypes.c_int32)
+        self.logits = self.llama._cdll["llama_get_logits_ith"]
+        self.logits.restype, self.logits.argtypes = ctypes.POINTER(ctypes.c_float), (ctypes.c_void_p, ctypes.c_int32)
 
     def feed(self, tokens):
         for start in range(0, len(tokens), 512):
@@ -49,7 +51,7 @@ class BareLoop:
             array = (ctypes.c_int32 * len(piece))(*piece)
             if self.llama.llama_decode(self.context, self.get_one(ctypes.addressof(array), len(piece))):
                 raise RuntimeError("llama_decode failed")
-        pointer = self.llama.llama_get_logits_ith(self.context, -1)
+        pointer = self.logits(self.context, -1)
         return int(np.ctypeslib.as_array(pointer, shape=(self.size,)).argmax())
 
     def run(self, prompt, count):

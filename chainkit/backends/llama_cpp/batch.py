@@ -41,6 +41,12 @@ class BatchBuffer:
         )
         self._views: dict[int, Logits] = {}
 
+    def fill_one(self, token: int, position: int, sequence: int) -> Batch:
+        """One token of one sequence, whose logits are computed."""
+        self._token[0], self._position[0], self._sequence[0, 0] = token, position, sequence
+        self._sequences_each[0] = self._wanted[0] = self._batch.n_tokens = 1
+        return self._batch
+
     def fill(self, tokens: Sequence[int], start: int, sequence: int) -> Batch:
         """Consecutive tokens of one sequence; logits are computed for the last."""
         count = len(tokens)
@@ -77,12 +83,11 @@ class BatchBuffer:
 
     def logits(self, library: Library, context: Handle, vocabulary: int, row: int = -1) -> Logits:
         """A copy of the logits of one token of the last batch, [V]."""
-        pointer = library.llama_get_logits_ith(context, row)
-        if not pointer:
+        address = library.llama_get_logits_ith(context, row)
+        if not address:
             raise IndexError(f"no logits were computed for token {row} of the batch")
-        address = ctypes.addressof(pointer.contents)
         view = self._views.get(address)
         if view is None:
-            view = np.ctypeslib.as_array(pointer, shape=(vocabulary,))
+            view = np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_float)), shape=(vocabulary,))
             self._views = {address: view} if len(self._views) > self.size else self._views | {address: view}
         return view.copy()

@@ -49,7 +49,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "llama_memory_seq_cp": (None, (c_void_p, c_int32, c_int32, c_int32, c_int32)),
     "llama_encode": (c_int32, (c_void_p, Batch)),
     "llama_decode": (c_int32, (c_void_p, Batch)),
-    "llama_get_logits_ith": (_FLOATS, (c_void_p, c_int32)),
+    "llama_get_logits_ith": (c_void_p, (c_void_p, c_int32)),
     "llama_get_embeddings_ith": (_FLOATS, (c_void_p, c_int32)),
     "llama_get_embeddings_seq": (_FLOATS, (c_void_p, c_int32)),
     "llama_vocab_type": (c_int32, (c_void_p,)),
@@ -104,7 +104,7 @@ class Library:
     llama_memory_seq_cp: Callable[[Handle, int, int, int, int], None]
     llama_encode: Callable[[Handle, Batch], int]
     llama_decode: Callable[[Handle, Batch], int]
-    llama_get_logits_ith: Callable[[Handle, int], Any]
+    llama_get_logits_ith: Callable[[Handle, int], int | None]
     llama_get_embeddings_ith: Callable[[Handle, int], Any]
     llama_get_embeddings_seq: Callable[[Handle, int], Any]
     llama_vocab_type: Callable[[Handle], int]

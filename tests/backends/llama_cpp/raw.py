@@ -48,7 +48,8 @@ class Raw:
         while len(result) < count:
             array = (ctypes.c_int32 * len(feed))(*feed)
             assert self.llama.llama_decode(self.context, init(ctypes.addressof(array), len(feed))) == 0
-            pointer = self.llama.llama_get_logits_ith(self.context, -1)
+            address = self.llama.llama_get_logits_ith(self.context, -1)
+            pointer = ctypes.cast(address, ctypes.POINTER(ctypes.c_float))
             token = int(np.ctypeslib.as_array(pointer, shape=(self.size,)).argmax())
             if self.llama.llama_vocab_is_eog(self.vocab, token):
                 break
