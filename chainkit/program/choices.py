@@ -44,8 +44,7 @@ def _selected(run: Executor, node: Select, following: str) -> Steps:
     seed = yield from run.count(arguments, "seed", None)
     seed = run.next_seed(seed) if temperature > 0 or seed is not None else None
     retries = yield from run.count(arguments, "retries", run.shared.limits.retries)
-    if not run.record.quiet:
-        yield SlotBegun(name)
+    yield SlotBegun(name)
     chances: Mapping[str, float] | None = None
     texts = tuple(options)
     if len(texts) == 1:
@@ -65,8 +64,7 @@ def _selected(run: Executor, node: Select, following: str) -> Steps:
     _store_choice(run, arguments, name, options[chosen], (yield from run.flag(arguments, "list_append", False)))
     if logprobs and chances is not None:
         run.scope.assign(logprobs, dict(chances))
-    if not run.record.quiet:
-        yield SlotDone(name, chosen, options[chosen], "complete")
+    yield SlotDone(name, chosen, options[chosen], "complete")
     run.shared.check()
     return options[chosen]
 

@@ -135,7 +135,7 @@ class Executor:
         record.spans.append(Span(text, source, name, hidden, alternatives=alternatives))
         if source != "role":
             record.tail = (record.tail + text)[-_TAIL:]
-        return None if record.quiet else TextAdded(text, source, name, hidden)
+        return TextAdded(text, source, name, hidden)
 
     def inside(self, **names: Any) -> Executor:
         """This line of execution with names that hide others, one level deeper.
@@ -156,7 +156,7 @@ class Executor:
         """A line of execution of its own that begins here; `join` takes over what came of it."""
         inner = self.inside()
         inner.scope, inner.context = self.scope.branch(), self.context.fork()
-        inner.record = Record(tail=self.record.tail, quiet=True)
+        inner.record = Record(tail=self.record.tail, beside=True)
         inner.path, inner._seeds = (*self.path, number), [0]
         return inner
 
@@ -274,8 +274,7 @@ class Executor:
             raise ProgramError(f"set needs a name in quotes: {example}")
         for path, value in pairs.items():
             self.scope.assign(path, value)
-            if not self.record.quiet:
-                yield VariableSet(path, value)
+            yield VariableSet(path, value)
             if not hidden:
                 yield from self.write(shown(value), "variable", path)
 
@@ -283,7 +282,7 @@ class Executor:
         """The value of a variable, as soon as there is one; it is used up then."""
         name = yield from self.text(node.arguments, "name")
         while name not in self.scope.variables:
-            if self.record.quiet:
+            if self.record.beside:
                 self.scope.take(name)  # says that it cannot wait here
             given = yield Wait(name)
             self.scope.variables.update(given)
@@ -303,8 +302,7 @@ class Executor:
         result = yield from inner.covered(template.body, following, hidden)
         if name:
             self.scope.assign(name, result)
-            if not self.record.quiet:
-                yield VariableSet(name, result)
+            yield VariableSet(name, result)
         return result
 
     def _if(self, node: If, following: str) -> Steps:
@@ -322,8 +320,7 @@ class Executor:
         result = yield from self.covered(node.body, following, hidden)
         if name:
             self.scope.assign(name, result)
-            if not self.record.quiet:
-                yield VariableSet(name, result)
+            yield VariableSet(name, result)
 
     def _role(self, node: Role) -> Steps:
         role = node.role or (yield from self.text(node.arguments, "role_name"))

@@ -12,7 +12,7 @@ from chainkit.program import forms
 from chainkit.program.engines import Generate, Slot, Written
 from chainkit.program.record import SlotBegun, SlotDone
 from chainkit.program.shared import Leave, Skip
-from chainkit.program.steps import Ask, Steps, Together
+from chainkit.program.steps import Ask, Steps, Together, beside
 from chainkit.program.syntax import Body, Each, Gen, GenEach, Literal, Text
 
 if TYPE_CHECKING:
@@ -73,8 +73,9 @@ def _at_once(run: Executor, node: Each, places: list[dict[str, Any]], hidden: bo
             run.shared.round()
             branch = run.branch(number)
             branch.scope = branch.scope.within(place)
+            branch.hidden += hidden
             branches.append(branch)
-        yield Together([_round(branch, node.body) for branch in branches])
+        yield Together([beside(branch.path, _round(branch, node.body)) for branch in branches])
         for branch in branches:
             yield from run.join(branch, hidden=hidden)
     finally:
@@ -188,8 +189,7 @@ def _single(run: Executor, node: GenEach, plan: _Plan, following: str) -> Steps:
         following=following,
         given=frozenset({"max_tokens", "temperature"} if temperature else {"max_tokens"}),
     )
-    if not run.record.quiet:
-        yield SlotBegun(plan.name)
+    yield SlotBegun(plan.name)
     # a model that cannot go on inside a message writes the text before its first item as well
     leads = run.shared.abilities.continues and isinstance(node.body[0], Text)
     lead = node.body[0].text if leads and isinstance(node.body[0], Text) else ""
@@ -202,8 +202,7 @@ def _single(run: Executor, node: GenEach, plan: _Plan, following: str) -> Steps:
         if len(items) < plan.most:
             items.append(_item(match, names))
     run.scope.assign(plan.name, items)
-    if not run.record.quiet:
-        yield SlotDone(plan.name, written.text, items, written.finish, written.detail, written.scores)
+    yield SlotDone(plan.name, written.text, items, written.finish, written.detail, written.scores)
     run.shared.check()
 
 

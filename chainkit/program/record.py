@@ -119,7 +119,22 @@ class Paused:
     name: str
 
 
-Event: TypeAlias = TextAdded | SlotBegun | SlotDone | RoleBegun | RoleDone | VariableSet | ToolCalled | Paused
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Something that happens in a round of `each parallel=True` while others run.
+
+    What the round adds to the text is told again by `TextAdded`, in the order of the rounds, when all are done.
+
+    Attributes:
+        path: Which round: its number, behind those of the rounds around it.
+        event: What happens there.
+    """
+
+    path: tuple[int, ...]
+    event: Event
+
+
+Event: TypeAlias = TextAdded | SlotBegun | SlotDone | RoleBegun | RoleDone | VariableSet | ToolCalled | Paused | Beside
 
 
 def merged(spans: Iterable[Span]) -> tuple[Span, ...]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from chainkit.base import opening
 from chainkit.base.errors import ChainkitError
-from chainkit.program import checks
+from chainkit.program import batches, checks
 from chainkit.program.engines import Engine
 from chainkit.program.limits import Limits
 from chainkit.program.live import Live, aruns, check_soft_prompt, child, engine_of, rows_of, runs
@@ -241,6 +242,46 @@ class Program(Runnable[Any, Run]):
             self._abatch, inputs, config, return_exceptions=return_exceptions, **kwargs
         )
 
+    def stream_batch(
+        self,
+        inputs: Sequence[Any],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        soft_prompt: Any = ...,
+    ) -> Iterator[tuple[int, Run]]:
+        """As `batch`, giving the place of a run and the run as it grows, in the order in which things happen.
+
+        An error is raised when the other runs are over; `return_exceptions` gives it in the place of its run at once.
+        """
+        first: Exception | None = None
+        for place, run in batches.streamed(self, inputs, config, soft_prompt):
+            if isinstance(run, Run) or return_exceptions:
+                yield place, cast("Run", run)
+            else:
+                first = first or run
+        if first is not None:
+            raise first
+
+    async def astream_batch(
+        self,
+        inputs: Sequence[Any],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        soft_prompt: Any = ...,
+    ) -> AsyncIterator[tuple[int, Run]]:
+        """As `stream_batch`, without blocking the event loop."""
+        first: Exception | None = None
+        async with aclosing(batches.astreamed(self, inputs, config, soft_prompt)) as told:
+            async for place, run in told:
+                if isinstance(run, Run) or return_exceptions:
+                    yield place, cast("Run", run)
+                else:
+                    first = first or run
+        if first is not None:
+            raise first
+
     def resumed(self, state: State, more: Mapping[str, Any]) -> Run:
         """Go on with a run that waits."""
         live = Live(self, state.given, state.log, more)
@@ -342,7 +383,7 @@ class Program(Runnable[Any, Run]):
         config: Sequence[RunnableConfig],
         soft_prompt: Any = ...,
     ) -> list[Run | Exception]:
-        lives, results = self._lives(inputs, run_manager, config, soft_prompt)
+        lives, results = self.begun(inputs, run_manager, config, soft_prompt)
         for _ in runs([live for live in lives if live], rows=rows_of(config)):
             pass
         return [live.outcome() if live else result for live, result in zip(lives, results, strict=True)]
@@ -354,12 +395,12 @@ class Program(Runnable[Any, Run]):
         config: Sequence[RunnableConfig],
         soft_prompt: Any = ...,
     ) -> list[Run | Exception]:
-        lives, results = self._lives(inputs, run_manager, config, soft_prompt)
+        lives, results = self.begun(inputs, run_manager, config, soft_prompt)
         async for _ in aruns([live for live in lives if live], rows=rows_of(config)):
             pass
         return [live.outcome() if live else result for live, result in zip(lives, results, strict=True)]
 
-    def _lives(
+    def begun(
         self, inputs: Sequence[Any], managers: Sequence[Any], configs: Sequence[RunnableConfig], soft_prompt: Any
     ) -> tuple[list[Live | None], list[Any]]:
         """The runs of a batch; where one cannot begin, its error."""

@@ -65,9 +65,9 @@ class Record:
     Attributes:
         spans: In order.
         tail: The end of what the model has before it.
-        quiet: Whether nobody is told, because the order is not certain yet.
+        beside: Whether it is that of a part which runs beside others, and so cannot wait for a variable.
     """
 
     spans: list[Span] = field(default_factory=list[Span])
     tail: str = ""
-    quiet: bool = False
+    beside: bool = False

@@ -56,8 +56,7 @@ def gen(run: Executor, node: Gen, following: str) -> Steps:
 
 def _filled(run: Executor, plan: _Plan) -> Steps:
     name = plan.slot.name
-    if not run.record.quiet:
-        yield SlotBegun(name)
+    yield SlotBegun(name)
     try:
         if plan.tools:
             all_written = [(yield from toolbox.answered(run, plan.slot, plan.tools))]
@@ -68,9 +67,8 @@ def _filled(run: Executor, plan: _Plan) -> Steps:
     results = [_value(run, plan, written) for written in all_written]
     first = all_written[0]
     _store(run, plan, all_written, results)
-    if not run.record.quiet:
-        value = results if plan.rows > 1 else results[0]
-        yield SlotDone(name, first.text, value, first.finish, first.detail, first.scores)
+    value = results if plan.rows > 1 else results[0]
+    yield SlotDone(name, first.text, value, first.finish, first.detail, first.scores)
     run.shared.check()
     return results if plan.rows > 1 else results[0]
 

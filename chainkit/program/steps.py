@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 from chainkit.base.session import Piece
 from chainkit.program.engines import Generate, Score
-from chainkit.program.record import Event
+from chainkit.program.record import Beside, Event
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,34 @@ class Wait:
     """A variable that somebody must give; the answer is the variables that were given."""
 
     name: str
+
+
+def beside(path: tuple[int, ...], steps: Steps) -> Steps:
+    """The steps of a part that runs beside others; its events say which part it is."""
+    go_on: Callable[[Any], Step] = steps.send
+    given: Any = None
+    while True:
+        try:
+            step = go_on(given)
+        except StopIteration as done:
+            return done.value
+        if isinstance(step, Ask):
+            step = replace(step, heard=step.heard and partial(_heard_beside, path, step.heard))
+        elif not isinstance(step, Invoke | Together | Wait):
+            step = Beside(path, step)
+        try:
+            given = yield step
+            go_on = steps.send
+        except GeneratorExit:
+            steps.close()
+            raise
+        except BaseException as error:  # noqa: BLE001 - the answer to what was asked
+            go_on, given = steps.throw, error
+
+
+def _heard_beside(path: tuple[int, ...], heard: Callable[[Piece], Event | None], piece: Piece) -> Event | None:
+    event = heard(piece)
+    return event and Beside(path, event)
 
 
 Step: TypeAlias = Ask | Invoke | Together | Wait | Event

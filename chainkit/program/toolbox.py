@@ -88,8 +88,7 @@ def answered(run: Executor, slot: Slot, tools: Tools) -> Steps:
             result = yield from _result(run, tools, call)
             run.context.told(call, result)
             calls.append({"name": call.name, "arguments": dict(call.arguments), "result": result})
-            if not run.record.quiet:
-                yield ToolCalled(call.name, call.arguments, result)
+            yield ToolCalled(call.name, call.arguments, result)
     else:
         raise ProgramError(f"the model called tools instead of answering, {tools.rounds} times")
     if written.finish == "length":  # perhaps in the middle of a call

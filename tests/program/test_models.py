@@ -15,7 +15,8 @@ from pydantic import BaseModel
 import chainkit
 from chainkit import registry
 from chainkit.base.errors import ProgramError, SpecError, UnknownProvider, UnsupportedProgram
-from chainkit.program import Program, checks
+from chainkit.program import Program, cache, checks
+from chainkit.program.record import Beside, TextAdded
 from chainkit.testing import Scripted
 from chainkit.testing.server.openai import OpenAIServer, running
 
@@ -360,3 +361,46 @@ async def test_every_call_is_traced_under_its_program(llm: Any) -> None:
     assert seen.texts[2] == seen.texts[4] == runs[0]["x"]
     assert seen.texts[3] == seen.texts[5]
     assert re.fullmatch(r"'a': -[\d.]+, 'b': -[\d.]+", seen.texts[3])
+
+
+def told_by(events: Any) -> str:
+    return "".join(event.text for event in events if isinstance(event, TextAdded) and event.source == "model")
+
+
+@pytest.mark.parametrize("text", ["The {{who}} {{gen 'x' max_tokens=6}}"])
+async def test_a_batch_can_be_heard_token_by_token(llm: Any, text: str) -> None:
+    program = chainkit.program(text, llm)
+    given = [{"who": "cat"}, {"who": "dog"}, {}]
+    with cache.disabled():
+        grown: list[list[Any]] = [[], [], []]
+        for place, run in program.stream_batch(given, return_exceptions=True):
+            grown[place].append(run)
+        alone = [program(one) for one in given[:2]]
+    for runs, one in zip(grown, alone, strict=False):
+        assert str(runs[-1]) == str(one)
+        assert runs[-1].finished
+        assert told_by(event for run in runs for event in run.events) == one["x"]
+        assert sum(bool(told_by(run.events)) for run in runs) > 2  # in pieces
+    assert isinstance(grown[2][0], ProgramError)
+    last = {place: run async for place, run in program.astream_batch(given[:2])}
+    assert [str(last[0]), str(last[1])] == [str(one) for one in alone]
+    with pytest.raises(ProgramError, match="who"):
+        list(program.stream_batch(given))
+
+
+def test_rounds_that_run_at_the_same_time_are_heard_token_by_token(llm: Any) -> None:
+    text = "{{#each ['a', 'b'] parallel=True hidden=h}}The {{this}} {{gen 'x' max_tokens=5 list_append=True}}{{/each}}-"
+    program = chainkit.program(text, llm)
+    for hidden in (True, False):
+        with cache.disabled():
+            events = [event for run in program.stream({"h": hidden}) for event in run.events]
+            whole = program(h=hidden)
+        inside = [event for event in events if isinstance(event, Beside)]
+        for number in (0, 1):
+            own = [event.event for event in inside if event.path == (number,)]
+            assert told_by(own) == whole["x"][number]
+            assert sum(isinstance(event, TextAdded) and event.source == "model" for event in own) > 2
+            assert all(event.hidden is hidden for event in own if isinstance(event, TextAdded))
+        assert "".join(e.text for e in events if isinstance(e, TextAdded) and not e.hidden) == str(whole)
+    order = [event.path for event in inside if isinstance(event.event, TextAdded) and event.event.source == "model"]
+    assert order not in (sorted(order), sorted(order, reverse=True))  # side by side
