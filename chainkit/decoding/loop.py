@@ -194,9 +194,10 @@ class _Text:
         return self._scanner.stopped
 
     def feed(self, tokens: Sequence[int]) -> str:
-        pieces = b"".join(self._vocabulary.piece(token) for token in tokens)
-        new = pieces[self._known :]
-        self._known -= len(pieces) - len(new)
+        new = b"".join(map(self._vocabulary.piece, tokens))
+        if self._known:
+            length, new = len(new), new[self._known :]
+            self._known -= length - len(new)
         return self._scanner.feed(self._assembler.feed(new))
 
     def end(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,7 +43,7 @@ class Sampler:
             logits = penalised(logits, seen[-_RECENT:], self.sampling.repeat_penalty)
         likeliest = int(logits.argmax())
         top = float(logits[likeliest])
-        if not np.isfinite(top):
+        if not math.isfinite(top):
             raise ChainkitError(
                 f"the model gave {top} as its best logit; the file is damaged or its settings are wrong"
             )

@@ -47,15 +47,20 @@ class TextAssembler:
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._open = False
 
     def feed(self, piece: bytes) -> str:
         """The characters that are complete; bytes that can never be part of one become U+FFFD."""
-        return self._decoder.decode(piece)
+        if piece.isascii() and not self._open:
+            return piece.decode("ascii")
+        text = self._decoder.decode(piece)
+        self._open = bool(self._decoder.getstate()[0])
+        return text
 
     @property
     def broken(self) -> bool:
         """True if the last character is not complete yet."""
-        return bool(self._decoder.getstate()[0])
+        return self._open
 
 
 def _overlap(text: str, stop: str) -> int:

@@ -100,7 +100,8 @@ class Engine:
         weakref.finalize(self, _free, weights, self._context).atexit = False
         put_on(weights, self._context, settings.adapters)
         self.limit = min(wanted, self.library.llama_n_ctx(self._context))
-        self.lock = threading.Condition(threading.RLock())
+        self._alone = threading.RLock()  # what `lock` holds; the way to it is shorter
+        self.lock = threading.Condition(self._alone)
         self._memory = self.library.llama_get_memory(self._context)
         if self._memory is None:  # a model that reads whole texts at once, like BERT
             raise EncoderOnly(weights)
@@ -145,7 +146,7 @@ class Engine:
         Raises:
             Cancelled: One of them was cancelled.
         """
-        with self.lock:
+        with self._alone:
             self.crowded = False
             if len(requests) == 1 and (answer := self._next(requests[0])) is not None:
                 return [answer]

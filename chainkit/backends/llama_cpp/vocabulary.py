@@ -41,7 +41,8 @@ class Vocabulary:
         self.adds_eos = library.llama_vocab_get_add_eos(self.handle)
         self.kind = library.llama_vocab_type(self.handle)
         self.sentencepiece = self.kind == _SPM
-        self._pieces: dict[int, bytes] = {}
+        self._pieces: dict[int, bytes] = {}  # asked for at each token written
+        self._ends: dict[int, bool] = {}
         self._guide_tokens: Any = None
         self._lock = threading.Lock()
 
@@ -87,7 +88,10 @@ class Vocabulary:
 
     def is_end(self, token: int) -> bool:
         """Whether a token ends the model's text or its turn."""
-        return self.library.llama_vocab_is_eog(self.handle, token)
+        end = self._ends.get(token)
+        if end is None:
+            end = self._ends[token] = self.library.llama_vocab_is_eog(self.handle, token)
+        return end
 
     def is_control(self, token: int) -> bool:
         """Whether a token is a control token: one that no text of a user may become."""
