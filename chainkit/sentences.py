@@ -39,7 +39,7 @@ def similarity(
             minus sign.
 
     Raises:
-        BadTexts: No texts were given, or things that are no texts.
+        BadTexts: No texts were given, blank ones, or things that are no texts.
         BadVectors: Vectors that are not finite, or differ in length.
         ValueError: Two models were given.
     """
@@ -156,7 +156,7 @@ def search(
         k: At most so many.
 
     Raises:
-        BadTexts: The query is blank, or the items are no texts.
+        BadTexts: The query or an item is blank, or the items are no texts.
         BadVectors: Vectors that are not finite, or differ in length.
     """
     needed = isinstance(query, str) or vectors.are_texts(items)
@@ -172,7 +172,7 @@ def pairs(items: Items, embeddings: Embeddings | str | None = None, above: float
         above: The least cosine, -1 to 1.
 
     Raises:
-        BadTexts: No texts, or things that are no texts.
+        BadTexts: No texts, blank ones, or things that are no texts.
         BadVectors: Vectors that are not finite, or differ in length.
     """
     return vectors.pairs(items, _resolved(embeddings) if vectors.are_texts(items) else None, above)

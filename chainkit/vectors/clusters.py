@@ -11,6 +11,7 @@ from langchain_core.embeddings import Embeddings
 
 from chainkit.vectors.given import Given, Items, Vectors, read_given, unit
 from chainkit.vectors.keywords import keywords
+from chainkit.vectors.labels import label as shortened
 from chainkit.vectors.large import LARGE, cut_many
 from chainkit.vectors.tree import Cut, cut_tree
 
@@ -19,6 +20,7 @@ Array = np.ndarray[Any, Any]
 OUTLIER = -1
 
 _ROWS_AT_ONCE = 16_384
+_NAME_COLUMNS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,8 @@ class Group:
 
     Attributes:
         label: Its number; 0 is the largest group.
-        name: Its first keywords, or for vectors without texts "group" and the number.
+        name: Its first keywords; where its texts have none, its representative, shortened; where there are no texts,
+            "group" and the number.
         members: Rows of the items, those in the middle of the group first.
         representative: Row of the item nearest to the group's mean.
         keywords: Words that are frequent in the group and rare elsewhere, the most telling first.
@@ -185,7 +188,7 @@ def _clustering(texts: Any, given: Given, cut: Cut, min_size: int) -> Clustering
     groups = tuple(
         Group(
             label=label,
-            name=", ".join(telling[label][:3]) or f"group {label}",
+            name=", ".join(telling[label][:3]) or _named_after(order[0], label, given.texts),
             members=tuple(row for place in order for row in rows_of[place]),
             representative=rows_of[order[0]][0],
             keywords=tuple(telling[label]),
@@ -200,6 +203,10 @@ def _clustering(texts: Any, given: Given, cut: Cut, min_size: int) -> Clustering
         silhouette=cut.silhouette,
         given=given,
     )
+
+
+def _named_after(representative: int, label: int, texts: Sequence[str] | None) -> str:
+    return f"group {label}" if texts is None else shortened(texts[representative], _NAME_COLUMNS)
 
 
 def _groups_of(labels: Array, counts: Array, min_size: int) -> list[Array]:

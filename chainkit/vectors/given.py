@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ Vectors = Array | Sequence[Sequence[float]]
 Items = Sequence[str] | Vectors
 
 _ROWS_AT_ONCE = 65_536
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +69,10 @@ def read_given(items: Items, embeddings: Embeddings | Vectors | str | None, larg
 
 
 def vectors_of(items: Items, embeddings: Embeddings | str | None) -> Array:
-    """The vectors of items in their own order, float32, N x D; raises as `read_given`, but blank texts are welcome."""
+    """The vectors of items in their own order, float32, N x D; raises as `read_given`."""
     if not are_texts(items):
         return checked_vectors(items)
-    texts = checked_texts(items, blank_too=True)
+    texts = checked_texts(items)
     unique = sorted(set(texts))
     places = {text: place for place, text in enumerate(unique)}
     return embedded(unique, embeddings)[[places[text] for text in texts]]
@@ -96,9 +98,12 @@ def checked_texts(items: Items, *, blank_too: bool = False) -> list[str]:
     """The items as a list of texts.
 
     Raises:
-        BadTexts: One of them is no text, or (unless `blank_too`) blank.
+        BadTexts: One of them is no text, no valid Unicode, or (unless `blank_too`) blank.
     """
     texts = texts_of(items)
+    for row, text in enumerate(texts):
+        if not text.isascii() and _HALF.search(text):
+            raise BadTexts(f"text {row} has half of a surrogate pair, which is no character; read it as UTF-8 again")
     blank = [row for row, text in enumerate(texts) if not text.strip()]
     if blank and not blank_too:
         more = f" and {len(blank) - 5} more" if len(blank) > 5 else ""
@@ -148,9 +153,17 @@ def are_texts(items: Items) -> bool:
         raise BadTexts("a list of texts is wanted, got one text; write [text]")
     if isinstance(items, np.ndarray):
         return items.dtype.kind in "UO"
+    if isinstance(items, Mapping | Set | bytes) or not hasattr(items, "__len__"):
+        raise BadTexts(f"a list of texts or of vectors is wanted, got {type(items).__name__}; write list(...)")
     if len(items) == 0:
         raise BadTexts("no texts were given")
     return not _is_vector(next(iter(items)))
+
+
+def counted(items: Items) -> int:
+    """How many items there are; raises as `are_texts`."""
+    are_texts(items)
+    return len(items)
 
 
 def _is_vector(item: Any) -> bool:

@@ -12,7 +12,7 @@ from langchain_core.embeddings import Embeddings
 
 from chainkit.vectors.clusters import OUTLIER, Clustering, clusters
 from chainkit.vectors.colours import SIMILARITY, group_colour
-from chainkit.vectors.given import Items, Vectors
+from chainkit.vectors.given import Items, Vectors, counted
 from chainkit.vectors.labels import label
 from chainkit.vectors.page import page
 from chainkit.vectors.picture import Picture
@@ -143,7 +143,7 @@ def heatmap(
         ValueError: More than `MOST` items.
         MissingLibrary: matplotlib is not installed; .html does without.
     """
-    count = len(items.labels) if isinstance(items, Clustering) else len(items)
+    count = len(items.labels) if isinstance(items, Clustering) else counted(items)
     if count > MOST:
         raise ValueError(f"a heatmap holds at most {MOST} items, got {count}; draw a part of them, or their groups")
     found = items if isinstance(items, Clustering) else clusters(items, embeddings, k=k, threshold=threshold)

@@ -62,7 +62,7 @@ def search(query: str | Array, items: Items, embeddings: Embeddings | str | None
         k: At most so many.
 
     Raises:
-        BadTexts: The query is blank, or the items are no texts.
+        BadTexts: The query or an item is blank, or the items are no texts.
         BadVectors: Vectors that are not finite, or differ in length.
     """
     embeddings = opening.embeddings(embeddings)
@@ -95,7 +95,7 @@ def pairs(items: Items, embeddings: Embeddings | str | None = None, above: float
         above: The least cosine, -1 to 1.
 
     Raises:
-        BadTexts: No texts, or things that are no texts.
+        BadTexts: No texts, blank ones, or things that are no texts.
         BadVectors: Vectors that are not finite, or differ in length.
     """
     if not -1 <= above <= 1:

@@ -31,7 +31,7 @@ def similarity(
             "manhattan" are distances with a minus sign.
 
     Raises:
-        BadTexts: No texts were given, or things that are no texts.
+        BadTexts: No texts were given, blank ones, or things that are no texts.
         BadVectors: Vectors that are not finite, or differ in length.
     """
     if metric not in get_args(Metric):

@@ -158,6 +158,16 @@ def test_all_small_numbers_of_groups_are_tried_and_large_ones_in_steps():
     assert len(candidates(2000)) < 150
 
 
+def test_a_group_without_a_telling_word_is_named_after_its_middle():
+    texts = ["12 + 34", "12 + 35", "the other one is not this one and not that one"]
+    table = Table(dict(zip(texts, ([1, 0], [1, 0.1], [0, 1]), strict=True)))
+    assert [group.name for group in clusters(texts, table, k=2).groups] == [
+        "12 + 34",
+        "the other one is not this one and not t…",
+    ]
+    assert [group.name for group in clusters(np.eye(2)).groups] == ["group 0", "group 1"]
+
+
 def test_keywords_are_frequent_here_and_rare_elsewhere():
     assert keywords([["the red wine", "a white wine"], ["the red car"], ["12 34"]], count=2) == [
         ["wine", "white"],

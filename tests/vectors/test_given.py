@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from chainkit.base.errors import BadTexts, BadVectors
-from chainkit.vectors import clusters, similarity
+from chainkit.vectors import cluster_map, clusters, heatmap, pairs, search, similarity
 from chainkit.vectors.given import read_given
 from tests.vectors.conftest import Table
 
@@ -43,15 +43,32 @@ def test_large_finite_values_are_no_fault():
     assert similarity(np.full((2, 2), 3e38, np.float32)).shape == (2, 2)
 
 
-def test_blank_texts_cannot_be_grouped():
+EVERY = [
+    similarity,
+    clusters,
+    heatmap,
+    cluster_map,
+    pairs,
+    lambda items, embeddings: search("a", items, embeddings),
+    lambda items, embeddings: similarity(["a"], embeddings, items),
+]
+
+
+@pytest.mark.parametrize("function", EVERY)
+def test_blank_texts_have_no_meaning_to_compare_anywhere(function):
     with pytest.raises(BadTexts, match="leave them out: texts 1, 2$"):
-        clusters(["a", " ", "\n\t"], AB)
+        function(["a", " ", "\n\t"], AB)
     with pytest.raises(BadTexts, match="texts 0, 1, 2, 3, 4 and 3 more"):
-        clusters([""] * 8, AB)
+        function([""] * 8, AB)
 
 
-def test_blank_texts_can_be_compared():
-    np.testing.assert_allclose(similarity(["a", " "], AB), [[1, 0.70710678], [0.70710678, 1]], rtol=1e-6)
+@pytest.mark.parametrize("function", EVERY)
+def test_what_is_no_list_of_texts_is_named_everywhere(function):
+    for items, kind in (((text for text in "ab"), "generator"), ({"a": 1}, "dict"), ({"a", "b"}, "set"), (5, "int")):
+        with pytest.raises(BadTexts, match=rf"a list of texts or of vectors is wanted, got {kind}; write list"):
+            function(items, AB)
+    with pytest.raises(BadTexts, match="text 1 has half of a surrogate pair"):
+        function(["a", "b\ud800"], AB)
 
 
 def test_texts_need_embeddings():
