@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from chainkit.prompts.template import ChatPromptTemplate, PromptTemplate
 
+_ROLES = ("system", "human", "user", "ai", "assistant")
+
 
 @overload
 def prompt(template: str, **fixed: Any) -> PromptTemplate: ...
@@ -33,7 +35,7 @@ def prompt(
         without langchain-core's run managers while nobody listens.
 
     Raises:
-        ValueError: A placeholder cannot be read.
+        ValueError: A placeholder or a role cannot be read, or the template is neither a text nor a list of messages.
 
     >>> prompt("Tell me about {topic}").invoke({"topic": "bees"}).to_string()
     'Tell me about bees'
@@ -48,5 +50,16 @@ def prompt(
         if "" in text.input_variables:
             raise ValueError("the prompt holds {}; write {name} for a variable, or {{}} for the two braces")
         return text
-    chat = ChatPromptTemplate.from_messages(list(template))
+    if not _are_messages(template):
+        raise ValueError(f"a prompt is a text, or a list of messages such as [('human', 'text')]; got {template!r:.80}")
+    try:
+        chat = ChatPromptTemplate.from_messages(list(template))
+    except NotImplementedError as error:  # what langchain-core says of things that are no messages
+        raise ValueError(f"a message is (role, text), as in ('human', '{{question}}'): {error}") from error
     return cast("ChatPromptTemplate", chat.partial(**fixed) if fixed else chat)
+
+
+def _are_messages(given: Any) -> bool:
+    """Whether it is a list; a single `("human", "text")` would be read as two messages."""
+    listed = isinstance(given, Sequence) and not isinstance(given, bytes)
+    return listed and not (isinstance(given, tuple) and any(given[:1] == (role,) for role in _ROLES))

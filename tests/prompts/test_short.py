@@ -31,6 +31,14 @@ def test_a_placeholder_that_is_not_a_name_is_refused(template: str) -> None:
         chainkit.prompt(template).format(x="")
 
 
+@pytest.mark.parametrize("template", [5, None, b"text", {"human": "hi"}, ("human", "hi")])
+def test_what_is_neither_a_text_nor_messages_is_told_what_they_look_like(template: object) -> None:
+    with pytest.raises(ValueError, match=r"a prompt is a text, or a list of messages such as \[\('human', 'text'\)\]"):
+        chainkit.prompt(template)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"a message is \(role, text\)"):
+        chainkit.prompt([5])  # type: ignore[list-item]
+
+
 @pytest.mark.parametrize("make", [chainkit.llm, chainkit.chat_model], ids=["llm", "chat"])
 def test_prompt_model_and_parser_compose(make: object) -> None:
     model = make("fake:?reply=Bees dance.")  # type: ignore[operator]
