@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, as_completed
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     Model = BaseChatModel | BaseLLM
 
 Progress = Callable[[str, int, int], None]
+_Reply = tuple[str, bool] | None
 _CUT_SHORT = ("length", "max_tokens", "MAX_TOKENS")
 
 
@@ -51,30 +53,44 @@ class Calls:
         self.progress(stage, len(results), len(prompts))
         missing = [at for at in range(len(prompts)) if at not in results]
         limit = self.config.get("max_concurrency") or self.max_concurrency
+        failed = threading.Event()
         with ContextThreadPoolExecutor(max_workers=max(1, min(limit, len(missing)))) as threads:
-            futures: dict[Future[str], int] = {threads.submit(self._call, prompts[at], keys[at]): at for at in missing}
+            futures: dict[Future[_Reply], int] = {
+                threads.submit(self._call, prompts[at], keys[at], failed): at for at in missing
+            }
             try:
                 for future in as_completed(futures):
-                    results[futures[future]] = future.result()
+                    reply = future.result()
+                    if reply is None:  # another call has failed, and its error is still to come
+                        continue
+                    results[futures[future]], cut_short = reply
                     self.made += 1
+                    self.cut_short += cut_short
                     self.progress(stage, len(results), len(prompts))
             except BaseException:
+                failed.set()
                 threads.shutdown(wait=True, cancel_futures=True)
                 raise
         return [results[at] for at in range(len(prompts))]
 
-    def _call(self, prompt: str, key: str) -> str:
-        reply: Any = self.model.invoke(prompt, self.config)
+    def _call(self, prompt: str, key: str, failed: threading.Event) -> _Reply:
+        """What the model replies, and whether that was cut short; None if another call has failed before."""
+        if failed.is_set():
+            return None
+        try:
+            reply: Any = self.model.invoke(prompt, self.config)
+        except BaseException:
+            failed.set()
+            raise
         if isinstance(reply, str):
             text, reason = reply, None
         else:
             about: dict[str, Any] = reply.response_metadata
             text, reason = str(reply.text), about.get("finish_reason") or about.get("stop_reason")
         if reason in _CUT_SHORT:
-            self.cut_short += 1
-        else:
-            self.kept.store(key, text)
-        return text
+            return text, True
+        self.kept.store(key, text)
+        return text, False
 
 
 def identity(model: Model) -> str:

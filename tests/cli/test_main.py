@@ -296,7 +296,7 @@ def command():
     thing = Thing()
     watched = weakref.ref(thing, gone)
     del thing
-    time.sleep(60)
+    time.sleep(300)
 models.models.callback = lambda **_: command()
 """
 DISGUISED = """
@@ -316,7 +316,7 @@ models.models.callback = lambda **_: command()
 def test_control_c_ends_with_130_and_not_a_word_wherever_it_falls(how: str) -> None:
     heard = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)"
     code = f"{heard}\n{how}\nfrom chainkit.__main__ import main\nmain()"
-    done = subprocess.run([sys.executable, "-c", code, "models"], capture_output=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", code, "models"], capture_output=True, timeout=120, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
 

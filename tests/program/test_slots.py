@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from itertools import pairwise
 from typing import Any
 
@@ -134,7 +133,7 @@ def test_rounds_at_the_same_time_begin_alike() -> None:
 
 
 def test_hosted_rounds_at_the_same_time_really_are() -> None:
-    together = threading.Barrier(3, timeout=10)
+    together = threading.Barrier(3, timeout=60)
 
     class Meeting(Scripted):
         def said(self, *args: Any) -> tuple[str, str]:
@@ -148,14 +147,14 @@ def test_hosted_rounds_at_the_same_time_really_are() -> None:
 
 async def test_as_many_requests_run_at_once_as_the_config_allows() -> None:
     running, most = [0], [0]
-    lock = threading.Lock()
+    lock, pair = threading.Lock(), threading.Barrier(2, timeout=60)
 
     class Counting(Scripted):
         def said(self, *args: Any) -> tuple[str, str]:
             with lock:
                 running[0] += 1
                 most[0] = max(most[0], running[0])
-            time.sleep(0.02)
+            pair.wait()
             with lock:
                 running[0] -= 1
             return "v", "stop"

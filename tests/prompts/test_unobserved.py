@@ -277,7 +277,7 @@ async def test_a_stream_that_is_left_closes_the_model() -> None:
 
 
 def test_slow_steps_of_a_dictionary_run_side_by_side() -> None:
-    meeting = threading.Barrier(2, timeout=10)
+    meeting = threading.Barrier(2, timeout=60)
 
     def wait(value: Any) -> Any:
         meeting.wait()
@@ -293,7 +293,7 @@ async def test_slow_steps_of_a_dictionary_are_awaited_side_by_side() -> None:
     meeting = asyncio.Barrier(2)
 
     async def wait(value: Any) -> Any:
-        await asyncio.wait_for(meeting.wait(), 10)
+        await asyncio.wait_for(meeting.wait(), 60)
         return value
 
     chain = chainkit.chain({"a": wait, "b": wait}, lambda both: both)

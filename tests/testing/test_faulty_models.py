@@ -105,7 +105,7 @@ class GoodSuite(LLMUnitTests, LLMIntegrationTests):
     secrets = {"api_key": SECRET}
 
     def slow_model(self) -> Any:
-        return self.make(delay=0.3)
+        return self.make(delay=0.15)
 
     def broken_model(self) -> Any:
         return self.make(breaks=True)
@@ -210,7 +210,7 @@ class SharesItsPrompt(GoodLLM):
 
     def said(self, prompt: str, stop: Any, settings: Any) -> tuple[str, str]:
         SharesItsPrompt.now = prompt
-        time.sleep(0.002)
+        time.sleep(0.05)  # for the other threads to begin
         return super().said(SharesItsPrompt.now, stop, settings)
 
 

@@ -23,6 +23,7 @@ from chainkit.testing.suites.model import (
 
 _TICK_SECONDS = 0.005
 _SHORTEST_SECONDS = 0.1
+_TRIES = 3
 
 
 class LoopTests(ModelTests):
@@ -30,11 +31,11 @@ class LoopTests(ModelTests):
 
     def test_ainvoke_does_not_block_the_event_loop(self) -> None:
         """Other tasks run while an answer is waited for."""
-        self._stays_free(self.slow_model(), _call)
+        self._stays_free(_call)
 
     def test_astream_does_not_block_the_event_loop(self) -> None:
         """Other tasks run while a stream is waited for."""
-        self._stays_free(self.slow_model(), _read)
+        self._stays_free(_read)
 
     def test_a_model_outlives_its_event_loop(self, model: Model) -> None:
         """The same model works in a second event loop."""
@@ -42,23 +43,29 @@ class LoopTests(ModelTests):
             asyncio.run(_call(model, self.prompt))
             asyncio.run(_read(model, self.prompt))
 
-    def _stays_free(self, model: Model, ask: Callable[[Model, str], Awaitable[None]]) -> None:
-        async def watched() -> tuple[float, float]:
-            gaps: list[float] = []
-            ticking = asyncio.create_task(_tick(gaps))
-            await asyncio.sleep(4 * _TICK_SECONDS)
-            gaps.clear()
-            begin = time.perf_counter()
-            await ask(model, self.prompt)
-            took = time.perf_counter() - begin
-            await asyncio.sleep(2 * _TICK_SECONDS)
-            ticking.cancel()
-            return took, max(gaps)
+    def _stays_free(self, ask: Callable[[Model, str], Awaitable[None]]) -> None:
+        """Once is enough: on a busy machine an event loop stands still now and then, and nobody is to blame."""
+        took = longest = 0.0
+        for _ in range(_TRIES):
+            took, longest = asyncio.run(self._watched(self.slow_model(), ask))
+            if took < _SHORTEST_SECONDS:
+                pytest.skip(f"answers come within {took:.3f} s; slow_model can give a slower model")
+            if longest < took / 2:
+                return
+        pytest.fail(f"the event loop stood still for {longest:.2f} of {took:.2f} s")
 
-        took, longest = asyncio.run(watched())
-        if took < _SHORTEST_SECONDS:
-            pytest.skip(f"answers come within {took:.3f} s; slow_model can give a slower model")
-        assert longest < took / 2, f"the event loop stood still for {longest:.2f} of {took:.2f} s"
+    async def _watched(self, model: Model, ask: Callable[[Model, str], Awaitable[None]]) -> tuple[float, float]:
+        """How long a call took, and the longest time in it that the event loop stood still."""
+        gaps: list[float] = []
+        ticking = asyncio.create_task(_tick(gaps))
+        await asyncio.sleep(4 * _TICK_SECONDS)
+        gaps.clear()
+        begin = time.perf_counter()
+        await ask(model, self.prompt)
+        took = time.perf_counter() - begin
+        await asyncio.sleep(2 * _TICK_SECONDS)
+        ticking.cancel()
+        return took, max(gaps)
 
 
 class CancelTests(ModelTests):

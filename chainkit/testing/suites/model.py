@@ -16,7 +16,7 @@ from langchain_core.outputs import LLMResult
 Model: TypeAlias = BaseLanguageModel[Any]
 Way: TypeAlias = Callable[..., list[str]]
 
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 30.0
 
 
 class ModelTests(ABC):

@@ -101,7 +101,7 @@ async def test_the_event_loop_goes_on_during_a_generation(bpe_model):
 
 def wait_until_idle(engine):
     with engine.lock:
-        assert engine.lock.wait_for(lambda: not any(slot.busy for slot in engine._slots.all), timeout=5)
+        assert engine.lock.wait_for(lambda: not any(slot.busy for slot in engine._slots.all), timeout=60)
 
 
 async def test_cancelling_the_task_ends_the_generation(bpe_model):

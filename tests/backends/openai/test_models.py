@@ -237,9 +237,7 @@ async def test_a_model_that_is_gone_closes_its_connections(server: OpenAIServer,
         made.metadata = {"itself": made}
     del made
     gc.collect()
-    await _auntil(lambda: server.connections == 0)
-    await asyncio.sleep(0.01)
-    assert not closing.OPEN
+    await _auntil(lambda: server.connections == 0 and not closing.OPEN)
 
 
 def test_async_calls_share_their_connection(server: OpenAIServer) -> None:
@@ -360,7 +358,7 @@ async def test_a_slow_answer_does_not_block_the_event_loop(server: OpenAIServer)
     while not task.done():
         await asyncio.sleep(0.01)
         ticks += 1
-    assert ticks > 10
+    assert ticks > 2
 
 
 def test_copies_are_models_of_their_own(server: OpenAIServer) -> None:
@@ -487,8 +485,6 @@ def _until(true: Any) -> None:
 
 
 async def _auntil(true: Any) -> None:
-    for _ in range(300):
-        if true():
-            return
-        await asyncio.sleep(0.01)
-    assert true()
+    async with asyncio.timeout(60):
+        while not true():  # noqa: ASYNC110 - the server runs in a thread of its own
+            await asyncio.sleep(0.01)
