@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from chainkit.base.errors import MissingVariable, ProgramError, nearest
-from chainkit.program import values
+from chainkit.program import text_calls, values
 from chainkit.program.commands import BLOCKS, COMMANDS
 from chainkit.program.steps import Invoke, Steps
 from chainkit.program.syntax import (
@@ -78,6 +79,9 @@ def _named(run: Executor, name: str) -> Any:
         return run.context.prompt if name == "@raw_prefix" else "".join(s.text for s in spans if not s.hidden)
     if name in values.FUNCTIONS:
         return values.FUNCTIONS[name]
+    if name == "llm" or name in text_calls.NAMES:
+        about = text_calls.Model(run.shared.abilities)
+        return about if name == "llm" else about[name]
     raise MissingVariable(missing(name, run.scope.names()))
 
 
@@ -155,8 +159,12 @@ def _function(run: Executor, expression: Expression) -> Steps:
     name = expression.name
     if name in run.scope and callable(run.scope[name]):
         return run.scope[name]
+    if name in run.scope and (call := text_calls.extract_function_call(run.scope[name])) is not None:
+        return _called_in_text(run, call)
     if name in values.FUNCTIONS:
         return values.FUNCTIONS[name]
+    if name == "extract_function_call" and name not in run.scope:
+        return text_calls.extract_function_call
     if name == "shell" and name not in run.scope:
         if not run.shared.shell:
             raise ProgramError("shell is not allowed; allow it with program(...).with_options(shell=True)")
@@ -164,6 +172,19 @@ def _function(run: Executor, expression: Expression) -> Steps:
     if name in run.scope:
         raise ProgramError(f"'{name}' is a {type(run.scope[name]).__name__} and no function, so nothing may follow it")
     raise MissingVariable(no_command(name, run.scope.names()))
+
+
+def _called_in_text(run: Executor, call: text_calls.TextCall) -> Callable[..., Any]:
+    """The function that the model has called in its text: one of the variables, and one that it was told of."""
+    described = text_calls.names_of(run.scope["functions"]) if "functions" in run.scope else None
+    known = [name for name in run.scope.names() if callable(run.scope[name])]
+    if call.name not in known or (described is not None and call.name not in described):
+        there = ", ".join(name for name in known if described is None or name in described) or "none"
+        raise ProgramError(f"the model calls '{call.name}', which is no function that it may call; there is: {there}")
+    function = run.scope[call.name]
+    if problem := misfit(function, (), call.arguments):
+        raise ProgramError(f"{call.name} does not take the values that the model wrote: {problem}")
+    return partial(function, **call.arguments)
 
 
 def called(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from chainkit.base.errors import MissingVariable, ProgramError, UnsupportedProgram, nearest
-from chainkit.program import walk
+from chainkit.program import text_calls, walk
 from chainkit.program.calling import missing, near_command, no_command
 from chainkit.program.engines import Abilities
 from chainkit.program.forms import TYPES
@@ -38,7 +38,7 @@ from chainkit.program.syntax import (
 from chainkit.program.values import FUNCTIONS
 
 _LOOP_NAMES = frozenset({"@index", "@first", "@last", "@key", "this"})
-_EVERYWHERE = frozenset({*FUNCTIONS, "shell", "@prefix", "@raw_prefix"})
+_EVERYWHERE = frozenset({*FUNCTIONS, *text_calls.NAMES, "llm", "shell", "@prefix", "@raw_prefix"})
 _DEEPEST = 20  # programs that include programs
 
 
@@ -301,7 +301,11 @@ class _Check:
             return
         for inner in walk.nodes(node.body):
             if isinstance(inner, Gen | Select | GenEach):
-                raise self._fault(f"writes messages of the assistant, and this one is of '{role}'", inner.at)
+                raise self._fault(
+                    f"writes messages of the assistant, and this one is of '{role}'; let it write as the assistant "
+                    "with the roles turned round, or take a model that continues text (chainkit.llm)",
+                    inner.at,
+                )
 
     def _assistant(self, body: Body, *, begun: bool) -> bool:
         """Whether the message has begun behind these nodes; if it has before a slot, it cannot be continued."""

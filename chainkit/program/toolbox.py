@@ -44,13 +44,15 @@ def planned(run: Executor, arguments: Arguments) -> Steps:
     choice = yield from run.text(arguments, name)
     rounds = yield from run.count(arguments, "tool_rounds", run.shared.limits.tool_rounds, 1)
     if given is None or given == [] or given == ():
+        if choice not in (None, "auto", "none"):
+            raise ProgramError(f"{name}='{choice}' asks for a call, and this slot has no tools=")
         return None
     if not isinstance(given, list | tuple):
         given = [given]
     functions: dict[str, Callable[..., Any]] = {}
     described: list[Mapping[str, Any]] = []
     for tool in given:
-        description, function = _tool(tool)
+        description, function = as_tool(tool)
         described.append(description)
         functions[description["function"]["name"]] = function
     if len(functions) < len(described):
@@ -61,7 +63,8 @@ def planned(run: Executor, arguments: Arguments) -> Steps:
     return Tools(functions, tuple(described), choice, rounds)
 
 
-def _tool(tool: Any) -> tuple[Mapping[str, Any], Callable[..., Any]]:
+def as_tool(tool: Any) -> tuple[Mapping[str, Any], Callable[..., Any]]:
+    """A tool in OpenAI's form, and what is called."""
     from langchain_core.tools import BaseTool
     from langchain_core.utils.function_calling import convert_to_openai_tool
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from chainkit.base.errors import MissingVariable, ProgramError, nearest
+from chainkit.program import text_calls
 
 LONGEST_TEXT = 10_000_000  # characters of one value
 LONGEST_LIST = 200_000
@@ -59,6 +60,8 @@ def member(value: Any, key: Any) -> Any:
         return getattr(value, key)
     if isinstance(value, str) and key in _TEXT_METHODS:
         return Method(value, key)
+    if isinstance(value, str) and (found := text_calls.part(value, key)) is not None:
+        return found
     raise MissingVariable(_no_member(value, key, names))
 
 
@@ -320,7 +323,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "not_": negate,
     "len": length,
     "range": numbers,
-    "callable": callable,
+    "callable": lambda value: callable(value) or text_calls.extract_function_call(value) is not None,
 }
 """Functions that every program can call; a function of the same name that the caller gives goes first."""
 
