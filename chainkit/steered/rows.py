@@ -189,18 +189,25 @@ class Rows:
 
 
 def _receive(rows: Sequence[Row], answers: Sequence[Answer[Any]]) -> None:
+    if len(rows) == 1:
+        _take(rows[0], answers[0])
+        return
     # rows of one run share counters, and a pass that served several of them is one pass
     counters = {id(row.session.counters): row.session.counters for row in rows}
     before = {key: one.passes for key, one in counters.items()}
     most = dict.fromkeys(counters, 0)
     for row, answer in zip(rows, answers, strict=True):
-        row.session.receive(answer)
+        _take(row, answer)
         key = id(row.session.counters)
         most[key] = max(most[key], answer.passes)
-        if row.wants is not None:
-            row.scores = row.wants.joint(answer.logits[0], answer.logits[1:])
     for key, one in counters.items():
         one.passes = before[key] + most[key]
+
+
+def _take(row: Row, answer: Answer[Any]) -> None:
+    row.session.receive(answer)
+    if row.wants is not None:
+        row.scores = row.wants.joint(answer.logits[0], answer.logits[1:])
 
 
 @dataclass(eq=False)
@@ -209,6 +216,7 @@ class _Part:
     streaming: bool
     news: deque[News] = field(default_factory=deque[News])
     awake: threading.Event = field(default_factory=threading.Event)
+    waits: bool = False
     over: bool = False
 
 
@@ -256,9 +264,11 @@ class Conductor:
             with self._lock:
                 if self._driver is None:
                     self._driver = part
-            if self._driver is not part:
+                part.waits = self._driver is not part
+            if part.waits:
                 part.awake.wait()
                 part.awake.clear()
+                part.waits = False
                 continue
             try:
                 while not _ready(part):
@@ -272,7 +282,7 @@ class Conductor:
             part = self._parts[id(row)]
             part.news.append(item)
             part.over = part.over or not isinstance(item, Piece)
-            if _ready(part):
+            if part is not self._driver and _ready(part):
                 part.awake.set()
 
     def _take_up_changes(self) -> None:
@@ -285,11 +295,11 @@ class Conductor:
                 self._rows.withdraw(part.row)
 
     def _hand_over(self) -> None:
-        """Let another thread compute."""
+        """Let another thread compute, one that waits: whoever reads a stream may pause as long as he likes."""
         with self._lock:
             self._take_up_changes()
             self._driver = None
-            waiting = next((part for part in self._parts.values() if not part.over), None)
+            waiting = next((part for part in self._parts.values() if part.waits and not _ready(part)), None)
         if waiting is not None:
             waiting.awake.set()
 

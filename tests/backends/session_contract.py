@@ -272,6 +272,31 @@ class SessionContract(ABC):
         for number, (start, sampling) in enumerate(zip(self.STARTS, self.settings(), strict=True)):
             assert found[number] == tokens_of(self.alone().append(start).generate(sampling))
 
+    def test_who_reads_a_stream_slowly_keeps_no_other_thread_waiting(self) -> None:
+        conductor, came, found = Conductor(self.make().engine), threading.Event(), list[Any]()
+        slow, quick = self.make().append(TEXT), self.make().append("A dog")
+
+        def steps() -> Any:
+            for number, step in enumerate(slow.steps(Sampling(max_tokens=8))):
+                if number == 2:
+                    came.set()
+                    other.join(0.2)  # it has come while this one computes, and waits
+                yield step
+
+        def work() -> None:
+            came.wait()
+            found.extend(conductor.gather([Row(quick, quick.steps(Sampling(max_tokens=3)))]))
+
+        other = threading.Thread(target=work, daemon=True)
+        other.start()
+        stream = conductor.pieces(Row(slow, steps()))
+        read = [next(stream), next(stream)]
+        other.join(20)
+        assert found
+        assert tokens_of(found[0]) == tokens_of(self.alone().append("A dog").generate(Sampling(max_tokens=3)))
+        written = tokens_of([*read, *stream])
+        assert written == tokens_of(self.alone().append(TEXT).generate(Sampling(max_tokens=8)))
+
     def test_options_of_several_texts_are_scored_in_one_pass(self) -> None:
         sessions = [self.make().append(TEXT).append(f" {number}") for number in range(3)]
         options = [" is red and blue", " is red and green", " is", " was", " the house is red"]
