@@ -256,7 +256,10 @@ class OpenAIChat(Generating, BaseChatModel):
 
         Raises:
             ValueError: `tool_choice` names none of the tools.
+            Unsupported: `strict` is true, and the service does not know it.
         """
+        if strict and not self._habits.strict_tools:
+            raise Unsupported(f"{self.service} has no strict tools; leave strict out")
         described = tool_dicts(tools, strict=strict)
         choice = chosen_tool(tool_choice, described)
         if choice is not None:
@@ -287,10 +290,14 @@ class OpenAIChat(Generating, BaseChatModel):
 
         Raises:
             ValueError: The method is unknown, or the schema cannot be held strictly though `strict` is true.
+            Unsupported: The service does not know the method.
             Refused: The model declined to answer (when called).
             OutputParserException: The answer does not fit the schema (when called).
         """
-        method = method or self._habits.method
+        known = self._habits.methods
+        method = method or known[0]
+        if method in structured.METHODS and method not in known:
+            raise Unsupported(f"{self.service} has no {method}; leave the method out, or take {' or '.join(known)}")
         if method == "function_calling":
             bound = self.bind_tools(
                 [schema],

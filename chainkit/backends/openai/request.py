@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, FunctionMessage, ToolMessage
@@ -115,6 +116,8 @@ def chat_messages(messages: Sequence[BaseMessage], habits: Service | None = None
     The API takes only text as the result of a tool. Images and files there follow in a message of the user, after
     the last of the results that belong together, and the result says so.
     """
+    if habits and habits.one_system:
+        messages = _one_system(messages)
     waiting: list[Part] = []
     thoughtful = habits if habits and habits.thought_field else None
     last = _last_question(messages) if thoughtful else 0
@@ -133,6 +136,19 @@ def chat_messages(messages: Sequence[BaseMessage], habits: Service | None = None
             yield told
     if waiting:
         yield {"role": "user", "content": waiting}
+
+
+def _one_system(messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
+    """The messages with the system messages at their beginning as one; one that stands later stays where it is."""
+    leading = list(takewhile(lambda message: message.type in ("system", "SystemMessageChunk"), messages))
+    if len(leading) < 2:
+        return messages
+    contents = [message.content for message in leading]
+    if all(isinstance(content, str) for content in contents):
+        whole: Any = "\n\n".join(str(content) for content in contents)
+    else:
+        whole = [part for content in contents for part in parts(content)]
+    return [leading[0].model_copy(update={"content": whole}), *messages[len(leading) :]]
 
 
 def _last_question(messages: Sequence[BaseMessage]) -> int:

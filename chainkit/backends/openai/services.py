@@ -33,7 +33,10 @@ class Service:
         seed_field: What it calls the seed.
         demanded_choice: What it calls the demand to call some tool.
         names_choice: Whether a tool can be demanded by its name.
-        method: How it is best asked for an answer in the form of a schema.
+        methods: How it can be asked for an answer in the form of a schema, the best way first.
+        strict_tools: Whether the description of a tool may say `strict`.
+        one_system: Whether the chat templates of its models take a single system message; several at the beginning of a
+            conversation are then sent as one.
         lacks: Parameters that it refuses or ignores.
         thought_field: Under which name the thoughts of an assistant's message go back to it; empty if it takes none.
         thoughts_back: Which thoughts go back: "with_calls" only those of messages that call a tool, as long as no
@@ -53,7 +56,9 @@ class Service:
     seed_field: str = "seed"
     demanded_choice: str = "required"
     names_choice: bool = True
-    method: Method = "json_schema"
+    methods: tuple[Method, ...] = ("json_schema", "function_calling", "json_mode")
+    strict_tools: bool = True
+    one_system: bool = False
     lacks: frozenset[str] = field(default_factory=frozenset[str])
     thought_field: str = ""
     thoughts_back: Literal["with_calls", "all"] = "with_calls"
@@ -92,7 +97,7 @@ SERVICES: Mapping[str, Service] = {
             "ai21",
             "https://api.ai21.com/studio/v1",
             "AI21_API_KEY",
-            method="function_calling",
+            methods=("function_calling", "json_mode"),
             lacks=frozenset({"logprobs", "top_logprobs", "logit_bias", "user"}),
             tells_usage=False,
         ),
@@ -117,7 +122,7 @@ SERVICES: Mapping[str, Service] = {
             "deepseek",
             "https://api.deepseek.com/v1",
             "DEEPSEEK_API_KEY",
-            method="function_calling",
+            methods=("function_calling", "json_mode"),
             thought_field="reasoning_content",
         ),
         _hosted("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY", kinds=ALL | RESPONSES),
@@ -135,9 +140,10 @@ SERVICES: Mapping[str, Service] = {
             keys="huggingface",
             variables=("HF_TOKEN", "HUGGINGFACEHUB_API_TOKEN", "HUGGINGFACE_API_KEY"),
             base_url="https://router.huggingface.co/v1",
+            one_system=True,
         ),
-        _own("llamacpp", "http://localhost:8080/v1", kinds=ALL),
-        _own("lmstudio", "http://localhost:1234/v1", kinds=ALL | RESPONSES),
+        _own("llamacpp", "http://localhost:8080/v1", kinds=ALL, one_system=True),
+        _own("lmstudio", "http://localhost:1234/v1", kinds=ALL | RESPONSES, one_system=True),
         _hosted(
             "mistral",
             "https://api.mistral.ai/v1",
@@ -148,7 +154,14 @@ SERVICES: Mapping[str, Service] = {
             lacks=frozenset({"n", "logprobs", "top_logprobs", "logit_bias", "user"}),
             tells_usage=False,
         ),
-        _hosted("nvidia", "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY", kinds=NO_TEXT),
+        _hosted(
+            "nvidia",
+            "https://integrate.api.nvidia.com/v1",
+            "NVIDIA_API_KEY",
+            kinds=NO_TEXT,
+            strict_tools=False,
+            one_system=True,
+        ),
         _own(
             "ollama",
             "http://localhost:11434/v1",
@@ -165,7 +178,7 @@ SERVICES: Mapping[str, Service] = {
             thoughts_back="all",
         ),
         _hosted("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY", "TOGETHERAI_API_KEY", kinds=ALL),
-        _own("vllm", "http://localhost:8000/v1", kinds=ALL | RESPONSES),
+        _own("vllm", "http://localhost:8000/v1", kinds=ALL | RESPONSES, one_system=True),
         _hosted("xai", "https://api.x.ai/v1", "XAI_API_KEY", kinds=CHAT | RESPONSES),
     )
 }

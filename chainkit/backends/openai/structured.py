@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from operator import itemgetter
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage
@@ -19,6 +19,7 @@ from langchain_core.utils.pydantic import is_basemodel_subclass
 from chainkit.base.errors import Refused
 
 Method = Literal["json_schema", "function_calling", "json_mode"]
+METHODS: tuple[Method, ...] = get_args(Method)
 Schema = Mapping[str, Any] | type
 
 

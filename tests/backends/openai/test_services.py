@@ -6,17 +6,19 @@ from typing import Any
 
 import httpx2
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from pydantic import ValidationError
 
 from chainkit import registry
 from chainkit.backends.openai import OpenAIChat, OpenAIEmbeddings, OpenAIModel
 from chainkit.backends.openai.access import NO_KEY, find_access
+from chainkit.backends.openai.request import chat_messages
 from chainkit.backends.openai.services import SERVICES, Service
 from chainkit.base.errors import KeyWithheld, MissingKey, Unsupported
 from chainkit.base.keys import KEY_VARIABLES, store_key
 from chainkit.testing.server.openai import OpenAIServer
 
+CALLS: Any = "function_calling"
 WITH_KEY = [service for service in SERVICES.values() if service.variables]
 each = pytest.mark.parametrize("service", SERVICES.values(), ids=lambda service: service.name)
 each_with_key = pytest.mark.parametrize("service", WITH_KEY, ids=lambda service: service.name)
@@ -129,6 +131,29 @@ def test_a_form_is_asked_for_as_the_service_does_best(server: OpenAIServer) -> N
             "city": "Rome"
         }
         assert field in server.bodies[-1]
+
+
+def test_a_way_to_a_form_that_the_service_lacks_is_told_before_the_call() -> None:
+    options: dict[str, Any] = {"model": "m", "api_key": "x", "base_url": "http://127.0.0.1:1/v1"}
+    schema = {"title": "Place", "type": "object", "properties": {"city": {"type": "string"}}}
+    with pytest.raises(Unsupported, match="deepseek has no json_schema.* function_calling or json_mode"):
+        OpenAIChat(service="deepseek", **options).with_structured_output(schema, method="json_schema")
+    nvidia = OpenAIChat(service="nvidia", **options)
+    for ask in (nvidia.bind_tools, lambda tools, **k: nvidia.with_structured_output(*tools, method=CALLS, **k)):
+        ask([schema])
+        with pytest.raises(Unsupported, match="nvidia has no strict tools"):
+            ask([schema], strict=True)
+
+
+def test_system_messages_at_the_beginning_are_one_where_templates_take_no_more() -> None:
+    asked = [SystemMessage("One."), SystemMessage("Two."), HumanMessage("x"), SystemMessage("Later.")]
+    for name, wanted in (("vllm", ["One.\n\nTwo.", "x", "Later."]), ("groq", ["One.", "Two.", "x", "Later."])):
+        assert [told["content"] for told in chat_messages(asked, SERVICES[name])] == wanted
+    parts = [SystemMessage([{"type": "text", "text": "One."}], name="a"), SystemMessage("Two."), HumanMessage("x")]
+    (told, _) = chat_messages(parts, SERVICES["llamacpp"])
+    one, two = {"type": "text", "text": "One."}, {"type": "text", "text": "Two."}
+    assert told == {"role": "system", "content": [one, two], "name": "a"}
+    assert len(asked) == 4
 
 
 def test_a_service_is_named_in_a_spec_and_in_its_errors(server: OpenAIServer) -> None:
