@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainkit.base.errors import UnsupportedProgram
 from chainkit.base.session import TokenScore
-from chainkit.program import forms, texts
+from chainkit.program import forms, structured, texts
 from chainkit.program.engines import Abilities, Context, Form, Slot, Tally, ToolCall, Written
 from chainkit.program.hosted import HostedWork, Reply, Request, Talk, cut, sent_stops, settings_of, spend
 from chainkit.program.record import ROLE_BEGIN, ROLE_END
@@ -177,7 +177,6 @@ class ChatWork(HostedWork):
     def __init__(self, model: Any, *, streaming: bool, rows: int | None) -> None:
         super().__init__(streaming=streaming, rows=rows)
         self._model = model
-        self._structured = _overrides(model, "with_structured_output") or _overrides(model, "bind_tools")
 
     def talk(self, context: ChatContext, slot: Slot) -> Talk:
         """Ask; where the answer has another form, show it to the model and ask again."""
@@ -185,11 +184,11 @@ class ChatWork(HostedWork):
         settings = settings_of(self._model, slot, length=False)
         plain = slot.form is None and not slot.tools and not slot.stop_regex
         request = Request(messages, slot.stop, settings, context.config, streamed=plain)
-        schema = _service_schema(slot.form) if slot.form and self._structured else None
+        wanted = structured.asked(self._model, slot)
         if slot.tools:
             request = replace(request, bind=lambda model: _with_tools(model, slot))
-        elif schema is not None:
-            request = replace(request, stop=(), bind=lambda model: _structured(model, schema))
+        elif wanted is not None:
+            request = replace(request, stop=(), bind=lambda model: structured.bound(model, wanted))
         elif slot.form is not None and slot.form.schema is not None:
             request = replace(request, prompt=[*messages, _told_form(slot.form)])
         answer = ""
@@ -201,8 +200,8 @@ class ChatWork(HostedWork):
                 calls = tuple(_call(call) for call in reply.calls)
                 context.asked(reply.text, calls)
                 return Written(text=reply.text, calls=calls)
-            if schema is not None:
-                reply = replace(reply, text=_unwrapped(reply, slot.form))
+            if wanted is not None and slot.form is not None:
+                reply = replace(reply, text=structured.unboxed(wanted, slot.form, _answer_text(reply)))
             written = texts.formed(reply, slot)
             if written is not None:
                 context.append(written.text)
@@ -254,56 +253,17 @@ def _ready(context: ChatContext, slot: Slot) -> list[BaseMessage]:
     return list(context.messages)
 
 
-def _overrides(model: Any, name: str) -> bool:
-    from langchain_core.language_models import BaseChatModel
-
-    return getattr(type(model), name) is not getattr(BaseChatModel, name)
-
-
-def _service_schema(form: Form) -> Any:
-    """What a service with structured output is asked for, or None if it cannot be asked for this form."""
-    if form.options:
-        choice = {"type": "string", "enum": list(form.options)}
-        return {
-            "title": "Choice",
-            "description": "The choice.",
-            "type": "object",
-            "properties": {"choice": choice},
-            "required": ["choice"],
-            "additionalProperties": False,
-        }
-    if form.schema is None:
-        return None
-    schema = forms.json_schema(form.schema)
-    if schema.get("type") != "object":
-        return None
-    if isinstance(form.schema, type) and hasattr(form.schema, "model_fields"):
-        return form.schema
-    return {"title": "Answer", "description": "The answer.", **schema}
-
-
-def _structured(model: Any, schema: Any) -> Any:
-    return model.with_structured_output(schema, include_raw=True)
-
-
 def _with_tools(model: Any, slot: Slot) -> Any:
     tools = [dict(tool) for tool in slot.tools]
     choices = {"auto": {}, "none": {"tool_choice": "none"}, "any": {"tool_choice": "any"}}
     return model.bind_tools(tools, **choices.get(slot.tool_choice, {"tool_choice": slot.tool_choice}))
 
 
-def _unwrapped(reply: Reply, form: Form | None) -> str:
-    """The text of a structured answer: of its JSON, or of the call that stands for it."""
-    text = reply.text
-    if not text.strip() and reply.calls:
-        text = json.dumps(reply.calls[0].get("args", {}), ensure_ascii=False)
-    if form is None or not form.options:
-        return text
-    try:
-        choice = json.loads(text)["choice"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return text
-    return choice if isinstance(choice, str) else text
+def _answer_text(reply: Reply) -> str:
+    """The text of a structured answer: JSON, or the arguments of the call that stands for it."""
+    if reply.text.strip() or not reply.calls:
+        return reply.text
+    return json.dumps(reply.calls[0].get("args", {}), ensure_ascii=False)
 
 
 def _told_form(form: Form) -> BaseMessage:

@@ -68,6 +68,13 @@ def wanted(given: Mapping[str, Any]) -> Wanted:
     return ANYTHING
 
 
+def number(form: Form) -> Literal["integer", "number"] | None:
+    """What JSON calls the number that a form is, if it is that of `type=int` or `type=float`."""
+    if form == _PLAIN[int]:
+        return "integer"
+    return "number" if form == _PLAIN[float] else None
+
+
 def form_parameters() -> tuple[str, ...]:
     """The parameters that ask for a form."""
     return _PARAMETERS

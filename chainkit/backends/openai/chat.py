@@ -268,6 +268,11 @@ class OpenAIChat(Generating, BaseChatModel):
             kwargs["parallel_tool_calls"] = parallel_tool_calls
         return self.bind(tools=described, **kwargs)
 
+    @property
+    def holds_patterns(self) -> bool:
+        """Whether the service holds a model strictly to a schema, the `pattern` of its texts included."""
+        return self._habits.patterns
+
     def with_structured_output(
         self,
         schema: structured.Schema,

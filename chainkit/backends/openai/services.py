@@ -37,6 +37,7 @@ class Service:
         strict_tools: Whether the description of a tool may say `strict`.
         one_system: Whether the chat templates of its models take a single system message; several at the beginning of a
             conversation are then sent as one.
+        patterns: Whether it holds the texts of a schema to a `pattern`.
         lacks: Parameters that it refuses or ignores.
         thought_field: Under which name the thoughts of an assistant's message go back to it; empty if it takes none.
         thoughts_back: Which thoughts go back: "with_calls" only those of messages that call a tool, as long as no
@@ -59,6 +60,7 @@ class Service:
     methods: tuple[Method, ...] = ("json_schema", "function_calling", "json_mode")
     strict_tools: bool = True
     one_system: bool = False
+    patterns: bool = False
     lacks: frozenset[str] = field(default_factory=frozenset[str])
     thought_field: str = ""
     thoughts_back: Literal["with_calls", "all"] = "with_calls"
@@ -83,6 +85,7 @@ OPENAI = _hosted(
     base_url_variable="OPENAI_BASE_URL",
     own_hosts=("*.api.openai.com",),
     max_tokens_field="max_completion_tokens",
+    patterns=True,
     translator="openai",
 )
 
@@ -109,6 +112,7 @@ SERVICES: Mapping[str, Service] = {
             base_url_variable="AZURE_OPENAI_BASE_URL",
             own_hosts=("*.openai.azure.com", "*.services.ai.azure.com"),
             max_tokens_field="max_completion_tokens",
+            patterns=True,
             translator="openai",
         ),
         _hosted(
