@@ -84,7 +84,7 @@ def _show(drawn: Heatmap) -> None:
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNKNOWN_COLUMNS
     try:
-        picture = drawn.terminal(columns, colour=colour)
+        picture = drawn.terminal(columns, colour=colour, encoding=sys.stdout.encoding or "utf-8")
     except ValueError as error:
         raise ChainkitError(f"{error}: -o picture.png") from error
     click.echo(picture, file=sys.stdout, color=colour)

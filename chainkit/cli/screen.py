@@ -73,7 +73,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
 
     terminal = sys.stdout.isatty()
-    clean = [[plain(cell if terminal else " ".join(cell.split())) for cell in row] for row in rows]
+    clean = [[_written(plain(cell if terminal else " ".join(cell.split()))) for cell in row] for row in rows]
     console = Console(file=sys.stdout, width=None if terminal else _UNFOLDED, highlight=False)
     if console.width < NARROW:
         records = ["\n".join(f"{c}: {cell}" for c, cell in zip(columns, row, strict=True) if cell) for row in clean]
@@ -83,6 +83,12 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         console.print(_sheet(columns, clean))
     lines = [line.rstrip() for line in capture.get().splitlines()]
     click.echo("\n".join(lines).strip("\n"), file=sys.stdout)
+
+
+def _written(text: str) -> str:
+    """The text as standard output will show it: replaced later, a wide character would leave a gap in its column."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
 
 
 def _sheet(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

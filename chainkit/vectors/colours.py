@@ -5,7 +5,7 @@ from __future__ import annotations
 OUTLIER_COLOUR = "#777777"
 
 # dark enough to be read as text on white
-_GROUPS = ("#195f90", "#cc660b", "#238023", "#ab1f20", "#765297", "#70453c", "#b65f9b", "#666666", "#96971b", "#1298a6")
+_GROUPS = ("#195f90", "#cc660b", "#238023", "#ab1f20", "#765297", "#70453c", "#b65f9b", "#5254c8", "#96971b", "#1298a6")
 
 SIMILARITY: tuple[tuple[int, int, int], ...] = (
     (255, 255, 217),

@@ -107,15 +107,18 @@ class Heatmap(Picture):
         }
         return page("heatmap", self.title, data)
 
-    def terminal(self, columns: int = 80, *, colour: bool = True) -> str:
+    def terminal(self, columns: int = 80, *, colour: bool = True, encoding: str = "utf-8") -> str:
         """The picture as lines of coloured blocks, or of shades, for a terminal of so many columns.
+
+        What the terminal's encoding lacks becomes a "?", and shades become signs that every terminal has.
 
         Raises:
             ValueError: There is no room for a column for each item.
         """
         names = [group.name for group in self.clustering.groups]
         rows = [int(self.clustering.labels[row]) for row in self.rows]
-        return Cells(self.matrix, self.limits, self.labels, rows, names, self.title).drawn(columns, colour=colour)
+        cells = Cells(self.matrix, self.limits, self.labels, rows, names, self.title, encoding)
+        return cells.drawn(columns, colour=colour)
 
 
 def heatmap(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from chainkit.base.errors import MissingLibrary
 from chainkit.vectors.clusters import OUTLIER
 from chainkit.vectors.colours import group_colour
-from chainkit.vectors.labels import drawable, label
+from chainkit.vectors.labels import drawable, label, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from chainkit.vectors.heatmap import Heatmap
 
 Array = np.ndarray[Any, Any]
+
+_TITLE_COLUMNS_PER_INCH = 10  # of 12 points
+_FRAME_POINTS = 2.0
 
 
 def draw(heatmap: Heatmap) -> Figure:
@@ -44,7 +48,8 @@ def draw(heatmap: Heatmap) -> Figure:
     if count <= 12:
         _write_values(axes, heatmap.matrix, (low + high) / 2)
     if heatmap.title:
-        axes.set_title(texts[-1], family=families, fontsize=12, loc="left", pad=28, parse_math=False)
+        title = wrapped(texts[-1], round(_TITLE_COLUMNS_PER_INCH * (count * cell + 3)))  # as wide as matrix and names
+        axes.set_title(title, family=families, fontsize=12, loc="left", pad=28, parse_math=False)
     bar = figure.add_axes((0, -0.35 / (count * cell), min(1, 2.5 / (count * cell)), 0.12 / (count * cell)))
     figure.colorbar(image, cax=bar, orientation="horizontal", extend="both")
     bar.tick_params(labelsize=8)
@@ -61,7 +66,10 @@ def _label_rows(axes: Axes, heatmap: Heatmap, texts: list[str], families: list[s
     places = range(len(texts))
     axes.set_yticks(places)
     axes.set_yticklabels(
-        [f"{text}  {place + 1}" for place, text in enumerate(texts)], family=families, fontsize=size, parse_math=False
+        [_numbered(text, place + 1) for place, text in enumerate(texts)],
+        family=families,
+        fontsize=size,
+        parse_math=False,
     )
     axes.set_xticks(places)
     turned = 90 if len(texts) > 25 else 0
@@ -71,18 +79,36 @@ def _label_rows(axes: Axes, heatmap: Heatmap, texts: list[str], families: list[s
         axes.get_yticklabels()[place].set_color(group_colour(int(heatmap.clustering.labels[row])))
 
 
+def _numbered(text: str, number: int) -> str:
+    """A label and its number on the right of it, also where the label is read from right to left."""
+    backwards = any(unicodedata.bidirectional(character) in ("R", "AL") for character in text)
+    mark = "\u200e" if backwards else ""  # LEFT-TO-RIGHT MARK
+    return f"{mark}{text}{mark}  {number}"
+
+
 def _frame_blocks(axes: Axes, heatmap: Heatmap, names: list[str], families: list[str], size: float) -> None:
     from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import withStroke
 
     count = len(heatmap.labels)
+    inset = _FRAME_POINTS / 2 / (_cell_inches(count) * 72)  # so that frames do not cover each other
     for first, end, group in heatmap.blocks:
         for edge in (first - 0.5, end - 0.5):
             axes.axhline(edge, color="white", linewidth=0.8)
             axes.axvline(edge, color="white", linewidth=0.8)
         if group == OUTLIER:
             continue
-        corner, length, colour = (first - 0.5, first - 0.5), end - first, group_colour(group)
-        axes.add_patch(Rectangle(corner, length, length, fill=False, edgecolor=colour, linewidth=2, clip_on=False))
+        length, colour = end - first, group_colour(group)
+        axes.add_patch(
+            Rectangle(
+                *((first - 0.5 + inset, first - 0.5 + inset), length - 2 * inset, length - 2 * inset),
+                fill=False,
+                edgecolor=colour,
+                linewidth=_FRAME_POINTS,
+                zorder=3,  # over the white lines
+                path_effects=[withStroke(linewidth=_FRAME_POINTS * 2, foreground="white")],
+            )
+        )
         axes.text(
             *(count - 0.5 + 0.12 / _cell_inches(count), (first + end - 1) / 2, names[group]),
             va="center",

@@ -7,6 +7,8 @@ import unicodedata
 import warnings
 from collections.abc import Iterable, Sequence
 
+_JOINERS = "\u200c\u200d"  # parts of words in Persian and Hindi, and of emoji
+
 FALLBACK = "□"
 """Stands for a character that no installed font has."""
 
@@ -22,8 +24,9 @@ class MissingGlyphs(UserWarning):
         self.characters = list(characters)
         shown = "".join(characters[:20])
         super().__init__(
-            f"no installed font has {len(characters)} of the characters ({shown}); a box stands for each. "
-            "Install a font that has them, such as Noto Sans CJK for Chinese, Japanese and Korean"
+            f"no installed font has {len(characters)} of the characters ({shown}); a box stands for each. Install a "
+            "font that has them, such as Noto Sans CJK for Chinese, Japanese and Korean, or the Noto Sans of another "
+            "script (fonts of coloured emoji cannot be used); or write .html, which is shown in the browser's fonts"
         )
 
 
@@ -33,7 +36,7 @@ def label(text: str, columns: int = 64) -> str:
     >>> label("Best travel neck  pillow for long flights", columns=20)
     'Best travel neck pi…'
     """
-    line = "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
+    line = "".join(c if c.isprintable() or c in _JOINERS else " " for c in " ".join(text.split()))
     if width(line) <= columns:
         return line
     taken = 0
@@ -50,7 +53,33 @@ def width(text: str) -> int:
     >>> width("本ab")
     4
     """
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+    return sum(0 if _rests(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def wrapped(text: str, columns: int) -> str:
+    """A text on lines of at most so many columns, cut where there is a space if there is one.
+
+    >>> print(wrapped("Nine sentences and three topics", columns=16))
+    Nine sentences
+    and three topics
+    """
+    lines = [""]
+    for word in label(text, width(text)).split():
+        while width(word) > columns:
+            first = label(word, columns + 1).removesuffix("…") or word[:1]
+            lines.append(first)
+            word = word.removeprefix(first)
+        joined = f"{lines[-1]} {word}".strip()
+        if width(joined) <= columns:
+            lines[-1] = joined
+        else:
+            lines.append(word)
+    return "\n".join(line for line in lines if line)
+
+
+def _rests(character: str) -> bool:
+    """Whether a character is part of the one before it, like an accent, or joins two."""
+    return unicodedata.category(character) in ("Mn", "Me", "Cf")
 
 
 def drawable(labels: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -60,9 +89,9 @@ def drawable(labels: Sequence[str]) -> tuple[list[str], list[str]]:
         MissingGlyphs: Some characters are in no installed font.
     """
     families, missing = font_families(frozenset("".join(labels)))
-    if missing:
-        warnings.warn(MissingGlyphs(missing), stacklevel=4)
-    boxes = str.maketrans(dict.fromkeys(missing, FALLBACK))
+    if shown := [c for c in missing if unicodedata.category(c) != "Cf"]:
+        warnings.warn(MissingGlyphs(shown), stacklevel=4)
+    boxes = str.maketrans({c: "" if _rests(c) else FALLBACK for c in missing})
     return [text.translate(boxes) for text in labels], families
 
 

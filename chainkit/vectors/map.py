@@ -14,7 +14,7 @@ from chainkit.base.errors import MissingLibrary
 from chainkit.vectors.clusters import Clustering, clusters
 from chainkit.vectors.colours import OUTLIER_COLOUR, group_colour
 from chainkit.vectors.given import Items, Vectors
-from chainkit.vectors.labels import drawable, label, width
+from chainkit.vectors.labels import drawable, label, width, wrapped
 from chainkit.vectors.layout import Method, layout
 from chainkit.vectors.page import page
 from chainkit.vectors.picture import Picture
@@ -32,7 +32,7 @@ _NAMED = 40  # groups whose names find room
 _NAME_COLUMNS = 40
 _LINE = 0.03  # height of a name; the picture is 1 high and 1 wide
 _LETTER = 0.0083  # width of a letter
-_EDGE = 0.045  # around the points, as matplotlib leaves it
+_EDGE = 0.05  # around the points: room for a name
 _LETTERS = 600  # of each text on a page
 
 
@@ -67,7 +67,9 @@ class ClusterMap(Picture):
             points = self.points[list(group.members)]
             half = width(label(group.name, _NAME_COLUMNS)) * _LETTER / 2
             x = float(np.clip(np.median(points[:, 0]), half - _EDGE, 1 + _EDGE - half))
-            taken.append((*_free(x, float(np.quantile(points[:, 1], 0.98)) + _LINE, half, taken), half))
+            taken.append(
+                (*_free(x, float(np.quantile(points[:, 1], 0.98, method="higher")) + _LINE, half, taken), half)
+            )
         return [(x, y) for x, y, _ in taken]
 
     def html(self) -> str:
@@ -181,7 +183,7 @@ def _write_names(axes: Axes, drawn: ClusterMap) -> None:
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )
     if drawn.title:
-        axes.set_title(names[-1], family=families, fontsize=12, loc="left", parse_math=False)
+        axes.set_title(wrapped(names[-1], 100), family=families, fontsize=12, loc="left", parse_math=False)
 
 
 def _free(x: float, y: float, half: float, taken: list[tuple[float, float, float]]) -> tuple[float, float]:
@@ -189,6 +191,6 @@ def _free(x: float, y: float, half: float, taken: list[tuple[float, float, float
     for step in range(100):
         height = y + _LINE * ((step + 1) // 2) * (-1 if step % 2 else 1)
         beside = (abs(x - other) >= half + wide or abs(height - line) >= _LINE for other, line, wide in taken)
-        if -_EDGE / 2 <= height <= 1 + _EDGE / 2 and all(beside):
+        if abs(height - 0.5) <= 0.5 + _EDGE - _LINE / 2 and all(beside):
             return x, height
     return x, y

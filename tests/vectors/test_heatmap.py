@@ -72,6 +72,37 @@ def test_no_label_overlaps_another(table, count):
     assert len(boxes) == count
 
 
+def test_no_frame_covers_another_and_none_leaves_the_matrix(table):
+    drawn = heatmap(NINE, table, k=9).figure()
+    drawn.canvas.draw()
+    axes = drawn.axes[0]
+    frames = sorted((patch.get_bbox() for patch in axes.patches), key=lambda box: box.x0)
+    assert len(frames) == 9
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(frames))
+    assert (frames[0].x0, frames[-1].x1) > (-0.5, 8)
+    assert frames[-1].x1 < 8.5
+    assert min(patch.get_zorder() for patch in axes.patches) > max(line.get_zorder() for line in axes.lines)
+
+
+def test_a_long_title_makes_lines_and_no_wider_picture(table):
+    title = "Nine sentences and their three topics, told at length " * 5
+    short, long = (
+        image.imread(io.BytesIO(heatmap(NINE, table, title=words)._repr_png_())) for words in ("Nine", title)
+    )
+    assert long.shape[1] <= short.shape[1] * 1.1
+    drawn = heatmap(NINE, table, title=title).figure().axes[0].get_title(loc="left")
+    assert drawn.split() == title.split()
+
+
+@pytest.mark.parametrize("text", ["שלום עולם", "مرحبا بالعالم", "plain words", "日本語"])
+def test_the_number_of_a_row_stands_between_its_label_and_its_cells(text):
+    drawn = heatmap([text, "b"], Table({text: [1, 0], "b": [0, 1]})).figure()
+    labels = {shown.get_text() for shown in drawn.axes[0].get_yticklabels()}
+    backwards = {f"\u200e{text}\u200e  {number}" for number in (1, 2)}
+    forwards = {f"{text}  {number}" for number in (1, 2)}
+    assert labels & (backwards if text[0] in "שم" else forwards)
+
+
 def test_signs_of_formulas_are_drawn_as_they_are(tmp_path):
     texts = ["costs $5 or $6", r"\frac{1}", "tab\there\x00", "_under_^"]
     heatmap(texts, Table({text: [i, 1, i * i] for i, text in enumerate(texts)}), tmp_path / "a.png")
@@ -81,6 +112,14 @@ def test_characters_without_a_font_become_boxes_and_are_named(tmp_path):
     texts = ["plain", "a bird \U00013171 sign"]
     with pytest.warns(MissingGlyphs, match="no installed font has 1 of the characters"):
         heatmap(texts, Table({"plain": [1, 0], texts[1]: [0, 1]}), tmp_path / "a.png")
+
+
+def test_marks_that_no_font_has_leave_no_boxes(tmp_path):
+    from chainkit.vectors.labels import drawable
+
+    mark, letter = "\U0001e2ec", "\U0001e2c0"  # of the Wancho script
+    with pytest.warns(MissingGlyphs):
+        assert drawable([f"a {letter}{mark}\u200d"])[0][0].rstrip("\u200d") == "a □"
 
 
 def test_too_many_items_are_refused():
@@ -106,6 +145,9 @@ def test_labels_are_shortened_by_columns():
     assert width(label("日本語" * 30, 20)) <= 20
     assert label("日本語" * 30, 20).endswith("…")
     assert width("e\u0301") == 1
+    assert width("ที่นี่") == 2
+    assert label("👩\u200d👧 x") == "👩\u200d👧 x"  # a family, not two persons
+    assert label("a\u202eb") == "a b"  # no turning of what follows
 
 
 def page_data(html: str) -> dict[str, Any]:
@@ -142,6 +184,28 @@ def test_a_terminal_shows_a_line_for_each_text_and_none_is_too_wide(table):
     assert all(set(line[-20:]) <= set(" ░▒▓█") for line in lines[1:11])
     plain = re.sub(r"\x1b\[[0-9;]*m", "", found.terminal(70, colour=True)).split("\n")
     assert [line[:20] for line in plain[:11]] == [line[:20] for line in lines[:11]]
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_terminal_shows_the_name_of_a_group_beside_its_rows_or_with_their_numbers(minilm, colour):
+    drawn = heatmap(NINE, minilm)
+    names = {group.label: group.name for group in drawn.clustering.groups}
+    blocks = [(first, end, names[group]) for first, end, group in drawn.blocks]
+    plain = lambda columns: re.sub(r"\x1b\[[0-9;]*m", "", drawn.terminal(columns, colour=colour)).split("\n")  # noqa: E731
+    wide = plain(100)
+    assert len(wide) == 9
+    assert all(wide[first].endswith("  " + name) for first, _, name in blocks)
+    assert plain(50)[9:] == ["", *(f"rows {first + 1}-{end}: {name}" for first, end, name in blocks)]
+
+
+def test_a_terminal_that_lacks_characters_gets_others_of_the_same_width(table):
+    texts = {"日本語の文です": [1, 0], "plain": [1, 0.1], "other": [0, 1]}
+    drawn = heatmap(list(texts), Table(texts), title="本").terminal(40, colour=False, encoding="ascii")
+    assert drawn.isascii()
+    title, *rows = drawn.split("\n")[:4]
+    assert title == "?"
+    assert {row[:7] for row in rows} == {"???????", "  plain", "  other"}
+    assert all(set(row[8:14]) <= set(" .:+#") and "##" in row[8:14] for row in rows)
 
 
 def test_a_terminal_without_room_is_told(table):

@@ -113,3 +113,21 @@ def test_a_page_of_too_many_items_shows_a_share_of_each_group_and_says_so():
     assert data["note"] == "20,000 of 25,000 items are shown."
     shares = np.bincount(data["labels"]) / np.bincount(found.labels)
     np.testing.assert_allclose(shares, 0.8, atol=0.01)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_name_stands_above_the_points_of_its_group(seed):
+    """Points that reach the upper edge too: the picture leaves room for a name there."""
+    rng = np.random.default_rng(seed)
+    vectors = np.repeat(np.eye(3, 8), 3, axis=0) + rng.normal(0, 0.2, (9, 8))
+    drawn = cluster_map(vectors, k=2, method="pca")
+    for group, (_, height) in zip(drawn.clustering.groups, drawn.name_places(), strict=True):
+        highest = drawn.points[list(group.members), 1].max()
+        assert 0.02 < height - highest < 0.1
+
+
+def test_a_long_title_makes_lines(blobs):
+    title = "Many points and what they mean " * 8
+    drawn_title = cluster_map(blobs[0], method="pca", title=title).figure().axes[0].get_title(loc="left")
+    assert drawn_title.split() == title.split()
+    assert max(map(len, drawn_title.split("\n"))) <= 100
