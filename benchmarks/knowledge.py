@@ -42,7 +42,7 @@ def filled(file: Path, count: int, rng: np.random.Generator) -> np.ndarray:
         texts = rng.choice(words, (size, 70), p=share)
         path = f"/made/{start}.txt"
         store.stage(
-            (Passage(text=" ".join(row), path=path, position=n, first_line=n, last_line=n), None, vectors[n].tobytes())
+            (Passage(text=" ".join(row), path=path, position=n, first_line=n, last_line=n), vectors[n].tobytes())
             for n, row in enumerate(texts)
         )
         store.commit([Stored(path, "x")])

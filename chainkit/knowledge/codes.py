@@ -43,6 +43,12 @@ class View:
         """About the cosine of each row with a vector of length 1, float32 (N,); off by less than 0.01."""
         return _products(self.codes, vector) * self.scales
 
+    def places(self, numbers: Whole) -> NDArray[np.intp]:
+        """Where the passages with these ids stand, as far as they are there."""
+        places = np.searchsorted(self.ids, numbers)
+        inside = places < len(self.ids)
+        return places[inside][self.ids[places[inside]] == numbers[inside]]
+
     def refreshed(self, store: Store, version: tuple[int, int], width: int) -> View:
         """The view of now: what has gone left out, what is new loaded."""
         last = int(self.runs[-1]) if len(self.runs) else 0
@@ -50,7 +56,7 @@ class View:
         firsts, counts = np.array(listing, np.int64).reshape(-1, 2).T
         new = firsts > last
         runs = np.repeat(firsts[new], counts[new])
-        ids = runs + np.arange(len(runs)) - np.repeat(np.cumsum(counts[new]) - counts[new], counts[new])
+        ids = spread(firsts[new], counts[new])
         if not last:
             return View(version, ids, runs, scales, codes)
         kept = np.isin(self.runs, firsts)
@@ -65,6 +71,16 @@ class View:
 
 _NONE = np.empty(0, np.int64)
 NOTHING = View((-1, -1), _NONE, _NONE, np.empty(0, np.float32), np.empty((0, 0), np.int8))
+
+
+def spread(firsts: Whole, counts: Whole) -> Whole:
+    """The numbers of all runs, each named by its first number and how many follow each other.
+
+    >>> spread(np.array([3, 8]), np.array([2, 1])).tolist()
+    [3, 4, 8]
+    """
+    starts = np.cumsum(counts) - counts
+    return np.repeat(firsts - starts, counts) + np.arange(counts.sum())
 
 
 def packed(vectors: Sequence[bytes]) -> bytes:

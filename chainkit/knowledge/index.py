@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from langchain_core.document_loaders import BaseLoader
-from numpy.typing import NDArray
 
 from chainkit.base.errors import DocumentError
-from chainkit.knowledge.codes import NOTHING, View, best
 from chainkit.knowledge.copying import Carried, Copied, copy
 from chainkit.knowledge.documents import Paths, absolute, find, listed
-from chainkit.knowledge.encoder import Encoder, Matrix, one_of, opened_embeddings
+from chainkit.knowledge.encoder import Encoder, Matrix, opened_embeddings
 from chainkit.knowledge.filters import Filter
 from chainkit.knowledge.indexing import Indexing, Progress, Report
+from chainkit.knowledge.lookup import Lookup
 from chainkit.knowledge.outside import StoreIndex
 from chainkit.knowledge.picking import picked
-from chainkit.knowledge.search import CANDIDATES, Hit, check_wanted, fuse, share_of_meaning, split_rare, telling, terms
+from chainkit.knowledge.search import Hit, check_wanted
 from chainkit.knowledge.split import TARGET_TOKENS
-from chainkit.knowledge.store import Row, Store
+from chainkit.knowledge.store import Store
 from chainkit.knowledge.stores import is_store, open_store, without_password
 from chainkit.knowledge.vectorstore import PassageStore
 
@@ -62,8 +60,7 @@ class Index(PassageStore):
         self.target_tokens = target_tokens
         self._encoder = Encoder(opened_embeddings(embeddings))
         self._store = Store(Path(path) if path is not None else None)
-        self._view = NOTHING
-        self._frequencies: dict[str, int] = {}  # of the words asked for since the view was loaded
+        self._lookup = Lookup(self._store, self._encoder)
 
     @classmethod
     def open(
@@ -208,28 +205,8 @@ class Index(PassageStore):
                 LangChain's document compressors, or `ModelReranker`.
         """
         check_wanted(k, meaning_share)
-        view = self._fresh()
-        if not len(view.ids) or not question.strip():
-            return []
-        hits = self._ranked(question, view, 4 * k + 10, filter, meaning_share)
+        hits = self._lookup.ranked(question, 4 * k + 10, filter, meaning_share)
         return picked(hits, question, k, least_meaning=least_meaning, merge=merge, reranker=reranker)
-
-    def _ranked(
-        self, question: str, view: View, count: int, wanted: Filter | None, meaning_share: float | None
-    ) -> Iterator[Hit]:
-        """The `count` best passages by meaning and words."""
-        vector = self._encoder.question(question, view.codes.shape[1])
-        by_words, share = self._by_words(question, len(view.ids), wanted)
-        cosines = self._cosines(vector, view, max(CANDIDATES, count), wanted, by_words)
-        ids = sorted(cosines)
-        meaning = np.array([cosines[number] for number in ids])
-        bm25 = np.array([by_words.get(number, 0.0) for number in ids])
-        scores = fuse(meaning, bm25, share if meaning_share is None else meaning_share)
-        order = np.argsort(-scores, kind="stable")[:count]
-        rows = self._store.passages([ids[at] for at in order])
-        for at in order:
-            if row := rows.get(ids[at]):
-                yield _hit(row, float(scores[at]), float(meaning[at]), float(bm25[at]))
 
     def nearest(
         self,
@@ -240,13 +217,7 @@ class Index(PassageStore):
     ) -> list[Hit]:
         """The `k` passages whose vectors are nearest to this one, by cosine."""
         check_wanted(k)
-        view = self._fresh()
-        if not len(view.ids):
-            return []
-        cosines = self._cosines(one_of(vector, view.codes.shape[1]), view, k, filter)
-        ids = sorted(cosines, key=lambda number: (-cosines[number], number))[:k]
-        rows = self._store.passages(ids)
-        return [_hit(row, cosines[number], cosines[number], 0.0) for number in ids if (row := rows.get(number))]
+        return self._lookup.nearest(vector, k, filter)
 
     def embed(self, texts: Sequence[str]) -> Matrix:
         """Vectors of length 1 as float32 (N, D).
@@ -255,58 +226,3 @@ class Index(PassageStore):
             BadVectors: The model gave something that is not one finite vector for each text.
         """
         return self._encoder.texts(texts)
-
-    def _cosines(
-        self, vector: Matrix, view: View, count: int, wanted: Filter | None, also: Iterable[int] = ()
-    ) -> dict[int, float]:
-        """Passage -> exact cosine for those that seem nearest, some more than `count`, and for others."""
-        about = view.cosines(vector)
-        places = _places(self._store.matching(wanted), view.ids) if wanted else None
-        near = best(about if places is None else about[places], max(CANDIDATES, count + count // 4))
-        numbers = view.ids[near if places is None else places[near]]
-        stored = self._store.vectors([*dict.fromkeys([*numbers.tolist(), *also])])
-        exact = np.array(list(stored.values())) @ vector if stored else ()
-        return dict(zip(stored, map(float, exact), strict=True))
-
-    def _by_words(self, question: str, passages: int, wanted: Filter | None) -> tuple[dict[int, float], float]:
-        """Passage -> BM25 for those that match best, and the share that meaning should have.
-
-        Passages that hold none of the rarer words are not ranked where there are too many of them.
-        """
-        wanted_terms = terms(question)
-        known = self._frequencies
-        known |= self._store.frequencies(set(wanted_terms) - known.keys())
-        frequencies = {term: known[term] for term in wanted_terms}
-        rare, frequent = split_rare(telling(frequencies, passages), frequencies)
-        if not rare:
-            return {}, 1.0
-        either = " OR ".join(rare)
-        found = dict(self._store.match(either, CANDIDATES, wanted))
-        if frequent:  # those that hold one of these too, with their whole score
-            whole = self._store.match(f"({either}) AND ({' OR '.join(frequent)})", CANDIDATES, wanted)
-            found |= dict(whole)
-        if not found:
-            return {}, 1.0
-        found = dict(sorted(found.items(), key=lambda one: -one[1])[:CANDIDATES])
-        return found, share_of_meaning(frequencies, self._store.held(frequencies, next(iter(found))), passages)
-
-    def _fresh(self) -> View:
-        """The vectors as the file has them now; only those that are new are loaded."""
-        view, version = self._view, self._store.version()
-        if version != view.version:
-            self._encoder.recognise(self._store)
-            view = self._view = view.refreshed(self._store, version, int(self._store.meta("width")))
-            self._frequencies = {}
-        return view
-
-
-def _hit(row: Row, score: float, meaning: float, words: float) -> Hit:
-    return Hit(row.passage, row.id, score, meaning, words, row.metadata, row.is_file)
-
-
-def _places(wanted: Iterable[int], ids: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Where in the rising `ids` the wanted ones stand, as far as they are there."""
-    numbers = np.fromiter(wanted, np.int64)
-    places = np.searchsorted(ids, numbers)
-    inside = places < len(ids)
-    return places[inside][ids[places[inside]] == numbers[inside]]

@@ -52,7 +52,7 @@ class _Item:
     name: str
     mark: str
     blocks: Reading | Callable[[], Iterator[Block]]
-    metadata: Mapping[str, Any] | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 class Indexing:
@@ -69,7 +69,7 @@ class Indexing:
         self._encoder = encoder
         self._target_tokens = target_tokens
         self._progress = progress
-        self._waiting: list[tuple[Passage, Mapping[str, Any] | None]] = []
+        self._waiting: list[Passage] = []
         self._complete: list[Stored] = []
 
     def run(self, found: Found) -> Report:
@@ -143,7 +143,7 @@ class Indexing:
             return
         is_file = isinstance(item.blocks, Reading)
         notes = tuple(note.reason for note in item.blocks.notes) if isinstance(item.blocks, Reading) else ()
-        self._complete.append(Stored(item.name, item.mark, is_file, notes))
+        self._complete.append(Stored(item.name, item.mark, is_file, notes, item.metadata))
         self.report.notes += [Remark(item.name, note) for note in notes]
 
     def _read(self, item: _Item) -> None:
@@ -151,7 +151,7 @@ class Indexing:
         blocks = item.blocks if isinstance(item.blocks, Reading) else item.blocks()
         for passage in split(blocks, path=item.name, target_tokens=self._target_tokens):
             empty = False
-            self._waiting.append((passage, item.metadata))
+            self._waiting.append(passage)
             if len(self._waiting) >= BATCH_PASSAGES:
                 self._stage()
         if empty:
@@ -159,7 +159,7 @@ class Indexing:
 
     def _skip(self, error: DocumentError) -> None:
         self.report.skipped.append(Remark(error.path, error.reason))
-        self._waiting = [one for one in self._waiting if one[0].path != error.path]
+        self._waiting = [one for one in self._waiting if one.path != error.path]
         self._store.unstage(error.path)
         self._remove([error.path])
 
@@ -170,9 +170,9 @@ class Indexing:
     def _stage(self) -> None:
         if self._waiting:
             self._encoder.recognise(self._store)
-            vectors = self._encoder.texts([passage.context for passage, _ in self._waiting])
+            vectors = self._encoder.texts([passage.context for passage in self._waiting])
             rows = zip(self._waiting, vectors, strict=True)
-            self._store.stage((passage, about, vector.tobytes()) for (passage, about), vector in rows)
+            self._store.stage((passage, vector.tobytes()) for passage, vector in rows)
             self._waiting.clear()
 
     def _commit_often(self) -> None:

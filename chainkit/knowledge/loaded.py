@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ def metadata_of(parts: Sequence[Document]) -> dict[str, Any]:
     return {
         name: value
         for name, value in first.items()
-        if isinstance(value, str | int | float | bool) and all(other.get(name) == value for other in others)
+        if _comparable(value) and all(other.get(name) == value for other in others)
     }
 
 
@@ -47,6 +48,10 @@ def fingerprint_of(parts: Sequence[Document]) -> str:
     """The SHA-256 of texts and metadata."""
     text = json.dumps([[part.page_content, part.metadata] for part in parts], sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _comparable(value: object) -> bool:
+    return math.isfinite(value) if isinstance(value, float) else isinstance(value, str | int)
 
 
 def _name(document: Document) -> str:

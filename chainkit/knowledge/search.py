@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 LEAST_MEANING, MOST_MEANING, STEEPNESS = 0.2, 0.9, 1.5  # see benchmarks/retrieval.py
 CANDIDATES = 100
 RANKED = 2_000
+LOOKED_AT = 50_000
 SAME = 0.9
 _QUOTE = re.compile('"')
 
@@ -93,19 +95,20 @@ def terms(question: str) -> list[str]:
 
 
 def telling(frequencies: Mapping[str, int], passages: int) -> list[str]:
-    """The terms that stand in at most half of the passages: BM25 gives the others no weight, they only cost time."""
-    return [term for term, count in frequencies.items() if 2 * count <= passages] or list(frequencies)
+    """The terms worth looking up, the rarest first, one at least.
+
+    Those that stand in more than half of the passages have no weight in BM25. And each passage that holds a term costs
+    time, so that in a large index the rarest come first until half of the passages are looked at.
+    """
+    light = [term for term, count in frequencies.items() if 2 * count <= passages] or list(frequencies)
+    return _rarest(light, frequencies, max(LOOKED_AT, passages // 2))
 
 
 def split_rare(terms: Iterable[str], frequencies: Mapping[str, int]) -> tuple[list[str], list[str]]:
     """The rarest terms, as many as stand in `RANKED` passages together, but one at least; and the other terms."""
-    ordered = sorted(terms, key=lambda term: frequencies[term])
-    total = 0
-    for count, term in enumerate(ordered):
-        total += frequencies[term]
-        if count and total > RANKED:
-            return ordered[:count], ordered[count:]
-    return ordered, []
+    listed = list(terms)
+    rare = _rarest(listed, frequencies, RANKED)
+    return rare, sorted(set(listed) - set(rare), key=lambda term: frequencies[term])
 
 
 def share_of_meaning(frequencies: Mapping[str, int], held: Set[str], passages: int) -> float:
@@ -150,6 +153,13 @@ def distinct(hits: Iterable[Hit], k: int) -> list[Hit]:
         if not any(_alike(own, other) for _, other in kept):
             kept.append((hit, own))
     return [hit for hit, _ in kept]
+
+
+def _rarest(terms: Iterable[str], frequencies: Mapping[str, int], most: int) -> list[str]:
+    """The rarest terms, as many as stand in `most` passages together, but one at least."""
+    ordered = sorted(terms, key=lambda term: frequencies[term])
+    totals = accumulate(frequencies[term] for term in ordered)
+    return [term for at, (term, total) in enumerate(zip(ordered, totals, strict=True)) if not at or total <= most]
 
 
 def _alike(one: set[str], other: set[str]) -> bool:

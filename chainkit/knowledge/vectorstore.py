@@ -155,12 +155,11 @@ class PassageStore(VectorStore):
         marks = [_mark(text, extra) for text, extra in zip(texts, metadatas, strict=True)]
         self._encoder.recognise(self._store)
         vectors = self._encoder.texts(texts)
-        rows = zip(names, texts, metadatas, vectors, strict=True)
+        rows = zip(names, texts, vectors, strict=True)
+        documents = zip(names, marks, metadatas, strict=True)
         with self._store.staging:
-            self._store.stage(
-                (Passage(text=text, path=name), extra, vector.tobytes()) for name, text, extra, vector in rows
-            )
-            self._store.commit([Stored(name, mark, is_file=False) for name, mark in zip(names, marks, strict=True)])
+            self._store.stage((Passage(text=text, path=name), vector.tobytes()) for name, text, vector in rows)
+            self._store.commit([Stored(name, mark, False, metadata=extra) for name, mark, extra in documents])
 
 
 class IndexRetriever(BaseRetriever):
@@ -202,7 +201,7 @@ def _document(row: Row) -> Document:
 
 def _mark(text: str, metadata: Mapping[str, Any]) -> str:
     try:
-        stored = json.dumps([text, dict(metadata)], sort_keys=True)
-    except TypeError as error:
+        stored = json.dumps([text, dict(metadata)], sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
         raise ValueError(f"metadata has to be made of what JSON can hold: {error}") from error
     return hashlib.sha256(stored.encode()).hexdigest()

@@ -109,7 +109,7 @@ def test_a_kept_index_that_cannot_be_used_is_made_again(folder, fault):
         from chainkit.knowledge.store import Store
 
         store = Store(file)
-        store.set_meta({"format": "0"})
+        store._db.write("UPDATE meta SET value = ? WHERE name = 'format'", [("0",)])
         store.close()
     embeddings = FakeEmbeddings(dimensions=64 if fault == "other model" else 256)
     answer = ask("What do wasps build their nests from?", folder, embeddings=embeddings)

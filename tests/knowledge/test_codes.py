@@ -55,13 +55,13 @@ def test_a_document_of_more_runs_than_one_is_found_and_removed_whole(tmp_path, m
     (tmp_path / "a.txt").write_text("\n\n".join(f"Sentence {n} of some. " * 12 for n in range(7)))
     with Index(None, FakeEmbeddings()) as index:
         index.add(tmp_path)
-        view = index._fresh()
+        view = index._lookup._fresh()
         assert len(index) == len(view.ids) > 4
         assert len(set(view.runs)) == (len(view.ids) + 1) // 2
         (tmp_path / "a.txt").unlink()
         index.update()
         assert index.find("sentence") == []
-        assert not len(index._fresh().ids)
+        assert not len(index._lookup._fresh().ids)
 
 
 @given(st.lists(st.integers(-5, 5), max_size=900), st.integers(0, 12))

@@ -29,13 +29,13 @@ def contents(file: Path | None, folder: Path | None = None) -> dict[str, list[tu
     with Index(file, FakeEmbeddings(dimensions=64)) as index:
         if folder is not None:
             index.add(folder)
-        assert index._store._one("PRAGMA integrity_check")[0] == "ok"
-        index._store._db.execute("INSERT INTO words (words) VALUES ('integrity-check')")
+        assert index._store._db.one("PRAGMA integrity_check")[0] == "ok"
+        index._store._db.all("INSERT INTO words (words) VALUES ('integrity-check')")
         assert (
-            index._store._one("SELECT count(*) FROM passages")[0]
-            == index._store._one("SELECT count(*) FROM vectors")[0]
+            index._store._db.one("SELECT count(*) FROM passages")[0]
+            == index._store._db.one("SELECT count(*) FROM vectors")[0]
         )
-        rows = index._store._all(
+        rows = index._store._db.all(
             "SELECT d.path, p.position, p.text, hex(v.vector) FROM documents d "
             "LEFT JOIN passages p ON p.document = d.id LEFT JOIN vectors v ON v.id = p.id ORDER BY 1, 2"
         )

@@ -41,7 +41,7 @@ def file(tmp_path):
 
 
 def contents(index):
-    rows = index._store._all(
+    rows = index._store._db.all(
         "SELECT d.path, p.text FROM passages p JOIN documents d ON d.id = p.document ORDER BY 1, p.id"
     )
     return [tuple(row) for row in rows]
@@ -94,8 +94,8 @@ def test_the_index_ends_the_same_whichever_way_it_came_about(folder, file, tmp_p
             fresh.add(folder)
             assert contents(index) == contents(fresh)
             assert index.find("weights", 1)[0].passage == fresh.find("weights", 1)[0].passage
-        view, anew = index._fresh(), NOTHING.refreshed(index._store, (0, 0), 256)
-        assert list(view.ids) == [row[0] for row in index._store._all("SELECT id FROM vectors ORDER BY id")]
+        view, anew = index._lookup._fresh(), NOTHING.refreshed(index._store, (0, 0), 256)
+        assert list(view.ids) == [row[0] for row in index._store._db.all("SELECT id FROM vectors ORDER BY id")]
         assert list(view.ids) == list(anew.ids)
         assert np.array_equal(view.codes, anew.codes)
         assert np.array_equal(view.scales, anew.scales)
@@ -126,7 +126,7 @@ def test_a_document_that_breaks_in_the_middle_leaves_nothing(folder, file, monke
         report = index.add(folder)
         assert [remark.reason for remark in report.skipped] == ["is not valid UTF-16"]
         assert {path for path, _ in contents(index)} == {str(folder / "bees.md"), str(folder / "gguf.md")}
-        assert index._store._one("SELECT count(*) FROM staged")[0] == 0
+        assert index._store._db.one("SELECT count(*) FROM staged")[0] == 0
 
 
 def test_a_file_that_has_become_unreadable_is_no_longer_quoted(folder, file):
@@ -191,7 +191,7 @@ def test_somebody_elses_database_is_left_alone(file):
 
 def test_an_index_of_another_version_is_refused(folder, file):
     with Index(file, FakeEmbeddings()) as index:
-        index._store.set_meta({"format": "99"})
+        index._store._db.write("UPDATE meta SET value = ? WHERE name = 'format'", [("99",)])
     with pytest.raises(BrokenIndex, match="has format 99"):
         Index(file, FakeEmbeddings())
 
@@ -202,7 +202,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 
 
 def test_a_waiting_writer_gives_up_with_a_plain_reason(folder, file, monkeypatch):
-    monkeypatch.setattr("chainkit.knowledge.store.WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("chainkit.knowledge.database.WAIT_SECONDS", 0.05)
     with Index(file, FakeEmbeddings()) as index:
         other = sqlite3.connect(file, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
