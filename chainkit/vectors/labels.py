@@ -64,7 +64,7 @@ def wrapped(text: str, columns: int) -> str:
     and three topics
     """
     lines = [""]
-    for word in label(text, width(text)).split():
+    for word in label(text, 2 * len(text)).split():
         while width(word) > columns:
             first = label(word, columns + 1).removesuffix("…") or word[:1]
             lines.append(first)

@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from chainkit.base.errors import Unsupported
 from chainkit.vectors import clusters, heatmap, similarity
-from chainkit.vectors.labels import MissingGlyphs, label, width
+from chainkit.vectors.labels import MissingGlyphs, label, width, wrapped
 from tests.vectors.conftest import Table
 from tests.vectors.nine import NINE
 
@@ -148,6 +148,13 @@ def test_labels_are_shortened_by_columns():
     assert width("ที่นี่") == 2
     assert label("👩\u200d👧 x") == "👩\u200d👧 x"  # a family, not two persons
     assert label("a\u202eb") == "a b"  # no turning of what follows
+
+
+def test_lines_hold_every_word():
+    for text in ("日本語の題名" * 9, "x" * 25, "a\x07" * 30, "a\u200b" * 30 + "b\x00" * 9, "one two three " * 9, ""):
+        lines = wrapped(text, 10).split("\n")
+        assert max(map(width, lines)) <= 10
+        assert "".join("".join(lines).split()) == "".join(c for c in text if c.isprintable() and c != " ")
 
 
 def page_data(html: str) -> dict[str, Any]:
