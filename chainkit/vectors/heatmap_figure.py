@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 _TITLE_COLUMNS_PER_INCH = 10  # of 12 points
-_FRAME_POINTS = 2.0
 
 
 def draw(heatmap: Heatmap) -> Figure:
@@ -91,7 +90,9 @@ def _frame_blocks(axes: Axes, heatmap: Heatmap, names: list[str], families: list
     from matplotlib.patheffects import withStroke
 
     count = len(heatmap.labels)
-    inset = _FRAME_POINTS / 2 / (_cell_inches(count) * 72)  # so that frames do not cover each other
+    cell = _cell_inches(count) * 72
+    line = float(np.clip(0.12 * cell, 0.8, 2))  # points, thin in small cells
+    inset = line / 2 / cell  # so that frames do not cover each other
     for first, end, group in heatmap.blocks:
         for edge in (first - 0.5, end - 0.5):
             axes.axhline(edge, color="white", linewidth=0.8)
@@ -104,9 +105,9 @@ def _frame_blocks(axes: Axes, heatmap: Heatmap, names: list[str], families: list
                 *((first - 0.5 + inset, first - 0.5 + inset), length - 2 * inset, length - 2 * inset),
                 fill=False,
                 edgecolor=colour,
-                linewidth=_FRAME_POINTS,
+                linewidth=line,
                 zorder=3,  # over the white lines
-                path_effects=[withStroke(linewidth=_FRAME_POINTS * 2, foreground="white")],
+                path_effects=[withStroke(linewidth=line * 2, foreground="white")],
             )
         )
         axes.text(
