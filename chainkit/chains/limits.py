@@ -6,13 +6,15 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.rate_limiters import BaseRateLimiter
+
+from chainkit.base import opening
 
 Chat = TypeVar("Chat", bound=BaseChatModel)
 
@@ -53,7 +55,7 @@ class RateLimiter(BaseRateLimiter):
 
     >>> import chainkit
     >>> limiter = RateLimiter(requests_per_minute=60, tokens_per_minute=10_000)
-    >>> limiter.limit(chainkit.chat_model("fake:?reply=hello")).invoke("Hi").content
+    >>> limiter.limit("fake:?reply=hello").invoke("Hi").content
     'hello'
     """
 
@@ -105,8 +107,15 @@ class RateLimiter(BaseRateLimiter):
             with self._lock:
                 self._tokens.taken(tokens, self._clock())
 
-    def limit(self, model: Chat) -> Chat:
-        """A copy of the model that asks this limiter, and tells it how many tokens each answer took."""
+    @overload
+    def limit(self, model: str) -> BaseChatModel: ...
+
+    @overload
+    def limit(self, model: Chat) -> Chat: ...
+
+    def limit(self, model: Any) -> Any:
+        """A copy of the model (or the one that a spec names) that asks this limiter, and tells it its tokens."""
+        model = opening.chat_model(model)
         listeners: Any = model.callbacks
         own = _Counter(self)
         callbacks: Any = [*listeners, own] if isinstance(listeners, list) else [own]
