@@ -106,6 +106,8 @@ class Engine:
     def _advance(self, tokens: list[int], cancelled: Callable[[], bool]) -> tuple[int, int, Logits]:
         """How many tokens had to be computed, in how many passes, and the logits of the next one, [V]."""
         same = min(common(self._read, tokens), len(tokens) - 1)
+        if same < len(self._read) and self.settings.kind == "falcon":
+            same = 0  # its values are laid out anew for each length of the text, so that it cannot go back
         del self._read[same:]
         answer, passes = b"", 0
         while len(self._read) < len(tokens):

@@ -190,17 +190,3 @@ def test_a_ggml_file_of_another_family_goes_to_ctransformers(file):
     assert isinstance(model, CTransformersModel)
     assert model.invoke("the cat") == chainkit.llm(f"ctransformers:{file}?max_tokens=4").invoke("the cat")
     assert isinstance(chainkit.chat_model(f"ggml:{file}?chat_template=alpaca"), CTransformersChat)
-
-
-@pytest.mark.parametrize("kind", ["gpt_neox", "gptj", "mpt"])
-def test_files_of_other_families_run_and_are_recognised(tmp_path, kind):
-    path = tiny.write_other(tmp_path / f"{kind}.bin", kind)
-    assert kind_of(path) == kind
-    model = chainkit.llm(f"ggml:{path}", max_tokens=6)
-    session = model.session("the cat é")
-    assert session.text == "the cat é"
-    first = session.logits()
-    assert np.ptp(first) > 0.5
-    assert len(list(session.generate(Sampling(max_tokens=6)))) > 1
-    np.testing.assert_allclose(model.session("the cat é").logits(), first, atol=1e-3)
-    model.unload()
