@@ -101,3 +101,13 @@ def shuffled(examples: Sequence[Encoded], size: int, seed: int) -> list[list[Enc
         batches += [window[place : place + size] for place in range(0, len(window), size)]
     chosen.shuffle(batches)
     return batches
+
+
+def answer_logits(base: Base, batch: Batch, vectors: torch.Tensor | None) -> torch.Tensor:
+    """Scores where an answer is, and nowhere else, by the model's own pass, [B, A, V]."""
+    with torch.no_grad():
+        inputs = base.embed(batch.tokens)
+    if vectors is not None:
+        rows = torch.arange(len(batch.tokens), device=inputs.device)[:, None]
+        inputs = inputs.index_put((rows, batch.soft), vectors.to(inputs.dtype).expand(len(inputs), -1, -1))
+    return base.logits(inputs, batch.mask, batch.answers.shape[1]).float()

@@ -8,8 +8,9 @@ from typing import Protocol
 from chainkit.backends.huggingface.libraries import torch
 from chainkit.base.errors import Unsupported
 from chainkit.steered.soft_prompt import Vectors
-from chainkit.tuning.batches import IGNORED, Batch, Encoded, batch_of
+from chainkit.tuning.batches import IGNORED, Batch, Encoded, answer_logits, batch_of
 from chainkit.tuning.model import Base
+from chainkit.tuning.packed import packed
 from chainkit.tuning.settings import Settings
 
 LEARNING_SHARE = 0.15
@@ -60,6 +61,7 @@ class Soft:
         table = base.vectors
         self.learning_rate = LEARNING_SHARE * float(table.std())
         self._reach = None if settings.reach is None else settings.reach * float(table.norm(dim=1).mean())
+        self._packed = packed(base)
 
     @property
     def trained(self) -> Mapping[str, torch.Tensor]:
@@ -68,6 +70,9 @@ class Soft:
 
     def loss(self, examples: Sequence[Encoded]) -> tuple[torch.Tensor, int]:
         """The sum of the negative log-likelihoods of the answers' tokens, and how many tokens those are."""
+        if self._packed is not None and self._packed.reads(examples, len(self.vectors)):
+            logits, answers = self._packed.answer_logits(examples, self.vectors)
+            return torch.nn.functional.cross_entropy(logits, answers, reduction="sum"), len(answers)
         batch = batch_of(examples, len(self.vectors), self.base.loaded.device)
         return answer_loss(self.base, batch, self.vectors)
 
@@ -109,7 +114,7 @@ class Bare:
 
 def answer_loss(base: Base, batch: Batch, vectors: torch.Tensor | None) -> tuple[torch.Tensor, int]:
     """As `Learner.loss`."""
-    logits = _answer_logits(base, batch, vectors)
+    logits = answer_logits(base, batch, vectors)
     total = torch.nn.functional.cross_entropy(
         logits.flatten(0, 1), batch.answers.flatten(), ignore_index=IGNORED, reduction="sum"
     )
@@ -119,24 +124,12 @@ def answer_loss(base: Base, batch: Batch, vectors: torch.Tensor | None) -> tuple
 def answer_hits(base: Base, batch: Batch, vectors: torch.Tensor | None) -> int:
     """As `Learner.hits`."""
     with torch.inference_mode():
-        return count_hits(_answer_logits(base, batch, vectors), batch.answers)
+        return count_hits(answer_logits(base, batch, vectors), batch.answers)
 
 
 def count_hits(logits: torch.Tensor, answers: torch.Tensor) -> int:
     """Of scores [B, A, V] and answers [B, A], how many answers are the likeliest throughout."""
     return int(((logits.argmax(-1) == answers) | (answers == IGNORED)).all(1).sum())
-
-
-def _answer_logits(base: Base, batch: Batch, vectors: torch.Tensor | None) -> torch.Tensor:
-    """Scores where an answer is, and nowhere else, [B, A, V]."""
-    length = batch.answers.shape[1]
-    with torch.no_grad():
-        inputs = base.embed(batch.tokens)
-    if vectors is not None:
-        rows = torch.arange(len(batch.tokens), device=inputs.device)[:, None]
-        inputs = inputs.index_put((rows, batch.soft), vectors.to(inputs.dtype).expand(len(inputs), -1, -1))
-    # the last token is never followed by one that counts
-    return base.logits(inputs, batch.mask, length + 1)[:, :-1].float()
 
 
 def written(base: Base, prompt: Sequence[int], vectors: torch.Tensor | None, count: int) -> list[int]:

@@ -77,21 +77,25 @@ class Base:
         tokens = self.vocabulary.tokenize(prompt, whole=True)
         return tokens[:-1] if self.vocabulary.adds_eos else tokens
 
-    def logits(self, vectors: torch.Tensor, mask: torch.Tensor | None, last: int, **other: Any) -> torch.Tensor:
-        """The scores behind the last positions, [B, last, V].
+    def logits(self, vectors: torch.Tensor, mask: torch.Tensor | None, count: int) -> torch.Tensor:
+        """The scores that foretell the last tokens, [B, count, V].
 
         Args:
             vectors: What the model reads, [B, T, D].
             mask: [B, T] with 0 for padding on the left; None if there is none.
-            last: How many positions.
-            other: More for the model's forward pass.
+            count: How many tokens; fewer than T.
         """
+        other: dict[str, Any] = {}
         if mask is not None:
             other["attention_mask"] = mask
             if self._positioned:
                 other["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
-        output = self.model(inputs_embeds=vectors, use_cache=False, **self.loaded.only_last(last), **other)
-        return output.logits[:, -last:]
+        end = vectors.shape[1] - 1
+        # places and not a number of them: a slice is no contiguous tensor, whose product with the head takes up to four
+        # times as long (torch 2.13 multiplies row by row)
+        only = self.loaded.only(list(range(end - count, end)))
+        logits = self.model(inputs_embeds=vectors, use_cache=False, **only, **other).logits
+        return logits if logits.shape[1] == count else logits[:, end - count : end]
 
     @contextmanager
     def frozen(self) -> Generator[None]:

@@ -118,7 +118,7 @@ class _Run:
         self._checkpoint, self._identity, self._told = checkpoint, json.loads(json.dumps(identity)), told
         self._total = settings.epochs * math.ceil(len(examples) / settings.batch_size)
         self._rate = settings.learning_rate or learner.learning_rate
-        self._optimizer = torch.optim.AdamW(learner.trained.values(), lr=self._rate, weight_decay=0.0)
+        self._optimizer = torch.optim.AdamW(learner.trained.values(), lr=self._rate, weight_decay=0.0, fused=True)
         self._history, self._epoch = History(), 0
         self._best = _copied(learner.trained)
 
