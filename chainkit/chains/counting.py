@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     Model = BaseChatModel | BaseLLM
 
 UNKNOWN_CONTEXT = 4_096
+_log = logging.getLogger("chainkit.counting")
+_told: set[str] = set()
 _BYTES_PER_TOKEN = 3  # on the safe side: English has about four, code and other languages fewer
 
 
@@ -29,7 +32,8 @@ def counter(model: Model) -> Callable[[str], int]:
     """A function that counts a text's tokens: the model's own, or an estimate that is rather too high.
 
     langchain-core's own default is not used: it would fetch GPT-2's tokenizer from the network. A hosted model whose
-    tokenizer is not known, not installed or not to be had is estimated: its answers do not depend on the count.
+    tokenizer is not known, not installed or not to be had is estimated: its answers do not depend on the count. That
+    is logged, once for each model.
     """
     from langchain_core.language_models import BaseLanguageModel
 
@@ -41,12 +45,21 @@ def counter(model: Model) -> Callable[[str], int]:
         or kind.get_num_tokens is not default.get_num_tokens
     )
     if not own:
+        _tell(model, "it has no tokenizer here")
         return estimate
     try:
         model.get_num_tokens("a")
-    except (MissingLibrary, ModelFileError, Unsupported):
+    except (MissingLibrary, ModelFileError, Unsupported) as error:
+        _tell(model, str(error))
         return estimate
     return model.get_num_tokens
+
+
+def _tell(model: Model, reason: str) -> None:
+    name = str(getattr(model, "model", None) or getattr(model, "model_name", None) or type(model).__name__)
+    if name not in _told:
+        _told.add(name)
+        _log.warning("tokens of %s are estimated, one for %d bytes: %s", name, _BYTES_PER_TOKEN, reason)
 
 
 def estimate(text: str) -> int:

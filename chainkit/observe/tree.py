@@ -77,7 +77,7 @@ def _headline(step: Step) -> str:
     if answered := step.details.get("answered_by"):
         parts.append(f"answered by {answered}")
     if retries := step.details.get("retries"):
-        parts.append(f"{retries} retries")
+        parts.append(f"{retries} {'retry' if retries == 1 else 'retries'}")
     return "  ".join(parts)
 
 

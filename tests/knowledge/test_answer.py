@@ -170,8 +170,12 @@ def test_a_model_that_cannot_count_is_estimated_without_the_network():
     assert counter(FakeListChatModel(responses=["x"], custom_get_token_ids=lambda text: [1]))("one two") == 1
 
 
-def test_a_hosted_model_whose_tokenizer_nobody_knows_is_estimated():
-    assert counter(OpenAIChat(model="our-own-model", api_key="sk-none")) is estimate
+def test_a_hosted_model_whose_tokenizer_nobody_knows_is_estimated_and_that_is_told_once(caplog, monkeypatch):
+    monkeypatch.setattr("chainkit.chains.counting._told", set())
+    for _ in range(2):
+        assert counter(OpenAIChat(model="our-own-model", api_key="sk-none")) is estimate
+    (told,) = caplog.messages
+    assert told.startswith("tokens of our-own-model are estimated, one for 3 bytes: tiktoken")
 
 
 def test_strings_name_the_models_that_answer_and_wrong_ones_say_what_is_wrong(index, tmp_path):
