@@ -31,6 +31,9 @@ def responses_result(data: Json, connection: Connection, *, stop: Sequence[str],
     """
     if data.get("status") in ("failed", "cancelled"):
         raise failed(data, connection)
+    if data.get("status") in ("queued", "in_progress"):
+        told = f"an answer that is still to come (status {data['status']}, id {data.get('id')})"
+        raise malformed(connection, f"{told}; what runs in the background is not waited for here")
     output = data.get("output")
     if not isinstance(output, list):
         known = no_choices(data, connection) if data.get("error") else None

@@ -285,6 +285,8 @@ def body_of(**fields: Any) -> Any:
         ({"status": "failed", "error": {"code": "invalid_prompt", "message": "bad"}}, BadRequest),
         ({"status": "cancelled"}, ServerFailed),
         ({"output": None}, MalformedReply),
+        ({"status": "queued"}, MalformedReply),
+        ({"status": "in_progress"}, MalformedReply),
     ],
 )
 def test_an_answer_that_the_service_gave_up_is_an_error_in_spite_of_its_status(
