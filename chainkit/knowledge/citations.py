@@ -13,6 +13,7 @@ SUPPORT = 1 / 3
 _MARK = re.compile(r"[ \t]*\[(\d{1,4}(?:\s*[,;–-]\s*\d{1,4})*)\]")
 _MAYBE_MARK = re.compile(r"[ \t]+(?:\[[\d\s,;–-]{0,40})?$|\[[\d\s,;–-]{0,40}$")
 _NUMBERS = re.compile(r"(\d+)(?:\s*[–-]\s*(\d+))?")
+_FIELD = re.compile(r"[^\s:.!?|][^\n:.!?|]{0,40}: ")  # begins a row of a table, or a line like "Subject: ..."
 _LEAD = re.compile(r"(?:[-*+>#|]+|\d+[.)])\s+")
 _UNIT_CHARACTERS = 400
 _UNIT_LINES = 5
@@ -166,9 +167,20 @@ def citation(number: int, passage: Passage, start: int, end: int) -> Citation:
 
 
 def units(text: str) -> Iterator[tuple[int, int]]:
-    """Start and end of what can be quoted on its own: sentences, or lines of what is not prose; no bullets."""
+    """Start and end of what can be quoted on its own: sentences, or lines of what is not prose; no bullets.
+
+    >>> text = "name: Ada, keeps: bees\\nname: Alan, keeps: wasps"
+    >>> [text[start:end] for start, end in units(text)]
+    ['name: Ada, keeps: bees', 'name: Alan, keeps: wasps']
+    """
     for start, end in sentences(text):
-        if end - start > _UNIT_CHARACTERS or text.count("\n", start, end) >= _UNIT_LINES or text[start] in "|-*+":
+        lines = text[start:end].split("\n")
+        if (
+            end - start > _UNIT_CHARACTERS
+            or len(lines) > _UNIT_LINES
+            or text[start] in "|-*+"
+            or (len(lines) > 1 and all(map(_FIELD.match, lines)))
+        ):
             yield from _line_units(text, start, end)
         else:
             yield _without_lead(text, start, end)

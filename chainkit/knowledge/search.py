@@ -170,4 +170,4 @@ def _alike(one: set[str], other: set[str]) -> bool:
 
 def _stretched(values: NDArray[np.float64]) -> NDArray[np.float64]:
     low, high = float(values.min(initial=np.inf)), float(values.max(initial=-np.inf))
-    return (values - low) / (high - low) if high > low else np.zeros_like(values)
+    return (values - low) / (high - low) if high > low else np.full_like(values, float(high > 0))

@@ -59,3 +59,11 @@ def test_a_block_of_code_is_no_answer_by_itself():
         Passage(text="```console\n$ tool ask 'When are drones thrown out?'\n```\n\nDrones leave the hive in autumn.")
     )
     assert "tool ask" not in extract("When are drones thrown out?", [hit], EMBED).text
+
+
+def test_a_row_of_a_table_is_quoted_alone():
+    rows = "name: Ada, keeps: bees, town: Ulm\nname: Alan, keeps: wasps\nkeeps: hornets, town: Bath"
+    hit = Hit(Passage(text=rows, path="people.csv", first_line=1, last_line=3), score=1.0)
+    found = extract("Who keeps wasps?", [hit], EMBED, count=1)
+    assert found.text == "name: Alan, keeps: wasps [1]"
+    assert (found.citations[0].first_line, found.citations[0].last_line) == (2, 2)

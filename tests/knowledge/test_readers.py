@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import pytest
@@ -217,3 +219,12 @@ def test_a_block_knows_the_lines_of_its_parts():
     assert block.lines(0, 13) == (5, 7)
     assert Block("one two", first_line=5, last_line=7).lines(0, 3) == (5, 7)
     assert Block("one", page=1).lines(0, 3) == (None, None)
+
+
+def test_pdf_faults_are_told_by_the_error_alone(tmp_path):
+    path = tmp_path / "a.pdf"
+    path.write_text("not a pdf")
+    code = f"from chainkit.knowledge.readers import pdf; from pathlib import Path; list(pdf.read(Path({str(path)!r})))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "DocumentError" in done.stderr
+    assert "invalid pdf header" not in done.stderr

@@ -118,3 +118,8 @@ def test_different_numbers_are_different_texts():
 @pytest.mark.parametrize("k", [1, 2])
 def test_no_more_than_k_are_given(k):
     assert len(distinct([hit("a b"), hit("c d"), hit("e f")], k)) == k
+
+
+def test_a_passage_found_alone_fits_fully_and_one_without_the_words_not_by_them():
+    assert list(fuse(np.array([0.2]), np.array([3.1]), 0.3)) == [1]
+    assert list(fuse(np.array([0.2]), np.array([0.0]), 0.3)) == [0.3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from chainkit.knowledge.blocks import Block
 from chainkit.knowledge.readers.faults import FAULTS, refuse_large, unreadable
 
 LIMIT_BYTES = 200_000_000
+# pypdf tells of each fault in a file without naming the file; Python prints that unless somebody takes it
+logging.getLogger("pypdf").addHandler(logging.NullHandler())
 _HYPHEN = re.compile(r"(?<=[a-z])-\n(?=[a-z])")
 
 
