@@ -256,7 +256,10 @@ def _make(kind: str, table: Table, text: str, options: Mapping[str, Any]) -> Any
 def _made(kind: str, table: Table, spec: Spec, options: dict[str, Any]) -> Any:
     provider = ALIASES.get(spec.provider, spec.provider)
     if provider not in table:
-        raise SpecError(f"{provider} has no {kind}; providers that have one: {', '.join(sorted(table))}")
+        tables = (("a chat model", CHAT_MODELS), ("a language model", LLMS), ("embeddings", EMBEDDINGS))
+        offers = [name for name, other in tables if provider in other]
+        only = f" (it has {' and '.join(offers)})" if offers else ""
+        raise SpecError(f"{provider} has no {kind}{only}; providers that have one: {', '.join(sorted(table))}")
     row, _, preset = table[provider].partition("?")
     model_class = _load(row)
     other = model_class.provider_for(spec.name) if hasattr(model_class, "provider_for") else None

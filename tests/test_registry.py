@@ -50,7 +50,9 @@ def test_a_bad_value_of_a_key_is_not_repeated() -> None:
 
 
 def test_a_provider_without_that_kind_lists_those_that_have_it() -> None:
-    with pytest.raises(SpecError, match="minilm has no chat model; providers that have one: .*openai"):
+    with pytest.raises(
+        SpecError, match=r"minilm has no chat model \(it has embeddings\); providers that have one: .*openai"
+    ):
         chainkit.chat_model("minilm")
 
 
@@ -91,7 +93,9 @@ def test_what_a_row_sets_is_no_option() -> None:
 
 
 def test_a_service_without_that_kind_says_who_has_it() -> None:
-    with pytest.raises(SpecError, match="groq has no embeddings; providers that have one: .*mistral"):
+    with pytest.raises(
+        SpecError, match=r"groq has no embeddings \(it has a chat model\); providers that have one: .*mistral"
+    ):
         chainkit.embeddings("groq:m")
 
 

@@ -85,8 +85,9 @@ class UnknownProvider(SpecError):
         names = sorted(known)
         hint = nearest(provider, names)
         advice = f"did you mean '{hint}'?" if hint else f"known providers: {', '.join(names)}"
-        tag = f"; if it is an Ollama tag, write 'ollama:{spec}'" if _OLLAMA_TAG.search(spec) else ""
-        super().__init__(f"no provider '{provider}'; {advice}{tag}")
+        if _OLLAMA_TAG.search(spec):
+            advice = f"if this is an Ollama tag, write 'ollama:{spec}'"
+        super().__init__(f"no provider '{provider}'; {advice}")
 
 
 class NoModel(ChainkitError):

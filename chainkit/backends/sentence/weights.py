@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -138,11 +139,16 @@ def _downloaded(repo: str, revision: str) -> Path | None:
         ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ProviderError(
-            f"cannot fetch {repo} from the hub: {error}. {_advice(repo)}", provider="huggingface"
+            f"cannot fetch {repo} from the hub ({_first_sentence(error)}); {_advice(repo)}", provider="huggingface"
         ) from error
     if not has_model(folder):
         raise ModelFileError(repo, "has neither model.safetensors nor onnx/model.onnx, or no tokenizer")
     return folder
+
+
+def _first_sentence(error: Exception) -> str:
+    """Of what huggingface_hub says; its others are advice that does not fit here."""
+    return re.split(r"\.?\s*\n|\.\s", str(error).strip(), maxsplit=1)[0]
 
 
 def _advice(repo: str) -> str:
