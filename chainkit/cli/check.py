@@ -8,7 +8,7 @@ import click
 
 from chainkit.base.errors import ProgramError
 from chainkit.cli.options import debug_option, json_option
-from chainkit.cli.rows import read_text
+from chainkit.cli.rows import read_program
 from chainkit.cli.screen import say, say_json
 
 
@@ -40,7 +40,7 @@ def _checked(file: str) -> dict[str, Any]:
     from chainkit.program.parser import parse
 
     try:
-        template = parse(read_text(file))
+        template = parse(read_program(file))
         checks.check_commands(template)
     except ProgramError as error:
         return {"file": file, "error": str(error), "line": error.line, "column": error.column, "inputs": []}

@@ -92,6 +92,14 @@ def read_text(path: str) -> str:
         raise DocumentError(path, "is a folder; name a file") from error
 
 
+def read_program(path: str) -> str:
+    """The text of a program; raises as `read_text`, also of a blank one, which is most likely the wrong file."""
+    text = read_text(path)
+    if not text.strip():
+        raise DocumentError("standard input" if path == STDIN else path, "holds no program")
+    return text
+
+
 def decoded(name: str, data: bytes, first_line: int = 1) -> str:
     """Bytes as text; `first_line` is the number of their first line.
 

@@ -12,7 +12,7 @@ import click
 
 from chainkit.base.errors import ChainkitError, ProgramError
 from chainkit.cli.options import debug_option, json_option, trace_option
-from chainkit.cli.rows import read_text
+from chainkit.cli.rows import read_program
 from chainkit.cli.screen import load, note, say, say_json, waiting
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def run(
 
     What the program waits for with {{await}} is asked for in a terminal.
     """
-    text = read_text(file)
+    text = read_program(file)
     variables = _variables(given, files)
     try:
         result = _run(text, variables, model_spec, seed, show and not as_json, allow_shell)

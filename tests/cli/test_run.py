@@ -86,6 +86,11 @@ def test_what_is_given_wrongly_is_told(program: str, arguments: list[str], messa
     assert message in err
 
 
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_an_empty_file_is_no_program(command: str) -> None:
+    assert chainkit(command, "-", text=" \n")[::2] == (1, "chainkit: standard input: holds no program\n")
+
+
 def test_what_the_program_waits_for_is_told() -> None:
     status, out, err = chainkit("run", "-", text="Hi {{await 'who'}}")
     assert (status, out.strip()) == (1, "Hi")
