@@ -16,7 +16,7 @@ def main(file: str = str(FILE), spec: str = "fake:?reply=A short summary.") -> N
         chainkit.chat_model(spec), instructions="In three sentences.", context_tokens=1_000, progress=True
     )
     print(chain.invoke(Path(file).read_text("utf-8")))
-    print(f"{chain.last.parts} parts, {chain.last.calls} calls, {chain.last.rounds} rounds of putting together")
+    print(f"{chain.last.parts} parts, {chain.last.calls} calls, put together {chain.last.rounds}x")
 
 
 if __name__ == "__main__":
