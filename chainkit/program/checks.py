@@ -299,11 +299,13 @@ class _Check:
             if not self._can.continues:
                 self._assistant(node.body, begun=False)
             return
+        if self._can.roles == "either":  # a local model can play anybody
+            return
         for inner in walk.nodes(node.body):
             if isinstance(inner, Gen | Select | GenEach):
                 raise self._fault(
                     f"writes messages of the assistant, and this one is of '{role}'; let it write as the assistant "
-                    "with the roles turned round, or take a model that continues text (chainkit.llm)",
+                    "with the roles turned round, or take a local model",
                     inner.at,
                 )
 

@@ -129,6 +129,8 @@ class SteeredWork:
     def _call(self, context: TokenContext, slot: Slot) -> Call:
         """The settings of the slot, and those of the model where the slot has none."""
         role_end = (ROLE_END,) if context.chat is None and context.held.opened else ()
+        if context.ending:  # of a message that another than the assistant writes
+            role_end = (context.ending,)
         settings = {"temperature": slot.temperature, "top_p": slot.top_p, "max_tokens": slot.max_tokens}
         # where a form is followed, a stop text counts behind what fulfils it only; see `Guide`
         ends = () if slot.form is not None else slot.stop

@@ -97,7 +97,7 @@ class TokenContext:
     tally: Tally
     name: str
     held: Read = field(default_factory=Read)
-    begun: tuple[Any, Any, list[int]] | None = None  # messages, tools and the tokens that they make
+    begun: tuple[Any, Any, str, list[int], str] | None = None  # messages, tools, role; their tokens and what ends them
 
     def __post_init__(self) -> None:
         self.session.counters = self.tally
@@ -108,6 +108,12 @@ class TokenContext:
         text = "".join(part.text for part in self.held.parts)
         if self.chat is None:
             return text
+        opened = self.held.opened
+        if opened is not None and opened.role != "assistant":
+            from chainkit.steered.conversation import HERE
+
+            messages = extended(self.held.messages, replace(opened, text=HERE))
+            return self.chat.conversation.text(messages, add_generation_prompt=False).rpartition(HERE)[0] + text
         return (self.chat.prompt_text(self.held.messages) if self.held.messages else "") + text
 
     def append(self, text: str) -> None:
@@ -248,12 +254,30 @@ class TokenContext:
     def _beginning(self, toolbox: Any) -> list[int]:
         if self.chat is None:
             return []
-        if self.held.opened is None or self.held.opened.role != "assistant":
-            where = f"in a message of '{self.held.opened.role}'" if self.held.opened else "outside of every role"
-            raise UnsupportedProgram(f"{self.name} writes messages of the assistant, and this slot stands {where}")
-        if self.begun is None or self.begun[0] is not self.held.messages or self.begun[1] is not toolbox:
-            self.begun = self.held.messages, toolbox, self._rendered(toolbox)
-        return self.begun[2]
+        opened = self.held.opened
+        if opened is None:
+            raise UnsupportedProgram(f"{self.name} writes messages, and this slot stands outside of every role")
+        if opened.role != "assistant" and toolbox is not None:
+            raise UnsupportedProgram(f"{self.name} calls tools as the assistant only, not as '{opened.role}'")
+        known = self.begun
+        if known is None or known[0] is not self.held.messages or known[1:3] != (toolbox, opened.role):
+            ending = ""
+            if opened.role == "assistant":
+                tokens = self._rendered(toolbox)
+            else:
+                tokens, ending = self._opening(opened)
+            self.begun = known = self.held.messages, toolbox, opened.role, tokens, ending
+        return known[3]
+
+    @property
+    def ending(self) -> str:
+        """Plain text with which the template ends the message that is open, where no special token ends it."""
+        return self.begun[4] if self.chat is not None and self.begun is not None else ""
+
+    def _opening(self, opened: Opened) -> tuple[list[int], str]:
+        from chainkit.steered.conversation import HERE  # needs jinja2, which models without messages do not
+
+        return self.chat.conversation.begun(extended(self.held.messages, replace(opened, text=HERE)))
 
     def _rendered(self, toolbox: Any) -> list[int]:
         from chainkit.steered.tools import without_tools

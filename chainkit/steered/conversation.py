@@ -14,6 +14,8 @@ from chainkit.steered.template import ChatTemplate
 # Stand-ins for names of special tokens inside messages, from a private area of Unicode. What a message itself has of
 # these characters is left alone: a stand-in that was not made here is not found in the table.
 _OPEN, _CLOSE = "\U0010fa00", "\U0010fa01"
+HERE = "\U0010fa02"
+"""Stands in a message for text that is still to come."""
 _STAND_IN = re.compile(f"{_OPEN}(\\d+){_CLOSE}")
 
 
@@ -70,15 +72,36 @@ class Conversation:
             TemplateError: The template fails or refuses the messages.
             Unsupported: A message holds something other than text.
         """
+        rendered, hidden = self._guarded([as_dict(message) for message in messages], variables)
+        return self._with_first(self._tokenize(rendered, hidden))
+
+    def begun(self, messages: Sequence[BaseMessage]) -> tuple[list[int], str]:
+        """The tokens up to where the text of the last message begins, and the plain text that would end it.
+
+        Args:
+            messages: The text of the last one must be `HERE`, which stands for what somebody still writes.
+
+        Raises:
+            TemplateError: The template fails, refuses the messages, or leaves the last one out.
+        """
         dicts = [as_dict(message) for message in messages]
+        rendered, hidden = self._guarded(dicts, {"add_generation_prompt": False})
+        before, mark, behind = rendered.rpartition(HERE)
+        if not mark:
+            raise TemplateError(f"the chat template does not write a message of '{dicts[-1]['role']}' in the end")
+        ending = self._special.split(behind, maxsplit=1)[0]
+        return self._with_first(self._tokenize(before, hidden)), ending.strip()
+
+    def _guarded(self, dicts: list[dict[str, Any]], variables: Mapping[str, Any]) -> tuple[str, list[str]]:
+        """The rendering in which no message can make a special token."""
         spoken = list(_texts([dicts, variables]))
         rendered, hidden = self._rendered(dicts, variables, self._special)
         if any(self._beginning.search(self._special.sub("", text)) for text in spoken):
             # A template that cuts pieces out of a message could join the halves of a name.
             safe, safe_hidden = self._rendered(dicts, variables, self._beginning)
             if len(self._special.findall(safe)) < len(self._special.findall(rendered)):
-                rendered, hidden = safe, safe_hidden
-        return self._with_first(self._tokenize(rendered, hidden))
+                return safe, safe_hidden
+        return rendered, hidden
 
     def _rendered(
         self, dicts: list[dict[str, Any]], variables: Mapping[str, Any], unwanted: re.Pattern[str]

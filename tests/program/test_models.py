@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from pydantic import BaseModel
 
 import chainkit
 from chainkit import registry
-from chainkit.base.errors import FormMissed, ProgramError, SpecError, UnknownProvider, UnsupportedProgram
+from chainkit.base.errors import FormMissed, ProgramError, SpecError, TemplateError, UnknownProvider, UnsupportedProgram
 from chainkit.program import Program, cache, checks, structured
 from chainkit.program.engines import Slot
 from chainkit.program.forms import wanted
 from chainkit.program.record import Beside, TextAdded
+from chainkit.steered.conversation import HERE
 from chainkit.testing import Scripted, ScriptedChat
 from chainkit.testing.server.openai import OpenAIServer, running
 
@@ -283,6 +285,44 @@ def test_a_model_that_takes_no_temperature_is_sent_none(server: OpenAIServer) ->
     thinking, warm = server.bodies
     assert "temperature" not in thinking
     assert warm["temperature"] == 0.3
+
+
+def test_a_local_chat_model_writes_messages_of_anybody(chat: Any) -> None:
+    text = """{{#system}}Ask.{{/system}}{{#user}}Where {{gen 'q' max_tokens=9 save_prompt='o'}}{{/user}}
+    {{#assistant}}{{gen 'a' max_tokens=6 save_prompt='p'}}{{/assistant}}
+    {{#role 'user' hidden=True}}{{gen 'h' max_tokens=4}}{{/role}}
+    {{#assistant}}{{select 's' options=['yes', 'no']}}{{/assistant}}"""
+    with cache.disabled():
+        run = chainkit.program(text, chat)()
+    said = [("system", "Ask."), ("user", f"Where {run['q']}"), ("assistant", run["a"]), ("assistant", run["s"])]
+    assert run.messages == said
+    assert run["p"] == chat.prompt_text(chat._convert_input(said[:2]).to_messages())
+    assert (
+        run["o"]
+        == chat.prompt_text(chat._convert_input([said[0], ("user", "Where ")]).to_messages()).rpartition("<|end|>")[0]
+    )
+    assert run["q"]
+    with pytest.raises(UnsupportedProgram, match="calls tools as the assistant only, not as 'user'"):
+        chainkit.program("{{#user}}{{gen 'x' tools=[add]}}{{/user}}", chat, add=add)()
+
+
+def test_a_message_of_the_user_begins_and_ends_as_the_template_has_it(chat: Any) -> None:
+    messages = [SystemMessage("Be brief."), HumanMessage(HERE)]
+    tokens, ending = chat.conversation.begun(messages)
+    whole = chat.conversation.tokens([SystemMessage("Be brief."), HumanMessage("x")])
+    assert tokens == whole[: len(tokens)]
+    assert chat._vocabulary.detokenize(whole[len(tokens) :]).startswith("x")
+    assert ending == ""  # a special token ends it
+    item = "{{ '[INST] ' + m.content + ' [/INST]' if m.role == 'user' else m.content }}"
+    template = "{% for m in messages %}" + item + "{% endfor %}"
+    other = chainkit.chat_model(DEMO, chat_template=template)
+    tokens, ending = other.conversation.begun([HumanMessage("a"), AIMessage("b"), HumanMessage(HERE)])
+    assert ending == "[/INST]"
+    assert tokens == other.conversation.tokens([HumanMessage("a"), AIMessage("b"), HumanMessage("x")])[: len(tokens)]
+    template = "{% for m in messages %}{% if m.role != 'user' %}{{ m.content }}{% endif %}{% endfor %}"
+    silent = chainkit.chat_model(DEMO, chat_template=template)
+    with pytest.raises(TemplateError, match="does not write a message of 'user'"):
+        silent.conversation.begun([HumanMessage(HERE)])
 
 
 def test_a_service_is_asked_for_structured_output(openai: Any, server: OpenAIServer) -> None:

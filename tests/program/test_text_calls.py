@@ -163,7 +163,7 @@ def test_a_stop_regex_of_the_model_ends_before_a_call() -> None:
     assert extract_function_call(run["call"])
 
 
-def test_a_slot_in_a_message_of_the_user_is_refused_with_what_to_do() -> None:
+def test_a_slot_in_a_message_of_the_user_of_a_service_is_refused_with_what_to_do() -> None:
     with pytest.raises(
         UnsupportedProgram, match="of 'user'; let it write as the assistant with the roles turned round"
     ):
