@@ -11,13 +11,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from chainkit.backends.sentence.blocks import BLOCK, CODES, SCALES, in_blocks
 from chainkit.base.errors import MissingLibrary, ModelFileError, Unsupported
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
 
-WeightsAs = Literal["external", "inputs"]
-"""`external`: initializers with external data, for onnxruntime; `inputs`: to be replaced by constants, for OpenVINO."""
+WeightsAs = Literal["external", "blocks", "inputs"]
+"""How a graph reads its weights.
+
+`external`: initializers with external data, for onnxruntime; `blocks`: likewise, with most matrices as those of
+`blocks.py`; `inputs`: to be replaced by constants, for OpenVINO.
+"""
 
 _VERSION = 1  # raise it when the graph changes: stored graphs carry it in their name
 _OPSET = 20  # the first with Gelu
@@ -108,7 +113,7 @@ def weight_names(encoder: Encoder, names: Collection[str], source: object) -> li
 
 def graph_name(encoder: Encoder, shapes: Mapping[str, Sequence[int]], weights_as: WeightsAs) -> str:
     """A file name that is the same for the same graph only."""
-    text = repr((_VERSION, _OPSET, encoder, sorted((name, tuple(shape)) for name, shape in shapes.items())))
+    text = repr((_VERSION, _OPSET, BLOCK, encoder, sorted((name, tuple(shape)) for name, shape in shapes.items())))
     return f"{hashlib.sha256(text.encode()).hexdigest()[:24]}-{weights_as}.onnx"
 
 
@@ -152,17 +157,15 @@ class _Writer:
         self.nodes.append(helper.make_node("Identity", [states], ["states"]))
         inputs = [helper.make_tensor_value_info(n, kinds.INT64, ["B", "T"]) for n in ("input_ids", "attention_mask")]
         weights = list(self.weights.values())
-        external = self.weights_as == "external"
         graph = helper.make_graph(
             self.nodes,
             "encoder",
-            inputs if external else inputs + weights,
+            inputs + weights if self.weights_as == "inputs" else inputs,
             [helper.make_tensor_value_info("states", kinds.FLOAT, ["B", "T", self.encoder.width])],
-            initializer=[*self.constants.values(), *(weights if external else [])],
+            initializer=[*self.constants.values(), *([] if self.weights_as == "inputs" else weights)],
         )
-        return helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR, producer_name="chainkit"
-        )
+        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("com.microsoft", 1)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=_IR, producer_name="chainkit")
 
     def embedded(self) -> str:
         start = self.encoder.first_position
@@ -201,9 +204,17 @@ class _Writer:
         return self.op("Reshape", self.op("Transpose", mixed, perm=[0, 2, 1, 3]), self.ints(0, 0, self.encoder.width))
 
     def linear(self, states: str, name: str) -> str:
+        if self.weights_as == "blocks" and in_blocks(f"{name}.weight"):
+            return self.op("Add", self.block_product(states, f"{name}.weight"), self.weight(f"{name}.bias"))
         # the file keeps matrices as out x in; the runtimes fold the transposition when they load
         matrix = self.op("Transpose", self.weight(f"{name}.weight"), perm=[1, 0])
         return self.op("Add", self.op("MatMul", states, matrix), self.weight(f"{name}.bias"))
+
+    def block_product(self, states: str, matrix: str) -> str:
+        rows, columns = self.shapes[self.encoder.prefix + matrix]
+        codes, scales = (self.weight(matrix + ending) for ending in (CODES, SCALES))
+        form = {"N": rows, "K": columns, "bits": 8, "block_size": BLOCK, "accuracy_level": 4}  # 4: products of int8
+        return self.op("MatMulNBits", states, codes, scales, domain="com.microsoft", **form)
 
     def norm(self, states: str, name: str) -> str:
         scale, bias = self.weight(f"{name}.weight"), self.weight(f"{name}.bias")
@@ -228,7 +239,7 @@ class _Writer:
     def weight(self, name: str) -> str:
         name = self.encoder.prefix + name
         if name not in self.weights:
-            make = self._external if self.weights_as == "external" else self._input
+            make = self._input if self.weights_as == "inputs" else self._external
             self.weights[name] = make(name)
         return name
 
@@ -236,7 +247,13 @@ class _Writer:
         return self.onnx.helper.make_tensor_value_info(name, self.onnx.TensorProto.FLOAT, list(self.shapes[name]))
 
     def _external(self, name: str) -> TensorProto:
-        tensor = self.onnx.TensorProto(name=name, data_type=self.onnx.TensorProto.FLOAT, dims=self.shapes[name])
+        kinds = self.onnx.TensorProto
+        kind, shape = kinds.FLOAT, self.shapes[name.removesuffix(CODES).removesuffix(SCALES)]
+        if name.endswith((CODES, SCALES)):
+            rows, columns = shape
+            blocks = -(-columns // BLOCK)
+            kind, shape = (kinds.UINT8, (rows, blocks, BLOCK)) if name.endswith(CODES) else (kind, (rows, blocks))
+        tensor = kinds(name=name, data_type=kind, dims=shape)
         tensor.data_location = self.onnx.TensorProto.EXTERNAL
         tensor.external_data.add(key="location", value="model.safetensors")
         return tensor

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from chainkit.backends.sentence.blocks import BLOCK, coded, in_blocks, with_blocks
 from chainkit.backends.sentence.graph import Encoder, WeightsAs, graph_name, read_encoder, weight_names, write_graph
 from chainkit.backends.sentence.recipe import Recipe
 from chainkit.backends.sentence.tensors import read_tensors, release
@@ -20,7 +21,7 @@ from chainkit.base.errors import MissingLibrary, ModelFileError, Unsupported
 from chainkit.base.paths import cache_dir
 
 Array = np.ndarray[Any, Any]
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16", "int8"]
 
 
 class Runtime(Protocol):
@@ -37,7 +38,8 @@ def load_runtime(recipe: Recipe, name: str, precision: Precision, n_threads: int
     Args:
         recipe: The model.
         name: "onnxruntime", "openvino", or "auto": OpenVINO where it is installed.
-        precision: "auto" is bfloat16 where the CPU multiplies it (only with OpenVINO), else float32.
+        precision: "auto" is bfloat16 where the CPU multiplies it (only with OpenVINO), else float32; "int8" keeps most
+            matrices as in `blocks.py` and computes the rest as "auto" does.
         n_threads: None means all CPUs that the process may use.
 
     Raises:
@@ -51,8 +53,8 @@ def load_runtime(recipe: Recipe, name: str, precision: Precision, n_threads: int
     if name == "openvino":
         return OpenVino(recipe, precision, threads)
     if precision == "bfloat16":
-        raise Unsupported("precision=bfloat16 needs runtime=openvino; onnxruntime computes in float32")
-    return OnnxRuntime(recipe, threads)
+        raise Unsupported("precision=bfloat16 needs runtime=openvino; onnxruntime computes in float32 or int8")
+    return OnnxRuntime(recipe, precision, threads)
 
 
 def usable_cpus() -> int:
@@ -63,9 +65,9 @@ def usable_cpus() -> int:
 
 
 class OnnxRuntime:
-    """onnxruntime on the CPU, float32."""
+    """onnxruntime on the CPU, in float32, or with most matrices as 8-bit numbers."""
 
-    def __init__(self, recipe: Recipe, n_threads: int) -> None:
+    def __init__(self, recipe: Recipe, precision: Precision, n_threads: int) -> None:
         try:
             import onnxruntime
         except ImportError as error:
@@ -75,17 +77,19 @@ class OnnxRuntime:
         options.log_severity_level = 3
         # threads that wait by spinning take the CPU from everything else on the machine
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        source = _own_graph(recipe)
+        source = _own_graph(recipe, precision)
         if isinstance(source, Path):
             self._session = _opened(source, lambda: onnxruntime.InferenceSession(str(source), options))
         else:
             encoder, tensors = source
-            graph = _graph(encoder, tensors, "external")
+            graph = _graph(encoder, tensors, "blocks" if precision == "int8" else "external")
+            if precision == "int8":
+                tensors = with_blocks(tensors)
             # the session reads the words' table in place, so the mapped file has to stay
             self._kept = [onnxruntime.OrtValue.ortvalue_from_numpy(values) for values in tensors.values()]
             options.add_external_initializers(list(tensors), self._kept)
             self._session = _opened(recipe.folder, lambda: onnxruntime.InferenceSession(graph, options))
-            release(tensors)  # the matrices have been copied, the words' table has not
+            release(source[1])  # the matrices have been copied, the words' table has not
         self._inputs = {given.name for given in self._session.get_inputs()}
         self._output = _states_output([output.name for output in self._session.get_outputs()], recipe.folder)
 
@@ -110,12 +114,13 @@ class OpenVino:
             "INFERENCE_PRECISION_HINT": "bf16" if able and precision != "float32" else "f32",
             "INFERENCE_NUM_THREADS": n_threads,
             "NUM_STREAMS": 1,
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": BLOCK if precision == "int8" else 0,
         }
-        source = _own_graph(recipe)
+        source = _own_graph(recipe, precision)
         if isinstance(source, Path):
             model = _opened(source, lambda: core.read_model(str(source)))
         else:
-            model = self._with_weights(core, *source)
+            model = self._with_weights(core, *source, in_int8=precision == "int8")
         self._inputs = {given.get_any_name() for given in model.inputs}
         self._output = _states_output([output.get_any_name() for output in model.outputs], recipe.folder)
         self._request = core.compile_model(model, "CPU", settings).create_infer_request()
@@ -130,31 +135,48 @@ class OpenVino:
             return np.array(self._request.get_tensor(self._output).data, np.float32)
 
     @staticmethod
-    def _with_weights(core: Any, encoder: Encoder, tensors: Mapping[str, Array]) -> Any:
+    def _with_weights(core: Any, encoder: Encoder, tensors: Mapping[str, Array], in_int8: bool) -> Any:
         from openvino import opset13  # pyright: ignore[reportMissingImports]
+
+        def node(name: str) -> Any:
+            if not in_int8 or not in_blocks(name):
+                return opset13.constant(tensors[name], shared_memory=True)
+            # the plugin knows this pattern and multiplies the codes themselves
+            codes, scales = coded(tensors[name])
+            values = opset13.convert(opset13.constant(codes), "f32")
+            scaled = opset13.multiply(values, opset13.constant(scales[:, :, None].copy()))
+            rows, columns = tensors[name].shape
+            padded = opset13.reshape(scaled, [rows, codes[0].size], special_zero=False)
+            return padded if columns % BLOCK == 0 else opset13.slice(padded, [0], [columns], [1], [1])
 
         model = core.read_model(_graph(encoder, tensors, "inputs"))
         for parameter in model.get_parameters():
             name = parameter.output(0).get_any_name()
             if name in tensors:
-                parameter.output(0).replace(opset13.constant(tensors[name], shared_memory=True).output(0))
+                parameter.output(0).replace(node(name).output(0))
                 model.remove_parameter(parameter)
         return model
 
 
-def _own_graph(recipe: Recipe) -> Path | tuple[Encoder, Mapping[str, Array]]:
+def _own_graph(recipe: Recipe, precision: Precision) -> Path | tuple[Encoder, Mapping[str, Array]]:
     """The model's onnx/model.onnx, or what is needed to write a graph; the latter where both would do."""
     weights, exported = recipe.folder / "model.safetensors", recipe.folder / "onnx" / "model.onnx"
     if not weights.is_file():
-        return exported
+        return _as_exported(exported, precision)
     tensors = read_tensors(weights)
     try:
         encoder = read_encoder(recipe.config, list(tensors), recipe.folder)
     except Unsupported:
         if exported.is_file():
-            return exported
+            return _as_exported(exported, precision)
         raise
     return encoder, {name: tensors[name] for name in weight_names(encoder, tensors, weights)}
+
+
+def _as_exported(graph: Path, precision: Precision) -> Path:
+    if precision == "int8":
+        raise Unsupported(f"{graph}: precision=int8 needs a graph of chainkit's own; this one has its precision in it")
+    return graph
 
 
 def _graph(encoder: Encoder, tensors: Mapping[str, Array], weights_as: WeightsAs) -> bytes:

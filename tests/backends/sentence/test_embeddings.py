@@ -77,6 +77,27 @@ def test_the_fastest_precision_stays_close(minilm):
     assert (fast * minilm.embed_array(texts)).sum(axis=1).min() > 0.999
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_eight_bits_stay_close_and_do_not_depend_on_the_batch(minilm, runtime):
+    texts = [f"Sentence number {i} is about {word}" for i, word in enumerate(["rain", "tax", "cats", "tea"] * 5)]
+    texts += ["no", "Rain falls on the northern hills. " * 20]
+    model = SentenceEmbeddings(runtime=runtime, precision="int8", n_threads=1)
+    small = model.embed_array(texts)
+    cosines = (small * minilm.embed_array(texts)).sum(axis=1)
+    assert cosines.mean() > 0.999
+    assert 0.997 < cosines.min() < 0.99999, "float32 would be nearer"
+    alone = np.stack([model.embed_query(text) for text in texts])
+    assert (small * alone).sum(axis=1).min() > 0.9999
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_eight_bits_of_a_tiny_model_come_near_the_vector_of_the_paper(make_model, runtime):
+    model = SentenceEmbeddings(model=str(make_model()), runtime=runtime, precision="int8", n_threads=1, normalize=False)
+    states = reference.states(tensors(CONFIG), [2, 4, 7, 1, 3], heads=3, layers=2)
+    vector = model.embed_array(["red car unknown", "red green blue tree house car"])[0]
+    np.testing.assert_allclose(vector, states.mean(axis=0), atol=0.05)
+
+
 @pytest.mark.slow
 def test_every_text_agrees_with_sentence_transformers(minilm):
     from sentence_transformers import SentenceTransformer
@@ -257,6 +278,8 @@ def test_the_repositorys_own_graph_is_used_for_other_architectures(make_model):
     for runtime in ["onnxruntime", *(["openvino"] if has_openvino else [])]:
         model = SentenceEmbeddings(model=str(folder), runtime=runtime, precision="float32", n_threads=1)
         np.testing.assert_allclose(model.embed_array(["red car"]), wanted, atol=1e-6)
+        with pytest.raises(Unsupported, match="precision=int8 needs a graph of chainkit's own"):
+            SentenceEmbeddings(model=str(folder), runtime=runtime, precision="int8").embed_array(["red car"])
 
 
 def _with_weights_inside(graph, weights, path):
