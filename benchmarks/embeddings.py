@@ -106,9 +106,9 @@ def _resident_mb() -> float:
 def runtimes(shorts: str = "2000", longs: str = "500") -> None:
     import numpy as np
 
-    names = ["sentence-transformers", "chainkit onnxruntime float32"]
+    names = ["sentence-transformers", "chainkit onnxruntime float32", "chainkit onnxruntime int8"]
     if importlib.util.find_spec("openvino"):
-        names += ["chainkit openvino float32", "chainkit openvino auto"]
+        names += ["chainkit openvino float32", "chainkit openvino auto", "chainkit openvino int8"]
     rows, vectors = {}, {}
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
@@ -164,9 +164,9 @@ def _chainkit(vectors):
 
 
 def _best_silhouette(make):
-    from sklearn.metrics import silhouette_score
-
     def group(vectors):
+        from sklearn.metrics import silhouette_score  # not above: it would count as start and memory of every runtime
+
         most = min(len(vectors) - 1, 60)
         found = [make(k).fit_predict(vectors) for k in range(2, most + 1)]
         return max(found, key=lambda labels: silhouette_score(vectors, labels))
@@ -181,10 +181,12 @@ def _kmeans(k):
 
 
 def _agglomerative(linkage):
-    from sklearn.cluster import AgglomerativeClustering
+    def make(k):
+        from sklearn.cluster import AgglomerativeClustering
 
-    metric = "euclidean" if linkage == "ward" else "cosine"
-    return lambda k: AgglomerativeClustering(k, metric=metric, linkage=linkage)
+        return AgglomerativeClustering(k, metric="euclidean" if linkage == "ward" else "cosine", linkage=linkage)
+
+    return make
 
 
 def _hdbscan(vectors):
