@@ -62,5 +62,11 @@ class Branches:
             start: The scores behind the text, [V].
             rows: The scores behind each node of `inner`, [V] each.
         """
-        behind = {-1: log_softmax(start)} | {node: log_softmax(row) for node, row in zip(self.inner, rows, strict=True)}
-        return [float(sum(behind[self.parents[node]][self.tokens[node]] for node in path)) for path in self._paths]
+        following: dict[int, list[int]] = {}
+        for node, parent in enumerate(self.parents):
+            following.setdefault(parent, []).append(node)
+        scores = dict[int, float]()
+        for parent, row in zip([-1, *self.inner], [start, *rows], strict=True):
+            chances = log_softmax(row)  # [V] in double precision: one at a time
+            scores |= {node: float(chances[self.tokens[node]]) for node in following.get(parent, ())}
+        return [float(sum(scores[node] for node in path)) for path in self._paths]
