@@ -141,21 +141,23 @@ def train(
 @click.argument("model")
 @click.argument("out")
 @click.argument("prompts", nargs=-1, required=True, metavar="NAME=FOLDER...")
+@click.option("--always", metavar="NAME", help="The one that the copy's chat template puts before every chat.")
 @json_option
 @debug_option
-def bake(model: str, out: str, prompts: tuple[str, ...], as_json: bool) -> None:
+def bake(model: str, out: str, prompts: tuple[str, ...], always: str | None, as_json: bool) -> None:
     """Write a copy OUT of a GGUF file MODEL that holds soft prompts as tokens, so that any front end can use them."""
     pairs = dict(_pair(text) for text in prompts)
     from chainkit.tuning.baking import bake as make
 
     with waiting("copying"):
-        baked = make(model, pairs, out)
+        baked = make(model, pairs, out, always=always)
     if as_json:
         say_json({"path": str(baked.path), "prompts": dict(baked.prompts), "grown_bytes": baked.grown_bytes})
         return
     for name, text in baked.prompts.items():
         say(f"{name}: {text}")
-    note(f"wrote {out}, {baked.grown_bytes:,} bytes more; put the text of a soft prompt before yours")
+    how = "put the text of a soft prompt before yours" if always is None else f"every chat begins with {always}"
+    note(f"wrote {out}, {baked.grown_bytes:,} bytes more; {how}")
 
 
 def _train_on(model: str, data: str, out: str, method: Any, settings: dict[str, Any], as_json: bool) -> None:

@@ -14,13 +14,14 @@ import numpy as np
 
 from chainkit.backends.llama_cpp.capi import Library, library
 from chainkit.backends.llama_cpp.header import TENSOR_TYPES, Array, Header, Tensor, read_header
-from chainkit.backends.llama_cpp.rewrite import array, header_bytes, number, placed, raw_entries
+from chainkit.backends.llama_cpp.rewrite import array, flag, header_bytes, number, placed, raw_entries, text
 from chainkit.backends.llama_cpp.token_table import NAME, table_rows
 from chainkit.base.copying import copy_range, whole
 from chainkit.base.errors import BadExamples, ModelFileError, Unsupported
 from chainkit.steered.soft_prompt import SoftPrompt, Vectors, as_soft_prompt, sampled_tokens
 
 _HEAD = "output.weight"
+_TEMPLATE, _ADDS_FIRST = "tokenizer.chat_template", "tokenizer.ggml.add_bos_token"
 _CONTROL = 3
 _NUMBERS = {name: kind for kind, (name, _, _) in TENSOR_TYPES.items()}
 # architectures whose head may have a tensor of its own though it was tied to the token table
@@ -42,16 +43,26 @@ class Baked:
     grown_bytes: int
 
 
-def bake(model: str | Path, prompts: Mapping[str, SoftPrompt | str | Path], out: str | Path) -> Baked:
+def bake(
+    model: str | Path,
+    prompts: Mapping[str, SoftPrompt | str | Path],
+    out: str | Path,
+    *,
+    always: str | None = None,
+) -> Baked:
     """Write a copy of a GGUF file that holds soft prompts as control tokens: `<|NAME_0|><|NAME_1|>...`.
 
     Args:
         model: The file that the soft prompts were trained for, at any quantisation.
         prompts: By name (letters, digits, dashes), the soft prompts or their folders.
         out: The file to make; nothing may be there.
+        always: The name of the soft prompt that is to stand before every chat, as it does with `soft_prompt=`: the
+            copy's chat template writes it, then the model's first token, which nobody else writes any more. Without
+            it front ends put the first token before the soft prompt, which was not trained so.
 
     Raises:
-        ModelFileError: The file is no model, or has no token table.
+        BadExamples: A name is none, or `always` names no soft prompt.
+        ModelFileError: The file is no model, or has no token table, or, for `always`, no chat template.
         SoftPromptMismatch: A soft prompt was trained on another model.
         Unsupported: This kind of model, or this build of llama.cpp, cannot take more tokens.
         DiskFull: The copy would not fit.
@@ -60,7 +71,11 @@ def bake(model: str | Path, prompts: Mapping[str, SoftPrompt | str | Path], out:
     header = read_header(path)
     if NAME not in header.tensors:
         raise ModelFileError(path, f"has no {NAME}, so it is no language model, or one of several files")
-    work = _Work(header, _loaded(prompts), library())
+    if always is not None and always not in prompts:
+        raise BadExamples(f"'{always}' is to stand before every chat, and is none of {', '.join(prompts)}")
+    if always is not None and _TEMPLATE not in header:
+        raise ModelFileError(path, "has no chat template that could write a soft prompt; leave always away")
+    work = _Work(header, _loaded(prompts), library(), always)
     return work.written(target)
 
 
@@ -79,8 +94,8 @@ def _loaded(prompts: Mapping[str, Any]) -> dict[str, SoftPrompt]:
 class _Work:
     """One file on its way."""
 
-    def __init__(self, header: Header, prompts: Mapping[str, SoftPrompt], llama: Library) -> None:
-        self.header, self.prompts, self.llama = header, prompts, llama
+    def __init__(self, header: Header, prompts: Mapping[str, SoftPrompt], llama: Library, always: str | None) -> None:
+        self.header, self.prompts, self.llama, self.always = header, prompts, llama, always
         self.table = header.tensors[NAME]
         rows = table_rows(header, llama, sampled_tokens(self.table.shape[1]))
         for soft in prompts.values():
@@ -128,7 +143,7 @@ class _Work:
         entries = raw_entries(self.header)
         tokens = list(self.header.array("tokenizer.ggml.tokens"))
         texts = [name.encode() for name in self.new]
-        if known := next((text for text in texts if text in tokens), None):
+        if known := next((name for name in texts if name in tokens), None):
             raise ModelFileError(self.header.path, f"has a token {known.decode()} already; choose another name")
         entries["tokenizer.ggml.tokens"] = array(8, [*tokens, *texts])
         for key, value in (("tokenizer.ggml.token_type", _CONTROL), ("tokenizer.ggml.scores", 0)):
@@ -139,7 +154,20 @@ class _Work:
         size = f"{self.header.architecture}.vocab_size"
         if size in entries:
             entries[size] = number(len(tokens) + len(texts))
+        if self.always is not None:
+            entries[_TEMPLATE] = text(self._template(tokens, self.always))
+            entries[_ADDS_FIRST] = flag(False)
         return entries
+
+    def _template(self, tokens: Sequence[bytes], always: str) -> str:
+        """The chat template behind a soft prompt, and behind the first token if it leaves that one to others."""
+        template, first = str(self.header[_TEMPLATE]), ""
+        adds = self.header.get(_ADDS_FIRST, self.header.get("tokenizer.ggml.model") == "llama")
+        place = self.header.get("tokenizer.ggml.bos_token_id")
+        if adds and isinstance(place, int):
+            written = tokens[place].decode()
+            first = "" if "bos_token" in template or written in template else written
+        return "".join(self.names[always]) + first + template
 
     def _vectors(self) -> bytes:
         vectors = np.concatenate([soft.vectors for soft in self.prompts.values()])

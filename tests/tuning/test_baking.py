@@ -13,6 +13,7 @@ from chainkit.base.errors import BadExamples, ChainkitError, ModelFileError, Sof
 from chainkit.steered.soft_prompt import SoftPrompt, load_soft_prompt
 from chainkit.tuning import bake
 from examples.demo_model.export import write_gguf
+from examples.demo_model.json_task import pairs
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo_model"
 JSON = DEMO / "json_prompt"
@@ -70,3 +71,24 @@ def test_what_cannot_be_baked_is_named_before_anything_is_written(tmp_path: Path
         bake(model, {"x": JSON}, out)
     with pytest.raises(ModelFileError, match="has a token <.x_0.> already"):
         bake(out, {"x": JSON}, tmp_path / "twice.gguf")
+
+
+@pytest.mark.parametrize("kind", ["f32", "q8_0"])
+def test_a_file_whose_chats_always_begin_with_a_soft_prompt_answers_as_the_soft_prompt_does(
+    kind: str, tmp_path: Path
+) -> None:
+    write_gguf(DEMO / "hf", tmp_path / "plain.gguf", kind)
+    baked = bake(tmp_path / "plain.gguf", {"json": JSON}, tmp_path / "baked.gguf", always="json")
+    assert read_header(baked.path)["tokenizer.ggml.add_bos_token"] is False
+    questions = [question for question, _ in pairs(8, 5)]
+    plain = chainkit.chat_model(f"gguf:{tmp_path / 'plain.gguf'}", soft_prompt=str(JSON))
+    there = chainkit.chat_model(f"gguf:{baked.path}?probe=false")
+    wanted, found = ([model.invoke(question).text for question in questions] for model in (plain, there))
+    assert sum(a == b for a, b in zip(wanted, found, strict=True)) >= (8 if kind == "f32" else 7)
+    assert wanted[0].startswith('{"answer"')
+
+
+def test_only_a_soft_prompt_that_is_baked_can_stand_before_every_chat(tmp_path: Path) -> None:
+    with pytest.raises(BadExamples, match="'other' is to stand before every chat, and is none of json"):
+        bake(DEMO / "demo-q8_0.gguf", {"json": JSON}, tmp_path / "baked.gguf", always="other")
+    assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from chainkit.backends.llama_cpp.header import TENSOR_TYPES, Array, Header, Tensor
 
 _VERSION = 3
-_U32, _STRING, _ARRAY = 4, 8, 9
+_U32, _BOOL, _STRING, _ARRAY = 4, 7, 8, 9
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _NUMBERS = {name: number for number, (name, _, _) in TENSOR_TYPES.items()}
 
@@ -55,6 +55,24 @@ def number(value: int) -> bytes:
     return struct.pack("<II", _U32, value)
 
 
+def flag(value: bool) -> bytes:
+    """A truth value as the bytes of an entry.
+
+    >>> flag(False).hex()
+    '0700000000'
+    """
+    return struct.pack("<I?", _BOOL, value)
+
+
+def text(value: str) -> bytes:
+    """A text as the bytes of an entry.
+
+    >>> text("a").hex()
+    '08000000010000000000000061'
+    """
+    return struct.pack("<I", _STRING) + _text(value)
+
+
 def array(item: int, values: NDArray[Any] | Sequence[bytes]) -> bytes:
     """An array as the bytes of an entry.
 
@@ -65,7 +83,7 @@ def array(item: int, values: NDArray[Any] | Sequence[bytes]) -> bytes:
     head = struct.pack("<IIQ", _ARRAY, item, len(values))
     if isinstance(values, np.ndarray):
         return head + values.tobytes()
-    return head + b"".join(struct.pack("<Q", len(text)) + text for text in values)
+    return head + b"".join(struct.pack("<Q", len(raw)) + raw for raw in values)
 
 
 def header_bytes(entries: Mapping[str, bytes], tensors: Iterable[Tensor], alignment: int) -> bytes:
@@ -105,6 +123,6 @@ def aligned(nbytes: int, alignment: int) -> int:
     return -(-nbytes // alignment) * alignment
 
 
-def _text(text: str) -> bytes:
-    raw = text.encode()
+def _text(value: str) -> bytes:
+    raw = value.encode()
     return struct.pack("<Q", len(raw)) + raw
