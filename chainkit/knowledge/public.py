@@ -102,9 +102,9 @@ def _reader(path: Path) -> Callable[[Path], _Parts]:
 
 def _beir(folder: Path) -> _Parts:
     documents = {
-        one["_id"]: f"{one.get('title', '')}\n{one['text']}".strip() for one in _lines(folder / "corpus.jsonl")
+        str(one["_id"]): f"{one.get('title', '')}\n{one['text']}".strip() for one in _lines(folder / "corpus.jsonl")
     }
-    questions = {one["_id"]: one["text"] for one in _lines(folder / "queries.jsonl")}
+    questions = {str(one["_id"]): one["text"] for one in _lines(folder / "queries.jsonl")}
     files = sorted((folder / "qrels").glob("*.tsv"))
     chosen = next((file for file in files if file.stem == "test"), *files[:1]) if files else None
     if chosen is None:
@@ -126,9 +126,12 @@ def _smart(folder: Path) -> _Parts:
     documents = dict(_records(_one(folder, "*.all", "*.all.*"), "TW"))
     questions = dict(_records(_one(folder, "*.qry", "query.text"), "W"))
     right: dict[str, set[str]] = {}
-    for line in _one(folder, "*qrel", "*qrel.*", "qrels.text").read_text("latin-1").splitlines():
-        asked, answer, *grade = line.split() or [""]
-        if asked and grade[:1] != ["-1"]:
+    judged = _one(folder, "*qrel", "*qrel.*", "qrels.text").read_text("latin-1").splitlines()
+    rows = [row for line in judged if (row := line.split())]
+    if all(len(row) == 4 and row[1] == "0" for row in rows):  # as TREC writes them; grades of 0 are wrong answers there
+        rows = [[asked, answer, "-1" if int(grade) <= 0 else grade] for asked, _, answer, grade in rows]
+    for asked, answer, *grade in rows:
+        if grade[:1] != ["-1"]:
             right.setdefault(str(int(asked)), set()).add(str(int(answer)))
     if not right.keys() <= questions.keys():  # Cranfield's judgements count the questions instead of naming them
         questions = {str(number): text for number, text in enumerate(questions.values(), 1)}

@@ -98,3 +98,17 @@ def test_a_set_without_judgements_is_refused(tmp_path):
     (tmp_path / "cranqrel").write_text("")
     with pytest.raises(DocumentError, match="no question with a right document"):
         read_public_set(tmp_path)
+
+
+def test_judgements_as_trec_writes_them_are_read(tmp_path):
+    cranfield(tmp_path)
+    (tmp_path / "cranqrel").write_text("1 0 1 2\n1 0 2 0\n2 0 2 3\n2 0 1 -1\n")
+    assert read_public_set(tmp_path).right == {"1": {"1"}, "2": {"2"}}
+
+
+def test_a_document_without_text_is_no_fault(tmp_path):
+    cranfield(tmp_path)
+    (tmp_path / "cran.all.1400").write_text(CRANFIELD + ".I 3\n.T\n.A\n.B\n.W\n", "latin-1")
+    found = read_public_set(tmp_path)
+    assert found.documents["3"] == ""
+    assert measured(found, FakeEmbeddings())["words"]["recall"] == 1
