@@ -52,7 +52,8 @@ def _weight(name: str, shape: tuple[int, ...], kind: str) -> Weight:
 def _llama(model: Model, config: Mapping[str, Any]) -> Shapes:
     width, inner, words = model.width, model.inner, model.vocabulary
     shapes: Shapes = {"model.embed_tokens.weight": (width, words)}
-    size = int(config.get("head_dim") or width // model.heads)
+    told = config.get("head_dim")
+    size = told if isinstance(told, int) and told > 0 else width // model.heads
     for number, layer in enumerate(model.layers):
         queries = size * model.heads
         block = {

@@ -119,8 +119,8 @@ def model_from_config(name: str, config: Mapping[str, Any], weights: tuple[Weigh
     config = dict(config) | (dict(text) if isinstance(text, dict) else {})
 
     def number(*keys: str, default: int = 0) -> int:
-        found = (config.get(key) for key in keys)
-        return next((value for value in found if isinstance(value, int) and not isinstance(value, bool)), default)
+        found = (config.get(key) for key in keys)  # -1 stands for "not limited" or "not said"
+        return next((n for n in found if isinstance(n, int) and not isinstance(n, bool) and n >= 0), default)
 
     width = number("hidden_size", "n_embd", "d_model", "dim")
     blocks = number("num_hidden_layers", "n_layer", "num_layers", "n_layers")
@@ -148,7 +148,7 @@ def model_from_config(name: str, config: Mapping[str, Any], weights: tuple[Weigh
 
 def _windows(config: Mapping[str, Any], blocks: int) -> list[int | None]:
     window, kinds = config.get("sliding_window"), config.get("layer_types")
-    if not isinstance(window, int) or config.get("use_sliding_window") is False:
+    if not isinstance(window, int) or window < 1 or config.get("use_sliding_window") is False:
         return [None] * blocks
     if isinstance(kinds, list) and len(kinds) == blocks:
         return [window if "sliding" in str(kind) else None for kind in kinds]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainkit.base.errors import ModelFileError
-from chainkit.sizing import PIS, folder_model
+from chainkit.sizing import PIS, folder_model, plan
 from chainkit.sizing.gguf import model_of
 from chainkit.sizing.header import Beyond, parse_start
 from chainkit.sizing.shapes import config_model
@@ -53,6 +53,16 @@ def test_a_damaged_folder_is_planned_or_named(sound: Path, name: str, changes: l
 def test_a_damaged_gguf_header_is_planned_or_named(changes: list[tuple[int, int]]) -> None:
     with suppress(ModelFileError, Beyond):
         judge(model_of([parse_start(Path("x"), changed(START, changes), DEMO.stat().st_size)]), PIS["pi4-2gb"])
+
+
+@pytest.mark.parametrize("value", [-1, 0, True, None, 2**31, 2**63, 1.5, float("inf"), "many", [], {}])
+@pytest.mark.parametrize(
+    "key", ["max_position_embeddings", "sliding_window", "head_dim", "vocab_size", "num_attention_heads", "n_inner"]
+)
+def test_any_value_in_a_config_is_planned_or_named(tmp_path: Path, key: str, value: object) -> None:
+    config = json.loads((folder(tmp_path) / "config.json").read_text("utf-8"))
+    with suppress(ModelFileError):
+        assert plan(config_model("x", config | {"model_type": "llama", key: value})).needed > 0
 
 
 def test_a_count_of_layers_that_cannot_be_true_is_named(tmp_path: Path) -> None:
