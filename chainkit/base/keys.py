@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeGuard, cast
 
+from chainkit.base.copying import put
 from chainkit.base.dotenv import dotenv_values
 from chainkit.base.errors import ChainkitError, MissingKey
 from chainkit.base.paths import config_dir
@@ -127,5 +128,5 @@ def _write(stored: dict[str, str]) -> Path:
     handle, temporary = tempfile.mkstemp(dir=path.parent)  # made with mode 0600
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         json.dump(stored, file, indent=2)
-    Path(temporary).replace(path)
+    put(Path(temporary), path)
     return path

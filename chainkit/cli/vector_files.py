@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
+from chainkit.base.copying import put
 from chainkit.base.errors import BadVectors, ChainkitError, MissingLibrary
 from chainkit.cli.embedding import Array
 from chainkit.cli.faults import without_keys
@@ -154,7 +155,7 @@ class NpyFile:
         self._handle.seek(self._begin)
         self._write(ready)
         self._handle.close()
-        ready.replace(self._path)
+        put(ready, self._path)
         _part(self._path).unlink()
 
     def _write(self, path: Path) -> None:

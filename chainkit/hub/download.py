@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
+from chainkit.base.copying import put
 from chainkit.base.errors import MissingLibrary, ModelFileError, StreamBroken, Unsupported
 from chainkit.hub.choice import HubFile
 from chainkit.hub.local import RECORD, folder_of, record
@@ -81,7 +82,7 @@ def _pull(repository: Repository, file: HubFile, folder: Path, counter: _Counter
             _verify(part, file)
             target = folder / file.name
             target.parent.mkdir(parents=True, exist_ok=True)
-            part.replace(target)
+            put(part, target)
             _remember(folder, file, repository)
     except Timeout as error:
         raise ModelFileError(folder / file.name, "is being pulled by another process") from error
@@ -177,7 +178,7 @@ def _remember(folder: Path, file: HubFile, repository: Repository) -> None:
     value = {"repository": repository.name.repo, "hub": repository.endpoint, "files": files}
     part = folder / f"{RECORD}.{os.getpid()}"
     part.write_text(json.dumps(value, indent=1), "utf-8")
-    part.replace(folder / RECORD)
+    put(part, folder / RECORD)
 
 
 def _part(folder: Path, file: HubFile) -> Path:

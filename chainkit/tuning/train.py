@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from chainkit.backends.huggingface.libraries import torch
+from chainkit.base.copying import put
 from chainkit.base.errors import ChainkitError, ModelFileError
 from chainkit.tuning.batches import Encoded, shuffled
 from chainkit.tuning.learners import Bare, Learner
@@ -179,7 +180,7 @@ class _Run:
         self._checkpoint.mkdir(parents=True, exist_ok=True)
         part = self._checkpoint / f"{STATE}.part"
         save_file({name: value.contiguous() for name, value in tensors.items()}, part, {"run": json.dumps(told)})
-        part.replace(self._checkpoint / STATE)
+        put(part, self._checkpoint / STATE)
 
     def _resumed(self) -> bool:
         """Take up the state of a stopped run, if there is one."""

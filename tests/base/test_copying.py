@@ -81,3 +81,30 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(ChainkitError, match="goes wrong"):
         fail_within(path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_bytes_are_on_the_disk_before_they_get_their_name(
+    folder: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, synced = tmp_path / "out", list[tuple[int, bool]]()
+
+    def fsync(handle: int) -> None:
+        synced.append((os.fstat(handle).st_ino, out.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with whole(out, 10) as part:
+        if folder:
+            part.mkdir()
+        written = part / "weights" if folder else part
+        written.write_bytes(b"x")
+        number = written.stat().st_ino
+    assert (number, False) in synced
+    assert synced[-1] == (tmp_path.stat().st_ino, True)
+
+
+def test_very_large_files_are_left_to_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _handle: pytest.fail("waited"))
+    with whole(tmp_path / "out", 10) as part, part.open("wb") as file:
+        file.truncate(300_000_000)  # takes no room on the disk
+    assert (tmp_path / "out").stat().st_size == 300_000_000

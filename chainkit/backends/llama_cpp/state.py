@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chainkit.base.copying import put
 from chainkit.base.errors import ModelFileError, StateMismatch
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def write(path: Path, state: State, made_for: dict[str, Any]) -> None:
         with partial.open("wb") as file:
             file.write(_MAGIC + struct.pack("<I", len(head)) + head)
             file.write(state.data)
-        partial.replace(path)
+        put(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
