@@ -20,12 +20,10 @@ _BYTES_PER_TOKEN = 3  # on the safe side: English has about four, code and other
 
 
 def context_size(model: Model) -> int:
-    """How many tokens a model can read."""
+    """How many tokens a model can read; a local model is loaded for that."""
     profile: Any = getattr(model, "profile", None) or {}
-    for size in (profile.get("max_input_tokens"), getattr(model, "n_ctx", None)):
-        if isinstance(size, int) and size > 0:
-            return size
-    return UNKNOWN_CONTEXT
+    said = profile.get("max_input_tokens") or getattr(model, "context_size", None) or getattr(model, "n_ctx", None)
+    return said if isinstance(said, int) and said > 0 else UNKNOWN_CONTEXT
 
 
 def counter(model: Model) -> Callable[[str], int]:

@@ -54,7 +54,17 @@ class Candidate:
 
 
 class Sight:
-    """`tokens` and `next_tokens`, for every model that is steered token by token."""
+    """`context_size`, `tokens` and `next_tokens`, for every model that is steered token by token."""
+
+    @property
+    def context_size(self) -> int:
+        """How many tokens a text may have, those that are written included; asking loads the model.
+
+        Raises:
+            ModelFileError: The model cannot be loaded.
+        """
+        with closing(self._opened()) as session:
+            return session.limit
 
     def tokens(self, text: Readable) -> list[Token]:
         """How a text is cut into what the model reads, its first token (BOS) included if the model expects one.

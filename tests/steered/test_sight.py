@@ -13,8 +13,11 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from chainkit.backends.huggingface.models import HuggingFaceChat, HuggingFaceModel
+from chainkit.backends.llama_cpp.chat import GGUFChat
 from chainkit.base.errors import Unsupported
+from chainkit.chains.counting import context_size
 from tests.backends.huggingface.conftest import folder  # noqa: F401 - a fixture
+from tests.backends.llama_cpp.conftest import DEMO
 
 TEXT = "the cat sat on the"
 
@@ -90,3 +93,11 @@ def test_a_count_that_makes_no_sense_is_refused(model: HuggingFaceModel, argumen
         model.next_tokens(TEXT, *arguments)
     with pytest.raises(ValueError, match="top_p"):
         model.next_tokens(TEXT, 1, top_p=2.0)
+
+
+def test_a_model_knows_how_much_it_can_read_and_others_ask_it(model: HuggingFaceModel) -> None:
+    assert model.context_size == model.loaded.model.config.max_position_embeddings == context_size(model)
+    assert context_size(HuggingFaceModel(model=model.model, n_ctx=16)) == 16
+    small = GGUFChat(model=str(DEMO), n_ctx=64)
+    assert small.context_size == context_size(small) == 64
+    assert context_size(GGUFChat(model=small.model)) == 2048  # not what is assumed of models that do not say

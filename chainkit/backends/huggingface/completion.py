@@ -118,5 +118,10 @@ class HuggingFaceModel(ModelSettings, SteeredLLM):
         return sources
 
     @property
+    def context_size(self) -> int:
+        """How many tokens a text may have; of a model with an encoder, what is read and what is written each."""
+        return self._limit
+
+    @property
     def _limit(self) -> int:
         return min(self.n_ctx, self.loaded.limit) if self.n_ctx else self.loaded.limit
