@@ -80,6 +80,30 @@ def chainkit_run(model, prompt, count, warm=()):
     return read - begun, (time.process_time() - read) / max(1, done - 1)
 
 
+def beside(work, count):
+    """Median seconds per token that pass outside llama_decode; other processes disturb them little."""
+    llama, spans, inside = library(), [], [0.0]
+    decode = llama.llama_decode
+
+    def timed(context, batch):
+        begun = time.process_time()
+        status = decode(context, batch)
+        inside[0] += time.process_time() - begun
+        return status
+
+    llama.llama_decode = timed
+    try:
+        work()  # reads the prompt
+        for _ in range(count):
+            begun, inside[0] = time.process_time(), 0.0
+            if work() is None:
+                break
+            spans.append(time.process_time() - begun - inside[0])
+    finally:
+        llama.llama_decode = decode
+    return np.median(spans)
+
+
 def main(path, count=64, length=2048):
     model = GGUFModel(model=path, n_threads=1, max_tokens=count)
     n_ctx = model.engine.limit
@@ -95,6 +119,19 @@ def main(path, count=64, length=2048):
     print(f"{path}: {len(prompt)} tokens of prompt, {count} generated, {library().layout.package}, 1 thread")
     print(f"prompt  bare {bare_read * 1e3:8.2f} ms     chainkit {read * 1e3:8.2f} ms     speed {bare_read / read:.3f}x")
     print(f"decode  bare {bare_step * 1e6:8.1f} us/tok chainkit {step * 1e6:8.1f} us/tok speed {bare_step / step:.3f}x")
+    tokens, pieces = [prompt], model.session().append(prompt).generate(Sampling(max_tokens=count))
+    stream = model.stream(model.engine.vocabulary.detokenize(prompt[:-16]))
+    works = (
+        lambda: tokens.__setitem__(0, [loop.feed(tokens[0])]) or True,
+        lambda: next(pieces, None),
+        lambda: next(stream, None),
+    )
+    loop.llama.llama_memory_clear(loop.llama.llama_get_memory(loop.context), True)
+    costs = " ".join(
+        f"{name} {beside(work, count - 2) * 1e6:.0f}"
+        for name, work in zip(("bare", "session", "stream"), works, strict=True)
+    )
+    print(f"outside llama_decode, us/tok: {costs}")
     print(
         f"prompt of which all but 16 tokens were read before: {np.min(shared, axis=0)[0] / read:.3f} of the first time"
     )
