@@ -168,7 +168,9 @@ def _load(path: Path, _changed: tuple[int, ...]) -> SoftPrompt:
     kind = config.get("peft_type")
     if kind not in ("PROMPT_TUNING", "P_TUNING", "CPT"):
         raise ModelFileError(
-            path, f"holds an adapter of kind {kind}; soft prompts are PROMPT_TUNING, P_TUNING and CPT of PEFT"
+            path,
+            f"holds an adapter of kind {kind}; soft prompts are PROMPT_TUNING, P_TUNING and CPT of PEFT, "
+            "others are loaded with peft.PeftModel.from_pretrained",
         )
     vectors = _vectors(path / WEIGHTS)
     known = _object(path / FINGERPRINT) if (path / FINGERPRINT).is_file() else None
