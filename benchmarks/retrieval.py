@@ -1,9 +1,10 @@
 """Search by words, by meaning and by both, on sets made from what is installed: `python benchmarks/retrieval.py [N]`.
 
-Three sets that anyone can make again: docstrings of scientific packages, where the summary line asks for the rest; the
-same texts asked for by five of their words; and sections of the packages' own descriptions, where the heading asks for
-the text below it. A set of your own is a JSON
-lines file with "question" and "text" in each line: `python benchmarks/retrieval.py 500 mine.jsonl`.
+Five sets that anyone can make again: docstrings of scientific packages, where the summary line asks for the rest; the
+same texts asked for by five of their words; their ends, asked for by their first thirty words, since questions may be
+long; sections of the packages' own descriptions, where the heading asks for the text below it; and texts far longer
+than the model reads, asked for by eight words of their second half, where meaning is of no use. A set of your own is a
+JSON lines file with "question" and "text" in each line: `python benchmarks/retrieval.py 500 mine.jsonl`.
 """
 
 from __future__ import annotations
@@ -60,6 +61,23 @@ def word_lists(pairs: Pairs) -> Pairs:
     return [(f"What about {' '.join(chance.sample(some, 5))}?", text) for some, text in listed if len(some) > 12]
 
 
+def ends(pairs: Pairs) -> Pairs:
+    """The first thirty words of a text ask for the others."""
+    found = [text.split() for _, text in pairs]
+    return [(" ".join(some[:30]), " ".join(some[30:])) for some in found if len(some) > 70]
+
+
+def long_texts(pairs: Pairs) -> Pairs:
+    """Eight texts in a row, asked for by words of the second half."""
+    chance = random.Random(1)
+    found = []
+    for start in range(0, len(pairs) - 8, 8):
+        some = " ".join(text for _, text in pairs[start : start + 8]).split()
+        at = chance.randrange(len(some) // 2, len(some) - 14)
+        found.append((f"What is known about {' '.join(chance.sample(some[at : at + 14], 8))}", " ".join(some)))
+    return found
+
+
 def measured(name: str, pairs: Pairs, limit: int, embeddings: SentenceEmbeddings) -> None:
     random.Random(3).shuffle(pairs)
     pairs = pairs[:limit]
@@ -85,7 +103,9 @@ def main(limit: int = 500, own: str | None = None) -> None:
         return
     measured("docstrings", docstrings(), limit, embeddings)
     measured("word lists", word_lists(docstrings()), limit, embeddings)
+    measured("ends", ends(docstrings()), limit, embeddings)
     measured("sections", sections(), limit, embeddings)
+    measured("long texts", long_texts(docstrings()), limit, embeddings)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,17 @@ from numpy.typing import NDArray
 from chainkit.knowledge.codes import NOTHING, Matrix, View, Whole, best
 from chainkit.knowledge.encoder import Encoder, one_of
 from chainkit.knowledge.filters import Filter, Selection, selections
-from chainkit.knowledge.search import CANDIDATES, RANKED, Hit, fuse, share_of_meaning, split_rare, telling, terms
+from chainkit.knowledge.search import (
+    CANDIDATES,
+    RANKED,
+    Hit,
+    fuse,
+    share_of_meaning,
+    split_rare,
+    standing_out,
+    telling,
+    terms,
+)
 from chainkit.knowledge.store import Row, Store
 
 _FILTERS = 32  # kept with the rows that each lets through, until the index changes
@@ -40,7 +50,9 @@ class Lookup:
         ids = sorted(cosines)
         meaning = np.array([cosines[number] for number in ids])
         bm25 = np.array([by_words.get(number, 0.0) for number in ids])
-        scores = fuse(meaning, bm25, share if meaning_share is None else meaning_share)
+        if meaning_share is None:
+            meaning_share = share * standing_out(about) if by_words else 1.0
+        scores = fuse(meaning, bm25, meaning_share)
         order = np.argsort(-scores, kind="stable")[:count]
         rows = self._store.passages([ids[at] for at in order])
         for at in order:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from chainkit.knowledge.filters import Filter
 
 LEAST_MEANING, MOST_MEANING, STEEPNESS = 0.2, 0.9, 1.5  # see benchmarks/retrieval.py
+LEAST_WEIGHT, COMPARED = 0.25, 100
 CANDIDATES = 100
 RANKED = 2_000
 LOOKED_AT = 50_000
@@ -127,6 +128,20 @@ def share_of_meaning(frequencies: Mapping[str, int], held: Set[str], passages: i
     total = math.fsum(weights.values())  # exact, so that a part is never more than the whole
     covered = math.fsum(weights[term] for term in held) / total if total > 0 else 0.0
     return LEAST_MEANING + (MOST_MEANING - LEAST_MEANING) * (1 - covered) ** STEEPNESS
+
+
+def standing_out(cosines: NDArray[np.float32]) -> float:
+    """How far the nearest of all passages stands out from the others, as a weight for meaning: `LEAST_WEIGHT` to 1.
+
+    Where none is nearer than chance would have it (the largest of N normal numbers is about sqrt(2 ln N)), the model
+    does not tell these passages apart, as with texts longer than it reads, and the words should decide. Too few
+    passages show nothing, and weigh 1.
+    """
+    spread = float(cosines.std()) if len(cosines) >= COMPARED else 0.0
+    if not spread:
+        return 1.0
+    excess = (float(cosines.max()) - float(cosines.mean())) / spread - math.sqrt(2 * math.log(len(cosines)))
+    return min(1.0, max(LEAST_WEIGHT, (excess + 1.5) / 2))
 
 
 def fuse(meaning: NDArray[np.float64], by_words: NDArray[np.float64], share: float) -> NDArray[np.float64]:

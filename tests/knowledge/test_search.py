@@ -18,6 +18,7 @@ from chainkit.knowledge.search import (
     fuse,
     share_of_meaning,
     split_rare,
+    standing_out,
     telling,
     terms,
 )
@@ -123,3 +124,13 @@ def test_no_more_than_k_are_given(k):
 def test_a_passage_found_alone_fits_fully_and_one_without_the_words_not_by_them():
     assert list(fuse(np.array([0.2]), np.array([3.1]), 0.3)) == [1]
     assert list(fuse(np.array([0.2]), np.array([0.0]), 0.3)) == [0.3]
+
+
+def test_meaning_weighs_the_more_the_further_the_nearest_passage_stands_out():
+    noise = np.random.default_rng(1).normal(0.3, 0.05, 500).astype(np.float32)
+    weights = [standing_out(np.append(noise, np.float32(top))) for top in (0.3, 0.5, 0.8)]
+    assert weights == sorted(weights)
+    assert weights[0] < 1
+    assert weights[2] == 1
+    assert standing_out(noise[:20]) == standing_out(np.full(200, 0.5, np.float32)) == 1
+    assert standing_out(np.tile(np.float32([0.1, 0.2]), 100)) == search.LEAST_WEIGHT
