@@ -1,4 +1,4 @@
-"""Batches told while they are written."""
+"""Runs of one program together: until all are over, or told while they are written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from langchain_core.runnables.config import (
     get_config_list,
 )
 
-from chainkit.program.live import aruns, rows_of, runs
+from chainkit.base.errors import ChainkitError
+from chainkit.program.engines import Engine
+from chainkit.program.live import Live, aruns, check_soft_prompt, child, engine_of, rows_of, runs
 from chainkit.program.run import Run
 
 if TYPE_CHECKING:
@@ -23,6 +25,46 @@ Config = RunnableConfig | list[RunnableConfig] | None
 Told = tuple[int, Run | Exception]
 
 
+def completed(
+    program: Program,
+    inputs: Sequence[Any],
+    managers: Sequence[Any],
+    configs: Sequence[RunnableConfig],
+    soft_prompt: Any,
+) -> list[Run | Exception]:
+    """The runs, or their errors.
+
+    Args:
+        program: What is run.
+        inputs: As `Program.invoke` takes them.
+        managers: Of the callbacks of each.
+        configs: Of each; `max_concurrency` bounds how many slots a hosted model fills at once.
+        soft_prompt: One for all, or a list with one for each; `...` leaves the program's own.
+
+    Raises:
+        ValueError: There are more or fewer soft prompts than inputs.
+        UnsupportedProgram: The model takes no soft prompts.
+    """
+    lives, results = _begun(program, inputs, managers, configs, soft_prompt)
+    for _ in runs([live for live in lives if live], rows=rows_of(configs)):
+        pass
+    return [live.outcome() if live else result for live, result in zip(lives, results, strict=True)]
+
+
+async def acompleted(
+    program: Program,
+    inputs: Sequence[Any],
+    managers: Sequence[Any],
+    configs: Sequence[RunnableConfig],
+    soft_prompt: Any,
+) -> list[Run | Exception]:
+    """As `completed`, without blocking the event loop."""
+    lives, results = _begun(program, inputs, managers, configs, soft_prompt)
+    async for _ in aruns([live for live in lives if live], rows=rows_of(configs)):
+        pass
+    return [live.outcome() if live else result for live, result in zip(lives, results, strict=True)]
+
+
 def streamed(program: Program, inputs: Sequence[Any], config: Config, soft_prompt: Any) -> Iterator[Told]:
     """The place of a run and the run as it grows, or at its end its error."""
     configs = get_config_list(config, len(inputs))
@@ -30,7 +72,7 @@ def streamed(program: Program, inputs: Sequence[Any], config: Config, soft_promp
         get_callback_manager_for_config(one).on_chain_start(None, given, **_named(program, one))
         for one, given in zip(configs, inputs, strict=True)
     ]
-    lives, errors = program.begun(inputs, managers, configs, soft_prompt)
+    lives, errors = _begun(program, inputs, managers, configs, soft_prompt)
     places = {id(live.task): place for place, live in enumerate(lives) if live}
     for place, error in enumerate(errors):
         if error is not None:
@@ -61,7 +103,7 @@ async def astreamed(
         await get_async_callback_manager_for_config(one).on_chain_start(None, given, **_named(program, one))
         for one, given in zip(configs, inputs, strict=True)
     ]
-    lives, errors = program.begun(inputs, managers, configs, soft_prompt)
+    lives, errors = _begun(program, inputs, managers, configs, soft_prompt)
     places = {id(live.task): place for place, live in enumerate(lives) if live}
     for place, error in enumerate(errors):
         if error is not None:
@@ -81,6 +123,42 @@ async def astreamed(
             else:
                 await managers[place].on_chain_end(outcome)
             yield place, outcome
+
+
+def _begun(
+    program: Program,
+    inputs: Sequence[Any],
+    managers: Sequence[Any],
+    configs: Sequence[RunnableConfig],
+    soft_prompt: Any,
+) -> tuple[list[Live | None], list[Any]]:
+    """The runs of a batch; where one cannot begin, its error."""
+    programs = [program.with_options(soft_prompt=one) for one in _one_each(soft_prompt, len(inputs))]
+    if program.model is not None:
+        for one in programs:
+            check_soft_prompt(engine_of(program.template, program.model), one.options.soft_prompt)
+    lives: list[Live | None] = []
+    errors: list[Any] = []
+    engine: Engine | None = None
+    for one, given, manager, config in zip(programs, inputs, managers, configs, strict=True):
+        try:
+            live = Live(one, program.variables_for(given), config=child(config, manager), engine=engine)
+        except (ChainkitError, TypeError) as error:
+            lives.append(None)
+            errors.append(error)
+        else:
+            engine = live.engine
+            lives.append(live)
+            errors.append(None)
+    return lives, errors
+
+
+def _one_each(soft_prompt: Any, count: int) -> list[Any]:
+    if not isinstance(soft_prompt, list | tuple):
+        return [soft_prompt] * count
+    if len(soft_prompt) != count:
+        raise ValueError(f"soft_prompt names {len(soft_prompt)} for {count} runs; give one, or one for each")
+    return list(soft_prompt)
 
 
 def _named(program: Program, config: RunnableConfig) -> dict[str, Any]:

@@ -11,11 +11,9 @@ from typing import Any, cast
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from chainkit.base import opening
-from chainkit.base.errors import ChainkitError
 from chainkit.program import batches, checks
-from chainkit.program.engines import Engine
 from chainkit.program.limits import Limits
-from chainkit.program.live import Live, aruns, check_soft_prompt, child, engine_of, rows_of, runs
+from chainkit.program.live import Live, aruns, check_soft_prompt, child, engine_of, runs
 from chainkit.program.parser import parse
 from chainkit.program.run import Run, State
 from chainkit.program.syntax import Template
@@ -326,7 +324,12 @@ class Program(Runnable[Any, Run]):
             setattr(twin, name, value)
         return twin
 
-    def _given(self, given: Any) -> dict[str, Any]:
+    def variables_for(self, given: Any) -> dict[str, Any]:
+        """The variables of a run on an input.
+
+        Raises:
+            TypeError: The input is no dict, and more or less than one variable is missing.
+        """
         if isinstance(given, Mapping):
             if strange := [name for name in given if not isinstance(name, str)]:
                 raise TypeError(f"the name of a variable is a text, not {strange[0]!r}")
@@ -340,7 +343,7 @@ class Program(Runnable[Any, Run]):
 
     def _begun(self, given: Any, run_manager: Any, config: RunnableConfig, soft_prompt: Any) -> Live:
         program = self.with_options(soft_prompt=soft_prompt)
-        return Live(program, self._given(given), config=child(config, run_manager))
+        return Live(program, self.variables_for(given), config=child(config, run_manager))
 
     def _invoke(self, given: Any, run_manager: Any, config: RunnableConfig, soft_prompt: Any = ...) -> Run:
         live = self._begun(given, run_manager, config, soft_prompt)
@@ -356,9 +359,7 @@ class Program(Runnable[Any, Run]):
         self, inputs: Iterator[Any], run_manager: Any, config: RunnableConfig, soft_prompt: Any = ...
     ) -> Iterator[Run]:
         for given in inputs:
-            live = Live(
-                self.with_options(soft_prompt=soft_prompt), self._given(given), config=child(config, run_manager)
-            )
+            live = self._begun(given, run_manager, config, soft_prompt)
             for _, event in runs([live], streaming=True):
                 if event is not None:
                     yield live.run((event,))
@@ -368,9 +369,7 @@ class Program(Runnable[Any, Run]):
         self, inputs: AsyncIterator[Any], run_manager: Any, config: RunnableConfig, soft_prompt: Any = ...
     ) -> AsyncIterator[Run]:
         async for given in inputs:
-            live = Live(
-                self.with_options(soft_prompt=soft_prompt), self._given(given), config=child(config, run_manager)
-            )
+            live = self._begun(given, run_manager, config, soft_prompt)
             async for _, event in aruns([live], streaming=True):
                 if event is not None:
                     yield live.run((event,))
@@ -383,10 +382,7 @@ class Program(Runnable[Any, Run]):
         config: Sequence[RunnableConfig],
         soft_prompt: Any = ...,
     ) -> list[Run | Exception]:
-        lives, results = self.begun(inputs, run_manager, config, soft_prompt)
-        for _ in runs([live for live in lives if live], rows=rows_of(config)):
-            pass
-        return [live.outcome() if live else result for live, result in zip(lives, results, strict=True)]
+        return batches.completed(self, inputs, run_manager, config, soft_prompt)
 
     async def _abatch(
         self,
@@ -395,38 +391,4 @@ class Program(Runnable[Any, Run]):
         config: Sequence[RunnableConfig],
         soft_prompt: Any = ...,
     ) -> list[Run | Exception]:
-        lives, results = self.begun(inputs, run_manager, config, soft_prompt)
-        async for _ in aruns([live for live in lives if live], rows=rows_of(config)):
-            pass
-        return [live.outcome() if live else result for live, result in zip(lives, results, strict=True)]
-
-    def begun(
-        self, inputs: Sequence[Any], managers: Sequence[Any], configs: Sequence[RunnableConfig], soft_prompt: Any
-    ) -> tuple[list[Live | None], list[Any]]:
-        """The runs of a batch; where one cannot begin, its error."""
-        programs = [self.with_options(soft_prompt=one) for one in _one_each(soft_prompt, len(inputs))]
-        if self.model is not None:
-            for program in programs:
-                check_soft_prompt(engine_of(self.template, self.model), program.options.soft_prompt)
-        lives: list[Live | None] = []
-        errors: list[Any] = []
-        engine: Engine | None = None
-        for program, given, manager, config in zip(programs, inputs, managers, configs, strict=True):
-            try:
-                live = Live(program, self._given(given), config=child(config, manager), engine=engine)
-            except (ChainkitError, TypeError) as error:
-                lives.append(None)
-                errors.append(error)
-            else:
-                engine = live.engine
-                lives.append(live)
-                errors.append(None)
-        return lives, errors
-
-
-def _one_each(soft_prompt: Any, count: int) -> list[Any]:
-    if not isinstance(soft_prompt, list | tuple):
-        return [soft_prompt] * count
-    if len(soft_prompt) != count:
-        raise ValueError(f"soft_prompt names {len(soft_prompt)} for {count} runs; give one, or one for each")
-    return list(soft_prompt)
+        return await batches.acompleted(self, inputs, run_manager, config, soft_prompt)
