@@ -134,12 +134,13 @@ def _begun(
 ) -> tuple[list[Live | None], list[Any]]:
     """The runs of a batch; where one cannot begin, its error."""
     programs = [program.with_options(soft_prompt=one) for one in _one_each(soft_prompt, len(inputs))]
+    engine: Engine | None = None
     if program.model is not None:
+        engine = engine_of(program.template, program.model)
         for one in programs:
-            check_soft_prompt(engine_of(program.template, program.model), one.options.soft_prompt)
+            check_soft_prompt(engine, one.options.soft_prompt)
     lives: list[Live | None] = []
     errors: list[Any] = []
-    engine: Engine | None = None
     for one, given, manager, config in zip(programs, inputs, managers, configs, strict=True):
         try:
             live = Live(one, program.variables_for(given), config=child(config, manager), engine=engine)

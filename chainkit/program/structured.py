@@ -47,7 +47,7 @@ def asked(model: Any, slot: Slot) -> Asked | None:
         return None
     if kind := forms.number(form):
         return _boxed("answer", {"type": kind}, closed=True)
-    if form.pattern and getattr(model, "holds_patterns", False) and not _FOREIGN.search(form.pattern):
+    if form.pattern and _strict(model) and not _FOREIGN.search(form.pattern):
         return _boxed("answer", {"type": "string", "pattern": f"^(?:{form.pattern})$"}, closed=True)
     return None
 
@@ -92,6 +92,7 @@ def _structures(model: Any) -> bool:
 
 
 def _strict(model: Any) -> bool:
+    """Whether the service holds to all of a schema, patterns included."""
     return bool(getattr(model, "holds_patterns", False))
 
 

@@ -8,7 +8,6 @@ pytest.importorskip("torch")
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
-from transformers.models.mistral import MistralConfig, MistralForCausalLM
 
 from chainkit.tuning.batches import Encoded, batch_of
 from chainkit.tuning.learners import Soft, answer_loss, start_vectors
@@ -69,17 +68,7 @@ def test_a_model_that_calls_itself_llama_and_computes_something_else_is_found_ou
 
 
 def test_texts_longer_than_a_sliding_window_are_computed_by_the_models_own_pass() -> None:
-    config = MistralConfig(
-        vocab_size=len(tiny.bpe()),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        sliding_window=12,
-    )
-    torch.manual_seed(0)
-    base = open_base((MistralForCausalLM(config).eval(), tiny.bpe()))
+    base = base_of("mistral")
     learner = Soft(base, Settings(), start_vectors(base, Settings(), "the cat"))
     long = [Encoded(tuple(range(20)), (1, 2))]
     assert learner._packed is not None
