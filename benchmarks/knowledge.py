@@ -13,8 +13,8 @@ import numpy as np
 
 from chainkit.backends.fake import FakeEmbeddings
 from chainkit.knowledge import Index
-from chainkit.knowledge.split import Passage
-from chainkit.knowledge.store import Store, Stored
+from chainkit.knowledge.index.split import Passage
+from chainkit.knowledge.index.store import Store, Stored
 
 WIDTH = 384
 QUERIES = 200

@@ -184,7 +184,7 @@ class Chainkit:
     """Programs on transformers, and what transformers itself does with the same model."""
 
     def __init__(self, spec: str = "hf", **settings: Any) -> None:
-        from chainkit.program.runnable import program
+        from chainkit.programs.run.runnable import program
 
         if spec == "hf":
             from chainkit.backends.huggingface.models import HuggingFaceModel
@@ -220,7 +220,7 @@ class Chainkit:
 @contextmanager
 def nothing_looked_up() -> Iterator[None]:
     """Every token of a free slot takes a pass of its own: random weights repeat themselves more than real ones."""
-    from chainkit.steered import lookup
+    from chainkit.local import lookup
 
     width, lookup.WIDTH = lookup.WIDTH, 0
     try:
@@ -301,7 +301,7 @@ class Plain:
 
 def single(rounds: int, peer: Guidance | None) -> None:
     """One instance; each round has another text from its first line on, so that nothing is known."""
-    from chainkit.program import cache
+    from chainkit.programs.model import cache
 
     ours = Chainkit()
     plain = Plain(ours.model)
@@ -326,7 +326,7 @@ def single(rounds: int, peer: Guidance | None) -> None:
 
 def batch(rounds: int, peer: Guidance | None) -> None:
     """Instances with a description each; guidance takes them one after the other."""
-    from chainkit.program import cache
+    from chainkit.programs.model import cache
 
     ours = Chainkit(batch_size=32)
     with cache.disabled():
@@ -356,8 +356,8 @@ def batch(rounds: int, peer: Guidance | None) -> None:
 
 def prompts(rounds: int, peer: Guidance | None) -> None:
     """Two prompts of 800 tokens in turn, three times each."""
-    from chainkit.program import cache
-    from chainkit.program.runnable import program
+    from chainkit.programs.model import cache
+    from chainkit.programs.run.runnable import program
 
     ours = Chainkit()
     vocabulary = ours.model.loaded.vocabulary
@@ -397,8 +397,8 @@ def overhead(rounds: int, peer: Guidance | None) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from chainkit.backends.huggingface.models import HuggingFaceModel
-    from chainkit.program import cache
-    from chainkit.program.runnable import program
+    from chainkit.programs.model import cache
+    from chainkit.programs.run.runnable import program
     from tests.backends.huggingface import tiny
 
     with tempfile.TemporaryDirectory() as folder, cache.disabled():
@@ -434,9 +434,9 @@ def overhead(rounds: int, peer: Guidance | None) -> None:
 
 
 def importing(rounds: int, peer: Guidance | None) -> None:
-    """`import chainkit.program`."""
+    """`import chainkit.programs`."""
     code = (
-        "import time, sys; s = time.process_time(); import chainkit.program; "
+        "import time, sys; s = time.process_time(); import chainkit.programs; "
         "print(time.process_time() - s, 'torch' in sys.modules)"
     )
     times = []
@@ -449,7 +449,7 @@ def importing(rounds: int, peer: Guidance | None) -> None:
 
 def llama(rounds: int, peer: Guidance | None) -> None:
     """The same on llama.cpp, beside its plain loop on the same library."""
-    from chainkit.program import cache
+    from chainkit.programs.model import cache
 
     folder = model_folder()
     ours = Chainkit(str(folder / "model.gguf"), n_sequences=16)
@@ -480,7 +480,7 @@ def llama(rounds: int, peer: Guidance | None) -> None:
 
 
 def _llama_batch(ours: Chainkit, peer: Guidance | None) -> None:
-    from chainkit.program import cache
+    from chainkit.programs.model import cache
 
     with cache.disabled():
         found = {"chainkit, 8 together": [ours.batch(8, 700)]}
@@ -524,8 +524,8 @@ def demo(rounds: int, peer: Guidance | None) -> None:
     from langchain_core.messages import HumanMessage
 
     from chainkit.backends.llama_cpp.models import GGUFChat, GGUFModel
-    from chainkit.program import cache
-    from chainkit.program.runnable import program
+    from chainkit.programs.model import cache
+    from chainkit.programs.run.runnable import program
 
     path = str(HERE.parent / "examples" / "demo_model" / "demo-q8_0.gguf")
     chat, plain = GGUFChat(model=path, n_threads=1), GGUFModel(model=path, n_threads=1, special_tokens=True)
@@ -567,8 +567,8 @@ def _demo_on_transformers(rounds: int, questions: list[str], count: int) -> None
     from transformers import AutoModelForCausalLM
 
     from chainkit.backends.huggingface.models import HuggingFaceChat
-    from chainkit.program import cache
-    from chainkit.program.runnable import program
+    from chainkit.programs.model import cache
+    from chainkit.programs.run.runnable import program
 
     torch.set_num_threads(1)
     folder = str(HERE.parent / "examples" / "demo_model" / "hf")

@@ -19,9 +19,9 @@ import sys
 from chainkit.backends.sentence import SentenceEmbeddings
 from chainkit.knowledge import Index
 from chainkit.knowledge.evaluation import ndcg, recall, reciprocal_rank
+from chainkit.knowledge.index.split import split
 from chainkit.knowledge.readers import markdown
-from chainkit.knowledge.split import split
-from chainkit.knowledge.text import words
+from chainkit.knowledge.readers.plain import words
 
 _NAMES = "numpy numpy.linalg scipy.signal scipy.stats scipy.optimize scipy.linalg scipy.spatial scipy.interpolate"
 MODULES = _NAMES.split()
@@ -85,7 +85,7 @@ def measured(name: str, pairs: Pairs, limit: int, embeddings: SentenceEmbeddings
         index.add_texts([text for _, text in pairs], ids=[str(n) for n in range(len(pairs))])
         print(f"{name}: {len(pairs)} texts and questions")
         for share in SHARES:
-            ranked = [[hit.passage.path for hit in index.find(asked, 10, meaning_share=share)] for asked, _ in pairs]
+            ranked = [[hit.passage.path for hit in index.find(asked, 10, dense_weight=share)] for asked, _ in pairs]
             scores = [
                 sum(metric(row, {str(n)}) for n, row in enumerate(ranked)) / len(pairs)
                 for metric in (ndcg, recall, reciprocal_rank)

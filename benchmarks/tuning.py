@@ -26,7 +26,7 @@ from langchain_core.messages import HumanMessage
 
 import chainkit
 from chainkit.decoding.constraints import regex
-from chainkit.steered.soft_prompt import SoftPrompt, load_soft_prompt
+from chainkit.local.soft_prompt import SoftPrompt, load_soft_prompt
 from chainkit.tuning.batches import Encoded, encode
 from chainkit.tuning.examples import Example
 from chainkit.tuning.learners import Soft, start_vectors

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from chainkit.chains.fallback import fallback as fallback
     from chainkit.knowledge import ask as ask
     from chainkit.observe.trace import trace as trace
-    from chainkit.program import program as program
+    from chainkit.programs.run.runnable import program as program
     from chainkit.prompts.short import prompt as prompt
     from chainkit.registry import chat_model as chat_model
     from chainkit.registry import embeddings as embeddings
@@ -49,7 +49,7 @@ _HOMES = {
     "fallback": "chainkit.chains.fallback",
     "heatmap": "chainkit.sentences",
     "llm": "chainkit.registry",
-    "program": "chainkit.program",
+    "program": "chainkit.programs.run.runnable",
     "pairs": "chainkit.sentences",
     "prompt": "chainkit.prompts.short",
     "reranker": "chainkit.registry",

@@ -9,8 +9,8 @@ from pathlib import Path
 from langchain_core.vectorstores import InMemoryVectorStore
 
 import chainkit
-from chainkit.knowledge import Index, StoreIndex
-from chainkit.knowledge.copying import Carried
+from chainkit.knowledge import Index, VectorStoreIndex
+from chainkit.knowledge.index.copying import Carried
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -21,11 +21,11 @@ def main(folder: str = str(DOCS / "ask.md"), embeddings_spec: str = "fake:") -> 
         report = index.add(folder)
         print(f"{len(index)} passages from {len(report.indexed)} files, {len(report.skipped)} could not be read")
         question = "How are passages found?"
-        for hit in index.find(question, 3, merge=True, least_meaning=0.05):
+        for hit in index.find(question, 3, join_adjacent=True, min_similarity=0.05):
             print(f"{hit.score:.2f}  {hit.passage.place}")
         store = InMemoryVectorStore(Carried(embeddings))
         print(index.copy_to(store))
-        print(chainkit.ask(question, StoreIndex(store, embeddings)))
+        print(chainkit.ask(question, VectorStoreIndex(store, embeddings)))
 
 
 if __name__ == "__main__":

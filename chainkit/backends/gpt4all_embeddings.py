@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from chainkit.base.errors import MissingLibrary, ModelFileError
 from chainkit.base.vectors import Storage, stored_as, texts_of, unit
-from chainkit.steered.kept import Kept
+from chainkit.local.kept import Kept
 
 Array = np.ndarray[Any, Any]
 

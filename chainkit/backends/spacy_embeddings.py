@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from chainkit.base.errors import MissingLibrary, ModelFileError, SpecError, Unsupported
 from chainkit.base.vectors import Storage, stored_as, texts_of, unit
-from chainkit.steered.kept import Kept
+from chainkit.local.kept import Kept
 
 Array = np.ndarray[Any, Any]
 

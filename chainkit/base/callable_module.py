@@ -1,4 +1,4 @@
-"""A package that can be called: `chainkit.program(...)` is a function, and `chainkit.program.Program` lives in it."""
+"""A package that can be called: `chainkit.program(...)` is a function, and `chainkit.programs.Program` lives in it."""
 
 from __future__ import annotations
 

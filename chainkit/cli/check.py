@@ -36,8 +36,8 @@ def check(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> None:
 
 
 def _checked(file: str) -> dict[str, Any]:
-    from chainkit.program import checks
-    from chainkit.program.parser import parse
+    from chainkit.programs.language.parser import parse
+    from chainkit.programs.run import checks
 
     try:
         template = parse(read_program(file))

@@ -48,7 +48,7 @@ def index(
     if "://" in (index_spec or ""):
         raise ChainkitError("--index is a file here; --to names the vector store that it is copied to")
     from chainkit.knowledge import Index
-    from chainkit.knowledge.asking import index_file
+    from chainkit.knowledge.answer.asking import index_file
     from chainkit.registry import embeddings
 
     started = time.perf_counter()

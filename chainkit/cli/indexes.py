@@ -13,7 +13,7 @@ from chainkit.cli.screen import note, waiting
 
 if TYPE_CHECKING:
     from chainkit.cli.screen import Silence, Waiting
-    from chainkit.knowledge import Index, Report, StoreIndex
+    from chainkit.knowledge import Index, Report, VectorStoreIndex
 
 index_option = click.option(
     "--index",
@@ -46,7 +46,7 @@ def named_index(paths: Sequence[str], index_spec: str | None) -> str | None:
 @contextmanager
 def chosen_index(
     paths: Sequence[str], index_spec: str | None, embeddings_spec: str
-) -> Iterator[tuple[Index | StoreIndex, Report, Waiting | Silence]]:
+) -> Iterator[tuple[Index | VectorStoreIndex, Report, Waiting | Silence]]:
     """The index of these paths, up to date, or the one named; and a bar that is still to be used.
 
     Raises:
@@ -54,7 +54,7 @@ def chosen_index(
     """
     index_spec = named_index(paths, index_spec)
     from chainkit.knowledge import Index, Report
-    from chainkit.knowledge.asking import kept_index
+    from chainkit.knowledge.answer.asking import kept_index
     from chainkit.registry import embeddings
 
     with waiting("loading") as bar:

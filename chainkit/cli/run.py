@@ -16,7 +16,7 @@ from chainkit.cli.rows import read_program
 from chainkit.cli.screen import load, note, say, say_json, waiting
 
 if TYPE_CHECKING:
-    from chainkit.program import Program, Run
+    from chainkit.programs import Program, Run
 
 
 @click.command()
@@ -82,7 +82,7 @@ def _run(
     text: str, variables: dict[str, Any], spec: str | None, seed: int | None, show: bool, allow_shell: bool
 ) -> Run:
     with waiting("loading") as bar:
-        from chainkit.program.runnable import Program
+        from chainkit.programs.run.runnable import Program
 
         program = Program(text, variables=variables).with_options(seed=seed, shell=allow_shell)
         program = _on_model(program, spec)
@@ -93,7 +93,7 @@ def _run(
     else:
         with waiting("running"):
             result = program()
-    from chainkit.program.display import live
+    from chainkit.programs.run.display import live
 
     while result.waiting and sys.stdin.isatty():
         if not show:
@@ -104,7 +104,7 @@ def _run(
 
 
 def _on_model(program: Program, spec: str | None) -> Program:
-    from chainkit.program import checks
+    from chainkit.programs.run import checks
 
     if not checks.writes(program.template):
         return program

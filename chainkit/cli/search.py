@@ -27,10 +27,10 @@ _SHOWN_CHARACTERS = 400
 )
 @filter_option
 @click.option(
-    "--least-meaning", type=click.FloatRange(-1, 1), default=-1.0, metavar="COSINE", help="Leave out what is farther."
+    "--min-similarity", type=click.FloatRange(-1, 1), default=-1.0, metavar="COSINE", help="Leave out what is farther."
 )
 @click.option(
-    "--meaning-share",
+    "--dense-weight",
     type=click.FloatRange(0, 1),
     metavar="SHARE",
     help="1 searches by meaning alone, 0 by words alone; by default each question decides.",
@@ -46,8 +46,8 @@ def search(
     embeddings_spec: str,
     passages: int,
     filters: tuple[str, ...],
-    least_meaning: float,
-    meaning_share: float | None,
+    min_similarity: float,
+    dense_weight: float | None,
     rerank: str | None,
     full: bool,
     as_json: bool,
@@ -64,9 +64,9 @@ def search(
             query,
             passages,
             filter=wanted(filters),
-            meaning_share=meaning_share,
-            least_meaning=least_meaning,
-            merge=True,
+            dense_weight=dense_weight,
+            min_similarity=min_similarity,
+            join_adjacent=True,
             reranker=_reranker(rerank),
         )
     if as_json:

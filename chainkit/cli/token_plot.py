@@ -15,7 +15,7 @@ except ImportError as error:
     raise MissingLibrary("matplotlib", extra="plot") from error
 
 if TYPE_CHECKING:
-    from chainkit.steered.sight import Candidate
+    from chainkit.local.sight import Candidate
 
 _LONGEST_TITLE = 60
 _BEFORE, _AFTER = "#3b6ea5", "#e08a3c"

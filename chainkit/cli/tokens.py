@@ -14,7 +14,7 @@ from chainkit.cli.rows import STDIN, read_text
 from chainkit.cli.screen import say, say_json, table, waiting
 
 if TYPE_CHECKING:
-    from chainkit.steered.sight import Candidate, Token
+    from chainkit.local.sight import Candidate, Token
 
 _BAR = 24  # cells of the longest bar
 _EIGHTHS = " ▏▎▍▌▋▊▉█"

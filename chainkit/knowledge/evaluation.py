@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from chainkit.base import opening
 from chainkit.base.errors import DocumentError, of_system
-from chainkit.knowledge.answer import Answer, stream_answer
-from chainkit.knowledge.split import Passage
+from chainkit.knowledge.answer.answer import Answer, stream_answer
+from chainkit.knowledge.index.split import Passage
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel, BaseLLM
 
-    from chainkit.knowledge.search import Searchable
+    from chainkit.knowledge.index.search import Searchable
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _CITED = re.compile(r"\[\d[\d,\s]*\]")

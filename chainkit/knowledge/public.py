@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from chainkit.base.errors import DocumentError
 from chainkit.knowledge.evaluation import ndcg, recall, reciprocal_rank
-from chainkit.knowledge.index import Index
+from chainkit.knowledge.index.index import Index
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
 
-    from chainkit.knowledge.indexing import Progress
+    from chainkit.knowledge.index.indexing import Progress
 
 WAYS: dict[str, float | None] = {"words": 0.0, "meaning": 1.0, "both": None}
 DEPTH = 10
@@ -82,7 +82,7 @@ def measured(
         for way, share in WAYS.items():
             sums = {"ndcg": 0.0, "recall": 0.0, "mrr": 0.0}
             for done, (asked, text) in enumerate(found.questions.items(), 1):
-                ranked = [hit.passage.path for hit in index.find(text, DEPTH, meaning_share=share)]
+                ranked = [hit.passage.path for hit in index.find(text, DEPTH, dense_weight=share)]
                 for name, score in (("ndcg", ndcg), ("recall", recall), ("mrr", reciprocal_rank)):
                     sums[name] += score(ranked, found.right[asked])
                 if progress:

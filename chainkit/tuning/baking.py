@@ -18,7 +18,7 @@ from chainkit.backends.llama_cpp.rewrite import array, flag, header_bytes, numbe
 from chainkit.backends.llama_cpp.token_table import NAME, table_rows
 from chainkit.base.copying import copy_range, whole
 from chainkit.base.errors import BadExamples, ModelFileError, Unsupported
-from chainkit.steered.soft_prompt import SoftPrompt, Vectors, as_soft_prompt, sampled_tokens
+from chainkit.local.soft_prompt import SoftPrompt, Vectors, as_soft_prompt, sampled_tokens
 
 _HEAD = "output.weight"
 _TEMPLATE, _ADDS_FIRST = "tokenizer.chat_template", "tokenizer.ggml.add_bos_token"

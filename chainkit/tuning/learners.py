@@ -7,7 +7,7 @@ from typing import Protocol
 
 from chainkit.backends.huggingface.libraries import torch
 from chainkit.base.errors import Unsupported
-from chainkit.steered.soft_prompt import Vectors
+from chainkit.local.soft_prompt import Vectors
 from chainkit.tuning.batches import IGNORED, Batch, Encoded, answer_logits, batch_of
 from chainkit.tuning.model import Base
 from chainkit.tuning.packed import packed

@@ -12,9 +12,9 @@ from chainkit.backends.huggingface.libraries import torch, transformers
 from chainkit.backends.huggingface.loading import Loaded, Loading, load
 from chainkit.backends.huggingface.settings import ModelSettings
 from chainkit.base.errors import MissingLibrary, ModelFileError, TemplateError, Unsupported
-from chainkit.steered.conversation import Conversation
-from chainkit.steered.soft_prompt import Vectors, sampled_tokens
-from chainkit.steered.template import ChatTemplate
+from chainkit.local.conversation import Conversation
+from chainkit.local.soft_prompt import Vectors, sampled_tokens
+from chainkit.local.template import ChatTemplate
 from chainkit.tuning.examples import Example
 
 Model = Any

@@ -9,7 +9,7 @@ from typing import Any
 from safetensors.torch import save
 
 from chainkit.backends.huggingface.libraries import torch
-from chainkit.steered.soft_prompt import CONFIG, FINGERPRINT, WEIGHTS, fingerprint
+from chainkit.local.soft_prompt import CONFIG, FINGERPRINT, WEIGHTS, fingerprint
 from chainkit.tuning.model import Base
 
 SMALL_BYTES = 90_000

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from chainkit.base.copying import require_new, whole
-from chainkit.steered.soft_prompt import SoftPrompt, load_soft_prompt
+from chainkit.local.soft_prompt import SoftPrompt, load_soft_prompt
 from chainkit.tuning.batches import Encoded, encode
 from chainkit.tuning.examples import Example, Given, held_out_apart, read_examples
 from chainkit.tuning.learners import Bare, Learner, Soft, start_vectors

@@ -16,9 +16,9 @@ import pytest
 from chainkit.base.errors import ContextOverflow
 from chainkit.base.sampling import Sampling
 from chainkit.decoding.sampler import log_softmax
-from chainkit.steered.lookup import Lookup
-from chainkit.steered.rows import Conductor, Done, Row, Rows
-from chainkit.steered.threads import Cancelled
+from chainkit.local.lookup import Lookup
+from chainkit.local.rows import Conductor, Done, Row, Rows
+from chainkit.local.threads import Cancelled
 
 TEXT = "Once there was a small house near the sea"
 

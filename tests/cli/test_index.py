@@ -100,8 +100,8 @@ def test_search_filters_reranks_and_has_a_floor(run) -> None:
     assert sorted(both) == ["apples.md", "sky.txt"]
     assert paths("--rerank", "fake:?reply=2") == both[::-1]
     assert paths("--filter", "path=docs/sky.txt") == ["sky.txt"]
-    assert paths("--least-meaning", "1") == []
-    nothing = run("search", "apple", "docs", *FAKE, "--least-meaning", "1")
+    assert paths("--min-similarity", "1") == []
+    nothing = run("search", "apple", "docs", *FAKE, "--min-similarity", "1")
     assert (nothing.stdout, nothing.exit_code) == ("", 0)
     assert "nothing fits" in nothing.stderr
 

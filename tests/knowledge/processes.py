@@ -8,7 +8,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from chainkit.backends.fake import FakeEmbeddings
-from chainkit.knowledge import Index, indexing
+from chainkit.knowledge import Index
+from chainkit.knowledge.index import indexing
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.knowledge.processes"])

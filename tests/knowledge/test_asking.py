@@ -9,7 +9,7 @@ from chainkit.backends.fake import FakeChat, FakeEmbeddings
 from chainkit.base.errors import DocumentError
 from chainkit.base.paths import cache_dir
 from chainkit.knowledge import ask
-from chainkit.knowledge.asking import index_file
+from chainkit.knowledge.answer.asking import index_file
 
 from . import samples
 from .test_index import Counting
@@ -106,7 +106,7 @@ def test_a_kept_index_that_cannot_be_used_is_made_again(folder, fault):
             kept.unlink()
         file.write_bytes(b"rubbish" * 1000)
     elif fault == "other version":
-        from chainkit.knowledge.store import Store
+        from chainkit.knowledge.index.store import Store
 
         store = Store(file)
         store._db.write("UPDATE meta SET value = ? WHERE name = 'format'", [("0",)])

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainkit.knowledge.citations import Checked, cited, quote, trace, units, unsupported
-from chainkit.knowledge.split import Passage
+from chainkit.knowledge.answer.citations import Checked, cited, quote, trace, units, unsupported
+from chainkit.knowledge.index.split import Passage
 
 TWO = (
     Passage(text="Bees make honey from nectar.\nThey live in hives.", path="bees.md", first_line=3, last_line=4),

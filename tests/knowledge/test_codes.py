@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainkit.backends.fake import FakeEmbeddings
-from chainkit.knowledge import Index, codes
-from chainkit.knowledge.codes import best, packed, unpacked
-from chainkit.knowledge.encoder import unit
+from chainkit.knowledge import Index
+from chainkit.knowledge.index import codes
+from chainkit.knowledge.index.codes import best, packed, unpacked
+from chainkit.knowledge.index.encoder import unit
 
 RNG = np.random.default_rng(3)
 
@@ -51,7 +52,7 @@ def test_codes_err_by_less_than_a_hundredth_and_vectors_of_zeros_stay_zero():
 
 
 def test_a_document_of_more_runs_than_one_is_found_and_removed_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("chainkit.knowledge.store._VECTORS_AT_ONCE", 2)
+    monkeypatch.setattr("chainkit.knowledge.index.store._VECTORS_AT_ONCE", 2)
     (tmp_path / "a.txt").write_text("\n\n".join(f"Sentence {n} of some. " * 12 for n in range(7)))
     with Index(None, FakeEmbeddings()) as index:
         index.add(tmp_path)

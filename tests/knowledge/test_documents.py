@@ -5,8 +5,8 @@ import os
 import pytest
 
 from chainkit.base.errors import DocumentError
-from chainkit.knowledge import documents
-from chainkit.knowledge.documents import Reading, find, fingerprint, shown
+from chainkit.knowledge.readers import documents
+from chainkit.knowledge.readers.documents import Reading, find, fingerprint, shown
 
 from . import samples
 

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 from chainkit.backends.fake import FakeEmbeddings
-from chainkit.knowledge.extract import extract
-from chainkit.knowledge.search import Hit
-from chainkit.knowledge.split import Passage
+from chainkit.knowledge.answer.extract import extract
+from chainkit.knowledge.index.search import Hit
+from chainkit.knowledge.index.split import Passage
 
 EMBED = FakeEmbeddings().embed_array
 TEXT = (

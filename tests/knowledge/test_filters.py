@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from langchain_core.documents import Document
 
 from chainkit.backends.fake import FakeEmbeddings
-from chainkit.knowledge import Index, search
+from chainkit.knowledge import Index
+from chainkit.knowledge.index import search
 
 VALUES = [None, True, False, 0, 1, 2, -3, 0.1, 1.0, 2.5, "", "1", "a", "Ä", "true", "[1]", "a'b", "\ud800"]
 value = st.sampled_from(VALUES)
@@ -99,19 +100,19 @@ def test_more_filters_than_are_kept_give_the_same():
 
 @pytest.mark.parametrize("wide", [True, False])
 def test_words_count_the_same_with_a_filter_and_without(monkeypatch, wide):
-    monkeypatch.setattr("chainkit.knowledge.lookup.RANKED", 4 if wide else 2_000)
+    monkeypatch.setattr("chainkit.knowledge.index.lookup.RANKED", 4 if wide else 2_000)
     texts = [f"{'hive ' * (n % 3)}bee {n}" for n in range(60)]
     with Index(None, FakeEmbeddings()) as index:
         index.add_texts(texts, [{"even": n % 2 == 0} for n in range(60)])
-        every = {hit.id: hit.words for hit in index.find("hive bee", 60, meaning_share=0)}
-        even = {hit.id: hit.words for hit in index.find("hive bee", 60, meaning_share=0, filter={"even": True})}
+        every = {hit.id: hit.words for hit in index.find("hive bee", 60, dense_weight=0)}
+        even = {hit.id: hit.words for hit in index.find("hive bee", 60, dense_weight=0, filter={"even": True})}
     assert even == pytest.approx({number: every[number] for number in every if number % 2})
 
 
 @pytest.mark.parametrize("wide", [True, False])
 def test_frequent_words_find_what_a_filter_lets_through_though_the_rare_ones_are_elsewhere(monkeypatch, wide):
     monkeypatch.setattr(search, "RANKED", 4)
-    monkeypatch.setattr("chainkit.knowledge.lookup.RANKED", 4 if wide else 2_000)
+    monkeypatch.setattr("chainkit.knowledge.index.lookup.RANKED", 4 if wide else 2_000)
     texts = ["queen cell"] * 3 + ["cell wall"] * 10 + ["nothing of it"] * 30
     with Index(None, FakeEmbeddings()) as index:
         index.add_texts([f"{text} {n}" for n, text in enumerate(texts)], [{"by": n // 3} for n in range(43)])
@@ -121,11 +122,11 @@ def test_frequent_words_find_what_a_filter_lets_through_though_the_rare_ones_are
 
 
 def test_a_frequent_word_alone_is_ranked_where_meaning_is_near(monkeypatch):
-    monkeypatch.setattr("chainkit.knowledge.lookup.RANKED", 8)
+    monkeypatch.setattr("chainkit.knowledge.index.lookup.RANKED", 8)
     with Index(None, FakeEmbeddings()) as index:
         index.add_texts([f"{'bee ' * (1 + n % 5)}{n}" for n in range(200)])
         near = index.find("bee", 5)
-        every = index.find("bee", 5, meaning_share=0)
+        every = index.find("bee", 5, dense_weight=0)
     assert all(hit.words > 0 for hit in near + every)
 
 

@@ -13,8 +13,8 @@ import pytest
 from chainkit.backends.fake import FakeEmbeddings
 from chainkit.base.errors import DocumentError
 from chainkit.knowledge import Index
-from chainkit.knowledge.documents import Reading
-from chainkit.knowledge.split import split
+from chainkit.knowledge.index.split import split
+from chainkit.knowledge.readers.documents import Reading
 
 from . import samples
 

@@ -9,9 +9,9 @@ from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
 
 from chainkit.backends.fake import FakeEmbeddings
 from chainkit.base.errors import BadVectors, BrokenIndex, EmbeddingsMismatch, IndexFileError
-from chainkit.knowledge import indexing
-from chainkit.knowledge.codes import NOTHING
-from chainkit.knowledge.index import Index
+from chainkit.knowledge import Index
+from chainkit.knowledge.index import indexing
+from chainkit.knowledge.index.codes import NOTHING
 
 from . import samples
 
@@ -202,7 +202,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 
 
 def test_a_waiting_writer_gives_up_with_a_plain_reason(folder, file, monkeypatch):
-    monkeypatch.setattr("chainkit.knowledge.database.WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("chainkit.knowledge.index.database.WAIT_SECONDS", 0.05)
     with Index(file, FakeEmbeddings()) as index:
         other = sqlite3.connect(file, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")

@@ -6,9 +6,10 @@ from langchain_core.vectorstores import InMemoryVectorStore
 
 from chainkit.backends.fake import FakeChat, FakeEmbeddings
 from chainkit.base.errors import MissingLibrary, SpecError, Unsupported
-from chainkit.knowledge import Conversation, Index, Question, StoreIndex, ask, copying, evaluate
-from chainkit.knowledge.copying import Carried
-from chainkit.knowledge.stores import open_store, without_password
+from chainkit.knowledge import Conversation, Index, Question, VectorStoreIndex, ask, evaluate
+from chainkit.knowledge.index import copying
+from chainkit.knowledge.index.copying import Carried
+from chainkit.knowledge.index.store_urls import open_store, without_password
 
 from . import samples
 
@@ -45,7 +46,7 @@ def moved(request, index, tmp_path):
         store = InMemoryVectorStore(Carried(embeddings))
         assert index.copy_to(store).sent == len(index)
         assert embeddings.seen == 0  # vectors were carried over
-        yield StoreIndex(store, embeddings)
+        yield VectorStoreIndex(store, embeddings)
         return
     pytest.importorskip("langchain_qdrant")
     spec = f"qdrant://{tmp_path}/qdrant?collection=notes"
@@ -62,8 +63,8 @@ def test_a_store_finds_what_the_index_finds(index, moved):
     assert moved.find(" ") == []
     with pytest.raises(ValueError, match="k must be 1 or more"):
         moved.find("?", 0)
-    with pytest.raises(ValueError, match="meaning_share"):
-        moved.find("?", meaning_share=2)
+    with pytest.raises(ValueError, match="dense_weight"):
+        moved.find("?", dense_weight=2)
 
 
 def test_a_store_is_asked_like_an_index(moved, folder):
@@ -152,7 +153,7 @@ def test_documents_of_others_are_cited_by_their_source():
     store.add_documents(
         [Document("Bees fly.", metadata={"source": "bees.txt", "page": 0}), Document("Wasps sting.", id="w")]
     )
-    with StoreIndex(store) as index:
+    with VectorStoreIndex(store) as index:
         places = {hit.passage.place for hit in index.find("bees", 2)}
     assert places == {"bees.txt", "w"}
 
@@ -167,7 +168,7 @@ class Distances(InMemoryVectorStore):
 def test_distances_are_told_from_cosines():
     store = Distances(FakeEmbeddings())
     store.add_texts(["Bees fly to flowers.", "Wasps sting.", "Flowers."])
-    hits = StoreIndex(store).find("Bees fly to flowers.", 3, meaning_share=1)
+    hits = VectorStoreIndex(store).find("Bees fly to flowers.", 3, dense_weight=1)
     assert hits[0].meaning == pytest.approx(1, abs=1e-5)
     assert [hit.meaning for hit in hits] == sorted((hit.meaning for hit in hits), reverse=True)
 

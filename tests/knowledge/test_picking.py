@@ -11,9 +11,9 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from chainkit.backends.fake import FakeChat, FakeEmbeddings
 from chainkit.base.errors import ContextOverflow
 from chainkit.knowledge import Hit, Index, ModelReranker, Passage
-from chainkit.knowledge.neighbours import MOST_JOINED, joined
-from chainkit.knowledge.picking import picked
-from chainkit.knowledge.rerank import numbers
+from chainkit.knowledge.index.neighbours import MOST_JOINED, joined
+from chainkit.knowledge.index.picking import picked
+from chainkit.knowledge.index.rerank import numbers
 
 
 def hit(position, *, path="a.md", headings=(), page=None, score=0.5, lines=1, text=None):
@@ -68,9 +68,9 @@ def test_parts_of_one_line_are_joined_in_one_line():
 
 def test_a_floor_leaves_out_what_is_too_far():
     hits = [hit(n, score=score) for n, score in enumerate([0.9, 0.2, 0.5])]
-    assert [one.id for one in picked(hits, "?", 3, least_meaning=0.5)] == [0, 2]
+    assert [one.id for one in picked(hits, "?", 3, min_similarity=0.5)] == [0, 2]
     with pytest.raises(ValueError, match="between -1 and 1, got 2"):
-        picked(hits, "?", 3, least_meaning=2)
+        picked(hits, "?", 3, min_similarity=2)
 
 
 class Backwards(BaseDocumentCompressor):
@@ -145,6 +145,6 @@ def test_an_index_reranks_and_joins(tmp_path):
     (tmp_path / "a.txt").write_text("\n\n".join(f"Bee number {n} flies to flower {n}. " * 8 for n in range(6)))
     with Index(None, FakeEmbeddings()) as index:
         index.add(tmp_path)
-        whole = index.find("bee flower", 2, merge=True)
+        whole = index.find("bee flower", 2, join_adjacent=True)
         assert whole[0].passage.last_line > whole[0].passage.first_line
         assert index.find("bee", 1, reranker=ModelReranker(model=FakeChat(reply="2")))[0] != index.find("bee", 1)[0]

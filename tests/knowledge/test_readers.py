@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainkit.base.errors import DocumentError
-from chainkit.knowledge.blocks import Block
 from chainkit.knowledge.readers import html, markdown, pdf, text
+from chainkit.knowledge.readers.blocks import Block
 
 from . import samples
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainkit.backends.fake import FakeEmbeddings
-from chainkit.knowledge import Index, search
-from chainkit.knowledge.search import (
+from chainkit.knowledge import Index
+from chainkit.knowledge.index import search
+from chainkit.knowledge.index.search import (
     LEAST_MEANING,
     MOST_MEANING,
     Hit,
@@ -22,7 +23,7 @@ from chainkit.knowledge.search import (
     telling,
     terms,
 )
-from chainkit.knowledge.split import Passage
+from chainkit.knowledge.index.split import Passage
 
 
 @given(st.text(max_size=60))
@@ -85,7 +86,7 @@ def test_frequent_words_are_counted_by_a_sample(monkeypatch):
     with Index(None, FakeEmbeddings()) as index:
         index.add_texts([f"bee {n}" if n % 3 else f"wasp {n}" for n in range(600)])
         assert index._store.words.frequencies(["bee", "wasp", "moth"]) == {"bee": 400, "wasp": 200, "moth": 0}
-        monkeypatch.setattr("chainkit.knowledge.lexicon.MANY", 50)
+        monkeypatch.setattr("chainkit.knowledge.index.lexicon.MANY", 50)
         estimated = index._store.words.frequencies(["bee", "wasp"])
     assert estimated == {"bee": pytest.approx(400, rel=0.05), "wasp": pytest.approx(200, rel=0.05)}
 

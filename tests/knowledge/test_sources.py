@@ -13,7 +13,8 @@ from langchain_core.documents import Document
 
 from chainkit.backends.fake import FakeEmbeddings
 from chainkit.base.errors import DocumentError
-from chainkit.knowledge import Index, ask, web
+from chainkit.knowledge import Index, ask
+from chainkit.knowledge.readers import web
 
 from . import samples
 

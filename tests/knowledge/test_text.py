@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainkit.knowledge.text import sentences, size, stem, stems, words
+from chainkit.knowledge.readers.plain import sentences, size, stem, stems, words
 
 
 @pytest.mark.parametrize(

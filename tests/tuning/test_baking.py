@@ -10,7 +10,7 @@ pytest.importorskip("xllamacpp")
 import chainkit
 from chainkit.backends.llama_cpp.header import read_header
 from chainkit.base.errors import BadExamples, ChainkitError, ModelFileError, SoftPromptMismatch
-from chainkit.steered.soft_prompt import SoftPrompt, load_soft_prompt
+from chainkit.local.soft_prompt import SoftPrompt, load_soft_prompt
 from chainkit.tuning import bake
 from examples.demo_model.export import write_gguf
 from examples.demo_model.json_task import pairs

@@ -14,7 +14,7 @@ import transformers
 
 import chainkit
 from chainkit.base.errors import BadExamples, ChainkitError, ModelFileError, SoftPromptMismatch, Unsupported
-from chainkit.steered.soft_prompt import load_soft_prompt
+from chainkit.local.soft_prompt import load_soft_prompt
 from chainkit.tuning.batches import Encoded, batch_of
 from chainkit.tuning.learners import Soft, answer_loss, start_vectors, written
 from chainkit.tuning.model import open_base

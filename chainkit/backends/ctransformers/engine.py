@@ -25,8 +25,8 @@ from chainkit.backends.ctransformers.kinds import memory_needed
 from chainkit.backends.ctransformers.vocabulary import Vocabulary
 from chainkit.base.errors import ChainkitError, MissingLibrary, ModelFileError, Unsupported
 from chainkit.decoding.sampler import Logits
-from chainkit.steered.requests import Answer, Request, common
-from chainkit.steered.threads import Cancelled
+from chainkit.local.requests import Answer, Request, common
+from chainkit.local.threads import Cancelled
 
 _DEFAULT_CONTEXT = 2048  # of the kinds whose files do not say; the library's own is 512
 _AT_ONCE = 64  # tokens between two looks at whether the generation was cancelled

@@ -14,14 +14,14 @@ from chainkit.backends.ctransformers.kinds import kind_of, named_kind
 from chainkit.backends.ctransformers.session import CTransformersSession
 from chainkit.backends.ctransformers.vocabulary import Vocabulary
 from chainkit.base.errors import MissingLibrary, TemplateError
-from chainkit.steered.completion import SteeredLLM
-from chainkit.steered.kept import Kept
-from chainkit.steered.settings import Call, CallSettings, none_from_text
+from chainkit.local.completion import LocalLLM
+from chainkit.local.kept import Kept
+from chainkit.local.settings import Call, CallSettings, none_from_text
 
 try:
-    from chainkit.steered.chat import SteeredChat
-    from chainkit.steered.named import TEMPLATES, named_template
-    from chainkit.steered.template import ChatTemplate
+    from chainkit.local.chat import LocalChat
+    from chainkit.local.named import TEMPLATES, named_template
+    from chainkit.local.template import ChatTemplate
 except ImportError as error:
     raise MissingLibrary("jinja2", extra="ctransformers") from error
 
@@ -84,7 +84,7 @@ class Settings(BaseModel):
         self._engine.clear()
 
 
-class CTransformersModel(Settings, SteeredLLM):
+class CTransformersModel(Settings, LocalLLM):
     """A GGML file of 2023 that continues text, in a process of its own."""
 
     @property
@@ -109,7 +109,7 @@ class CTransformersModel(Settings, SteeredLLM):
         return self.engine.vocabulary.tokenize(text, special=self.special_tokens)
 
 
-class CTransformersChat(Settings, SteeredChat):
+class CTransformersChat(Settings, LocalChat):
     """A GGML file of 2023 that answers messages, in a process of its own.
 
     Attributes:

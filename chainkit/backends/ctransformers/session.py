@@ -8,10 +8,10 @@ from typing import Self
 
 from chainkit.backends.ctransformers.engine import Engine
 from chainkit.backends.ctransformers.vocabulary import Vocabulary
-from chainkit.steered.session import SteeredSession
+from chainkit.local.session import LocalSession
 
 
-class CTransformersSession(SteeredSession):
+class CTransformersSession(LocalSession):
     """Tokens on an engine, which has one memory: sessions that take turns read what they do not share again."""
 
     def __init__(self, engine: Engine, tokens: Sequence[int] = (), *, cancelled: threading.Event | None = None) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from chainkit.base.errors import MissingLibrary
-from chainkit.steered.tokens import continued, encoded
+from chainkit.local.tokens import continued, encoded
 
 # how GPT-2 cuts a text before it looks for tokens, on bytes: letters and digits are those of ASCII
 _WORD = re.compile(rb"'s|'t|'re|'ve|'m|'ll|'d| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+")

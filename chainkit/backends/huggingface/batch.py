@@ -15,7 +15,7 @@ from chainkit.base.sampling import Sampling
 from chainkit.base.session import Counters, Piece
 from chainkit.decoding import loop
 from chainkit.decoding.sampler import Logits
-from chainkit.steered.threads import Cancelled
+from chainkit.local.threads import Cancelled
 
 
 class Row:

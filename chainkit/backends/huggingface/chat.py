@@ -18,13 +18,13 @@ try:
 except ImportError as error:
     raise MissingLibrary("jinja2", extra="huggingface") from error
 
-from chainkit.steered.chat import SteeredChat
-from chainkit.steered.named import named_template
-from chainkit.steered.settings import Call
-from chainkit.steered.template import ChatTemplate
+from chainkit.local.chat import LocalChat
+from chainkit.local.named import named_template
+from chainkit.local.settings import Call
+from chainkit.local.template import ChatTemplate
 
 
-class HuggingFaceChat(ModelSettings, SteeredChat):
+class HuggingFaceChat(ModelSettings, LocalChat):
     """A transformers model that answers messages.
 
     Attributes:

@@ -14,12 +14,12 @@ from chainkit.backends.huggingface.session import TransformersSession
 from chainkit.backends.huggingface.settings import ModelSettings
 from chainkit.base.errors import ContextOverflow, Unsupported
 from chainkit.base.session import Counters, Piece
-from chainkit.steered.answers import usage
-from chainkit.steered.completion import SteeredLLM, Written
-from chainkit.steered.settings import Call
+from chainkit.local.answers import usage
+from chainkit.local.completion import LocalLLM, Written
+from chainkit.local.settings import Call
 
 
-class HuggingFaceModel(ModelSettings, SteeredLLM):
+class HuggingFaceModel(ModelSettings, LocalLLM):
     """A transformers model that continues text: causal ones, and those with an encoder, whose prompt is a question.
 
     Attributes:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from chainkit.backends.huggingface.reach import require_reachable
 from chainkit.base.errors import ContextOverflow, MissingLibrary, ModelFileError, ModelNotFound, SpecError, Unsupported
 from chainkit.base.vectors import Storage, stored_as, texts_of
-from chainkit.steered.kept import Kept
+from chainkit.local.kept import Kept
 
 # libgomp reads it when torch loads it; waiting threads that spin made a busy machine several times slower
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -19,13 +19,13 @@ from chainkit.backends.huggingface.libraries import torch, transformers
 from chainkit.backends.huggingface.loading import Loaded
 from chainkit.backends.huggingface.memory import KeysValues, LibraryCache
 from chainkit.base.errors import Unsupported
-from chainkit.steered.branches import Branches
-from chainkit.steered.lookup import Pace
-from chainkit.steered.prefixes import PrefixTree
-from chainkit.steered.requests import Answer, Request, common, still_known
-from chainkit.steered.sharing import WORTH_A_PASS, share
-from chainkit.steered.soft_prompt import SoftPrompt
-from chainkit.steered.threads import Cancelled
+from chainkit.local.branches import Branches
+from chainkit.local.lookup import Pace
+from chainkit.local.prefixes import PrefixTree
+from chainkit.local.requests import Answer, Request, common, still_known
+from chainkit.local.sharing import WORTH_A_PASS, share
+from chainkit.local.soft_prompt import SoftPrompt
+from chainkit.local.threads import Cancelled
 
 PREFIX_BYTES = 1 << 30
 _MANY_ROWS = 32  # more cost nearly as much per text as these

@@ -18,7 +18,7 @@ from chainkit.backends.huggingface.room import check_room
 from chainkit.backends.huggingface.vocabulary import Vocabulary
 from chainkit.base.errors import MissingLibrary, ModelFileError, Unsupported
 from chainkit.hub.local import pulled_folder
-from chainkit.steered.soft_prompt import FIRST_VIRTUAL, SoftPrompt, sampled_tokens, vectors_of
+from chainkit.local.soft_prompt import FIRST_VIRTUAL, SoftPrompt, sampled_tokens, vectors_of
 
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _UNBOUNDED = 1 << 30  # a tokenizer without a limit says 10**30

@@ -11,9 +11,9 @@ from pydantic import Field, PrivateAttr, field_validator
 from chainkit.backends.huggingface.libraries import torch, transformers
 from chainkit.backends.huggingface.loading import Loading, read
 from chainkit.base.errors import ContextOverflow, Unsupported
-from chainkit.steered.kept import Kept
-from chainkit.steered.reranker import Reranker
-from chainkit.steered.settings import none_from_text
+from chainkit.local.kept import Kept
+from chainkit.local.reranker import Reranker
+from chainkit.local.settings import none_from_text
 
 _UNBOUNDED = 1 << 30  # a tokenizer without a limit says 10**30
 _SCORED = 2  # a classifier into no and yes

@@ -8,11 +8,11 @@ from typing import Self
 
 from chainkit.backends.huggingface.engine import Engine
 from chainkit.backends.huggingface.vocabulary import Vocabulary
-from chainkit.steered.session import SteeredSession
-from chainkit.steered.speculative import Drafted
+from chainkit.local.session import LocalSession
+from chainkit.local.speculative import Drafted
 
 
-class TransformersSession(SteeredSession):
+class TransformersSession(LocalSession):
     """Tokens on an engine of transformers."""
 
     engine: Engine

@@ -12,8 +12,8 @@ from chainkit.backends.huggingface.engine import Engine, open_engine
 from chainkit.backends.huggingface.libraries import torch
 from chainkit.backends.huggingface.loading import Loaded, Loading, load
 from chainkit.backends.huggingface.session import DraftedTransformersSession, TransformersSession
-from chainkit.steered.settings import none_from_text
-from chainkit.steered.speculative import check_vocabularies
+from chainkit.local.settings import none_from_text
+from chainkit.local.speculative import check_vocabularies
 
 
 class Lease:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from chainkit.base.errors import MissingLibrary, Unsupported
-from chainkit.steered.tokens import continued, encoded
+from chainkit.local.tokens import continued, encoded
 
 # Chat models end a turn with one of these, and not all say so in their generation_config.
 _TURN_ENDS = frozenset({"<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|end_of_text|>"})

@@ -10,7 +10,7 @@ import numpy as np
 from chainkit.backends.llama_cpp.capi import Handle, Library
 from chainkit.backends.llama_cpp.layouts import Batch
 from chainkit.decoding.sampler import Logits
-from chainkit.steered.soft_prompt import Vectors
+from chainkit.local.soft_prompt import Vectors
 
 
 class BatchBuffer:

@@ -11,14 +11,14 @@ from chainkit.backends.llama_cpp.session import LlamaSession
 from chainkit.backends.llama_cpp.settings import Settings
 from chainkit.backends.llama_cpp.vocabulary import Vocabulary
 from chainkit.base.errors import TemplateError
-from chainkit.steered.chat import SteeredChat
-from chainkit.steered.settings import CallSettings
-from chainkit.steered.template import ChatTemplate
+from chainkit.local.chat import LocalChat
+from chainkit.local.settings import CallSettings
+from chainkit.local.template import ChatTemplate
 
 _TEMPLATE_KEY = "tokenizer.chat_template"
 
 
-class GGUFChat(Settings, SteeredChat):
+class GGUFChat(Settings, LocalChat):
     """A GGUF file that answers messages.
 
     Attributes:

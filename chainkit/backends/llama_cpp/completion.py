@@ -7,11 +7,11 @@ from typing import Any
 
 from chainkit.backends.llama_cpp.session import LlamaSession
 from chainkit.backends.llama_cpp.settings import Settings
-from chainkit.steered.completion import SteeredLLM
-from chainkit.steered.settings import CallSettings
+from chainkit.local.completion import LocalLLM
+from chainkit.local.settings import CallSettings
 
 
-class GGUFModel(Settings, SteeredLLM):
+class GGUFModel(Settings, LocalLLM):
     """A GGUF file that continues text.
 
     Attributes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chainkit.backends.llama_cpp.session import LlamaSession
-from chainkit.steered.speculative import Drafted
+from chainkit.local.speculative import Drafted
 
 
 class DraftedLlamaSession(Drafted, LlamaSession):

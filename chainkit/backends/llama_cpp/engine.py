@@ -23,13 +23,13 @@ from chainkit.backends.llama_cpp.slots import Slot, Slots
 from chainkit.backends.llama_cpp.token_table import table_rows
 from chainkit.backends.llama_cpp.weights import Loading, Progress, Weights, check_room, load_weights
 from chainkit.base.errors import ModelFileError, Unsupported
+from chainkit.local.branches import Branches
+from chainkit.local.lookup import Pace
+from chainkit.local.requests import Answer, Request, common, still_known
+from chainkit.local.sharing import WORTH_A_PASS, share
+from chainkit.local.soft_prompt import SoftPrompt, is_virtual, sampled_tokens, vectors_of, virtual_count
+from chainkit.local.threads import Cancelled
 from chainkit.sizing.plan import Use
-from chainkit.steered.branches import Branches
-from chainkit.steered.lookup import Pace
-from chainkit.steered.requests import Answer, Request, common, still_known
-from chainkit.steered.sharing import WORTH_A_PASS, share
-from chainkit.steered.soft_prompt import SoftPrompt, is_virtual, sampled_tokens, vectors_of, virtual_count
-from chainkit.steered.threads import Cancelled
 
 DEFAULT_CONTEXT = 4096
 KV_TYPES = {"f32": 0, "f16": 1, "q8_0": 8}

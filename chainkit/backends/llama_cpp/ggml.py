@@ -16,9 +16,9 @@ from chainkit.backends.llama_cpp.conversion import Plan, Progress, Unstored, con
 from chainkit.backends.llama_cpp.ggjt import other_family
 from chainkit.backends.llama_cpp.header import read_header
 from chainkit.base.errors import NO_SUCH_FILE, ModelFileError, TemplateError
-from chainkit.steered.named import TEMPLATES, named_template
-from chainkit.steered.settings import Call
-from chainkit.steered.template import ChatTemplate
+from chainkit.local.named import TEMPLATES, named_template
+from chainkit.local.settings import Call
+from chainkit.local.template import ChatTemplate
 
 __all__ = ["GGMLChat", "GGMLModel", "Plan", "Unstored", "convert", "converted", "plan"]
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from chainkit.backends.llama_cpp.slots import Slot
 from chainkit.decoding.sampler import Logits
-from chainkit.steered.branches import Branches
-from chainkit.steered.requests import Answer, Request
+from chainkit.local.branches import Branches
+from chainkit.local.requests import Answer, Request
 
 END = -1  # the place behind the text, where the branches begin
 

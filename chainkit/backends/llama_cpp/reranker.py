@@ -13,8 +13,8 @@ from chainkit.backends.llama_cpp.settings import FileSettings
 from chainkit.backends.llama_cpp.vocabulary import Vocabulary
 from chainkit.backends.llama_cpp.weights import load_weights
 from chainkit.base.errors import ModelFileError
-from chainkit.steered.kept import Kept
-from chainkit.steered.reranker import Reranker
+from chainkit.local.kept import Kept
+from chainkit.local.reranker import Reranker
 
 _TEMPLATE_KEY = "tokenizer.chat_template.rerank"
 _PLACES = re.compile(r"\{(query|document)\}")

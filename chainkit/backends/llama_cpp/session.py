@@ -9,10 +9,10 @@ from typing import Self
 from chainkit.backends.llama_cpp.engine import Engine
 from chainkit.backends.llama_cpp.slots import Slot
 from chainkit.backends.llama_cpp.vocabulary import Vocabulary
-from chainkit.steered.session import SteeredSession
+from chainkit.local.session import LocalSession
 
 
-class LlamaSession(SteeredSession):
+class LlamaSession(LocalSession):
     """Tokens on an engine of llama.cpp."""
 
     engine: Engine

@@ -21,9 +21,9 @@ from chainkit.backends.llama_cpp.weights import Loading, Progress
 from chainkit.base.errors import ContextOverflow, ModelFileError
 from chainkit.hub.local import pulled_gguf
 from chainkit.hub.names import is_hub_name
-from chainkit.steered.kept import Kept
-from chainkit.steered.settings import none_from_text
-from chainkit.steered.speculative import check_vocabularies
+from chainkit.local.kept import Kept
+from chainkit.local.settings import none_from_text
+from chainkit.local.speculative import check_vocabularies
 
 
 class FileSettings(BaseModel):

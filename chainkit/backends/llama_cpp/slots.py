@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from chainkit.backends.llama_cpp.capi import Handle, Library
-from chainkit.steered.requests import common
+from chainkit.local.requests import common
 
 _GRACE_SECONDS = 1.0  # a generation that has gone on within this time keeps its place in memory
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from chainkit.backends.llama_cpp.capi import Library
 from chainkit.backends.llama_cpp.header import TENSOR_TYPES, Header
-from chainkit.steered.soft_prompt import Vectors
+from chainkit.local.soft_prompt import Vectors
 
 NAME = "token_embd.weight"
 _BLOCKS = {name: (values, nbytes) for name, values, nbytes in TENSOR_TYPES.values()}

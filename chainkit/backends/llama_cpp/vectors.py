@@ -13,8 +13,8 @@ from pydantic import PrivateAttr
 from chainkit.backends.llama_cpp.embedder import Embedder, EmbedderSettings, Matrix
 from chainkit.backends.llama_cpp.settings import FileSettings
 from chainkit.backends.llama_cpp.weights import Weights, check_room, load_weights
+from chainkit.local.kept import Kept
 from chainkit.sizing.plan import Use
-from chainkit.steered.kept import Kept
 
 
 class GGUFEmbeddings(FileSettings, Embeddings):

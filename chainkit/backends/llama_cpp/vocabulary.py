@@ -11,7 +11,7 @@ import numpy as np
 
 from chainkit.backends.llama_cpp.capi import NativeModel
 from chainkit.base.errors import MissingLibrary
-from chainkit.steered.tokens import continued, encoded
+from chainkit.local.tokens import continued, encoded
 
 _CONTROL, _USER_DEFINED = 1 << 3, 1 << 4
 _LONGEST_PIECE = 256

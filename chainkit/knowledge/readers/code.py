@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from chainkit.knowledge.blocks import Block
+from chainkit.knowledge.readers.blocks import Block
 from chainkit.knowledge.readers.text import LINE_CHARACTERS, lines
 
 _LANGUAGES = """

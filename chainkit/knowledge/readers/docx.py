@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from chainkit.base.errors import DocumentError, MissingLibrary
-from chainkit.knowledge.blocks import Block, Kind
+from chainkit.knowledge.readers.blocks import Block, Kind
 from chainkit.knowledge.readers.faults import FAULTS, refuse_large, unreadable
 
 LIMIT_BYTES = 50_000_000

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
-from chainkit.knowledge.blocks import Block, Kind
+from chainkit.knowledge.readers.blocks import Block, Kind
 from chainkit.knowledge.readers.text import whole
 
 LIMIT_BYTES = 20_000_000

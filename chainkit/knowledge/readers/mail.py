@@ -10,8 +10,8 @@ from email.message import EmailMessage
 from pathlib import Path
 
 from chainkit.base.errors import DocumentError
-from chainkit.knowledge.blocks import Block
 from chainkit.knowledge.readers import html
+from chainkit.knowledge.readers.blocks import Block
 from chainkit.knowledge.readers.faults import FAULTS, refuse_large, unreadable
 from chainkit.knowledge.readers.text import paragraphs
 

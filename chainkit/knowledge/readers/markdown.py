@@ -9,7 +9,7 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from chainkit.knowledge.blocks import Block, Kind
+from chainkit.knowledge.readers.blocks import Block, Kind
 from chainkit.knowledge.readers.text import whole
 
 LIMIT_BYTES = 20_000_000

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from chainkit.base.errors import DocumentError, MissingLibrary
-from chainkit.knowledge.blocks import Block
+from chainkit.knowledge.readers.blocks import Block
 from chainkit.knowledge.readers.faults import FAULTS, refuse_large, unreadable
 
 LIMIT_BYTES = 200_000_000

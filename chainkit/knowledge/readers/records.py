@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from chainkit.base.errors import DocumentError
-from chainkit.knowledge.blocks import Block
+from chainkit.knowledge.readers.blocks import Block
 from chainkit.knowledge.readers.text import lines
 
 RECORD_CHARACTERS = 5_000_000

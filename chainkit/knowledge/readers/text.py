@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from chainkit.base.errors import DocumentError
-from chainkit.knowledge.blocks import Block
+from chainkit.knowledge.readers.blocks import Block
 
 CHUNK_BYTES = 1 << 20
 LINE_CHARACTERS = 1 << 16

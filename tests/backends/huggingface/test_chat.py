@@ -24,7 +24,7 @@ from chainkit.base.errors import ContextOverflow, TemplateError, Unsupported
 from tests.backends.huggingface import tiny
 from tests.backends.llama_cpp.tiny import taught
 from tests.backends.llama_cpp.tiny import weights as random_weights
-from tests.steered.chat_suite import TEMPLATE, LocalChat, habits
+from tests.local.chat_suite import TEMPLATE, LocalChat, habits
 
 Folder = Callable[[str], str]
 CHAT = convert_to_messages(

@@ -10,7 +10,7 @@ import torch
 
 import chainkit
 from chainkit.base.errors import Unsupported
-from chainkit.steered.soft_prompt import SoftPrompt
+from chainkit.local.soft_prompt import SoftPrompt
 from tests.backends.huggingface import tiny
 
 

@@ -123,7 +123,7 @@ def test_there_is_no_room_behind_the_end_of_the_context(any_model):
 
 
 def test_a_cancelled_session_stops_before_it_computes(exact):
-    from chainkit.steered.threads import Cancelled
+    from chainkit.local.threads import Cancelled
 
     session = exact.session("the cat")
     session.cancel()

@@ -13,7 +13,7 @@ from langchain_tests.unit_tests import ChatModelUnitTests, EmbeddingsUnitTests
 
 from chainkit.backends.llama_cpp.models import GGUFChat, GGUFEmbeddings
 from tests.backends.llama_cpp import tiny
-from tests.steered.chat_suite import TEMPLATE, LocalChat, habits
+from tests.local.chat_suite import TEMPLATE, LocalChat, habits
 
 _FOLDER = Path(tempfile.mkdtemp(prefix="chainkit-tests-"))
 

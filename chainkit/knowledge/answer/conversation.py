@@ -1,0 +1,102 @@
+"""A conversation over documents: a question that leans on earlier ones is first written out in full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from chainkit.base import opening
+from chainkit.knowledge.answer.answer import Answer, AnswerStream, stream_answer
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel, BaseLLM
+
+    from chainkit.knowledge.index.search import Searchable
+
+REWRITE = """\
+Below is a conversation and a new question. Write the new question so that it can be understood on its own:
+put names in the place of words like "it" or "there". If it can be understood as it is, repeat it.
+Reply with the question alone.
+
+{history}
+
+New question: {question}
+Question on its own:"""
+
+TURNS = 4
+_ANSWER_CHARACTERS = 400
+_LONGEST_QUESTION = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A question and its answer.
+
+    Attributes:
+        question: As it was asked.
+        answer: Its `question` is the one that was looked up.
+    """
+
+    question: str
+    answer: Answer
+
+
+class Conversation:
+    """Questions to an index, one after the other.
+
+    Args:
+        model: Writes the answers and rewrites the questions; with None, each question is looked up as it is.
+        turns: How many earlier turns are looked at when a question is rewritten.
+        settings: Those of `ask`, such as `k` and `prompt`.
+
+    Attributes:
+        history: The turns so far.
+    """
+
+    def __init__(
+        self,
+        index: Searchable,
+        *,
+        model: BaseChatModel | BaseLLM | str | None = None,
+        turns: int = TURNS,
+        **settings: Any,
+    ) -> None:
+        if turns < 0:
+            raise ValueError(f"turns must be 0 or more, got {turns}")
+        self.history: list[Turn] = []
+        self._index = index
+        self._model = opening.answering(model)
+        self._turns = turns
+        self._settings = settings
+
+    def ask(self, question: str) -> Answer:
+        """The answer to the next question; errors are those of `chainkit.ask`."""
+        return self.stream(question).answer
+
+    def stream(self, question: str) -> AnswerStream:
+        """The answer to the next question as it is written; it joins the history when it has been read to its end."""
+        stream = stream_answer(self.standalone(question), self._index, model=self._model, **self._settings)
+        return AnswerStream(stream.passages, self._remembered(question, stream), stream.finished)
+
+    def standalone(self, question: str) -> str:
+        """The question as it is looked up: written out by the model where there is a history."""
+        earlier = self.history[-self._turns :] if self._turns else []
+        if self._model is None or not earlier or not question.strip():
+            return question
+        lines = [
+            line for turn in earlier for line in (f"Question: {turn.question}", f"Answer: {_short(turn.answer.text)}")
+        ]
+        reply: Any = self._model.invoke(REWRITE.format(history="\n".join(lines), question=question))
+        written = (reply if isinstance(reply, str) else str(reply.text)).strip()
+        first = written.partition("\n")[0].strip().strip('"')
+        return first if 0 < len(first) <= _LONGEST_QUESTION else question
+
+    def _remembered(self, question: str, stream: AnswerStream) -> Iterator[str]:
+        yield from stream
+        self.history.append(Turn(question, stream.answer))
+
+
+def _short(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= _ANSWER_CHARACTERS else f"{flat[:_ANSWER_CHARACTERS]}..."

@@ -1,0 +1,157 @@
+"""Vector stores by a string: qdrant://... and postgresql://..., each through its LangChain package."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
+
+from chainkit.base.errors import MissingLibrary, SpecError, nearest
+
+if TYPE_CHECKING:
+    from langchain_core.embeddings import Embeddings
+    from langchain_core.vectorstores import VectorStore
+
+    from chainkit.knowledge.index.filters import Filter
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A vector store that is ready.
+
+    Attributes:
+        store: The store.
+        translate: Turns a filter into the store's own.
+        end: Lets go of the connection.
+    """
+
+    store: VectorStore
+    translate: Callable[[Filter], Any]
+    end: Callable[[], object]
+
+
+def is_store(spec: str) -> bool:
+    """Whether this names a vector store rather than a file.
+
+    >>> is_store("qdrant://localhost:6333/notes"), is_store("notes.sqlite"), is_store("C:/notes.sqlite")
+    (True, False, False)
+    """
+    return "://" in spec
+
+
+def open_store(spec: str, embeddings: Embeddings, *, width: int | None = None) -> Opened:
+    """The store that a string names.
+
+    Args:
+        spec: `qdrant://HOST:PORT/COLLECTION` (with `?tls=1` for https; the key is read from QDRANT_API_KEY),
+            `qdrant:///FOLDER?collection=NAME` for Qdrant's local mode, or
+            `postgresql://USER@HOST/DATABASE?collection=NAME` for pgvector (the password is best left to PGPASSWORD).
+        width: Numbers in a vector: makes the collection where there is none. None asks for one that is there.
+
+    Raises:
+        SpecError: The string cannot be understood, or there is no such collection.
+        MissingLibrary: The store's package is not installed.
+    """
+    scheme = spec.partition("://")[0]
+    if scheme not in STORES:
+        hint = nearest(scheme, STORES)
+        known = f"did you mean '{hint}'?" if hint else f"known stores: {', '.join(STORES)}"
+        raise SpecError(
+            f"no vector store '{scheme}'; {known} Any other LangChain store: VectorStoreIndex(store, embeddings)"
+        )
+    return STORES[scheme](spec, embeddings, width)
+
+
+def without_password(spec: str) -> str:
+    """The string as it may be shown and stored.
+
+    >>> without_password("postgresql://ada:secret@db/notes")
+    'postgresql://ada@db/notes'
+    """
+    parts = urlsplit(spec)
+    user = f"{parts.username}@" if parts.username else ""
+    place = parts.netloc.rpartition("@")[2]
+    return spec.replace(parts.netloc, user + place, 1) if parts.netloc else spec
+
+
+def _qdrant(spec: str, embeddings: Embeddings, width: int | None) -> Opened:
+    try:
+        from langchain_qdrant import QdrantVectorStore
+        from qdrant_client import QdrantClient, models
+    except ImportError as error:
+        raise MissingLibrary("langchain-qdrant", extra="qdrant") from error
+    parts = urlsplit(spec)
+    options = _options(spec, {"collection", "tls"})
+    name = options.get("collection", unquote(parts.path.strip("/")) if parts.netloc else "chainkit")
+    if not parts.netloc and not parts.path.strip("/"):
+        raise SpecError(f"'{spec}' names neither a host nor a folder; write qdrant:///FOLDER?collection=NAME")
+    if not name or "/" in name:
+        raise SpecError(f"'{without_password(spec)}' names no collection; write qdrant://HOST:PORT/COLLECTION")
+    if parts.netloc:
+        scheme = "https" if options.get("tls", "") not in ("", "0") else "http"
+        address = f"{scheme}://{parts.netloc.rpartition('@')[2]}"
+        client = QdrantClient(url=address, api_key=os.environ.get("QDRANT_API_KEY"), check_compatibility=False)
+    else:
+        client = QdrantClient(path=unquote(parts.path))
+    try:
+        if not client.collection_exists(name):
+            if width is None:
+                raise SpecError(f"'{without_password(spec)}': there is no collection '{name}'")
+            client.create_collection(
+                name, vectors_config=models.VectorParams(size=width, distance=models.Distance.COSINE)
+            )
+        store = QdrantVectorStore(client, name, embeddings, validate_collection_config=width is not None)
+    except BaseException:
+        client.close()
+        raise
+
+    def translated(wanted: Filter) -> Any:
+        tests = [(_name(name), value) for name, value in wanted.items()]
+        return models.Filter(
+            must=[
+                models.FieldCondition(key=f"metadata.{name}", match=models.MatchAny(any=_values(value)))
+                for name, value in tests
+            ]
+        )
+
+    return Opened(store, translated, client.close)
+
+
+def _postgres(spec: str, embeddings: Embeddings, width: int | None) -> Opened:
+    try:
+        from langchain_postgres import PGVector  # pyright: ignore
+    except ImportError as error:
+        raise MissingLibrary("langchain-postgres", extra="postgres") from error
+    name = _options(spec, {"collection"}).get("collection", "chainkit")
+    parts = urlsplit(spec)
+    address = urlunsplit(parts._replace(scheme="postgresql+psycopg", query=""))
+    store = PGVector(embeddings, connection=address, collection_name=name, embedding_length=width, use_jsonb=True)
+
+    def translated(wanted: Filter) -> Any:
+        return {_name(name): {"$in": _values(value)} for name, value in wanted.items()}
+
+    return Opened(store, translated, lambda: None)
+
+
+STORES: Mapping[str, Callable[[str, Any, int | None], Opened]] = {"qdrant": _qdrant, "postgresql": _postgres}
+"""Scheme -> what opens it."""
+
+
+def _options(spec: str, known: set[str]) -> dict[str, str]:
+    given = {name: values[-1] for name, values in parse_qs(urlsplit(spec).query, keep_blank_values=True).items()}
+    if unknown := given.keys() - known:
+        names = ", ".join(sorted(unknown))
+        raise SpecError(
+            f"'{without_password(spec)}' has an option that is not known: {names}; known: {', '.join(sorted(known))}"
+        )
+    return given
+
+
+def _name(name: str) -> str:
+    return "source" if name == "path" else name
+
+
+def _values(value: object) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]

@@ -1,0 +1,150 @@
+"""Any LangChain vector store in the place of an index: the same search and the same answers."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainkit.knowledge.index.encoder import Encoder, Matrix, opened_embeddings
+from chainkit.knowledge.index.picking import picked
+from chainkit.knowledge.index.search import CANDIDATES, Hit, check_wanted, fuse, share_of_meaning
+from chainkit.knowledge.index.split import Passage
+from chainkit.knowledge.index.vectorstore import IndexRetriever
+from chainkit.knowledge.readers.plain import stem, stems, words
+
+if TYPE_CHECKING:
+    from langchain_core.documents import BaseDocumentCompressor, Document
+    from langchain_core.embeddings import Embeddings
+    from langchain_core.vectorstores import VectorStore
+
+    from chainkit.knowledge.index.filters import Filter
+
+_K1, _B = 1.2, 0.75  # as in SQLite's BM25
+
+
+class VectorStoreIndex:
+    """A LangChain vector store that can be searched and asked like an `Index`.
+
+    The store finds the nearest passages by meaning; they are then ranked by meaning and words together. The store must
+    compare by cosine. What is in it came from `Index.copy_to`, or from anywhere else: then the metadata `source` is
+    taken for the path.
+
+    Args:
+        store: Made with the embedding model that filled it.
+        embeddings: The same model, for what is computed here; None takes the store's own, else MiniLM.
+        translate: Turns a filter of names and values into the store's own; None hands it on as it is.
+        end: Called by `close`.
+    """
+
+    def __init__(
+        self,
+        store: VectorStore,
+        embeddings: Embeddings | str | None = None,
+        *,
+        translate: Callable[[Filter], Any] | None = None,
+        end: Callable[[], object] | None = None,
+    ) -> None:
+        self.store = store
+        self._encoder = Encoder(opened_embeddings(embeddings or store.embeddings))
+        self._translate = translate
+        self._end = end
+
+    def __enter__(self) -> VectorStoreIndex:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connection, if this object made it."""
+        if self._end is not None:
+            self._end()
+
+    def find(
+        self,
+        question: str,
+        k: int = 6,
+        *,
+        filter: Filter | None = None,  # noqa: A002 - LangChain's word for it
+        dense_weight: float | None = None,
+        min_similarity: float = -1.0,
+        join_adjacent: bool = False,
+        reranker: BaseDocumentCompressor | str | None = None,
+    ) -> list[Hit]:
+        """As `Index.find`; words are compared only in the passages that are nearest by meaning."""
+        check_wanted(k, dense_weight)
+        if not question.strip():
+            return []
+        wanted = {"filter": self._translate(filter) if self._translate else filter} if filter else {}
+        found = self.store.similarity_search_with_score(question, k=max(CANDIDATES, 4 * k + 10), **wanted)
+        if not found:
+            return []
+        meaning = _cosines([score for _, score in found])
+        passages = [passage_of(document) for document, _ in found]
+        by_words, share = _bm25(question, [passage.context for passage in passages])
+        scores = fuse(meaning, by_words, share if dense_weight is None else dense_weight)
+        ranked = (
+            Hit(
+                passages[at],
+                score=float(scores[at]),
+                meaning=float(meaning[at]),
+                words=float(by_words[at]),
+                metadata=found[at][0].metadata,
+            )
+            for at in np.argsort(-scores, kind="stable")
+        )
+        return picked(
+            ranked, question, k, min_similarity=min_similarity, join_adjacent=join_adjacent, reranker=reranker
+        )
+
+    def embed(self, texts: Sequence[str]) -> Matrix:
+        """Vectors of length 1 as float32 (N, D)."""
+        return self._encoder.texts(texts)
+
+    def as_retriever(self, **kwargs: Any) -> IndexRetriever:
+        """A retriever by meaning and words; `search_kwargs` are arguments of `find`."""
+        return IndexRetriever(index=self, **kwargs)
+
+
+def passage_of(document: Document) -> Passage:
+    """The passage that a document of a vector store stands for."""
+    about = document.metadata
+    path = about.get("source") or document.id or ""
+    if not isinstance(about.get("position"), int):  # not one of ours: page numbers of others may begin with 0
+        return Passage(text=document.page_content, path=str(path))
+    return Passage(
+        text=document.page_content,
+        path=str(path),
+        headings=tuple(map(str, about.get("headings") or ())),
+        position=about["position"],
+        page=about.get("page"),
+        first_line=about.get("first_line"),
+        last_line=about.get("last_line"),
+    )
+
+
+def _cosines(scores: Sequence[float]) -> NDArray[np.float64]:
+    """Scores of the nearest first: those that rise are distances."""
+    values = np.array(scores, np.float64)
+    return 1 - values if values[0] < values[-1] else values
+
+
+def _bm25(question: str, texts: Sequence[str]) -> tuple[NDArray[np.float64], float]:
+    """BM25 of each text, as if there were no others, and the share that meaning should have."""
+    wanted = dict.fromkeys(stem(word) for word in words(question))
+    counts = [Counter(stem(word) for word in words(text)) for text in texts]
+    frequencies = {term: sum(term in one for one in counts) for term in wanted}
+    lengths = np.array([sum(one.values()) for one in counts], np.float64)
+    norms = _K1 * (1 - _B + _B * lengths / max(lengths.mean(), 1.0))
+    scores = np.zeros(len(texts))
+    for term, number in frequencies.items():
+        weight = math.log(1 + (len(texts) - number + 0.5) / (number + 0.5))
+        times = np.array([one[term] for one in counts], np.float64)
+        scores += weight * times * (_K1 + 1) / (times + norms)
+    held = stems(texts[int(scores.argmax())]) & wanted.keys()
+    return scores, share_of_meaning(frequencies, held, len(texts)) if scores.any() else 1.0

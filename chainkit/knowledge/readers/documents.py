@@ -1,0 +1,229 @@
+"""Files found and read, each kind by its reader, in folders and by patterns."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chainkit.base.errors import NO_SUCH_FILE, NO_SUCH_PATH, DocumentError, of_system
+from chainkit.knowledge.readers import code, docx, html, mail, markdown, pdf, records, text
+from chainkit.knowledge.readers.blocks import Block
+from chainkit.knowledge.readers.web import is_page
+
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+TextReader = Callable[[Path, str], Iterator[Block]]
+
+LIMIT_BYTES = 100_000_000
+CHUNK_BYTES = 1 << 20
+
+TEXT_READERS: dict[str, TextReader] = {
+    ".csv": records.read_csv,
+    ".htm": html.read,
+    ".html": html.read,
+    ".jsonl": records.read_jsonl,
+    ".markdown": markdown.read,
+    ".md": markdown.read,
+    ".mdx": markdown.read,
+    ".ndjson": records.read_jsonl,
+    ".tsv": records.read_csv,
+    ".xhtml": html.read,
+    **dict.fromkeys(code.ENDINGS, code.read),
+}
+"""Ending -> reader of files that are text; any other text file is read as plain text."""
+
+BINARY_READERS: dict[str, Callable[[Path], Iterator[Block]]] = {
+    ".docx": docx.read,
+    ".eml": mail.read,
+    ".pdf": pdf.read,
+}
+"""Ending -> reader of files that are not text."""
+
+LEFT_OUT = frozenset(("__pycache__", "node_modules"))
+"""Folders that are passed over, as are all whose name begins with a dot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What is to be said about a file: why it was skipped, or how it was read.
+
+    Attributes:
+        path: The file.
+        reason: In a few words.
+    """
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{shown(self.path)}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The files behind some paths.
+
+    Attributes:
+        files: Absolute, in a stable order, each once.
+        pages: Addresses of web pages, each once.
+        skipped: What was asked for by name or pattern and is not there or may not be read.
+    """
+
+    files: tuple[Path, ...]
+    skipped: tuple[Remark, ...] = ()
+    pages: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Reading:
+    """One document while it is read: iterate over it for its blocks.
+
+    Attributes:
+        path: The file.
+        notes: What a reader of the answers should know, such as a guessed encoding; complete once it has been read.
+    """
+
+    path: Path
+    notes: list[Remark] = field(default_factory=list[Remark])
+
+    def __iter__(self) -> Iterator[Block]:
+        """The blocks in their order.
+
+        Raises:
+            DocumentError: The file cannot be read; the error names it and the reason.
+        """
+        try:
+            yield from self._blocks()
+        except OSError as error:
+            raise DocumentError(self.path, _plain(error)) from error
+
+    def _blocks(self) -> Iterator[Block]:
+        ending = self.path.suffix.lower()
+        if ending in BINARY_READERS:
+            yield from BINARY_READERS[ending](self.path)
+            return
+        size = self.path.stat().st_size
+        if size > LIMIT_BYTES:
+            raise DocumentError(self.path, f"has {size:,} bytes; text files are read up to {LIMIT_BYTES:,} bytes")
+        encoding = text.encoding(self.path)
+        if text.is_guess(encoding):
+            self.notes.append(Remark(str(self.path), "is not valid UTF-8; read as Latin-1"))
+        yield from TEXT_READERS.get(ending, text.read)(self.path, encoding)
+
+
+def find(paths: Paths) -> Found:
+    """The files behind paths: a file stands for itself, a folder for all below it, a pattern for what it matches.
+
+    Hidden files and folders are passed over unless they are named; links to folders are followed once.
+    """
+    files: dict[Path, None] = {}
+    skipped: list[Remark] = []
+    named = listed(paths)
+    for path in named:
+        for file in () if is_page(path) else _files(path, skipped):
+            files.setdefault(file)
+    return Found(tuple(files), tuple(skipped), tuple(dict.fromkeys(filter(is_page, named))))
+
+
+def listed(paths: Paths) -> list[str]:
+    """One path or several, as a list of texts."""
+    return [os.fspath(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
+
+
+def absolute(path: str) -> str:
+    """A path or pattern that means the same from every folder; the address of a web page is left as it is."""
+    if is_page(path):
+        return path
+    return os.path.abspath(os.path.expanduser(path)) if path and "\0" not in path else path
+
+
+def fingerprint(path: Path) -> str:
+    """The SHA-256 of a file's bytes.
+
+    Raises:
+        DocumentError: The file cannot be opened.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                digest.update(chunk)
+    except OSError as error:
+        raise DocumentError(path, _plain(error)) from error
+    return digest.hexdigest()
+
+
+def shown(path: str) -> str:
+    """A path for people: from the current folder where it is below it, with control characters escaped."""
+    here = os.path.join(os.getcwd(), "")
+    short = path.removeprefix(here) or path
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in short)
+
+
+def _files(path: str, skipped: list[Remark]) -> Iterator[Path]:
+    if not path or "\0" in path or not _valid(path):
+        skipped.append(Remark(path, "is not a path that can be stored"))
+        return
+    place = Path(path).expanduser()
+    if place.is_dir():
+        yield from _below(place.absolute(), skipped)
+    elif place.is_file():
+        yield Path(os.path.abspath(place))
+    elif place.exists():
+        skipped.append(Remark(path, "is neither a file nor a folder"))
+    elif glob.has_magic(path):
+        yield from _matches(str(place), skipped)
+    else:
+        reason = "is a broken link" if place.is_symlink() else NO_SUCH_PATH
+        skipped.append(Remark(path, reason))
+
+
+def _matches(pattern: str, skipped: list[Remark]) -> Iterator[Path]:
+    matches = sorted(glob.glob(pattern, recursive=True))
+    if not matches:
+        skipped.append(Remark(pattern, "matches no file"))
+    for match in matches:
+        passed_over = LEFT_OUT.intersection(Path(match).parts).difference(Path(pattern).parts)
+        if not passed_over and not Path(match).is_dir():
+            yield from _files(glob.escape(match) if not Path(match).exists() else match, skipped)
+
+
+def _below(folder: Path, skipped: list[Remark]) -> Iterator[Path]:
+    visited: set[str] = set()
+
+    def refused(error: OSError) -> None:
+        skipped.append(Remark(str(error.filename), _plain(error)))
+
+    for place, folders, names in os.walk(os.path.abspath(folder), followlinks=True, onerror=refused):
+        real = os.path.realpath(place)
+        if real in visited:  # a link leads back, or to a folder that was walked before
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in LEFT_OUT)
+        yield from _visible(Path(place), sorted(names), skipped)
+
+
+def _visible(folder: Path, names: Iterable[str], skipped: list[Remark]) -> Iterator[Path]:
+    for name in names:
+        file = folder / name
+        if name.startswith("."):
+            continue
+        if not _valid(str(file)):
+            skipped.append(Remark(str(file), "has a name that is not valid Unicode"))
+        elif file.is_file():
+            yield file
+        else:
+            reason = "is a broken link" if file.is_symlink() else "is not a regular file"
+            skipped.append(Remark(str(file), reason))
+
+
+def _valid(path: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in path)
+
+
+def _plain(error: OSError) -> str:
+    return NO_SUCH_FILE if isinstance(error, FileNotFoundError) else f"cannot be read: {of_system(error)}"

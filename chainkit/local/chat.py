@@ -1,0 +1,323 @@
+"""A model that is steered token by token, as langchain-core's model that answers messages."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import closing
+from operator import itemgetter
+from typing import Any, ClassVar, Literal
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models.base import LanguageModelInput
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableMap, RunnablePassthrough
+from langchain_core.runnables.config import get_config_list
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
+from langchain_core.utils.pydantic import is_basemodel_subclass
+from pydantic import ConfigDict, PrivateAttr
+
+from chainkit.base.errors import Unsupported
+from chainkit.local.answers import ending, joined, logprobs, usage
+from chainkit.local.conversation import Conversation, Vocabulary
+from chainkit.local.kept import Kept
+from chainkit.local.rows import Row, conductor, row_of
+from chainkit.local.session import LocalSession
+from chainkit.local.settings import Call, CallSettings
+from chainkit.local.several import Each, differ, pairs
+from chainkit.local.sight import Readable, Sight
+from chainkit.local.template import ChatTemplate
+from chainkit.local.threads import in_thread, stream_from_thread
+from chainkit.local.tools import Shown, Toolbox, chosen, without_tools
+
+_AT_ONCE = 64  # conversations that threads wait for; how many are computed at once the engine knows
+
+
+class LocalChat(CallSettings, Sight, BaseChatModel):
+    """What a backend adds: its tokens, its template, and a session to continue a conversation.
+
+    Attributes:
+        chat_template: A Jinja template to use instead of the model's own.
+        streaming: Generate token by token in `invoke` too, for callbacks that want each token.
+    """
+
+    model_config = ConfigDict(extra="forbid")  # of several bases, the last one's config counts
+
+    chat_template: str | None = None
+    streaming: bool = False
+
+    _first_token: ClassVar[bool] = True  # whether the model's first token is put before a template without one
+    _conversation: Kept[Conversation] = PrivateAttr(default_factory=Kept)
+
+    @property
+    @abstractmethod
+    def _vocabulary(self) -> Vocabulary:
+        """The model's tokens."""
+
+    @abstractmethod
+    def _template(self) -> ChatTemplate:
+        """How the model writes messages.
+
+        Raises:
+            TemplateError: The model has no chat template.
+        """
+
+    @abstractmethod
+    def _session(self, cancelled: threading.Event) -> LocalSession:
+        """An empty session."""
+
+    @abstractmethod
+    def _metadata(self) -> dict[str, Any]:
+        """The name of the model and of its provider."""
+
+    def _opened(self) -> LocalSession:
+        return self._session(threading.Event())
+
+    def _seen(self) -> Vocabulary:
+        return self._vocabulary
+
+    def _ids(self, text: Readable, vocabulary: Any) -> list[int]:
+        return super()._ids(text, vocabulary) if isinstance(text, str) else self.conversation.tokens(text)
+
+    @property
+    def conversation(self) -> Conversation:
+        """How messages become tokens.
+
+        Raises:
+            TemplateError: The model has no chat template.
+        """
+        vocabulary = self._vocabulary
+        return self._conversation.value(
+            (self.chat_template, vocabulary),
+            lambda: Conversation(self._template(), vocabulary, first_token=self._first_token),
+        )
+
+    def prompt_text(self, messages: Sequence[BaseMessage]) -> str:
+        """The text that the model reads for these messages, as its template writes it."""
+        return self.conversation.text(messages)
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        """How many tokens the model reads for these messages, those of the template included.
+
+        Raises:
+            Unsupported: Tools are given.
+        """
+        if tools:
+            raise Unsupported("tools are not counted; bind them and read the usage of an answer")
+        return len(self.conversation.tokens(messages))
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | bool | dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """This model with tools. The arguments of a call always fit the tool's schema.
+
+        Args:
+            tools: Functions, pydantic models, langchain tools, or OpenAI's form.
+            tool_choice: None or "auto" leaves it to the model, "any" asks for a call, "none" for none, a name for that
+                tool. Left to the model, an answer that begins with "<" or "{" is a call, and no other is.
+            kwargs: Settings of the calls.
+        """
+        described = [convert_to_openai_tool(tool) for tool in tools]
+        return self.bind(tools=described, tool_choice=chosen(tool_choice), **kwargs)
+
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type | None = None,
+        *,
+        include_raw: bool = False,
+        method: Literal["json_schema", "function_calling", "json_mode"] = "json_schema",
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Answers as objects of a schema. The text always fits the schema unless max_tokens or the context cuts it.
+
+        Args:
+            schema: A pydantic model, a TypedDict, or a JSON schema; None allows any JSON object.
+            include_raw: Give {"raw": message, "parsed": object, "parsing_error": error or None} instead.
+            method: Accepted for the sake of other models; here the schema is always a constraint.
+            strict: Without effect; it is always strict.
+            kwargs: Settings of the calls.
+        """
+        from chainkit.decoding.constraints import any_json_object, json_schema  # llguidance is only needed here
+
+        constraint = any_json_object() if schema is None else json_schema(schema)
+        form = {"kwargs": {"method": method}, "schema": _traced(schema)}
+        bound = self.bind(constraint=constraint, ls_structured_output_format=form, **kwargs)
+        parser: Any = JsonOutputParser()
+        if isinstance(schema, type) and is_basemodel_subclass(schema):
+            parser = PydanticOutputParser(pydantic_object=schema)
+        if not include_raw:
+            return bound | parser
+        good = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
+        bad = RunnablePassthrough.assign(parsed=lambda _: None)
+        return RunnableMap(raw=bound) | good.with_fallbacks([bad], exception_key="parsing_error")
+
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """Answer several conversations side by side: each as it would be answered alone.
+
+        Args:
+            inputs: The conversations.
+            config: `max_concurrency` is how many are answered at once; without it, as many as there is room for.
+            return_exceptions: Give the error of a conversation in its place.
+            kwargs: Settings of the calls; `soft_prompt` may be a list with one for each conversation.
+        """
+        configs: Any = [
+            {"max_concurrency": _AT_ONCE, **{key: value for key, value in own.items() if value is not None}}
+            for own in get_config_list(config, len(inputs))
+        ]
+        if differ(kwargs):
+            return Each(self).batch(pairs(inputs, kwargs), configs, return_exceptions=return_exceptions)
+        return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
+
+    async def abatch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """As `batch`, without blocking the event loop."""
+        if differ(kwargs):
+            return await Each(self).abatch(pairs(inputs, kwargs), config, return_exceptions=return_exceptions)
+        return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return self._answer(messages, stop, threading.Event(), **kwargs)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return await in_thread(lambda cancelled: self._answer(messages, stop, cancelled, **kwargs))
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        for chunk in self._chunks(messages, stop, threading.Event(), **kwargs):
+            if run_manager:
+                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        async for chunk in stream_from_thread(lambda cancelled: self._chunks(messages, stop, cancelled, **kwargs)):
+            if run_manager:
+                await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+
+    def _answer(
+        self, messages: list[BaseMessage], stop: list[str] | None, cancelled: threading.Event, **kwargs: Any
+    ) -> ChatResult:
+        call, toolbox = self._call(stop, kwargs)
+        with closing(self._asked(messages, toolbox, cancelled, call)) as session:
+            prompt_tokens = len(session.tokens)
+            (pieces,) = conductor(session.engine).gather([_row(session, call)])
+        metadata = self._metadata() | ending(pieces[-1])
+        if call.logprobs is not None:
+            metadata["logprobs"] = logprobs(score for piece in pieces for score in piece.scores)
+        text, tool_calls = toolbox.read(joined(pieces)) if toolbox else (joined(pieces), [])
+        message = AIMessage(
+            content=text,
+            tool_calls=tool_calls,
+            usage_metadata=usage(session.counters, prompt_tokens),
+            response_metadata=metadata,
+        )
+        info = {"finish_reason": metadata["finish_reason"]}
+        return ChatResult(generations=[ChatGeneration(message=message, generation_info=info)])
+
+    def _chunks(
+        self, messages: list[BaseMessage], stop: list[str] | None, cancelled: threading.Event, **kwargs: Any
+    ) -> Iterator[ChatGenerationChunk]:
+        call, toolbox = self._call(stop, kwargs)
+        text = Shown(toolbox)
+        with closing(self._asked(messages, toolbox, cancelled, call)) as session:
+            prompt_tokens = len(session.tokens)
+            for piece in conductor(session.engine).pieces(_row(session, call)):
+                metadata: dict[str, Any] = {"logprobs": logprobs(piece.scores)} if piece.scores else {}
+                chunk = AIMessageChunk(content=text.feed(piece.text), response_metadata=metadata)
+                if piece.finish:
+                    content, calls = text.end()
+                    chunk = AIMessageChunk(
+                        content=chunk.text + content,
+                        tool_call_chunks=calls,
+                        response_metadata=metadata | self._metadata() | ending(piece),
+                        usage_metadata=usage(session.counters, prompt_tokens),
+                        chunk_position="last",
+                    )
+                if chunk.content or metadata or piece.finish:
+                    yield ChatGenerationChunk(message=chunk)
+
+    def _call(self, stop: list[str] | None, changes: dict[str, Any]) -> tuple[Call, Toolbox | None]:
+        changes = dict(changes)
+        tools, choice = changes.pop("tools", None), changes.pop("tool_choice", None)
+        if changes.pop("parallel_tool_calls", False):
+            raise Unsupported("a local model calls one tool at a time")
+        call = self.call(stop, changes)
+        if not tools:
+            return call, None
+        if call.constraint is not None:
+            raise Unsupported("one answer cannot follow both tools and a schema; bind one of them")
+        toolbox = Toolbox(tuple(tools), chosen(choice), self.conversation.template.mentions("tools"))
+        return call._replace(constraint=toolbox.constraint()), toolbox
+
+    def _asked(
+        self, messages: Sequence[BaseMessage], toolbox: Toolbox | None, cancelled: threading.Event, call: Call
+    ) -> LocalSession:
+        """A session behind the question."""
+        messages = without_tools(messages, toolbox, self.conversation.template)
+        tools = {"tools": list(toolbox.tools)} if toolbox and toolbox.native else {}
+        session, (soft,) = self._session(cancelled), call.soft_prompts_of(1)
+        if soft is not None or session.virtual:
+            session.begin_with(soft)
+        return session.append(self.conversation.tokens(messages, **tools))
+
+
+def _row(session: LocalSession, call: Call) -> Row:
+    steps: Any = session.steps(call.sampling, call.constraint, logprobs=call.logprobs)
+    return row_of(session, steps, call.sampling.max_tokens)
+
+
+def _traced(schema: dict[str, Any] | type | None) -> dict[str, Any]:
+    """The schema as tracers expect it."""
+    if isinstance(schema, type):
+        return convert_to_json_schema(schema)
+    if schema is None:
+        return {}
+    from chainkit.decoding.constraints import schema_of
+
+    return schema_of(schema)

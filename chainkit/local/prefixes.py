@@ -1,0 +1,130 @@
+"""What was computed of texts, kept by their tokens: a tree, so that what they begin with in common is there once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Generic, Protocol, Self, TypeVar
+
+from chainkit.local.requests import common
+
+
+class Stretch(Protocol):
+    """What was computed of consecutive tokens."""
+
+    @property
+    def token_bytes(self) -> int:
+        """What one token takes."""
+        ...
+
+    def part(self, start: int, end: int) -> Self:
+        """A copy of some of them."""
+        ...
+
+
+S = TypeVar("S", bound=Stretch)
+
+
+@dataclass(eq=False)
+class _Node(Generic[S]):
+    tokens: list[int]
+    stretch: S
+    parent: _Node[S] | None
+    children: dict[int, _Node[S]] = field(default_factory=dict[int, "_Node[S]"])
+    used: int = 0
+
+    @property
+    def size(self) -> int:
+        return len(self.tokens) * self.stretch.token_bytes
+
+
+class PrefixTree(Generic[S]):
+    """Beginnings of texts, those used last, up to a number of bytes.
+
+    Attributes:
+        limit: So many bytes at most.
+        size: So many are taken.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.size = limit, 0
+        self._tops: dict[int, _Node[S]] = {}
+        self._clock = count(1)
+
+    def longest(self, tokens: Sequence[int]) -> int:
+        """How many of the tokens are known."""
+        return sum(shared for _, shared in self._walk(tokens))
+
+    def find(self, tokens: Sequence[int]) -> Iterator[tuple[S, int]]:
+        """What is known of a text: stretches, and how many tokens of each belong to it."""
+        now = next(self._clock)
+        for node, shared in self._walk(tokens):
+            node.used = now
+            yield node.stretch, shared
+
+    def add(self, tokens: Sequence[int], stretch: S) -> None:
+        """Keep a copy of what is not known of a text; of one that is too long, its beginning.
+
+        Args:
+            tokens: The text.
+            stretch: What was computed of it.
+        """
+        if not tokens or not stretch.token_bytes:
+            return
+        tokens = tokens[: self.limit // stretch.token_bytes]
+        known, parent, now = 0, None, next(self._clock)
+        for node, shared in self._walk(tokens):
+            node.used = now
+            known += shared
+            parent = node
+            if shared < len(node.tokens):
+                if known < len(tokens):
+                    self._split(node, shared)
+                break
+        if known < len(tokens):
+            node = _Node(list(tokens[known:]), stretch.part(known, len(tokens)), parent, used=now)
+            self._below(parent)[node.tokens[0]] = node
+            self.size += node.size
+            self._shrink()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._tops, self.size = {}, 0
+
+    def _walk(self, tokens: Sequence[int]) -> Iterator[tuple[_Node[S], int]]:
+        place, level = 0, self._tops
+        while place < len(tokens) and (node := level.get(tokens[place])) is not None:
+            shared = common(node.tokens, tokens[place : place + len(node.tokens)])
+            yield node, shared
+            if shared < len(node.tokens):
+                return
+            place, level = place + shared, node.children
+
+    def _below(self, parent: _Node[S] | None) -> dict[int, _Node[S]]:
+        return self._tops if parent is None else parent.children
+
+    def _split(self, node: _Node[S], place: int) -> None:
+        """Make two nodes of one: the first tokens stay, the others go below."""
+        rest = _Node(
+            node.tokens[place:], node.stretch.part(place, len(node.tokens)), node, node.children, node.used - 1
+        )
+        for child in rest.children.values():
+            child.parent = rest
+        node.stretch = node.stretch.part(0, place)
+        node.tokens, node.children = node.tokens[:place], {rest.tokens[0]: rest}
+
+    def _shrink(self) -> None:
+        """Forget the ends that were used longest ago."""
+        while self.size > self.limit:
+            victim = min(self._ends(), key=lambda node: node.used)
+            del self._below(victim.parent)[victim.tokens[0]]
+            self.size -= victim.size
+
+    def _ends(self) -> Iterator[_Node[S]]:
+        waiting = list(self._tops.values())
+        while waiting:
+            node = waiting.pop()
+            if not node.children:
+                yield node
+            waiting.extend(node.children.values())

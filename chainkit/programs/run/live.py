@@ -1,0 +1,195 @@
+"""Runs that are going on, alone or side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import patch_config
+
+from chainkit.base.errors import UnsupportedProgram
+from chainkit.programs.language.syntax import Template
+from chainkit.programs.model.engines import Context, Engine, Tally, engine_for
+from chainkit.programs.model.observed import observer
+from chainkit.programs.model.record import Event
+from chainkit.programs.run import checks
+from chainkit.programs.run.executor import Executor
+from chainkit.programs.run.run import Run, State
+from chainkit.programs.run.scheduler import Scheduler, Task, replayed
+from chainkit.programs.run.scope import Scope
+from chainkit.programs.run.shared import Shared
+from chainkit.programs.run.values import copied
+
+if TYPE_CHECKING:
+    from chainkit.programs.run.runnable import Program
+
+
+def engine_of(template: Template, model: Any) -> Engine:
+    """What runs a program on a model.
+
+    Raises:
+        UnsupportedProgram: The model cannot do what the program needs.
+        TypeError: It is no model.
+    """
+    engine = engine_for(model)
+    checks.check_abilities(template, engine.abilities)
+    return engine
+
+
+class Live:
+    """A run that is going on."""
+
+    def __init__(
+        self,
+        program: Program,
+        given: Mapping[str, Any],
+        log: Sequence[Any] = (),
+        more: Mapping[str, Any] | None = None,
+        *,
+        config: RunnableConfig | None = None,
+        engine: Engine | None = None,
+    ) -> None:
+        self.program, self.given = program, copied(dict(given))
+        checks.check_variables(program.template, self.given)
+        self.engine = engine or (_no_model() if program.model is None else engine_of(program.template, program.model))
+        self.tally = Tally()
+        self.began = time.monotonic()
+        self.seconds: float | None = None
+        roles = checks.has_roles(program.template, self.given)
+        options = program.options
+        self.context = _context(self.engine, self.tally, roles, config, options.soft_prompt if program.model else ...)
+        self.shared = Shared(self.engine.abilities, options.limits, self.tally, options.seed, options.shell)
+        self.scope = Scope(copied(self.given))
+        self.executor = Executor(self.shared, self.context, self.scope, program.text)
+        replay = replayed(list(log), more) if more is not None else ()
+        self.task = Task(self.executor.run(program.template.body), check=self.shared.check)
+        self.task.replay.extend(replay)
+        self.task.observer = observer(config, self.shared.abilities, self.tally)
+
+    def run(self, events: tuple[Event, ...] = ()) -> Run:
+        """The run as it is now."""
+        task = self.task
+        state = State(
+            self.program,
+            self.given,
+            list(task.log),
+            self.executor.record.spans,
+            len(self.executor.record.spans),
+            dict(self.scope.variables),
+            replace(self.tally),
+            time.monotonic() - self.began if self.seconds is None else self.seconds,
+            task.waiting,
+            task.done and task.waiting is None,
+            dict(self.shared.finishes),
+            events,
+        )
+        return Run(state)
+
+    def end(self) -> None:
+        """The run is over; its place in the model's memory is free for others."""
+        if self.seconds is None:
+            self.seconds = time.monotonic() - self.began
+            self.context.release()
+
+    def result(self) -> Run:
+        """The run at its end.
+
+        Raises:
+            ProgramError: It has failed.
+        """
+        if self.task.error is not None:
+            raise self.task.error
+        return self.run()
+
+    def outcome(self) -> Run | Exception:
+        """The run at its end, or its error."""
+        if isinstance(self.task.error, Exception):
+            return self.task.error
+        return self.run()
+
+    def completed(self, told: Iterator[Any]) -> Run:
+        """The run at its end, after all that it told."""
+        for _ in told:
+            pass
+        return self.result()
+
+
+def check_soft_prompt(engine: Engine, soft_prompt: Any) -> None:
+    """Refuse a soft prompt on a model that takes none.
+
+    Raises:
+        UnsupportedProgram: The model reads tokens only.
+    """
+    if soft_prompt is not ... and soft_prompt is not None and not engine.abilities.soft_prompts:
+        raise UnsupportedProgram(f"soft prompts run on hf: and gguf: models, not on {engine.abilities.name}")
+
+
+def _context(engine: Engine, tally: Tally, roles: bool, config: RunnableConfig | None, soft_prompt: Any) -> Context:
+    check_soft_prompt(engine, soft_prompt)
+    if soft_prompt is ... or not engine.abilities.soft_prompts:
+        return engine.context(tally, roles=roles, config=config)
+    steered: Any = engine
+    return steered.context(tally, roles=roles, config=config, soft_prompt=soft_prompt)
+
+
+def runs(
+    lives: Sequence[Live], *, streaming: bool = False, rows: int | None = None
+) -> Iterator[tuple[Task, Event | None]]:
+    """Go on with runs until all are over, telling what happens in them; an event of None is the end of one."""
+    if not lives:
+        return
+    by_task = {id(live.task): live for live in lives}
+    try:
+        with closing(_scheduler(lives, streaming, rows).run()) as told:
+            for task, event in told:
+                if event is None:
+                    by_task[id(task)].end()
+                yield task, event
+    finally:
+        for live in lives:
+            live.end()
+
+
+async def aruns(
+    lives: Sequence[Live], *, streaming: bool = False, rows: int | None = None
+) -> AsyncIterator[tuple[Task, Event | None]]:
+    """As `runs`, without blocking the event loop."""
+    if not lives:
+        return
+    by_task = {id(live.task): live for live in lives}
+    try:
+        async with aclosing(_scheduler(lives, streaming, rows).arun()) as told:
+            async for task, event in told:
+                if event is None:
+                    by_task[id(task)].end()
+                yield task, event
+    finally:
+        for live in lives:
+            live.end()
+
+
+def _scheduler(lives: Sequence[Live], streaming: bool, rows: int | None) -> Scheduler:
+    scheduler = Scheduler(lives[0].engine.work(streaming=streaming, rows=rows))
+    for live in lives:
+        scheduler.add(live.task)
+    return scheduler
+
+
+def rows_of(configs: Sequence[RunnableConfig]) -> int | None:
+    """How many slots of a batch a hosted model may fill at once."""
+    return configs[0].get("max_concurrency") if configs else None
+
+
+def child(config: RunnableConfig, run_manager: Any) -> RunnableConfig:
+    """The config for what happens inside a run."""
+    return patch_config(config, callbacks=run_manager.get_child())
+
+
+def _no_model() -> Engine:
+    from chainkit.programs.model.texts import NoEngine
+
+    return NoEngine()
