@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from chainkit.registry import embeddings as embeddings
     from chainkit.registry import llm as llm
     from chainkit.registry import reranker as reranker
-    from chainkit.sentences import cluster_map as cluster_map
-    from chainkit.sentences import clusters as clusters
-    from chainkit.sentences import heatmap as heatmap
-    from chainkit.sentences import pairs as pairs
-    from chainkit.sentences import search as search
-    from chainkit.sentences import similarity as similarity
     from chainkit.tuning import tune as tune
     from chainkit.upscale import upscale as upscale
+    from chainkit.vectors import cluster_map as cluster_map
+    from chainkit.vectors import clusters as clusters
+    from chainkit.vectors import heatmap as heatmap
+    from chainkit.vectors import pairs as pairs
+    from chainkit.vectors import search as search
+    from chainkit.vectors import similarity as similarity
 
 __version__ = "0.1.0"
 
@@ -43,18 +43,18 @@ _HOMES = {
     "ask": "chainkit.knowledge",
     "chain": "chainkit.chains.chain",
     "chat_model": "chainkit.registry",
-    "cluster_map": "chainkit.sentences",
-    "clusters": "chainkit.sentences",
+    "cluster_map": "chainkit.vectors",
+    "clusters": "chainkit.vectors",
     "embeddings": "chainkit.registry",
     "fallback": "chainkit.chains.fallback",
-    "heatmap": "chainkit.sentences",
+    "heatmap": "chainkit.vectors",
     "llm": "chainkit.registry",
     "program": "chainkit.programs.run.runnable",
-    "pairs": "chainkit.sentences",
+    "pairs": "chainkit.vectors",
     "prompt": "chainkit.prompts.short",
     "reranker": "chainkit.registry",
-    "search": "chainkit.sentences",
-    "similarity": "chainkit.sentences",
+    "search": "chainkit.vectors",
+    "similarity": "chainkit.vectors",
     "trace": "chainkit.observe.trace",
     "tune": "chainkit.tuning",
     "upscale": "chainkit.upscale",

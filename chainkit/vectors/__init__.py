@@ -1,7 +1,8 @@
 """Texts compared by meaning: similarity, groups, pictures."""
 
 from chainkit.vectors.cached import CachedEmbeddings
-from chainkit.vectors.clusters import Clustering, Group, clusters
+from chainkit.vectors.clustering import Clustering, Group
+from chainkit.vectors.clusters import clusters
 from chainkit.vectors.given import are_texts
 from chainkit.vectors.heatmap import Heatmap, heatmap
 from chainkit.vectors.map import ClusterMap, cluster_map

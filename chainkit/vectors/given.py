@@ -17,6 +17,11 @@ from chainkit.base.vectors import texts_of
 Array = np.ndarray[Any, Any]
 Vectors = Array | Sequence[Sequence[float]]
 Items = Sequence[str] | Vectors
+Source = Embeddings | Vectors | str | None
+"""What turns texts into vectors: an object, a spec such as "minilm", None for `DEFAULT`; or the vectors themselves."""
+
+DEFAULT = "minilm"
+"""The spec of the embeddings that stand in where texts come without any."""
 
 _ROWS_AT_ONCE = 65_536
 _HALF = re.compile("[\ud800-\udfff]")
@@ -37,12 +42,12 @@ class Given:
     rows: Array
 
 
-def read_given(items: Items, embeddings: Embeddings | Vectors | str | None, large: int) -> Given:
+def read_given(items: Items, embeddings: Source, large: int) -> Given:
     """Sort out equal items and embed each text once.
 
     Args:
         items: Texts, or vectors (N x D).
-        embeddings: What turns texts into vectors, or the vectors of the texts themselves.
+        embeddings: What turns texts into vectors, None for `DEFAULT`, or the vectors of the texts themselves.
         large: More vectors than this, given without texts, are taken as they are.
 
     Raises:
@@ -84,9 +89,7 @@ def embedded(texts: list[str], embeddings: Embeddings | str | None) -> Array:
     Raises:
         BadVectors: The embeddings gave too few vectors, or vectors that cannot be compared.
     """
-    if embeddings is None:
-        raise ValueError("embeddings is None: give an Embeddings object, or vectors instead of texts")
-    model: Embeddings = opening.embeddings(embeddings)
+    model: Embeddings = opening.embeddings(DEFAULT if embeddings is None else embeddings)
     direct = getattr(model, "embed_array", None)
     vectors = checked_vectors(direct(texts) if callable(direct) else model.embed_documents(texts))
     if len(vectors) != len(texts):

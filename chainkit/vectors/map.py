@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from langchain_core.embeddings import Embeddings
 
 from chainkit.base.errors import MissingLibrary
-from chainkit.vectors.clusters import Clustering, clusters
+from chainkit.vectors.clustering import Clustering
+from chainkit.vectors.clusters import clusters
 from chainkit.vectors.colours import OUTLIER_COLOUR, group_colour
-from chainkit.vectors.given import Items, Vectors
+from chainkit.vectors.given import Items, Source
 from chainkit.vectors.labels import drawable, label, width, wrapped
 from chainkit.vectors.layout import Method, layout
 from chainkit.vectors.page import page
@@ -106,7 +106,7 @@ class ClusterMap(Picture):
 
 def cluster_map(
     items: Items | Clustering,
-    embeddings: Embeddings | Vectors | str | None = None,
+    embeddings: Source = None,
     path: str | Path | None = None,
     *,
     k: int | None = None,

@@ -10,7 +10,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 
 from chainkit.base import opening
-from chainkit.vectors.clusters import Clustering, Group
+from chainkit.vectors.clustering import Clustering, Group
 from chainkit.vectors.labels import label
 
 PROMPT = """These texts belong to one group:

@@ -11,7 +11,7 @@ from langchain_core.embeddings import Embeddings
 
 from chainkit.base import opening
 from chainkit.base.errors import BadTexts, BadVectors
-from chainkit.vectors.given import Items, are_texts, checked_vectors, embedded, unit, vectors_of
+from chainkit.vectors.given import DEFAULT, Items, are_texts, checked_vectors, unit, vectors_of
 
 Array = np.ndarray[Any, Any]
 
@@ -58,16 +58,18 @@ def search(query: str | Array, items: Items, embeddings: Embeddings | str | None
     Args:
         query: A text, or its vector (D).
         items: Texts, or vectors (N x D), also from an array on disk.
-        embeddings: What turns texts into vectors, an object or a spec; the query goes through `embed_query`.
+        embeddings: What turns texts into vectors, an object or a spec, None for "minilm"; the query goes through
+            `embed_query`.
         k: At most so many.
 
     Raises:
         BadTexts: The query or an item is blank, or the items are no texts.
         BadVectors: Vectors that are not finite, or differ in length.
     """
-    embeddings = opening.embeddings(embeddings)
     if k < 1:
         raise ValueError(f"k must be 1 or more, got {k}")
+    if isinstance(query, str) or are_texts(items):  # opened once for both
+        embeddings = opening.embeddings(DEFAULT if embeddings is None else embeddings)
     wanted = _query_vector(query, embeddings)
     vectors = vectors_of(items, embeddings)
     if wanted.shape[1] != vectors.shape[1]:
@@ -91,7 +93,7 @@ def pairs(items: Items, embeddings: Embeddings | str | None = None, above: float
 
     Args:
         items: Texts, or vectors (N x D), also from an array on disk.
-        embeddings: What turns texts into vectors, an object or a spec; not needed for vectors.
+        embeddings: What turns texts into vectors, an object or a spec; None is "minilm".
         above: The least cosine, -1 to 1.
 
     Raises:
@@ -115,13 +117,11 @@ def pairs(items: Items, embeddings: Embeddings | str | None = None, above: float
     return sorted(found, key=lambda pair: (-pair.score, pair.first, pair.second))
 
 
-def _query_vector(query: str | Array, embeddings: Embeddings | None) -> Array:
+def _query_vector(query: str | Array, embeddings: Any) -> Array:
     if not isinstance(query, str):
         return checked_vectors([query])
     if not query.strip():
         raise BadTexts("the query is blank")
-    if embeddings is None:
-        return embedded([query], None)
     return checked_vectors([embeddings.embed_query(query)])
 
 

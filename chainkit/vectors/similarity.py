@@ -15,7 +15,10 @@ Metric = Literal["cosine", "dot", "euclidean", "manhattan"]
 
 
 def similarity(
-    a: Items, embeddings: Embeddings | str | None = None, b: Items | None = None, metric: Metric = "cosine"
+    a: Items,
+    b: Items | Embeddings | str | None = None,
+    embeddings: Embeddings | str | None = None,
+    metric: Metric = "cosine",
 ) -> Array:
     """How alike each item of `a` is to each of `b`, float32, N x M; more is more alike in every metric.
 
@@ -25,15 +28,21 @@ def similarity(
 
     Args:
         a: Texts, or vectors (N x D).
-        embeddings: What turns texts into vectors, an object or a spec; not needed for vectors.
-        b: Texts or vectors (M x D); without them, `a` is compared with itself.
+        b: Texts or vectors (M x D); without them, `a` is compared with itself. A model or a spec here is taken as
+            `embeddings`, so that `similarity(texts, model)` reads as `clusters(texts, model)` does.
+        embeddings: What turns texts into vectors: an Embeddings object or a spec; None is "minilm".
         metric: "cosine" is between -1 and 1 (0 for a vector of zeros), "dot" is unlimited, "euclidean" and
             "manhattan" are distances with a minus sign.
 
     Raises:
         BadTexts: No texts were given, blank ones, or things that are no texts.
         BadVectors: Vectors that are not finite, or differ in length.
+        ValueError: An unknown metric, or two models.
     """
+    if isinstance(b, str | Embeddings):
+        if embeddings is not None:
+            raise ValueError("b is a model or a text, and embeddings is given too; write b as a list of texts: [text]")
+        b, embeddings = None, b
     if metric not in get_args(Metric):
         raise ValueError(f"metric must be one of {', '.join(get_args(Metric))}, got {metric!r}")
     left = vectors_of(a, embeddings)

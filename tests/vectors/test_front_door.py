@@ -1,4 +1,4 @@
-"""similarity, clusters and heatmap of the top package."""
+"""similarity, clusters and heatmap take models, specs and vectors alike."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import chainkit
-from chainkit import sentences
+from chainkit import vectors
 from chainkit.base.errors import UnknownProvider
 from tests.vectors.nine import NINE
 
@@ -18,18 +18,18 @@ FAKE = chainkit.embeddings("fake:")
 def test_a_spec_an_object_and_vectors_are_all_welcome():
     by_spec = chainkit.similarity(NINE, "fake:")
     np.testing.assert_array_equal(by_spec, chainkit.similarity(NINE, FAKE))
-    vectors = FAKE.embed_documents(NINE)
-    np.testing.assert_allclose(by_spec, chainkit.similarity(vectors), atol=1e-6)
+    rows = FAKE.embed_documents(NINE)
+    np.testing.assert_allclose(by_spec, chainkit.similarity(rows), atol=1e-6)
     labels = chainkit.clusters(NINE, "fake:").labels
-    np.testing.assert_array_equal(labels, chainkit.clusters(NINE, vectors).labels)
+    np.testing.assert_array_equal(labels, chainkit.clusters(NINE, rows).labels)
     np.testing.assert_array_equal(labels, chainkit.heatmap(NINE, FAKE).clustering.labels)
     np.testing.assert_array_equal(labels, chainkit.heatmap(chainkit.clusters(NINE, FAKE)).clustering.labels)
 
 
 def test_search_and_pairs_take_a_spec():
-    assert sentences.search(NINE[4], NINE, "fake:", k=1)[0].text == NINE[4]
-    assert [(pair.first, pair.second) for pair in sentences.pairs([*NINE, NINE[2]], "fake:", above=0.999)] == [(2, 9)]
-    assert sentences.search(np.array([1.0, 0.0]), np.eye(2), k=1)[0].row == 0
+    assert vectors.search(NINE[4], NINE, "fake:", k=1)[0].text == NINE[4]
+    assert [(pair.first, pair.second) for pair in vectors.pairs([*NINE, NINE[2]], "fake:", above=0.999)] == [(2, 9)]
+    assert vectors.search(np.array([1.0, 0.0]), np.eye(2), k=1)[0].row == 0
 
 
 def test_a_wrong_spec_is_named():
