@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from chainkit.backends.huggingface.libraries import torch
+from chainkit.backends.huggingface.libraries import torch, transformers
 from chainkit.base.errors import Unsupported
 from chainkit.local.soft_prompt import Vectors
 from chainkit.tuning.batches import IGNORED, Batch, Encoded, answer_logits, batch_of
@@ -138,14 +138,14 @@ def written(base: Base, prompt: Sequence[int], vectors: torch.Tensor | None, cou
         inputs = base.embed(torch.tensor([prompt], dtype=torch.long, device=base.loaded.device))
         if vectors is not None:
             inputs = torch.cat([vectors.to(inputs)[None], inputs], dim=1)
-        cache, tokens = None, list[int]()
+        loaded, tokens = base.loaded, list[int]()
+        cache = transformers.DynamicCache(config=loaded.config)
         while len(tokens) < count:
-            output = base.model(inputs_embeds=inputs, past_key_values=cache, use_cache=True, **base.loaded.only_last(1))
+            output = base.model(inputs_embeds=inputs, **loaded.cached(cache), **loaded.only_last(1))
             token = int(output.logits[0, -1].argmax())
             if base.vocabulary.is_end(token):
                 break
             tokens.append(token)
-            cache = output.past_key_values
             inputs = base.embed(torch.tensor([[token]], device=base.loaded.device))
         return tokens
 

@@ -124,8 +124,7 @@ class EncodedForward:
             encoder_outputs=self._encoded,
             attention_mask=self._mask,
             decoder_input_ids=tokens,
-            past_key_values=self._cache,
-            use_cache=True,
+            **self.loaded.cached(self._cache),
         )
         return output.logits[:, -1]
 

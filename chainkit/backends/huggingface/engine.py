@@ -331,7 +331,7 @@ class Engine:
         # if computing fails half way, nothing of the cache may be taken for a text
         memory.cache, memory.tokens = LibraryCache(loaded.config), []
         read = loaded.inputs(tokens) | loaded.only_last(1)
-        output = loaded.model(past_key_values=held.cache, use_cache=True, **read)
+        output = loaded.model(**loaded.cached(held.cache), **read)
         known.extend(piece)
         held.length = len(known)
         memory.cache, memory.tokens = held, known

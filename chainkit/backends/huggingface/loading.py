@@ -23,6 +23,7 @@ from chainkit.local.soft_prompt import FIRST_VIRTUAL, SoftPrompt, sampled_tokens
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _UNBOUNDED = 1 << 30  # a tokenizer without a limit says 10**30
 _FALLBACK_LIMIT = 2048
+_CACHE_ARGUMENTS = ("cache", "past_key_values", "cache_params")  # the first since transformers 5.24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,9 @@ class Loaded:
         self.vocabulary = Vocabulary(tokenizer, _logit_count(model), _ends(model))
         self.limit = _limit(self.config, tokenizer)
         self.device = model.get_input_embeddings().weight.device
-        self._keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
+        parameters = inspect.signature(model.forward).parameters
+        self._keeps_logits = "logits_to_keep" in parameters
+        self._cache_argument = next((name for name in _CACHE_ARGUMENTS if name in parameters), _CACHE_ARGUMENTS[0])
         self.lock = threading.RLock()
         self._fitting: weakref.WeakSet[SoftPrompt] = weakref.WeakSet()
 
@@ -100,6 +103,10 @@ class Loaded:
             return self.only_last(1)
         places = torch.tensor(tokens, dtype=torch.long, device=self.device)
         return {"logits_to_keep": places} if self._keeps_logits else {}
+
+    def cached(self, cache: Any) -> dict[str, Any]:
+        """The arguments with which the model reads and writes a cache of its library."""
+        return {self._cache_argument: cache, "use_cache": True}
 
     def inputs(self, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
         """The argument by which the model reads tokens [1, T]; those of soft prompts become their vectors."""

@@ -73,7 +73,7 @@ def read(loaded: Loaded, spans: Sequence[Span]) -> torch.Tensor:
         last = wanted == [len(line) - 1]
         kept = loaded.only_last(1) if last else loaded.only(wanted)
         read = loaded.inputs(tokens) | kept
-        output = loaded.model(position_ids=places, past_key_values=flow, use_cache=True, **read)
+        output = loaded.model(position_ids=places, **loaded.cached(flow), **read)
     if not flow.attended or flow.attended != flow.written:
         raise Unfit
     for span in spans:
