@@ -1,11 +1,12 @@
-"""Texts as short labels, and fonts that have their characters."""
+"""Texts as short labels, with what no font has as boxes."""
 
 from __future__ import annotations
 
-import functools
 import unicodedata
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+
+from chainkit.vectors.fonts import font_families
 
 _JOINERS = "\u200c\u200d"  # parts of words in Persian and Hindi, and of emoji
 
@@ -24,9 +25,10 @@ class MissingGlyphs(UserWarning):
         self.characters = list(characters)
         shown = "".join(characters[:20])
         super().__init__(
-            f"no installed font has {len(characters)} of the characters ({shown}); a box stands for each. Install a "
-            "font that has them, such as Noto Sans CJK for Chinese, Japanese and Korean, or the Noto Sans of another "
-            "script (fonts of coloured emoji cannot be used); or write .html, which is shown in the browser's fonts"
+            f"no installed font has {len(characters)} of the characters ({shown}); a box stands for each. For the "
+            "fonts of most scripts run: pip install 'chainkit[plot]'; for another, install a font that has them, such "
+            "as the Noto Sans of the script (fonts of coloured emoji cannot be used); or write .html, which is shown "
+            "in the browser's fonts"
         )
 
 
@@ -93,67 +95,3 @@ def drawable(labels: Sequence[str]) -> tuple[list[str], list[str]]:
         warnings.warn(MissingGlyphs(shown), stacklevel=4)
     boxes = str.maketrans({c: "" if _rests(c) else FALLBACK for c in missing})
     return [text.translate(boxes) for text in labels], families
-
-
-@functools.lru_cache(maxsize=64)
-def font_families(characters: frozenset[str]) -> tuple[list[str], list[str]]:
-    """Font families that together have the characters, and the characters that none has."""
-    from matplotlib import font_manager, rcParams
-    from matplotlib.font_manager import FontProperties
-
-    usual = str(FontProperties(family=rcParams["font.family"]).get_name())
-    families = [usual]
-    left = characters - _characters(font_manager.findfont(usual)) - {" "}
-    for family, path in _others(usual, _region(characters)):
-        if not left:
-            break
-        if found := left & _characters(path):
-            families.append(family)
-            left -= found
-    return families, sorted(left)
-
-
-def _region(characters: frozenset[str]) -> str:
-    """Whose shapes of Han characters are wanted, as in the names of font families: JP, KR or SC."""
-    if any("\u3040" <= c <= "\u30ff" for c in characters):
-        return "JP"
-    return "KR" if any("\uac00" <= c <= "\ud7a3" for c in characters) else "SC"
-
-
-def _others(usual: str, region: str) -> Iterable[tuple[str, str]]:
-    from matplotlib import font_manager
-
-    # matplotlib's Last Resort font draws a box with a number for any character: as good as none
-    unwanted = {usual, "Last Resort", "Last Resort High-Efficiency"}
-    upright = [f for f in font_manager.fontManager.ttflist if f.style == "normal" and f.name not in unwanted]
-    # sans-serif before the rest, the region's own shapes, the plainest weight; the name settles what is left
-    upright.sort(
-        key=lambda f: (
-            *("Sans" not in f.name, "Mono" in f.name, not f.name.endswith(region)),
-            *(abs(_weight(f.weight) - 400), f.name, f.fname),
-        )
-    )
-    seen: set[str] = set()
-    for font in upright:
-        if font.name not in seen:
-            seen.add(font.name)
-            yield font.name, font.fname
-
-
-def _weight(weight: object) -> int:
-    from matplotlib.font_manager import weight_dict
-
-    return weight if isinstance(weight, int) else weight_dict.get(str(weight), 400)
-
-
-@functools.lru_cache(maxsize=256)
-def _characters(path: str) -> frozenset[str]:
-    from matplotlib.ft2font import FT2Font
-
-    try:
-        font = FT2Font(path)
-    except (OSError, RuntimeError):  # a font file that FreeType cannot read has nothing for us
-        return frozenset()
-    if font.num_fixed_sizes:  # bitmaps, as in fonts of coloured emoji, cannot be drawn
-        return frozenset()
-    return frozenset(map(chr, font.get_charmap()))
