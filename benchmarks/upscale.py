@@ -116,7 +116,7 @@ def naive(source: str, target: str) -> None:
 
 
 def child(what: str, source: str, target: str, count: int) -> None:
-    from chainkit.upscale.make import upscale  # what is imported is not timed, of neither
+    from chainkit.upscaling.make import upscale  # what is imported is not timed, of neither
 
     start, cpu = time.perf_counter(), time.process_time()
     if what == "copy":

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl
@@ -13,6 +16,7 @@ from urllib.parse import parse_qsl
 from chainkit.base.errors import NoModel, SpecError, nearest
 from chainkit.base.keys import find_key
 from chainkit.base.paths import models_dir, parts
+from chainkit.base.plugins import Names, Provider, installed, load
 from chainkit.base.spec import Spec, parse_spec
 
 if TYPE_CHECKING:
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
     from langchain_core.language_models import BaseChatModel, BaseLLM
 
+Kind = Literal["chat_model", "llm", "embeddings", "reranker"]
 Table = Mapping[str, str]
 
 _OPENAI = "chainkit.backends.openai:"
@@ -107,6 +112,21 @@ ALIASES: Table = {
     "x_ai": "xai",
 }
 
+_TABLES: Mapping[Kind, Table] = {
+    "chat_model": CHAT_MODELS,
+    "llm": LLMS,
+    "embeddings": EMBEDDINGS,
+    "reranker": RERANKERS,
+}
+_WORDS: Mapping[str, str] = {
+    "chat_model": "a chat model",
+    "llm": "a language model",
+    "embeddings": "embeddings",
+    "reranker": "a reranker",
+}
+_KNOWN = Names(*_TABLES.values(), ALIASES)
+_OPENAI_CHATS = re.compile(r"(ft:)?(gpt-|chatgpt|o\d)")
+
 DEFAULT_CHAT_MODELS: Table = {
     "openai": "gpt-4o-mini",
     "anthropic": "claude-haiku-5-5",
@@ -124,12 +144,14 @@ def llm(spec: str | None = None, **options: Any) -> BaseLLM:
         options: Settings of the model; they win over those in the spec.
 
     Raises:
-        SpecError: The spec or an option cannot be understood.
+        SpecError: The spec or an option cannot be understood, or it names a chat model of OpenAI.
         NoModel: No spec was given and nothing to run on was found.
         MissingLibrary: The backend's library is not installed.
         MissingKey: The provider needs an API key and none was found.
     """
-    return _make("language model", LLMS, default_spec() if spec is None else spec, options)
+    chosen = default_spec() if spec is None else spec
+    _refuse_chat_model(parse_spec(chosen, known=_KNOWN), options)
+    return _make("llm", chosen, options)
 
 
 def chat_model(spec: str | None = None, **options: Any) -> BaseChatModel:
@@ -146,7 +168,7 @@ def chat_model(spec: str | None = None, **options: Any) -> BaseChatModel:
         MissingLibrary: The backend's library is not installed.
         MissingKey: The provider needs an API key and none was found.
     """
-    return _make("chat model", CHAT_MODELS, default_spec() if spec is None else spec, options)
+    return _make("chat_model", default_spec() if spec is None else spec, options)
 
 
 def embeddings(spec: str = "minilm", **options: Any) -> Embeddings:
@@ -162,10 +184,10 @@ def embeddings(spec: str = "minilm", **options: Any) -> Embeddings:
         MissingLibrary: The backend's library is not installed.
         MissingKey: The provider needs an API key and none was found.
     """
-    read = parse_spec(spec, known=providers())
+    read = parse_spec(spec, known=_KNOWN)
     chosen = dict(read.options) | options
     cache = chosen.pop("cache", False)
-    model = _made("embeddings", EMBEDDINGS, read, chosen)
+    model = _made("embeddings", read, chosen)
     path = _cache_path(cache)
     if path is False:
         return model
@@ -185,7 +207,7 @@ def reranker(spec: str, **options: Any) -> BaseDocumentCompressor:
         SpecError: The spec or an option cannot be understood.
         MissingLibrary: The backend's library is not installed.
     """
-    return _make("reranker", RERANKERS, spec, options)
+    return _make("reranker", spec, options)
 
 
 def answering(spec: str) -> BaseChatModel | BaseLLM:
@@ -197,8 +219,9 @@ def answering(spec: str) -> BaseChatModel | BaseLLM:
         MissingKey: The provider needs an API key and none was found.
     """
     provider, name = _named(spec)
-    chats = provider in CHAT_MODELS and not (provider == "openai" and _instructed(name))
-    return chat_model(spec) if chats or provider not in LLMS else llm(spec)
+    kinds = offers(provider)
+    chats = "chat_model" in kinds and not (provider == "openai" and _instructed(name))
+    return chat_model(spec) if chats or "llm" not in kinds else llm(spec)
 
 
 def continuing(spec: str) -> BaseChatModel | BaseLLM:
@@ -207,17 +230,40 @@ def continuing(spec: str) -> BaseChatModel | BaseLLM:
     Nearly all of OpenAI's own models are chat models; those that continue text are known by their names.
     """
     provider, name = _named(spec)
-    continues = provider in LLMS and (provider != "openai" or _instructed(name))
-    return llm(spec) if continues or provider not in CHAT_MODELS else chat_model(spec)
+    kinds = offers(provider)
+    continues = "llm" in kinds and (provider != "openai" or _instructed(name))
+    return llm(spec) if continues or "chat_model" not in kinds else chat_model(spec)
+
+
+def offers(provider: str) -> tuple[str, ...]:
+    """Of "chat_model", "llm", "embeddings" and "reranker", what a provider has; a package is imported for it.
+
+    Raises:
+        SpecError: The package that brings the provider cannot be loaded.
+    """
+    own = tuple(kind for kind, table in _TABLES.items() if provider in table)
+    return own or (_plugin(provider).kinds() if provider in installed() else ())
 
 
 def _named(text: str) -> tuple[str, str]:
-    spec = parse_spec(text, known=providers())
+    spec = parse_spec(text, known=_KNOWN)
     return ALIASES.get(spec.provider, spec.provider), spec.name
 
 
 def _instructed(name: str) -> bool:
     return any(word in name for word in ("instruct", "davinci", "babbage"))
+
+
+def _refuse_chat_model(spec: Spec, options: Mapping[str, Any]) -> None:
+    """OpenAI's API for completions knows hardly a model of today and says so only at the first call."""
+    if ALIASES.get(spec.provider, spec.provider) != "openai" or _instructed(spec.name) or not spec.name:
+        return
+    elsewhere = "base_url" in {*spec.options, *options} or os.environ.get("OPENAI_BASE_URL")
+    if not elsewhere or _OPENAI_CHATS.match(spec.name):
+        raise SpecError(
+            f"{spec.provider}:{spec.name} is a chat model; write chat_model('{spec.provider}:{spec.name}'). "
+            "Models of OpenAI that continue text: gpt-3.5-turbo-instruct, davinci-002, babbage-002"
+        )
 
 
 def default_spec() -> str:
@@ -244,28 +290,48 @@ def local_models() -> list[Path]:
 
 
 def providers() -> list[str]:
-    """All provider names, aliases included."""
-    return sorted({*LLMS, *CHAT_MODELS, *EMBEDDINGS, *RERANKERS, *ALIASES})
+    """All provider names: chainkit's own, their aliases, and those of installed packages."""
+    return list(_KNOWN)
 
 
-def _make(kind: str, table: Table, text: str, options: Mapping[str, Any]) -> Any:
-    spec = parse_spec(text, known=providers())
-    return _made(kind, table, spec, dict(spec.options) | dict(options))
+def _make(kind: Kind, text: str, options: Mapping[str, Any]) -> Any:
+    spec = parse_spec(text, known=_KNOWN)
+    return _made(kind, spec, dict(spec.options) | dict(options))
 
 
-def _made(kind: str, table: Table, spec: Spec, options: dict[str, Any]) -> Any:
+def _made(kind: Kind, spec: Spec, options: dict[str, Any]) -> Any:
     provider = ALIASES.get(spec.provider, spec.provider)
-    if provider not in table:
-        tables = (("a chat model", CHAT_MODELS), ("a language model", LLMS), ("embeddings", EMBEDDINGS))
-        offers = [name for name, other in tables if provider in other]
-        only = f" (it has {' and '.join(offers)})" if offers else ""
-        raise SpecError(f"{provider} has no {kind}{only}; providers that have one: {', '.join(sorted(table))}")
-    row, _, preset = table[provider].partition("?")
+    has = offers(provider)
+    if kind not in has:
+        table = ", ".join(sorted(_TABLES[kind]))
+        only = f" (it has {' and '.join(_WORDS[one] for one in has)})" if has else ""
+        raise SpecError(f"{provider} has no {_WORDS[kind].removeprefix('a ')}{only}; providers that have one: {table}")
+    if provider not in _TABLES[kind]:
+        made_by = getattr(_plugin(provider), kind)
+        return _build(_load(made_by) if isinstance(made_by, str) else made_by, spec, options, {})
+    row, _, preset = _TABLES[kind][provider].partition("?")
     model_class = _load(row)
     other = model_class.provider_for(spec.name) if hasattr(model_class, "provider_for") else None
     if other is not None:
-        return _made(kind, table, replace(spec, provider=other), options)
+        return _made(kind, replace(spec, provider=other), options)
     return _build(model_class, spec, options, dict(parse_qsl(preset)))
+
+
+@cache
+def _plugin(name: str) -> Provider:
+    """What a package brings; its entry point is a `Provider`, or a class of langchain-core's kinds."""
+    from langchain_core.documents import BaseDocumentCompressor
+    from langchain_core.embeddings import Embeddings
+    from langchain_core.language_models import BaseChatModel, BaseLLM
+
+    found = load(name)
+    if isinstance(found, Provider):
+        return found
+    kinds = {"chat_model": BaseChatModel, "llm": BaseLLM, "embeddings": Embeddings, "reranker": BaseDocumentCompressor}
+    for kind, base in kinds.items():
+        if isinstance(found, type) and issubclass(found, base):
+            return Provider(**{kind: found})
+    raise SpecError(f"the entry point of provider '{name}' is neither a chainkit.Provider nor a model class: {found!r}")
 
 
 def _cache_path(chosen: object) -> str | Path | Literal[False] | None:
@@ -294,8 +360,10 @@ def _build(model_class: Any, spec: Spec, options: dict[str, Any], preset: dict[s
 
 
 def _option_names(model_class: Any) -> list[str]:
-    fields: Mapping[str, Any] = model_class.model_fields
-    return [name for key, field in fields.items() for name in {key, field.alias or key}]
+    fields: Mapping[str, Any] | None = getattr(model_class, "model_fields", None)
+    if fields is not None:
+        return [name for key, field in fields.items() for name in {key, field.alias or key}]
+    return list(inspect.signature(model_class).parameters)
 
 
 def _refuse_unknown(spec: Spec, options: Iterable[str], known: Iterable[str]) -> None:

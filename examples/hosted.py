@@ -13,7 +13,7 @@ import sys
 from pydantic import BaseModel
 
 import chainkit
-from chainkit.base.errors import ChainkitError, StreamBroken
+from chainkit.errors import ChainkitError, StreamBroken
 
 
 class City(BaseModel):

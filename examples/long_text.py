@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import chainkit
-from chainkit.chains.map_reduce import summarise
+from chainkit import summarise
 
 FILE = Path(__file__).parent.parent / "docs" / "knowledge.md"
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from langchain_core.vectorstores import InMemoryVectorStore
 
 import chainkit
-from chainkit.knowledge import Index, VectorStoreIndex
-from chainkit.knowledge.index.copying import Carried
+from chainkit.knowledge import Carried, Index, VectorStoreIndex
 
 DOCS = Path(__file__).parent.parent / "docs"
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from chainkit.sizing import PIS, Use, gguf_model, this_machine
-from chainkit.sizing.verdict import judge
+from chainkit.sizing import PIS, Use, gguf_model, judge, this_machine
 
 DEMO = Path(__file__).parent / "demo_model" / "demo-q8_0.gguf"
 

@@ -127,6 +127,21 @@ def test_every_default_provider_has_a_key_and_a_chat_model() -> None:
     assert set(DEFAULT_CHAT_MODELS) <= set(CHAT_MODELS)
 
 
+@pytest.mark.parametrize("name", ["gpt-4o-mini", "gpt-4.1", "o3", "ft:gpt-4o-mini:mine", "chatgpt-4o-latest"])
+@pytest.mark.parametrize("options", [{}, {"base_url": "http://127.0.0.1:1/v1"}])
+def test_a_chat_model_of_openai_does_not_continue_text(name: str, options: dict[str, str]) -> None:
+    with pytest.raises(SpecError, match=rf"openai:{name} is a chat model; write chat_model\('openai:{name}'\)"):
+        chainkit.llm(f"openai:{name}", api_key="sk-x", **options)
+
+
+def test_models_that_continue_text_pass_at_openai_and_any_at_other_addresses() -> None:
+    assert chainkit.llm("openai:gpt-3.5-turbo-instruct", api_key="x").model == "gpt-3.5-turbo-instruct"
+    assert chainkit.llm("openai:davinci-002", api_key="x").model == "davinci-002"
+    assert chainkit.llm("openai:llama-3?base_url=http://127.0.0.1:1/v1", api_key="x").model == "llama-3"
+    with pytest.raises(SpecError, match="is a chat model"):
+        chainkit.llm("openai:llama-3", api_key="x")
+
+
 class TestWithoutASpec:
     def test_nothing_set_up_names_three_ways(self) -> None:
         with pytest.raises(NoModel, match=r"\(1\).*\(2\).*\(3\)"):

@@ -9,9 +9,9 @@
     ├── MissingKey                        no API key was found
     │   └── KeyWithheld                   there is one, but not for this host
     ├── ModelFileError                    a model file is absent, cut short, or of another kind
-    │   └── SoftPromptMismatch            a soft prompt was trained on another model
-    ├── NotEnoughMemory (MemoryError)     a model does not fit in the memory that is free
+    │   ├── SoftPromptMismatch            a soft prompt was trained on another model
     │   └── StateMismatch                 a saved state belongs to another model
+    ├── NotEnoughMemory (MemoryError)     a model does not fit in the memory that is free
     ├── ContextOverflow (ValueError)      the text does not fit the model's context
     ├── ConstraintError (ValueError)      a constraint that no generation can follow
     ├── TemplateError (ValueError)        a chat template cannot be rendered

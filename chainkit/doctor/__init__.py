@@ -6,3 +6,7 @@ from chainkit.doctor.finding import Finding, State
 from chainkit.doctor.probes import PROBES, examine
 
 __all__ = ["PROBES", "Advice", "Examination", "Finding", "State", "advice", "examine", "open_examination"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -7,6 +7,7 @@ from chainkit.sizing.plan import Plan, Use, plan
 from chainkit.sizing.quantization import quantized
 from chainkit.sizing.remote import remote_gguf, remote_transformers
 from chainkit.sizing.transformers import folder_model
+from chainkit.sizing.verdict import Verdict, judge
 
 __all__ = [
     "PIS",
@@ -14,8 +15,10 @@ __all__ = [
     "Model",
     "Plan",
     "Use",
+    "Verdict",
     "folder_model",
     "gguf_model",
+    "judge",
     "machine",
     "plan",
     "quantized",
@@ -23,3 +26,7 @@ __all__ = [
     "remote_transformers",
     "this_machine",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,12 +1,13 @@
-"""A model made yours: soft prompts trained on a frozen model, and training that goes on for all of it.
+"""Fine-tuning on a CPU: soft prompts (prompt tuning) on a frozen model, LoRA and full training.
 
 After B. Lester et al., "The Power of Scale for Parameter-Efficient Prompt Tuning", 2021.
 """
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from chainkit.base.shelf import lazily
 
 if TYPE_CHECKING:
     from chainkit.tuning.baking import bake as bake
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from chainkit.tuning.work import tune as tune
 
 _HOMES = {
-    "SOURCE_SETTINGS": "chainkit.tuning.settings",
     "Example": "chainkit.tuning.examples",
+    "SOURCE_SETTINGS": "chainkit.tuning.settings",
     "Settings": "chainkit.tuning.settings",
     "Tuned": "chainkit.tuning.work",
     "bake": "chainkit.tuning.baking",
@@ -27,12 +28,15 @@ _HOMES = {
     "tune": "chainkit.tuning.work",
 }
 
-__all__ = ["SOURCE_SETTINGS", "Example", "Settings", "Tuned", "bake", "train_on", "tune"]
+__all__ = [
+    "SOURCE_SETTINGS",
+    "Example",
+    "Settings",
+    "Tuned",
+    "bake",
+    "train_on",
+    "tune",
+]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'chainkit.tuning' has no attribute '{name}'")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -28,3 +28,7 @@ __all__ = [
     "search",
     "similarity",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from chainkit.base.copying import copy_range, whole
 from chainkit.base.errors import BadLayers, ModelFileError
-from chainkit.upscale.config import Config, changed, config_changes, depth_of, layer_kinds
-from chainkit.upscale.outline import parameters
-from chainkit.upscale.plan import Plan
-from chainkit.upscale.safetensors import (
+from chainkit.upscaling.config import Config, changed, config_changes, depth_of, layer_kinds
+from chainkit.upscaling.outline import parameters
+from chainkit.upscaling.plan import Plan
+from chainkit.upscaling.safetensors import (
     INDEX,
     SINGLE,
     Tensor,
@@ -25,8 +25,8 @@ from chainkit.upscale.safetensors import (
     header_bytes,
     read_json,
 )
-from chainkit.upscale.slices import Slice, layer_sources
-from chainkit.upscale.stack import find_stack, require_alike
+from chainkit.upscaling.slices import Slice, layer_sources
+from chainkit.upscaling.stack import find_stack, require_alike
 
 Progress = Callable[[int, int], None]
 """Told how many bytes are written, of how many."""

@@ -14,9 +14,9 @@ from chainkit.backends.llama_cpp.header import Array, Header, Tensor, read_heade
 from chainkit.backends.llama_cpp.rewrite import array, header_bytes, number, placed, raw_entries
 from chainkit.base.copying import copy_range, whole
 from chainkit.base.errors import BadLayers, Unsupported
-from chainkit.upscale.plan import Plan
-from chainkit.upscale.slices import Slice, layer_sources
-from chainkit.upscale.stack import find_stack, require_alike
+from chainkit.upscaling.plan import Plan
+from chainkit.upscaling.slices import Slice, layer_sources
+from chainkit.upscaling.stack import find_stack, require_alike
 
 _STACK = "blk"
 _STRINGS = 8

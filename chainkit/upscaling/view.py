@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from chainkit.base.errors import BadLayers
-from chainkit.upscale.config import config_changes, depth_of
-from chainkit.upscale.slices import Slices, chosen_slices, layer_sources
-from chainkit.upscale.stack import Stack, find_stack
+from chainkit.upscaling.config import config_changes, depth_of
+from chainkit.upscaling.slices import Slices, chosen_slices, layer_sources
+from chainkit.upscaling.stack import Stack, find_stack
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

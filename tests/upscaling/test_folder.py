@@ -13,8 +13,8 @@ pytest.importorskip("transformers")
 # ruff: noqa: E402
 import chainkit
 from chainkit.base.errors import BadLayers, ChainkitError, DiskFull, ModelFileError
-from chainkit.upscale import Slice, upscale_view
-from chainkit.upscale.safetensors import folder_tensors
+from chainkit.upscaling import Slice, upscale_view
+from chainkit.upscaling.safetensors import folder_tensors
 from tests.upscale import models
 
 FAST = {"llama", "gpt2"}

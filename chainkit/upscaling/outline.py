@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chainkit.upscale.config import Config
+from chainkit.upscaling.config import Config
 
 _LLAMA_LIKE = {"llama", "mistral"}
 

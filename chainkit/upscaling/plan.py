@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chainkit.upscale.slices import Slice, layer_sources
+from chainkit.upscaling.slices import Slice, layer_sources
 
 AFTERWARDS = (
     "The new model is a little worse than the old one until training goes on (docs/upscale.md, 'Train on'): "

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from chainkit.base.copying import require_new, require_room
 from chainkit.base.errors import NO_SUCH_PATH, ChainkitError, ModelFileError
-from chainkit.upscale import folder as folders
-from chainkit.upscale.config import depth_of
-from chainkit.upscale.plan import Plan
-from chainkit.upscale.safetensors import INDEX, SINGLE, read_json
-from chainkit.upscale.slices import Slices, chosen_slices
+from chainkit.upscaling import folder as folders
+from chainkit.upscaling.config import depth_of
+from chainkit.upscaling.plan import Plan
+from chainkit.upscaling.safetensors import INDEX, SINGLE, read_json
+from chainkit.upscaling.slices import Slices, chosen_slices
 
 PathLike = str | os.PathLike[str]
 
@@ -61,7 +61,7 @@ def upscale(
     target = None if out is None else Path(out).expanduser()
     told = progress or _silent
     if _is_gguf(source):
-        from chainkit.upscale import gguf  # folders need no numpy
+        from chainkit.upscaling import gguf  # folders need no numpy
 
         work = gguf.prepare(source, chosen, prefix)
         if not dry_run and target is not None:
@@ -87,7 +87,7 @@ def _depth(source: Path) -> int:
         raise ModelFileError(source, NO_SUCH_PATH)
     if _is_gguf(source):
         from chainkit.backends.llama_cpp.header import read_header
-        from chainkit.upscale import gguf
+        from chainkit.upscaling import gguf
 
         return gguf.block_count(read_header(source))
     return depth_of(read_json(source) if source.is_file() else folders.model_config(source))
