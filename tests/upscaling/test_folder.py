@@ -15,7 +15,7 @@ import chainkit
 from chainkit.base.errors import BadLayers, ChainkitError, DiskFull, ModelFileError
 from chainkit.upscaling import Slice, upscale_view
 from chainkit.upscaling.safetensors import folder_tensors
-from tests.upscale import models
+from tests.upscaling import models
 
 FAST = {"llama", "gpt2"}
 KINDS = [kind if kind in FAST else pytest.param(kind, marks=pytest.mark.slow) for kind in models.KINDS]
