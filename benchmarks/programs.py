@@ -443,7 +443,7 @@ def importing(rounds: int, peer: Guidance | None) -> None:
         output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         times.append(float(output.split()[0]))
         assert output.split()[1] == "False"
-    print(f"\nimport chainkit.program: {min(times):.3f} s of CPU, without torch (at most 0.15)")
+    print(f"\nimport chainkit.programs: {min(times):.3f} s of CPU, without torch (at most 0.15)")
 
 
 def llama(rounds: int, peer: Guidance | None) -> None:

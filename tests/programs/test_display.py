@@ -115,6 +115,6 @@ def test_a_notebook_shows_one_picture_that_is_renewed(monkeypatch: pytest.Monkey
 def test_importing_the_package_imports_nothing_heavy() -> None:
     import subprocess
 
-    code = "import sys, chainkit.program; print({'torch', 'langchain_core', 'numpy', 'pydantic'} & set(sys.modules))"
+    code = "import sys, chainkit.programs; print({'torch', 'langchain_core', 'numpy', 'pydantic'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -321,12 +321,12 @@ def test_what_a_program_needs_can_be_read_off() -> None:
     assert program.inputs == ("a", "b", "e", "f")
 
 
-def test_the_package_is_the_function() -> None:
+def test_the_package_names_what_it_offers() -> None:
     import chainkit.programs as package
     from chainkit import program
     from chainkit.programs import Program
 
-    assert package is program
+    assert package.program is program
     assert isinstance(program("a"), Program)
     with pytest.raises(AttributeError, match="no attribute 'Progam'"):
         _ = package.Progam

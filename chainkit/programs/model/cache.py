@@ -2,7 +2,7 @@
 
 Kept are slots at temperature 0 and slots with a seed. `CHAINKIT_PROGRAM_CACHE=off` switches it off, a path moves it.
 
->>> from chainkit.programs import cache
+>>> from chainkit.programs.model import cache
 >>> with cache.disabled():
 ...     cache.results() is None
 True
