@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import email.message
 import tracemalloc
 import zipfile
@@ -83,20 +82,23 @@ def test_csv_rows_carry_their_names_and_lines(tmp_path, sign):
     ]
 
 
-@pytest.fixture
-def usual_field_limit():
-    """The csv module's limit is one for the whole process, and the command line lifts it."""
-    before = csv.field_size_limit(131_072)
-    yield
-    csv.field_size_limit(before)
-
-
-@pytest.mark.usefixtures("usual_field_limit")
-@pytest.mark.parametrize(("text", "reason"), [("a,b\n" + "x" * 200_000, "field limit"), ('a,b\n"open', "line 2")])
-def test_csv_that_cannot_be_read_names_the_line(tmp_path, text, reason):
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ('a,b\n"open', ['a: "open']),
+        ('a,b\n"5" pipe",1\nx,2', ['a: 5" pipe, b: 1', "a: x, b: 2"]),
+        ('a,b\n"never closed,1\nx,2\n"y",3', ['a: "never closed, b: 1', "a: x, b: 2", "a: y, b: 3"]),
+        ('a,b\n"He said \\"no\\"",2', ['a: He said "no", b: 2']),
+    ],
+)
+def test_csv_with_stray_quotes_keeps_every_row(tmp_path, text, rows):
     (tmp_path / "a.csv").write_text(text, "utf-8")
-    with pytest.raises(DocumentError, match=reason):
-        read(tmp_path / "a.csv")
+    assert [block[1] for block in read(tmp_path / "a.csv")] == rows
+
+
+def test_csv_with_a_cell_of_two_hundred_thousand_letters_is_read(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b\n" + "x" * 200_000 + ",2", "utf-8")
+    assert "".join(block[1] for block in read(tmp_path / "a.csv")) == f"a: {'x' * 200_000}, b: 2"
 
 
 def test_json_lines_are_flattened_with_their_lines(tmp_path):
@@ -206,7 +208,7 @@ def test_hostile_documents_are_named_and_the_rest_is_indexed(tmp_path):
         reasons = {remark.path.rpartition("/")[2]: remark.reason for remark in report.skipped}
         assert reasons == {
             "huge.txt": "has 200,000,000 bytes; text files are read up to 100,000,000 bytes",
-            "image.txt": "is not text (binary data)",
+            "image.txt": "is a picture (PNG); text in pictures is not read",
         }
         assert [note.path.rpartition("/")[2] for note in report.notes] == ["latin.txt"]
         assert len(report.indexed) == 7
@@ -223,9 +225,9 @@ def test_a_pdf_that_would_unpack_to_gigabytes_is_named_in_bounded_memory(tmp_pat
     stream = b"<< /Length %d /Filter /FlateDecode >>\nstream\n%s" % (len(packed), packed)
     (tmp_path / "a.pdf").write_bytes(page[:start] + stream + page[end:])
     tracemalloc.start()
-    with pytest.raises(DocumentError, match="is not a readable PDF"):
+    with pytest.raises(DocumentError, match="takes more than 400 MB of memory"):
         read(tmp_path / "a.pdf")
-    assert tracemalloc.get_traced_memory()[1] < 250_000_000
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
     tracemalloc.stop()
 
 

@@ -114,8 +114,8 @@ def test_a_file_that_breaks_is_reported_and_the_rest_goes_on(folder, file):
         assert reasons["image.txt"] == "is not text (binary data)"
         assert reasons["broken.pdf"].startswith("is not a readable PDF")
         assert len(report.indexed) == 3
-        assert [note.reason for note in report.notes] == ["is not valid UTF-8; read as Latin-1"]
-        assert [note.reason for note in index.add(folder).notes] == ["is not valid UTF-8; read as Latin-1"]
+        assert [note.reason for note in report.notes] == ["is not valid UTF-8; read as Windows-1252"]
+        assert [note.reason for note in index.add(folder).notes] == ["is not valid UTF-8; read as Windows-1252"]
 
 
 def test_a_document_that_breaks_in_the_middle_leaves_nothing(folder, file, monkeypatch):

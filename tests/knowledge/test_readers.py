@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 
 import pytest
@@ -9,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainkit.base.errors import DocumentError
-from chainkit.knowledge.readers import html, markdown, pdf, text
+from chainkit.knowledge.readers import charsets, html, markdown, pdf, text
 from chainkit.knowledge.readers.blocks import Block
+from chainkit.knowledge.readers.documents import Reading
+from chainkit.knowledge.readers.source import Source
 
 from . import samples
 
@@ -59,7 +59,7 @@ def test_every_markdown_block_but_headings_stands_in_its_lines(lines):
 def test_text_is_read_in_paragraphs_with_underlined_titles(tmp_path):
     path = tmp_path / "a.rst"
     path.write_text("=====\nTitle\n=====\n\nOne\ntwo.\n\nPart\n----\nThree.\n", "utf-8")
-    assert shape(text.read(path, "utf-8")) == [
+    assert shape(text.read(Source(path))) == [
         ("heading", "Title", 1, 3),
         ("paragraph", "One\ntwo.", 5, 6),
         ("heading", "Part", 8, 9),
@@ -74,38 +74,38 @@ def test_text_is_read_in_paragraphs_with_underlined_titles(tmp_path):
         ("Grüße".encode("utf-8-sig"), "utf-8-sig"),
         ("Grüße".encode("utf-16"), "utf-16"),
         ("Grüße".encode("utf-32"), "utf-32"),
-        ("Grüße".encode("latin-1"), "latin-1"),
+        ("Grüße".encode("latin-1"), "cp1252"),
         (b"", "utf-8"),
-        (b"a" * (text.CHUNK_BYTES - 1) + "ü".encode(), "utf-8"),
-        (b"a" * (text.CHUNK_BYTES + 9) + b"\xff", "latin-1"),
+        (b"a" * (charsets.CHUNK_BYTES - 1) + "ü".encode(), "utf-8"),
+        (b"a" * (charsets.CHUNK_BYTES + 9) + b"\xff", "cp1252"),
     ],
 )
 def test_the_encoding_is_found(tmp_path, data, name):
     path = tmp_path / "a.txt"
     path.write_bytes(data)
-    assert text.encoding(path) == name
-    assert "".join(line for _, line in text.lines(path, name)) == data.decode(name)
+    assert charsets.of_file(path).name == name
+    assert "".join(line for _, line in text.lines(Source(path))) == data.decode(name)
 
 
-@pytest.mark.parametrize("data", [b"abc\0def", bytes(range(1, 32)) * 9, b"a" * text.CHUNK_BYTES + b"\0"])
+@pytest.mark.parametrize("data", [b"abc\0def", bytes(range(1, 32)) * 9, b"a" * charsets.CHUNK_BYTES + b"\0"])
 def test_binary_data_is_refused_whatever_the_name(tmp_path, data):
     path = tmp_path / "a.txt"
     path.write_bytes(data)
     with pytest.raises(DocumentError, match="is not text"):
-        text.encoding(path)
+        charsets.of_file(path)
 
 
 def test_a_broken_utf16_file_is_named(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"\xff\xfea\0b")
     with pytest.raises(DocumentError, match="is not valid UTF-16"):
-        list(text.lines(path, text.encoding(path)))
+        list(text.lines(Source(path)))
 
 
 def test_a_very_long_line_is_read_in_parts_and_stays_one_line(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("first\n" + "word " * 40_000 + "\nlast\n", "utf-8")
-    blocks = list(text.read(path, "utf-8"))
+    blocks = list(text.read(Source(path)))
     assert max(len(block.text) for block in blocks) <= 2 * text.LINE_CHARACTERS
     assert {(block.first_line, block.last_line) for block in blocks[1:-1]} <= {(2, 2)}
     assert "".join("".join(block.text.split()) for block in blocks) == "first" + "word" * 40_000 + "last"
@@ -171,7 +171,7 @@ def test_html_lines_lie_inside_the_page(pieces):
 def test_pdf_gives_the_text_of_each_page(tmp_path):
     path = tmp_path / "a.pdf"
     path.write_bytes(samples.pdf(["Bees make honey.", "Second page\nof two lines."]))
-    assert [(block.text, block.page) for block in pdf.read(path)] == [
+    assert [(block.text, block.page) for block in pdf.read(Source(path))] == [
         ("Bees make honey.", 1),
         ("Second page\nof two lines.", 2),
     ]
@@ -180,7 +180,7 @@ def test_pdf_gives_the_text_of_each_page(tmp_path):
 def test_pdf_with_a_broken_cross_reference_table_is_still_read(tmp_path):
     path = tmp_path / "a.pdf"
     path.write_bytes(samples.pdf(["Bees make honey."]).replace(b"startxref\n", b"startxref\n9"))
-    assert [block.text for block in pdf.read(path)] == ["Bees make honey."]
+    assert [block.text for block in pdf.read(Source(path))] == ["Bees make honey."]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_pdf_that_cannot_be_read_is_named_with_the_reason(tmp_path, data, reason
     path = tmp_path / "a.pdf"
     path.write_bytes(data)
     with pytest.raises(DocumentError, match=reason) as caught:
-        list(pdf.read(path))
+        list(Reading(path))
     assert caught.value.path == str(path)
 
 
@@ -210,7 +210,7 @@ def test_pdf_with_a_password_says_so(tmp_path):
     writer.encrypt("key", algorithm="RC4-128")
     writer.write(path)
     with pytest.raises(DocumentError, match="protected by a password"):
-        list(pdf.read(path))
+        list(Reading(path))
 
 
 def test_a_block_knows_the_lines_of_its_parts():
@@ -219,12 +219,3 @@ def test_a_block_knows_the_lines_of_its_parts():
     assert block.lines(0, 13) == (5, 7)
     assert Block("one two", first_line=5, last_line=7).lines(0, 3) == (5, 7)
     assert Block("one", page=1).lines(0, 3) == (None, None)
-
-
-def test_pdf_faults_are_told_by_the_error_alone(tmp_path):
-    path = tmp_path / "a.pdf"
-    path.write_text("not a pdf")
-    code = f"from chainkit.knowledge.readers import pdf; from pathlib import Path; list(pdf.read(Path({str(path)!r})))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "DocumentError" in done.stderr
-    assert "invalid pdf header" not in done.stderr

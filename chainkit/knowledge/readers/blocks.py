@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["heading", "paragraph", "item", "code", "table"]
+
+_UNSTORABLE = re.compile(r"[\ud800-\udfff]")
+_UNSEEN = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f\u00ad\ufffe\uffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +43,12 @@ class Block:
             return self.first_line, self.last_line
         first = self.first_line + self.text.count("\n", 0, start)
         return first, first + self.text.count("\n", start, end)
+
+
+def clean(text: str) -> str:
+    """Text as it may be stored and found: no half of a surrogate pair, no control character, no soft hyphen.
+
+    >>> clean("Donau\\xaddampf\\0 caf\\ud83d")
+    'Donaudampf caf\ufffd'
+    """
+    return text if text.isascii() and text.isprintable() else _UNSTORABLE.sub("\ufffd", _UNSEEN.sub("", text))

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from chainkit.knowledge.readers.blocks import Block
+from chainkit.knowledge.readers.source import Source
 from chainkit.knowledge.readers.text import LINE_CHARACTERS, lines
-
-_LANGUAGES = """
-.c .cc .cpp .cs .cxx .dart .ex .exs .go .h .hpp .hs .java .jl .js .jsx .kt .lua .m .php .pl .pm .py .pyi .r .rb
-.rs .scala .sh .sql .swift .ts .tsx .zig
-"""
-ENDINGS = tuple(_LANGUAGES.split())
 
 _PIECE_LINES = 400
 _DEFINITION = re.compile(
@@ -25,11 +19,11 @@ _DEFINITION = re.compile(
 _BELONGS = re.compile(r"\s*(?:@|#\[|//|/\*|\*|#|--|\"\"\"|template\b)")
 
 
-def read(path: Path, name: str) -> Iterator[Block]:
+def read(source: Source) -> Iterator[Block]:
     """Definitions with their bodies, and what stands between them."""
     gathered: list[tuple[int, str]] = []
     heading: Block | None = None
-    for number, line in lines(path, name):
+    for number, line in lines(source):
         found = _DEFINITION.match(line)
         if found and not (gathered and gathered[-1][0] == number):
             kept, lead = _lead(gathered)

@@ -5,42 +5,22 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from chainkit.base.errors import NO_SUCH_FILE, NO_SUCH_PATH, DocumentError, of_system
-from chainkit.knowledge.readers import code, docx, html, mail, markdown, pdf, records, text
+from chainkit.knowledge.readers import sandbox
 from chainkit.knowledge.readers.blocks import Block
+from chainkit.knowledge.readers.kinds import FileKind, kind_of
+from chainkit.knowledge.readers.source import Limits, Source
 from chainkit.knowledge.readers.web import is_page
+from chainkit.knowledge.readers.worker import blocks_of
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-TextReader = Callable[[Path, str], Iterator[Block]]
-
-LIMIT_BYTES = 100_000_000
 CHUNK_BYTES = 1 << 20
-
-TEXT_READERS: dict[str, TextReader] = {
-    ".csv": records.read_csv,
-    ".htm": html.read,
-    ".html": html.read,
-    ".jsonl": records.read_jsonl,
-    ".markdown": markdown.read,
-    ".md": markdown.read,
-    ".mdx": markdown.read,
-    ".ndjson": records.read_jsonl,
-    ".tsv": records.read_csv,
-    ".xhtml": html.read,
-    **dict.fromkeys(code.ENDINGS, code.read),
-}
-"""Ending -> reader of files that are text; any other text file is read as plain text."""
-
-BINARY_READERS: dict[str, Callable[[Path], Iterator[Block]]] = {
-    ".docx": docx.read,
-    ".eml": mail.read,
-    ".pdf": pdf.read,
-}
-"""Ending -> reader of files that are not text."""
+LIGHT_BYTES = 100_000
+"""Plain text up to this size is read in this process, everything else in a child with limits."""
 
 LEFT_OUT = frozenset(("__pycache__", "node_modules"))
 """Folders that are passed over, as are all whose name begins with a dot."""
@@ -84,10 +64,12 @@ class Reading:
     Attributes:
         path: The file.
         notes: What a reader of the answers should know, such as a guessed encoding; complete once it has been read.
+        limits: What the reading may take; a document that takes more keeps what was read till then, with a note.
     """
 
     path: Path
     notes: list[Remark] = field(default_factory=list[Remark])
+    limits: Limits = field(default_factory=Limits)
 
     def __iter__(self) -> Iterator[Block]:
         """The blocks in their order.
@@ -101,17 +83,39 @@ class Reading:
             raise DocumentError(self.path, _plain(error)) from error
 
     def _blocks(self) -> Iterator[Block]:
-        ending = self.path.suffix.lower()
-        if ending in BINARY_READERS:
-            yield from BINARY_READERS[ending](self.path)
-            return
-        size = self.path.stat().st_size
-        if size > LIMIT_BYTES:
-            raise DocumentError(self.path, f"has {size:,} bytes; text files are read up to {LIMIT_BYTES:,} bytes")
-        encoding = text.encoding(self.path)
-        if text.is_guess(encoding):
-            self.notes.append(Remark(str(self.path), "is not valid UTF-8; read as Latin-1"))
-        yield from TEXT_READERS.get(ending, text.read)(self.path, encoding)
+        kind = sized(self.path)
+        if kind.light and self.path.stat().st_size <= LIGHT_BYTES:
+            source = Source(self.path, kind.name)
+            yield from blocks_of(source, kind, self.limits)
+            self._note(*source.notes)
+        else:
+            yield from self._from_child(kind)
+
+    def _from_child(self, kind: FileKind) -> Iterator[Block]:
+        last: Block | None = None
+        try:
+            for what, *values in sandbox.answers(self.path, kind, self.limits):
+                if what == "block":
+                    yield (last := Block(*values))
+                elif what == "note":
+                    self._note(*values)
+                else:
+                    raise DocumentError(self.path, *values)
+        except sandbox.Overrun as overrun:
+            if last is None:
+                raise
+            self._note(f"{overrun.reason}; what comes after {_place(last)} is left out")
+
+    def _note(self, *reasons: str) -> None:
+        self.notes += [Remark(str(self.path), reason) for reason in reasons]
+
+
+def _place(block: Block) -> str:
+    if block.page is not None:
+        return f"page {block.page}"
+    if block.last_line is not None:
+        return f"line {block.last_line}"
+    return f"'{' '.join(block.text.split())[-40:]}'"
 
 
 def find(paths: Paths) -> Found:
@@ -140,14 +144,28 @@ def absolute(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path)) if path and "\0" not in path else path
 
 
+def sized(path: Path) -> FileKind:
+    """The kind of a file that is small enough for its kind.
+
+    Raises:
+        DocumentError: It is larger, or of a kind that is known and not read.
+    """
+    kind, size = kind_of(path), path.stat().st_size
+    if size > kind.limit_bytes:
+        limit = f"{kind.name} files are read up to {kind.limit_bytes:,} bytes"
+        raise DocumentError(path, f"has {size:,} bytes; {limit}")
+    return kind
+
+
 def fingerprint(path: Path) -> str:
     """The SHA-256 of a file's bytes.
 
     Raises:
-        DocumentError: The file cannot be opened.
+        DocumentError: The file cannot be opened, is of a kind that is not read, or larger than its kind may be.
     """
     digest = hashlib.sha256()
     try:
+        sized(path)
         with path.open("rb") as file:
             while chunk := file.read(CHUNK_BYTES):
                 digest.update(chunk)

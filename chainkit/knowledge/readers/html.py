@@ -1,145 +1,166 @@
-"""HTML: the main text with its lines; scripts, styles and navigation left out; nothing is fetched."""
+"""HTML: the main text with its lines; scripts, hidden parts and lists of links left out; nothing is fetched."""
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Iterator
-from html.parser import HTMLParser
-from pathlib import Path
+from typing import Any
 
+from chainkit.knowledge.readers import charsets
 from chainkit.knowledge.readers.blocks import Block, Kind
-from chainkit.knowledge.readers.text import whole
+from chainkit.knowledge.readers.markup import BREAKING, Page, flowing, parsed
+from chainkit.knowledge.readers.source import Source
+from chainkit.knowledge.readers.trees import etree
 
-LIMIT_BYTES = 20_000_000
-_SILENT = "script style template noscript svg math nav footer aside iframe object select button dialog"
-_BREAKING = """
-address article aside blockquote body br caption dd details div dl dt fieldset figcaption figure footer form h1 h2 h3
-h4 h5 h6 head header hr html li main nav ol option p pre section summary table tbody td tfoot th thead title tr ul
-"""
-_EMPTY = "area base br col embed hr img input link meta source track wbr"
-_LEFT_OUT, _BORDERS, _VOID = (frozenset(names.split()) for names in (_SILENT, _BREAKING, _EMPTY))
-_ONLY_OUTSIDE_MAIN = frozenset(("header", "form"))
-_MAIN = frozenset(("main", "article"))
-_MARKED_SECTION = re.compile(r"<!\[CDATA\[|\]\]>|<!\[\s?[a-z]{1,10}\b[^\[\]<>]{0,200}\]>?", re.IGNORECASE)
-_KINDS: dict[str, Kind] = {
-    "li": "item",
-    "dd": "item",
-    "dt": "item",
-    "pre": "code",
-    "tr": "table",
-    "td": "table",
-    "th": "table",
-}
+_KINDS: dict[str, Kind] = {"pre": "code", "li": "item", "dd": "item", "dt": "item"}
 _LEVELS = {f"h{level}": level for level in range(1, 7)}
-_CLOSED_WITH = {"ul": ("li",), "ol": ("li",), "dl": ("dd", "dt"), "table": ("tr", "td", "th"), "head": ("title",)}
-_MAIN_CHARACTERS = 200
+_HEADINGS = frozenset(_LEVELS)
+_SHOWN_INPUTS = frozenset(("text", "email", "number", "tel", "url", "date", "search"))
+_CELL_CHARACTERS = 600
 
 
-def read(path: Path, name: str) -> Iterator[Block]:
+def read(source: Source) -> Iterator[Block]:
     """Headings, paragraphs, items of lists, rows of tables and preformatted text."""
-    yield from blocks(whole(path, name, LIMIT_BYTES))
+    data = source.path.read_bytes()
+    found = charsets.of_bytes(data, charsets.declared(data))
+    if found.note:
+        source.note(found.note)
+    yield from blocks(found.decode(data).replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def blocks(text: str) -> list[Block]:
-    """The blocks of a page; only those inside `main` or `article` where these hold a text worth the name.
+    """The blocks of a page; only those inside `main` or one `article` where these hold a text worth the name.
 
     >>> [block.text for block in blocks("<nav>Home</nav><p>Bees <b>fly</b>.</p>")]
     ['Bees fly.']
     """
-    page = _Page()
-    page.feed(_closed(text))
-    page.close()
-    page.end_block()
-    inside = [block for block, main in page.found if main]
-    if sum(len(block.text) for block in inside) >= _MAIN_CHARACTERS:
-        return inside
-    return [block for block, _ in page.found]
+    root = parsed(text)
+    if root is None:
+        return []
+    page = Page(root)
+    return _Walk(page).all()
 
 
-def _closed(text: str) -> str:
-    """The text without constructs that never end.
+class _Walk:
+    """One walk over a page, gathering text until a block ends."""
 
-    For each of those the standard parser before 3.11.14 and 3.13.6 reads the rest of the file again (CVE-2025-6069).
-    """
-    text = _MARKED_SECTION.sub("", text).replace("<![", "&lt;![")
-    for opening, closing in (("<!--", "-->"), ("<", ">")):
-        end = text.rfind(closing) + 1
-        text = text[:end] + text[end:].replace(opening, "&lt;" + opening[1:])
-    return text
-
-
-class _Page(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.found: list[tuple[Block, bool]] = []
-        self._open: dict[str, int] = {}
-        self._hidden: list[str] = []
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._found: list[Block] = []
+        self._open: Counter[str] = Counter()
+        self._main = 0
         self._parts: list[str] = []
+        self._buttons = 0
+        self._breaks = 0
+        self._line = 1
         self._first_line = 0
         self._last_line = 0
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _BORDERS and not (tag in ("td", "th") and self._open.get("tr")):
-            self.end_block()
-        elif tag in ("td", "th") and self._parts:
-            self._parts.append(" | ")
-        if tag in _VOID:
-            return
-        if self._hides(tag, {name for name, _ in attrs}):
-            self._hidden.append(tag)
-        self._open[tag] = self._open.get(tag, 0) + 1
+    def all(self) -> list[Block]:
+        walk = etree.iterwalk(self._page.root, events=("start", "end"))
+        for event, element in walk:
+            if event == "start":
+                self._enter(element)
+                if self._page.left_out(element) or not self._begin(element):
+                    walk.skip_subtree()
+            else:
+                self._end(element)
+        self._end_block()
+        return self._found
 
-    def handle_endtag(self, tag: str) -> None:
-        if tag in _BORDERS and tag not in ("td", "th"):
-            self.end_block()
-        if self._open.get(tag):
-            self._open[tag] -= 1
-        for child in _CLOSED_WITH.get(tag, ()):
-            self._open[child] = 0
-        if self._hidden and tag == self._hidden[-1]:
-            self._hidden.pop()
-        elif tag in _BORDERS and tag in self._hidden:  # the inner one was never closed
-            del self._hidden[self._hidden.index(tag) :]
+    def _enter(self, element: Any) -> None:
+        self._line = max(self._line, element.sourceline or 0)
+        if element.tag in BREAKING or element.get("role") == "heading":
+            self._end_block()
+        self._open[element.tag] += 1
+        self._open["h2"] += element.get("role") == "heading"
+        self._main += element in self._page.main
 
-    def handle_data(self, data: str) -> None:
-        if self._hidden or (self._open.get("title") and not data.strip()):
+    def _begin(self, element: Any) -> bool:
+        """Whether the walk goes into an element; a row of a table is read at once."""
+        tag = element.tag
+        if tag == "tr" and self._row(element):
+            return False
+        if tag == "br":
+            self._break()
+        elif tag == "input" and element.get("type", "text") in _SHOWN_INPUTS and element.get("value"):
+            self._add(f" {element.get('value')} ")
+        self._add(element.text)
+        return True
+
+    def _end(self, element: Any) -> None:
+        heading = element.get("role") == "heading"
+        if element.tag in BREAKING or heading:
+            self._end_block()
+        self._open[element.tag] -= 1
+        self._open["h2"] -= heading
+        self._main -= element in self._page.main
+        self._add(element.tail)
+
+    def _break(self) -> None:
+        self._breaks += 1
+        if self._breaks > 1 and self._open["pre"] <= 0:
+            self._end_block()
+        else:
+            self._parts.append("\n")
+
+    def _add(self, text: str | None) -> None:
+        if not text:
             return
-        line = self.getpos()[0]
-        bare = data.strip()
+        bare = text.strip()
         if bare:
-            lead = data[: len(data) - len(data.lstrip())].count("\n")
-            self._first_line = self._first_line or line + lead
-            self._last_line = line + lead + bare.count("\n")
-        self._parts.append(data)
+            lead = text[: len(text) - len(text.lstrip())].count("\n")
+            self._first_line = self._first_line or self._line + lead
+            self._last_line = self._line + lead + bare.count("\n")
+            self._breaks = 0
+            self._buttons += len(bare) if self._open["button"] > 0 else 0
+        self._line += text.count("\n")
+        self._parts.append(text)
 
-    def _hides(self, tag: str, attributes: set[str]) -> bool:
-        if self._hidden:
-            return tag == self._hidden[-1] or tag in _LEFT_OUT  # counted, so that the right end tag ends it
-        return tag in _LEFT_OUT or "hidden" in attributes or (tag in _ONLY_OUTSIDE_MAIN and not self._in_main())
+    def _row(self, element: Any) -> bool:
+        """Give a row of several cells as one block; not one that only lays out what could stand alone."""
+        cells = [cell for cell in element if cell.tag in ("td", "th")]
+        if (
+            len(cells) < 2
+            or self._open["pre"] > 0
+            or any(one.tag == "table" or one.tag in _HEADINGS for one in element.iter())
+        ):
+            return False
+        texts = [
+            " ".join("".join(flowing(cell, self._page)).split()) for cell in cells if not self._page.left_out(cell)
+        ]
+        if any(len(text) > _CELL_CHARACTERS for text in texts):
+            return False
+        lines = [one.sourceline for one in element.iter() if one.sourceline]
+        self._line = last = max(lines, default=self._line)
+        self._give(Block(" | ".join(filter(None, texts)), "table", 0, min(lines, default=last), last))
+        return True
 
-    def end_block(self) -> None:
-        """Give what has been gathered as one block."""
+    def _end_block(self) -> None:
         raw = "".join(self._parts)
         first_line, self._first_line = self._first_line, 0
+        buttons, self._buttons, self._breaks = self._buttons, 0, 0
         self._parts.clear()
-        text = raw.strip("\n") if self._open.get("pre") else " ".join(raw.split()).strip("| ")
-        if not text.strip():
+        if not raw or raw.isspace():
             return
+        text = raw.strip("\n").rstrip() if self._open["pre"] > 0 else " ".join(raw.split())
         level = self._level()
-        kind: Kind = "heading" if level else self._kind()
-        block = Block(text.rstrip(), kind, level, first_line, self._last_line)
-        self.found.append((block, self._in_main()))
+        if not level and buttons >= len("".join(text.split())) and " " not in text:
+            return  # a button alone, such as "Submit"
+        self._give(Block(text, "heading" if level else self._kind(), level, first_line, self._last_line))
+
+    def _give(self, block: Block) -> None:
+        inside = self._main or block.level == 1 or not self._page.main
+        if inside and block.text:
+            self._found.append(block)
 
     def _level(self) -> int:
-        return next(
-            (level for tag, level in _LEVELS.items() if self._open.get(tag)), 1 if self._open.get("title") else 0
-        )
+        if self._open["title"] > 0:
+            return 1
+        return next((level for tag, level in _LEVELS.items() if self._open[tag] > 0), 0)
 
     def _kind(self) -> Kind:
         for tag, kind in _KINDS.items():
-            if self._open.get(tag):
+            if self._open[tag] > 0:
                 return kind
         return "paragraph"
-
-    def _in_main(self) -> bool:
-        return any(self._open.get(tag) for tag in _MAIN)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cache
-from pathlib import Path
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from chainkit.knowledge.readers.blocks import Block, Kind
-from chainkit.knowledge.readers.text import whole
+from chainkit.knowledge.readers.source import Source
 
-LIMIT_BYTES = 20_000_000
 _KINDS: dict[str, Kind] = {
     "paragraph_open": "paragraph",
     "blockquote_open": "paragraph",
@@ -24,9 +22,9 @@ _KINDS: dict[str, Kind] = {
 }
 
 
-def read(path: Path, name: str) -> Iterator[Block]:
+def read(source: Source) -> Iterator[Block]:
     """Headings, paragraphs, items of lists, code blocks and tables."""
-    yield from blocks(whole(path, name, LIMIT_BYTES))
+    yield from blocks(source.whole_text())
 
 
 def blocks(text: str) -> Iterator[Block]:

@@ -1,51 +1,297 @@
-"""PDF: the text of each page."""
+"""PDF: the text of each page, in lines as they are seen; hyphenated words put together, form fields and notes read."""
 
 from __future__ import annotations
 
-import logging
+import ctypes
 import re
-from collections.abc import Iterator
-from pathlib import Path
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 from chainkit.base.errors import DocumentError, MissingLibrary
 from chainkit.knowledge.readers.blocks import Block
-from chainkit.knowledge.readers.faults import FAULTS, refuse_large, unreadable
+from chainkit.knowledge.readers.source import Source
 
-LIMIT_BYTES = 200_000_000
-# pypdf tells of each fault in a file without naming the file; Python prints that unless somebody takes it
-logging.getLogger("pypdf").addHandler(logging.NullHandler())
-_HYPHEN = re.compile(r"(?<=[a-z])-\n(?=[a-z])")
+_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_TYPED = re.compile(r"[ \t]*\r?\n")
+_LIGATURES = re.compile(r"[\ufb00-\ufb06\ufb13-\ufb17\u0132\u0133\u01c4-\u01cc]")
+_SOFT = "\u00ad\u2010\u2027"
+_HARD = "-\ufffe\u0002"
+# before a hyphen that stays: these form compounds in English
+_BEGINNINGS = """
+all anti break build built check closed co cross day double e eight end ex first five follow four full half hand high
+in large left long low mid multi new nine non off old on one open out part post pre real right second self semi seven
+short six small so so-called state step ten third three time top two up up-to user well year
+"""
+_COMPOUND = frozenset(_BEGINNINGS.split())
+_GAP = 0.55  # of a line's height, more than is usual on the page: a new paragraph
+_TITLE = 1.15  # times the usual height: a heading
+_TITLE_CHARACTERS = 200
+_SHOWN_PAGES = 10
 
 
-def read(path: Path) -> Iterator[Block]:
+def read(source: Source) -> Iterator[Block]:
     """The paragraphs of each page, with the page's number.
 
     Raises:
         DocumentError: The file is damaged, protected, or holds no text.
-        MissingLibrary: pypdf is not installed.
+        MissingLibrary: pypdfium2 is not installed.
     """
     try:
-        import pypdf
-        from pypdf.errors import PyPdfError
+        import pypdfium2 as pdfium
     except ImportError as error:
-        raise MissingLibrary("pypdf", extra="knowledge") from error
-    refuse_large(path, LIMIT_BYTES, "PDF")
-    empty = True
+        raise MissingLibrary("pypdfium2", extra="knowledge") from error
     try:
-        with pypdf.PdfReader(path) as reader:
-            if reader.is_encrypted and not reader.decrypt(""):
-                raise DocumentError(path, "is protected by a password")
-            for number, page in enumerate(reader.pages, 1):
-                for block in _paragraphs(page.extract_text(), number):
-                    empty = False
-                    yield block
-    except (PyPdfError, *FAULTS) as error:
-        raise unreadable(path, "PDF", error) from error
+        document = pdfium.PdfDocument(source.path)
+    except pdfium.PdfiumError as error:
+        raise _refused(source, error) from error
+    pictures: list[int] = []
+    try:
+        document.init_forms()
+        reading = _Reading(document)
+        empty = True
+        for number in range(len(document)):
+            blocks = reading.page(number)
+            empty = empty and not blocks
+            if not blocks and reading.is_picture(number):
+                pictures.append(number + 1)
+            yield from blocks
+    finally:
+        document.close()
     if empty:
-        raise DocumentError(path, "holds no text; scanned pages need text recognition first")
+        raise DocumentError(source.path, "holds no text; scanned pages need text recognition first")
+    if pictures:
+        source.note(_without_text(pictures))
 
 
-def _paragraphs(text: str, page: int) -> Iterator[Block]:
-    for part in re.split(r"\n\s*\n", _HYPHEN.sub("", text)):
-        if part.strip():
-            yield Block(part.strip("\n"), "paragraph", page=page)
+def _refused(source: Source, error: Exception) -> DocumentError:
+    if "password" in str(error).lower():
+        return DocumentError(source.path, "is protected by a password")
+    if "security" in str(error).lower():
+        return DocumentError(source.path, "is protected in a way that cannot be read")
+    return DocumentError(source.path, f"is not a readable PDF ({str(error)[:120]})")
+
+
+def _without_text(pages: Sequence[int]) -> str:
+    numbers = ", ".join(map(str, pages[:_SHOWN_PAGES])) + (" ..." if len(pages) > _SHOWN_PAGES else "")
+    if len(pages) == 1:
+        return f"page {numbers} is a picture; no text"
+    return f"{len(pages)} pages are pictures without text ({numbers})"
+
+
+@dataclass(slots=True)
+class _Line:
+    """A line as it is seen.
+
+    Attributes:
+        soft: Whether it ends with a hyphen that is there only because the line ends.
+        hard: Whether it ends with a hyphen that may belong to the word.
+        left, right, bottom, top: In points, from the lower left corner.
+    """
+
+    text: str
+    left: float = 0.0
+    right: float = 0.0
+    bottom: float = 0.0
+    top: float = 0.0
+    size: float = 0.0
+    soft: bool = False
+    hard: bool = False
+
+    @property
+    def height(self) -> float:
+        return max(1.0, self.size)
+
+
+class _Reading:
+    """The pages of one document, which share what is known of its words."""
+
+    def __init__(self, document: Any) -> None:
+        import pypdfium2.raw as raw
+
+        self._document = document
+        self._raw = raw
+        self._words: Counter[str] = Counter()
+        self._soft_hyphens = False
+
+    def page(self, number: int) -> list[Block]:
+        """The blocks of a page, counted from 0."""
+        page = self._document[number]
+        try:
+            text = page.get_textpage()
+            try:
+                lines = self._lines(text)
+            finally:
+                text.close()
+            texts = [*self._paragraphs(lines), *((one, 0) for one in self._beside(page))]
+        finally:
+            page.close()
+        return [Block(one, "heading" if level else "paragraph", level, page=number + 1) for one, level in texts]
+
+    def is_picture(self, number: int) -> bool:
+        page = self._document[number]
+        try:
+            return any(True for _ in page.get_objects([self._raw.FPDF_PAGEOBJ_IMAGE], max_depth=4))
+        finally:
+            page.close()
+
+    def _lines(self, text: Any) -> list[_Line]:
+        count = text.count_chars()
+        if count <= 0:
+            return []
+        whole = text.get_text_range(0, count)
+        lines: list[_Line] = []
+        place = 0
+        for raw in whole.split("\n"):
+            bare = raw.rstrip("\r")
+            if bare.strip():
+                lines += self._pieces(text, bare, place)
+            place += len(raw) + 1
+        return lines
+
+    def _pieces(self, text: Any, line: str, place: int) -> Iterator[_Line]:
+        """A line, in two where a hyphen stands that pdfium has joined it at."""
+        start = 0
+        for match in re.finditer("[\ufffe\u0002]", line):
+            yield self._line(text, line[start : match.end()], place + start)
+            start = match.end()
+        if line[start:].strip():
+            yield self._line(text, line[start:], place + start)
+
+    def _line(self, text: Any, line: str, place: int) -> _Line:
+        bare = line.strip()
+        lead = len(line) - len(line.lstrip())
+        soft, hard = bare[-1] in _SOFT, bare[-1] in _HARD and len(bare) > 1
+        self._soft_hyphens = self._soft_hyphens or soft
+        folded = _LIGATURES.sub(lambda match: unicodedata.normalize("NFKC", match[0]), bare)
+        self._words.update(word.lower() for word in _WORD.findall(folded[:-1] if soft or hard else folded))
+        found = _Line(folded, soft=soft, hard=hard)
+        first = self._box(text, self._index(text, place + lead))
+        last = self._box(text, self._index(text, place + lead + len(bare) - (2 if hard or soft else 1)))
+        if first and last:
+            found.left, found.bottom, found.top = first[0], min(first[1], last[1]), max(first[3], last[3])
+            found.right = last[2]
+            found.size = abs(first[3] - first[1])
+        return found
+
+    def _index(self, text: Any, place: int) -> int:
+        return self._raw.FPDFText_GetCharIndexFromTextIndex(text, place)
+
+    def _box(self, text: Any, index: int) -> tuple[float, float, float, float] | None:
+        if index < 0:
+            return None
+        rectangle = self._raw.FS_RECTF()
+        if not self._raw.FPDFText_GetLooseCharBox(text, index, rectangle):
+            return None
+        return rectangle.left, rectangle.bottom, rectangle.right, rectangle.top
+
+    def _paragraphs(self, lines: Sequence[_Line]) -> Iterator[tuple[str, int]]:
+        """Text and level (0 for none) of each paragraph."""
+        if not lines:
+            return
+        usual = _usual([line.height for line in lines])
+        gaps = [one.bottom - other.top for one, other in pairwise(lines) if one.bottom > other.top - one.height]
+        usual_gap = max(0.0, _usual(gaps)) if gaps else 0.0
+        gathered = [lines[0]]
+        for before, line in pairwise(lines):
+            if self._goes_on(before, line, usual_gap):
+                gathered.append(line)
+            else:
+                yield self._paragraph(gathered, usual)
+                gathered = [line]
+        yield self._paragraph(gathered, usual)
+
+    def _goes_on(self, before: _Line, line: _Line, usual_gap: float) -> bool:
+        if before.soft or before.hard:
+            return True
+        if not before.top or not line.top:
+            return True
+        if abs(before.height - line.height) > 0.12 * max(before.height, line.height):
+            return False
+        gap = before.bottom - line.top
+        if gap < -1.5 * before.height:
+            return not re.search(r"[.!?:]$", before.text) and line.text[:1].islower()  # the next column
+        return gap <= usual_gap + _GAP * before.height
+
+    def _paragraph(self, lines: Sequence[_Line], usual: float) -> tuple[str, int]:
+        text = lines[0].text
+        for before, line in pairwise(lines):
+            text = self._joined(text, before, line)
+        text = text.translate(_HYPHENS).rstrip("\ufffe\u0002")
+        height = max(line.height for line in lines)
+        titled = height > _TITLE * usual and len(text) < _TITLE_CHARACTERS and any(map(str.isalpha, text))
+        return text, (1 if height > 1.5 * usual else 2) if titled else 0
+
+    def _joined(self, text: str, before: _Line, line: _Line) -> str:
+        if not before.soft and not before.hard:
+            return f"{text}\n{line.text}"
+        first = _WORD.findall(text[:-1])
+        second = _WORD.match(line.text)
+        if second is None or not first or not text[:-1].endswith(first[-1]):
+            return f"{text[:-1]}-{line.text}" if before.hard else f"{text[:-1]}{line.text}"
+        if before.soft or not self._keeps(first[-1], second[0]):
+            return text[:-1] + line.text
+        return f"{text[:-1]}-{line.text}"
+
+    def _keeps(self, first: str, second: str) -> bool:
+        """Whether a hyphen at the end of a line belongs to the word."""
+        if self._soft_hyphens:
+            return True  # its producer has another hyphen for words that it divides
+        joined, kept = (first + second).lower(), f"{first}-{second}".lower()
+        if self._words[joined] != self._words[kept]:
+            return self._words[kept] > self._words[joined]
+        return "-" in first or first.lower() in _COMPOUND or not second[:1].islower()
+
+    def _beside(self, page: Any) -> Iterator[str]:
+        """What was typed into fields, and the text of notes on the page."""
+        raw = self._raw
+        form = self._document.formenv
+        for place in range(raw.FPDFPage_GetAnnotCount(page)):
+            note = raw.FPDFPage_GetAnnot(page, place)
+            if not note:
+                continue
+            kind = raw.FPDFAnnot_GetSubtype(note)
+            if kind == raw.FPDF_ANNOT_WIDGET and form:
+                yield from _field(raw, form, note)
+            elif kind in (raw.FPDF_ANNOT_TEXT, raw.FPDF_ANNOT_FREETEXT):
+                text = _wide(
+                    lambda buffer, size, note=note: raw.FPDFAnnot_GetStringValue(note, b"Contents", buffer, size)
+                )
+                if text.strip():
+                    yield text.strip()
+            raw.FPDFPage_CloseAnnot(note)
+
+
+def _field(raw: Any, form: Any, note: Any) -> Iterator[str]:
+    kind = raw.FPDFAnnot_GetFormFieldType(form, note)
+    if kind in (raw.FPDF_FORMFIELD_PUSHBUTTON, raw.FPDF_FORMFIELD_SIGNATURE):
+        return
+    name = _wide(lambda buffer, size: raw.FPDFAnnot_GetFormFieldAlternateName(form, note, buffer, size)) or _wide(
+        lambda buffer, size: raw.FPDFAnnot_GetFormFieldName(form, note, buffer, size)
+    )
+    if kind in (raw.FPDF_FORMFIELD_CHECKBOX, raw.FPDF_FORMFIELD_RADIOBUTTON):
+        value = "yes" if raw.FPDFAnnot_IsChecked(form, note) else ""
+    else:
+        value = _wide(lambda buffer, size: raw.FPDFAnnot_GetFormFieldValue(form, note, buffer, size))
+    if value.strip():
+        yield f"{name.strip()}: {value.strip()}" if name.strip() else value.strip()
+
+
+def _wide(get: Any) -> str:
+    """A text that a function of pdfium writes into a buffer as UTF-16."""
+    size = get(None, 0)
+    if size <= 2:
+        return ""
+    buffer = ctypes.create_string_buffer(size)
+    get(ctypes.cast(buffer, ctypes.POINTER(ctypes.c_ushort)), size)
+    return _TYPED.sub("\n", buffer.raw[: size - 2].decode("utf-16-le", "replace").replace("\r", "\n"))
+
+
+def _usual(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+_HYPHENS = {0x2010: "-", 0x2011: "-", 0x00AD: None}

@@ -2,73 +2,32 @@
 
 from __future__ import annotations
 
-import codecs
 import io
 import re
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 
 from chainkit.base.errors import DocumentError
 from chainkit.knowledge.readers.blocks import Block
+from chainkit.knowledge.readers.source import Source
 
-CHUNK_BYTES = 1 << 20
 LINE_CHARACTERS = 1 << 16
 PARAGRAPH_LINES = 200
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is its beginning
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-_CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f\b\x1b"))
 _UNDERLINE = re.compile(r"([=\-~^\"'#*+`:.])\1{2,}\s*$")
-_FALLBACK = "latin-1"
 
 
-def encoding(path: Path) -> str:
-    """The encoding of a text file, found by its first bytes and by reading it once, in bounded memory.
-
-    Raises:
-        DocumentError: The file is not text.
-    """
-    with path.open("rb") as file:
-        head = file.read(CHUNK_BYTES)
-        for mark, name in _MARKS:
-            if head.startswith(mark):
-                return name
-        if b"\0" in head or len(head.translate(None, _CONTROL)) < 0.9 * len(head):
-            raise DocumentError(path, "is not text (binary data)")
-        decoder = codecs.getincrementaldecoder("utf-8")()
-        try:
-            while head:
-                decoder.decode(head)
-                head = file.read(CHUNK_BYTES)
-                if b"\0" in head:
-                    raise DocumentError(path, "is not text (binary data)")
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            return _FALLBACK
-    return "utf-8"
-
-
-def is_guess(name: str) -> bool:
-    """Whether `encoding` fell back on Latin-1 because the file is not UTF-8."""
-    return name == _FALLBACK
-
-
-def lines(path: Path, name: str) -> Iterator[tuple[int, str]]:
+def lines(source: Source) -> Iterator[tuple[int, str]]:
     """The lines with their numbers from 1; a very long line comes in several parts with the same number.
 
     Raises:
-        DocumentError: The bytes do not fit the encoding that the file's own mark names.
+        DocumentError: The file is not text, or not valid in the encoding that its own mark names.
     """
+    found = source.encoding()
     try:
-        with path.open(encoding=name) as file:
+        with source.path.open(encoding=found.name, errors=found.errors) as file:
             yield from numbered(file)
     except UnicodeError as error:
-        raise DocumentError(path, f"is not valid {name.upper()}") from error
+        raise DocumentError(source.path, f"is not valid {found.name.upper()}") from error
 
 
 def numbered(file: io.TextIOBase | io.TextIOWrapper) -> Iterator[tuple[int, str]]:
@@ -79,24 +38,9 @@ def numbered(file: io.TextIOBase | io.TextIOWrapper) -> Iterator[tuple[int, str]
         number += part.endswith("\n")
 
 
-def whole(path: Path, name: str, limit_bytes: int) -> str:
-    """The whole text, with `\\n` for every kind of line end.
-
-    Raises:
-        DocumentError: The file is larger than a parser that needs it whole should be given.
-    """
-    size = path.stat().st_size
-    if size > limit_bytes:
-        raise DocumentError(path, f"has {size:,} bytes; files of this kind are read up to {limit_bytes:,} bytes")
-    try:
-        return path.read_text(encoding=name)
-    except UnicodeError as error:
-        raise DocumentError(path, f"is not valid {name.upper()}") from error
-
-
-def read(path: Path, name: str) -> Iterator[Block]:
+def read(source: Source) -> Iterator[Block]:
     """Paragraphs, with underlined lines (as in reStructuredText) as headings."""
-    yield from paragraphs(lines(path, name))
+    yield from paragraphs(lines(source))
 
 
 def paragraphs(source: Iterator[tuple[int, str]]) -> Iterator[Block]:
