@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import sqlite3
-import threading
-from collections.abc import Generator
-from contextlib import contextmanager
+from pathlib import Path
 
 from chainkit.base.errors import ChainkitError
+from chainkit.base.sqlite import Cache, reason, translated
 
-_WAIT_SECONDS = 60
+log = logging.getLogger("chainkit.chains")
+
+_NUMBER = 3
 
 
 class Kept:
     """Texts by the hash of what they were made from, in one SQLite file; None keeps nothing.
 
-    Threads and processes may share a file, and what was stored survives the end of the process.
+    Threads and processes may share a file, and what was stored survives the end of the process. A file that fails
+    later, such as on a full disk, is a warning in the log: the results are still given.
 
     Raises:
         ChainkitError: The file cannot be used.
@@ -25,43 +28,35 @@ class Kept:
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
         self._path = path
-        self._lock = threading.Lock()
-        self._db: sqlite3.Connection | None = None
-        if path is None:
-            return
-        with self._translated():
-            self._db = sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False)
-            try:
-                self._db.execute("CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, text TEXT NOT NULL)")
-            except sqlite3.DatabaseError:
-                self._db.close()
-                raise
+        self._cache: Cache | None = None
+        if path is not None:
+            with translated(lambda why: ChainkitError(f"{path}: cannot be used to keep results: {why}")):
+                self._cache = Cache(Path(path), _NUMBER, folders=False)
 
     def load(self, key: str) -> str | None:
         """The text of a key, or None."""
-        if self._db is None:
+        if self._cache is None:
             return None
-        with self._lock, self._translated():
-            row = self._db.execute("SELECT text FROM results WHERE key = ?", (key,)).fetchone()
-        return row[0] if row else None
+        try:
+            found = self._cache.get(key.encode())
+            return None if found is None else found.decode("utf-8", "surrogatepass")
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            log.warning("%s: a result that was kept cannot be read: %s", self._path, error)
+            return None
 
     def store(self, key: str, text: str) -> None:
         """Keep a text."""
-        if self._db is not None:
-            with self._lock, self._translated():
-                self._db.execute("INSERT OR REPLACE INTO results VALUES (?, ?)", (key, text))
+        if self._cache is None:
+            return
+        try:
+            self._cache.put(key.encode(), text.encode("utf-8", "surrogatepass"))
+        except sqlite3.Error as error:
+            log.warning("%s: a result is not kept: %s", self._path, reason(error))
 
     def close(self) -> None:
         """Let go of the file."""
-        if self._db is not None:
-            self._db.close()
-
-    @contextmanager
-    def _translated(self) -> Generator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            raise ChainkitError(f"{self._path}: cannot be used to keep results ({error})") from error
+        if self._cache is not None:
+            self._cache.close()
 
 
 def key_of(*parts: str) -> str:

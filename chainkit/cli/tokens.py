@@ -62,11 +62,11 @@ def tokens(
     text = read_text(STDIN) if text == STDIN else text
     if not text:
         raise ChainkitError("there is no text; give it as an argument, or '-' to read standard input")
-    from chainkit.registry import default_spec, llm
+    from chainkit.registry import continuing, default_spec
 
     spec = model_spec or default_spec()
     with waiting("reading the text"):
-        model: Any = llm(spec)
+        model: Any = continuing(spec)
         if not hasattr(model, "next_tokens"):
             raise Unsupported(f"{without_keys(spec)} does not show its tokens; a local model does (gguf:, ggml:, hf:)")
         cut: list[Token] = model.tokens(text)

@@ -14,6 +14,7 @@ from typing import Any
 
 from chainkit.base.errors import NO_SUCH_FILE, LogFileError
 from chainkit.base.paths import config_dir
+from chainkit.base.sqlite import ForeignFile, Layout, connect, reason, transaction
 from chainkit.observe.step import Step, dumped
 
 VERSION = 1
@@ -34,7 +35,9 @@ CREATE TABLE IF NOT EXISTS steps (
 );
 CREATE INDEX IF NOT EXISTS steps_root ON steps (root, position);
 CREATE INDEX IF NOT EXISTS steps_started ON steps (started) WHERE parent IS NULL;
+PRAGMA user_version = 1;
 """
+_LAYOUT = Layout(5, _TABLE, "steps")
 
 
 def log_file() -> Path:
@@ -50,7 +53,7 @@ def write(path: str | os.PathLike[str], steps: Iterable[Step]) -> None:
     """
     rows = [row for step in steps for row in _rows(step)]
     marks = ", ".join("?" * len(_COLUMNS))
-    with _opened(path, make=True) as base, base:
+    with _opened(path, make=True) as base, transaction(base):
         base.executemany(f"INSERT OR REPLACE INTO steps ({', '.join(_COLUMNS)}) VALUES ({marks})", rows)  # noqa: S608
 
 
@@ -189,7 +192,7 @@ def forget(path: str | os.PathLike[str], *, before: datetime | None = None) -> i
     """
     limit = before.astimezone(UTC).isoformat() if before else "~"
     with _opened(path) as base:
-        with base:
+        with transaction(base):
             roots = base.execute(
                 "SELECT count(*) FROM steps WHERE parent IS NULL AND started < ?", (limit,)
             ).fetchone()[0]
@@ -208,23 +211,14 @@ def _opened(path: str | os.PathLike[str], *, make: bool = False) -> Iterator[sql
     if not make and not place.is_file():
         raise LogFileError(path, f"{NO_SUCH_FILE}; chainkit.trace(path) or a command with --trace=FILE writes one")
     try:
-        if make and not place.exists():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(place, os.O_CREAT | os.O_WRONLY, 0o600))
-        with closing(sqlite3.connect(place, timeout=10)) as base:
-            _check(base, path, make)
+        with closing(connect(place, _LAYOUT, wait_seconds=10, make=make)) as base:
+            if base.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+                raise ForeignFile("a log of another version")
             yield base
+    except ForeignFile as error:
+        raise LogFileError(path, "is no log of chainkit, or one of another version") from error
     except (sqlite3.Error, OSError) as error:
-        raise LogFileError(path, f"cannot be used as a log: {error}") from error
-
-
-def _check(base: sqlite3.Connection, path: object, make: bool) -> None:
-    version = base.execute("PRAGMA user_version").fetchone()[0]
-    empty = base.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-    if make and empty:
-        base.executescript(_TABLE + f"PRAGMA user_version = {VERSION};")
-    elif version != VERSION or not base.execute("SELECT 1 FROM sqlite_master WHERE name = 'steps'").fetchone():
-        raise LogFileError(path, "is no log of chainkit, or one of another version")
+        raise LogFileError(path, f"cannot be used as a log: {reason(error)}") from error
 
 
 def _sum(row: dict[str, Any]) -> Sum:

@@ -7,7 +7,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from pydantic import BaseModel, SecretStr
 from chainkit.base import opening
 from chainkit.base.errors import BadVectors, IndexFileError
 from chainkit.base.paths import cache_dir
+from chainkit.base.sqlite import Layout, connect, transaction, translated
 from chainkit.vectors.given import checked_texts, checked_vectors
 
 Array = np.ndarray[Any, Any]
@@ -29,6 +30,7 @@ CREATE TABLE IF NOT EXISTS vectors (
     model INTEGER NOT NULL, text BLOB NOT NULL, vector BLOB NOT NULL, PRIMARY KEY (model, text)
 ) WITHOUT ROWID;
 """
+_LAYOUT = Layout(2, _SCHEMA, "vectors")
 _ASKED_AT_ONCE = 500  # SQLite's oldest limit of parameters is 999
 _EMBEDDED_AT_ONCE = 2048  # what is embedded is stored after so many texts, so that little is lost by an interruption
 _BUSY_SECONDS = 30.0
@@ -132,20 +134,10 @@ class CachedEmbeddings(Embeddings):
 
     @contextmanager
     def _opened(self) -> Iterator[_Store]:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS)
-        except (OSError, sqlite3.Error) as error:
-            raise IndexFileError(self.path, f"cannot be opened to keep vectors in: {error}") from error
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.executescript(_SCHEMA)
-            yield _Store(connection, self.mark)
-        except sqlite3.Error as error:
-            reason = f"cannot be used to keep vectors in: {error}; it can be deleted, vectors are made again"
-            raise IndexFileError(self.path, reason) from error
-        finally:
-            connection.close()
+        with translated(lambda why: IndexFileError(self.path, f"cannot be used to keep vectors in: {why}")):
+            connection = connect(self.path, _LAYOUT, wait_seconds=_BUSY_SECONDS)
+            with closing(connection):
+                yield _Store(connection, self.mark)
 
 
 def mark_of(embeddings: Embeddings) -> str:
@@ -216,7 +208,7 @@ class _Store:
             BadVectors: Their length is not that of the model's earlier ones.
         """
         width = len(next(iter(vectors.values())))
-        with self._connection:
+        with transaction(self._connection):
             self._connection.execute("INSERT OR IGNORE INTO models (mark, width) VALUES (?, ?)", (self._mark, width))
             self._model, known = self._connection.execute(
                 "SELECT id, width FROM models WHERE mark = ?", (self._mark,)
@@ -230,7 +222,7 @@ class _Store:
 
     def clear(self) -> int:
         """Forget the model and its vectors."""
-        with self._connection:
+        with transaction(self._connection):
             gone = self._connection.execute("DELETE FROM vectors WHERE model = ?", (self._model,)).rowcount
             self._connection.execute("DELETE FROM models WHERE id = ?", (self._model,))
         return gone

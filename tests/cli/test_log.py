@@ -179,7 +179,7 @@ def test_the_usual_log_is_found_again(run) -> None:
 
 
 def test_a_failed_call_is_in_the_trace(run) -> None:
-    model = "openai:gpt-4o-mini?base_url=http://127.0.0.1:9/v1&max_retries=0&api_key=sk-secret-0123456789"
+    model = "openai:gpt-3.5-turbo-instruct?base_url=http://127.0.0.1:9/v1&max_retries=0&api_key=sk-secret-0123456789"
     result = run("complete", "x", "--model", model, "--trace")
     assert result.exit_code == 1
     assert "error: ConnectionFailed" in result.stderr

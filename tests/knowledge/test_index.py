@@ -197,7 +197,7 @@ def test_an_index_of_another_version_is_refused(folder, file):
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(IndexFileError, match="unable to open"):
+    with pytest.raises(IndexFileError, match="there is no such file or folder"):
         Index(tmp_path / "no" / "index.sqlite", FakeEmbeddings())
 
 

@@ -223,14 +223,15 @@ def test_streaming_is_the_same_text(model: Any) -> None:
         assert str(last) == str(ask(who="Tom"))
 
 
-def test_a_damaged_file_of_results_is_made_anew(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "results.sqlite"
+def test_the_file_of_someone_else_is_no_cache_and_stays(
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "notes.txt"
     path.write_bytes(b"no database at all" * 100)
     monkeypatch.setenv("CHAINKIT_PROGRAM_CACHE", str(path))
     program("the cat {{gen 'x' max_tokens=3}}", model)()
-    results = cache.results()
-    assert results is not None
-    assert len(results) == 1
+    assert cache.results() is None
+    assert path.read_bytes() == b"no database at all" * 100
     monkeypatch.setenv("CHAINKIT_PROGRAM_CACHE", "off")
     assert cache.results() is None
 

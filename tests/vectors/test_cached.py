@@ -148,14 +148,14 @@ def test_no_texts_are_no_vectors(path):
 
 def test_a_file_that_is_no_cache_is_named(path):
     path.write_bytes(b"something else " * 100)
-    with pytest.raises(IndexFileError, match="it can be deleted, vectors are made again"):
+    with pytest.raises(IndexFileError, match="cannot be used to keep vectors in: is no SQLite file"):
         CachedEmbeddings(Table(VECTORS), path, mark="t").embed_documents(["a"])
     assert path.read_bytes().startswith(b"something else")
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(IndexFileError, match="cannot be opened to keep vectors in"):
+    with pytest.raises(IndexFileError, match="cannot be used to keep vectors in"):
         CachedEmbeddings(Table(VECTORS), tmp_path / "file" / "v.sqlite", mark="t").embed_documents(["a"])
 
 

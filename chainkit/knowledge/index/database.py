@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from chainkit.base.errors import BrokenIndex, IndexFileError
-from chainkit.knowledge.index.schema import FORMAT, STAGE, TABLES, statements
+from chainkit.base.sqlite import ForeignFile, connect, is_damage, reason, statements, transaction
+from chainkit.knowledge.index.schema import FORMAT, LAYOUT, STAGE
 
 WAIT_SECONDS = 120
 _VARIABLES_AT_ONCE = 500
@@ -33,9 +34,7 @@ class Database:
         self.path = path
         self._lock = threading.RLock()
         with self._translated():
-            self._connection = sqlite3.connect(
-                path or ":memory:", timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
-            )
+            self._connection = connect(path, LAYOUT, wait_seconds=WAIT_SECONDS, folders=False)
             try:
                 self._prepare()
             except BaseException:
@@ -82,25 +81,12 @@ class Database:
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._translated():
-            self._connection.execute(begin)
-            try:
-                yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+        with self._lock, self._translated(), transaction(self._connection, begin):
+            yield self._connection
 
     def _prepare(self) -> None:
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = NORMAL")
-        if not self.one("SELECT count(*) FROM sqlite_master WHERE name = 'meta'")[0]:
-            if self.one("SELECT count(*) FROM sqlite_master")[0]:
-                raise BrokenIndex(self.path, "is a SQLite file of something else, not an index")
-            with self.writing() as connection:
-                for statement in statements(TABLES):
-                    connection.execute(statement)
-                connection.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (FORMAT,))
+        if self.one("SELECT count(*) FROM meta")[0] == 0:
+            self._connection.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (FORMAT,))
         found = self.one("SELECT value FROM meta WHERE name = 'format'")
         if found is None or found[0] != FORMAT:
             known = f"has format {found[0] if found else 'unknown'}, this chainkit knows {FORMAT}"
@@ -112,15 +98,13 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, OSError) as error:
             raise _named(self.path or "index in memory", error) from error
 
 
-def _named(path: Path | str, error: sqlite3.DatabaseError) -> IndexFileError:
-    text = str(error)
-    if "locked" in text:
-        reason = f"another process has been writing for more than {WAIT_SECONDS} seconds; try again"
-        return IndexFileError(path, reason)
-    if "not a database" in text or "malformed" in text:
-        return BrokenIndex(path, f"is not an index or is damaged ({text}); delete it and index anew")
-    return IndexFileError(path, f"cannot be used ({text})")
+def _named(path: Path | str, error: sqlite3.DatabaseError | OSError) -> IndexFileError:
+    if isinstance(error, ForeignFile):
+        return BrokenIndex(path, f"{error}, not an index")
+    if is_damage(error):
+        return BrokenIndex(path, f"is not an index or is damaged ({error}); delete it and index anew")
+    return IndexFileError(path, reason(error))

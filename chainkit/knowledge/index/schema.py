@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
+from chainkit.base.sqlite import Layout
 
 FORMAT = "3"
 
@@ -57,12 +56,4 @@ CREATE TEMP TABLE IF NOT EXISTS staged (
 CREATE INDEX IF NOT EXISTS temp.staged_path ON staged (path, position);
 """
 
-
-def statements(script: str) -> Iterator[str]:
-    """The statements of a script; unlike `executescript`, running them one by one stays inside a transaction."""
-    gathered = ""
-    for line in script.splitlines(keepends=True):
-        gathered += line
-        if sqlite3.complete_statement(gathered):
-            yield gathered
-            gathered = ""
+LAYOUT = Layout(1, TABLES, "meta")

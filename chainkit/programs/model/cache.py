@@ -12,94 +12,87 @@ from __future__ import annotations
 
 import array
 import hashlib
+import json
 import logging
 import os
-import pickle
 import sqlite3
-import threading
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from chainkit.base.paths import cache_dir
 from chainkit.base.sampling import Sampling
+from chainkit.base.sqlite import Cache, cache_layout, is_damage, set_aside
 from chainkit.programs.model.engines import Scored, Slot, Written
 
 log = logging.getLogger("chainkit.programs")
 
 MOST_BYTES = 256 << 20
 _VARIABLE = "CHAINKIT_PROGRAM_CACHE"
-_FORMAT = 1  # of the values; another one makes all that is kept unknown
-_SWEEP = 256  # so many new results between two looks at the size
-_TABLE = "CREATE TABLE IF NOT EXISTS results (key BLOB PRIMARY KEY, value BLOB, made INTEGER) WITHOUT ROWID"
+_FORMAT = 3  # of the values; another one makes all that is kept unknown
+_LAYOUT = cache_layout(4)
 
 _off: ContextVar[bool] = ContextVar("program_cache_off", default=False)
 
 
 class Results:
-    """Results in one SQLite file; several processes may use it at once.
+    """Results in one SQLite file; several processes may use it at once. What fails is a warning, never an error.
 
     Attributes:
         path: The file.
-        limit: So many bytes of results at most; the oldest are dropped first.
+        limit: Bytes of results that are kept; the oldest are dropped first.
+
+    Raises:
+        sqlite3.Error: The file cannot be used.
+        OSError: The file cannot be made.
     """
 
     def __init__(self, path: Path, limit: int = MOST_BYTES) -> None:
         self.path, self.limit = path, limit
-        self._lock = threading.Lock()
-        self._new = 0
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._database = sqlite3.connect(path, check_same_thread=False, timeout=10, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=OFF")  # what is lost with the power can be made again
-        self._database.execute(_TABLE)
+        self._cache = Cache(path, _LAYOUT.number, limit)
 
     def get(self, key: bytes) -> Written | Scored | None:
         """What is kept under a key."""
-        with self._lock, closing(self._database.execute("SELECT value FROM results WHERE key = ?", (key,))) as found:
-            row = found.fetchone()
-        if row is None:
+        try:
+            value = self._cache.get(key)
+            return None if value is None else _read(value)
+        except (sqlite3.Error, ValueError, TypeError) as error:
+            log.warning("a result of programs cannot be read: %s: %s", self.path, error)
             return None
-        kind, fields = pickle.loads(row[0])  # noqa: S301 - a file of our own, in the user's own folder
-        return Scored(**fields) if kind == "scored" else Written(**fields)
 
     def put(self, key: bytes, result: Written | Scored) -> None:
         """Keep a result."""
-        names = result.__dataclass_fields__
-        kind = "scored" if isinstance(result, Scored) else "written"
-        value = pickle.dumps((kind, {name: getattr(result, name) for name in names}), protocol=5)
-        with self._lock:
-            self._database.execute("INSERT OR REPLACE INTO results VALUES (?, ?, ?)", (key, value, int(time.time())))
-            self._new += 1
-            if self._new >= _SWEEP:
-                self._new = 0
-                self._sweep()
+        try:
+            self._cache.put(key, _written(result))
+        except (sqlite3.Error, TypeError) as error:
+            log.warning("a result of programs is not kept: %s: %s", self.path, error)
 
     def clear(self) -> None:
         """Forget everything."""
-        with self._lock:
-            self._database.execute("DELETE FROM results")
-            self._database.execute("VACUUM")
+        self._cache.clear()
 
     def __len__(self) -> int:
-        with self._lock, closing(self._database.execute("SELECT COUNT(*) FROM results")) as found:
-            return found.fetchone()[0]
+        return len(self._cache)
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            self._database.close()
+        self._cache.close()
 
-    def _sweep(self) -> None:
-        total = self._database.execute("SELECT COALESCE(SUM(LENGTH(value)), 0) FROM results").fetchone()[0]
-        while total > self.limit:
-            old = self._database.execute("SELECT key, LENGTH(value) FROM results ORDER BY made LIMIT 256").fetchall()
-            self._database.executemany("DELETE FROM results WHERE key = ?", [(key,) for key, _ in old])
-            total -= sum(size for _, size in old)
+
+def _written(result: Written | Scored) -> bytes:
+    kind = "scored" if isinstance(result, Scored) else "written"
+    return json.dumps([kind, asdict(result)]).encode()
+
+
+def _read(value: bytes) -> Written | Scored:
+    kind, fields = json.loads(value)
+    return TypeAdapter[Written | Scored](Scored if kind == "scored" else Written).validate_python(fields)
 
 
 def results() -> Results | None:
@@ -107,7 +100,8 @@ def results() -> Results | None:
     chosen = os.environ.get(_VARIABLE, "").strip()
     if _off.get() or chosen.lower() in ("off", "no", "0", "false"):
         return None
-    return _opened(Path(chosen).expanduser() if chosen else cache_dir() / "programs.sqlite")
+    path = Path(chosen).expanduser() if chosen else cache_dir() / "programs.sqlite"
+    return _opened(path, os.getpid())  # a forked process opens the file for itself
 
 
 def clear() -> None:
@@ -156,15 +150,14 @@ def _schema(schema: Any) -> Any:
 
 
 @lru_cache(maxsize=4)
-def _opened(path: Path) -> Results | None:
-    """The file, made anew if it is damaged; None where nothing can be written."""
+def _opened(path: Path, process: int) -> Results | None:
+    """The file; a damaged one of ours is renamed away. None, and a warning, where nothing can be kept."""
     try:
         return Results(path)
-    except sqlite3.OperationalError as error:
-        log.warning("results of programs are not kept: %s: %s", path, error)
-    except OSError as error:
-        log.warning("results of programs are not kept: %s", error)
-    except sqlite3.DatabaseError:
-        path.unlink()
-        return Results(path)
-    return None
+    except (sqlite3.Error, OSError) as error:
+        aside = set_aside(path, _LAYOUT) if is_damage(error) else None
+        if aside is None:
+            log.warning("results of programs are not kept: %s: %s", path, error)
+            return None
+    log.warning("the file of results of programs was damaged: %s is now %s", path, aside)
+    return _opened(path, process)
