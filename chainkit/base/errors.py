@@ -43,6 +43,7 @@
         ├── ConnectionFailed              no answer: refused, DNS, TLS
         │   └── TimedOut
         ├── MalformedReply                an answer that is not what the API promises
+        │   └── ReplyTooLarge             it is longer than max_reply_bytes
         ├── Refused                       the model declined to answer
         └── StreamBroken                  a stream that ended before its end
             └── StreamStalled             a stream that fell silent (also a TimedOut)
@@ -447,6 +448,21 @@ class TimedOut(ConnectionFailed):
 
 class MalformedReply(ProviderError):
     """The service answered with something that its API does not promise."""
+
+
+class ReplyTooLarge(MalformedReply):
+    """An answer is longer than it may be; what came of it was thrown away.
+
+    Attributes:
+        most: Bytes that were allowed.
+    """
+
+    def __init__(self, provider: str, most: int) -> None:
+        super().__init__(
+            f"{provider} sent more than {most / 1e6:g} MB in one answer; if that is right, raise max_reply_bytes",
+            provider=provider,
+        )
+        self.most = most
 
 
 class Refused(ProviderError):

@@ -38,6 +38,24 @@ ENV_FILE = ".env"
 """A file with keys in the current folder; it is read and never written."""
 
 
+def checked_key(secret: str, owner: str) -> str:
+    """A key as it can be sent in a header, without the white space around it that a file or a paste brings along.
+
+    Raises:
+        ValueError: It is empty, or holds a character that no key has; the message names the place and not the key.
+    """
+    secret = secret.strip()
+    if not secret:
+        raise ValueError(f"the key for {owner} is empty")
+    for place, character in enumerate(secret, 1):
+        if not "!" <= character <= "~":
+            raise ValueError(
+                f"the key for {owner} cannot be sent: character {place} of {len(secret)} is U+{ord(character):04X}; "
+                "a key has only letters, digits and signs of ASCII, copy it again"
+            )
+    return secret
+
+
 @dataclass(frozen=True)
 class Key:
     """A secret and where it was found; only `secret` holds it, and it is left out of `repr`."""
@@ -80,9 +98,7 @@ def need_key(provider: str) -> Key:
 
 def store_key(provider: str, secret: str) -> Path:
     """Keep a key in a file that only the user can read; returns the file."""
-    if not secret.strip():
-        raise ValueError(f"the key for {provider} is empty")
-    return _write(_read() | {provider: secret.strip()})
+    return _write(_read() | {provider: checked_key(secret, provider)})
 
 
 def forget_key(provider: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import _thread
 import errno
 import os
-import re
 import signal
 import sys
 import threading
@@ -18,7 +17,7 @@ from typing import Any
 import click
 
 from chainkit.base.errors import ChainkitError, of_system
-from chainkit.base.keys import KEY_VARIABLES, find_key
+from chainkit.base.redaction import Redaction
 
 DEBUG = "chainkit.debug"
 """The name in click's `ctx.meta` under which --debug is kept."""
@@ -26,9 +25,6 @@ DEBUG = "chainkit.debug"
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 _AGAIN_SECONDS = 0.02
-
-_SHORTEST_KEY = 8  # servers that ask for no key are given words like "none" or "EMPTY", which are no secrets
-_SECRET_OPTION = re.compile(r"(?i)((?:api_?)?(?:key|token|secret)=)(?!\.\.\.)[^&\s'\"]+")
 
 
 class Fault(click.ClickException):
@@ -125,16 +121,8 @@ def one_line(text: str) -> str:
 
 
 def without_keys(text: str) -> str:
-    """The text with `***` for every key that is set here, and for what follows `api_key=`."""
-    text = _SECRET_OPTION.sub(r"\1***", text)
-    for provider in KEY_VARIABLES:
-        try:
-            key = find_key(provider)
-        except ChainkitError:  # the file of keys is broken, so no key of it can be in use
-            return text
-        if key and len(key.secret) >= _SHORTEST_KEY:
-            text = text.replace(key.secret, "***")
-    return text
+    """The text with `***` for every key; see `base.redaction`."""
+    return Redaction().text(text)
 
 
 def trace(ctx: click.Context, error: BaseException) -> None:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from chainkit.backends.openai.client import Connection
-from chainkit.backends.openai.errors import clean, may_pass, retry_after_seconds, translated
+from chainkit.backends.openai.errors import Failed, clean, may_pass, retry_after_seconds, translated
 from chainkit.backends.openai.sse import EventReader
 from chainkit.base.errors import ChainkitError, MissingLibrary, ProviderError
 
@@ -141,7 +141,7 @@ class Wire:
             raise BudgetSpent(f"the limit of {self.most_requests} requests was reached")
         self.requests += 1
 
-    def _sent(self, method: str, path: str, content: bytes | None, begin: float) -> Reply | httpx2.Response:
+    def _sent(self, method: str, path: str, content: bytes | None, begin: float) -> Reply | Failed:
         """A good answer as a `Reply`; any other as it came."""
         headers = {"content-type": "application/json"} if content is not None else None
         url = self.connection.access.base_url.rstrip("/") + path
@@ -163,9 +163,7 @@ class Wire:
         finally:
             response.close()
         if response.status_code >= 300:
-            # names of encodings would make it decode again what is decoded
-            plain = {n: v for n, v in response.headers.items() if n not in {"content-encoding", "content-length"}}
-            return httpx2.Response(response.status_code, headers=plain, content=bytes(seen), request=request)
+            return Failed(response.status_code, response.headers, bytes(seen))
         return Reply(
             response.status_code,
             kind=response.headers.get("content-type", ""),

@@ -14,8 +14,8 @@ from langchain_core.prompt_values import PromptValue
 from langchain_core.tracers.schemas import Run
 from pydantic import BaseModel
 
+from chainkit.base.redaction import Redaction
 from chainkit.observe.prices import price
-from chainkit.observe.redact import Redaction
 
 _SETTINGS = ("temperature", "top_p", "max_tokens", "max_completion_tokens", "stop", "seed", "n", "tool_choice")
 _MODELS = frozenset({"llm", "chat_model"})

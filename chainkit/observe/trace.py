@@ -13,8 +13,8 @@ from langchain_core.tracers.base import BaseTracer
 from langchain_core.tracers.context import register_configure_hook
 from langchain_core.tracers.schemas import Run
 
+from chainkit.base.redaction import Redaction
 from chainkit.observe import log
-from chainkit.observe.redact import Redaction
 from chainkit.observe.step import Step, from_run
 from chainkit.observe.tree import tree
 

@@ -18,10 +18,10 @@ from langchain_core.tools import tool
 
 import chainkit
 from chainkit.base.errors import LogFileError
+from chainkit.base.redaction import Redaction
 from chainkit.chains.fallback import fallback
 from chainkit.observe import log
 from chainkit.observe.prices import price
-from chainkit.observe.redact import Redaction
 from chainkit.testing import Scripted, ScriptedChat
 from tests.prompts.cases import Failing, Native
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from chainkit.backends.openai.services import Service
 from chainkit.base.errors import KeyWithheld, MissingKey
-from chainkit.base.keys import Key, find_key
+from chainkit.base.keys import Key, checked_key, find_key
+from chainkit.base.redaction import remember
 
 try:
     import httpx2
@@ -48,7 +49,7 @@ def find_access(service: Service, base_url: str | None, api_key: str | None) -> 
     on this machine or in a private network is asked without a key.
 
     Raises:
-        ValueError: The address is no plain http or https URL.
+        ValueError: The address is no plain http or https URL, or the key holds what cannot be sent.
         MissingKey: There is no key.
         KeyWithheld: There may be one, but this host does not get it.
     """
@@ -58,16 +59,23 @@ def find_access(service: Service, base_url: str | None, api_key: str | None) -> 
     url = checked_url(address)
     own = _is_own(service, url)
     if api_key:
-        return Access(address, api_key, "api_key", own)
+        return _access(service, address, api_key, "api_key", own)
     trusted = own or base_url is None
     found = _find(service) if trusted else None
     if found:
-        return Access(address, found.secret, found.source, own)
+        return _access(service, address, found.secret, found.source, own)
     if _is_near(url.host):
         return Access(address, NO_KEY, "", own)
     if trusted:
         raise MissingKey(service.keys or service.name, service.variables)
     raise KeyWithheld(service.name, service.variables, url.host)
+
+
+def _access(service: Service, address: str, secret: str, source: str, own: bool) -> Access:
+    """Access with a key that can be sent, and that no message will show."""
+    key = checked_key(secret, service.name if source == "api_key" else f"{service.name} in {source}")
+    remember(key)
+    return Access(address, key, source, own)
 
 
 def _find(service: Service) -> Key | None:

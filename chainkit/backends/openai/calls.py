@@ -7,24 +7,29 @@ import json
 import random
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import aclosing, closing, contextmanager, suppress
 from dataclasses import dataclass
 from socket import SHUT_RDWR
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
+from chainkit.backends.openai.bodies import apieces, awhole, pieces, whole
 from chainkit.backends.openai.client import Clients, Connection
 from chainkit.backends.openai.errors import (
     NO_ANSWER,
+    ODD,
+    Failed,
     Failure,
     clean,
     malformed,
     may_pass,
+    odd,
     retry_after_seconds,
     translated,
 )
 from chainkit.backends.openai.sse import EventReader
-from chainkit.base.errors import MissingLibrary, ProviderError, StreamBroken, StreamStalled
+from chainkit.base.deadlines import Until
+from chainkit.base.errors import MissingLibrary, ProviderError, ReplyTooLarge, StreamBroken, StreamStalled, TimedOut
 
 try:
     import anyio
@@ -36,6 +41,7 @@ except ImportError as error:
 Json = dict[str, Any]
 Chunk_co = TypeVar("Chunk_co", covariant=True)
 Chunk = TypeVar("Chunk")
+Result = TypeVar("Result")
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 8.0
 LONGEST_DRAIN_SECONDS = 0.1
@@ -47,6 +53,18 @@ class Reply:
 
     data: Json
     retries: int
+    connection: Connection
+
+    def read(self, reader: Callable[[Reply], Result]) -> Result:
+        """What `reader` makes of it.
+
+        Raises:
+            MalformedReply: It holds something else than the API promises, wherever that is.
+        """
+        try:
+            return reader(self)
+        except ODD as error:
+            raise odd(error, self.connection) from error
 
 
 class Reading(Protocol[Chunk_co]):
@@ -80,33 +98,33 @@ class Reading(Protocol[Chunk_co]):
 
 def post(clients: Clients, connection: Connection, path: str, body: Json) -> Reply:
     """Ask and wait for the whole answer."""
-    response, retries = _open(clients, connection, path, body, stream=False)
-    return Reply(_parsed(response, connection), retries)
+    response, content, retries = _open(clients, connection, path, body, stream=False)
+    return Reply(_parsed(response, content, connection), retries, connection)
 
 
 async def apost(clients: Clients, connection: Connection, path: str, body: Json) -> Reply:
     """Ask and wait for the whole answer."""
-    response, retries = await _aopen(clients, connection, path, body, stream=False)
-    return Reply(_parsed(response, connection), retries)
+    response, content, retries = await _aopen(clients, connection, path, body, stream=False)
+    return Reply(_parsed(response, content, connection), retries, connection)
 
 
 def stream(
     clients: Clients, connection: Connection, path: str, body: Json, reading: Reading[Chunk]
 ) -> Generator[Chunk]:
     """Ask, and pass the answer on while it comes."""
-    attempts = Attempts(connection)
-    response, reading.retries = _open(clients, connection, path, body, stream=True)
-    events, announced, first = EventReader(), False, FirstToken(connection)
-    with _breaks(connection, reading, first), closing(response), first.awaited(response):
+    attempts = Attempts(connection, stream=True)
+    response, _, reading.retries = _open(clients, connection, path, body, stream=True, attempts=attempts)
+    events, announced, first = Events(connection, reading), False, FirstToken(connection)
+    with _breaks(attempts, reading, first), closing(response), first.awaited(response):
         if not _streams(response):
-            response.read()
-            raise _no_stream(response, connection)
-        for piece in response.iter_bytes():
+            attempts.limit_body(response, whole=True)
+            raise _no_stream(response, whole(response, connection), connection)
+        for piece in pieces(response, connection):
             attempts.check_deadline()
             for data in events.feed(piece):
                 if announced := data == b"[DONE]":
                     break
-                chunk = reading.read(_event(data, connection))
+                chunk = events.chunk(data)
                 if chunk is not None:
                     if first.waiting:
                         first.came()
@@ -115,7 +133,7 @@ def stream(
                     break
             if announced:
                 break
-        last = reading.end(announced=announced)
+        last = events.end(announced=announced)
     if last is not None:
         yield last
 
@@ -124,21 +142,20 @@ async def astream(
     clients: Clients, connection: Connection, path: str, body: Json, reading: Reading[Chunk]
 ) -> AsyncGenerator[Chunk]:
     """Ask, and pass the answer on while it comes; closing this closes the connection."""
-    attempts = Attempts(connection)
-    response, reading.retries = await _aopen(clients, connection, path, body, stream=True)
-    events, announced, first = EventReader(), False, FirstToken(connection)
-    with _breaks(connection, reading, first), first.awaited(response):
-        async with aclosing(response):
+    attempts = Attempts(connection, stream=True)
+    response, _, reading.retries = await _aopen(clients, connection, path, body, stream=True, attempts=attempts)
+    events, announced, first = Events(connection, reading), False, FirstToken(connection)
+    with _breaks(attempts, reading, first), first.awaited(response):
+        async with aclosing(response), aclosing(apieces(response, connection)) as incoming:
             if not _streams(response):
-                await response.aread()
-                raise _no_stream(response, connection)
-            pieces = response.aiter_bytes()
-            async for piece in pieces:
+                attempts.limit_body(response, whole=True)
+                raise _no_stream(response, await awhole(response, connection), connection)
+            async for piece in incoming:
                 attempts.check_deadline()
                 for data in events.feed(piece):
                     if announced := data == b"[DONE]":
                         break
-                    chunk = reading.read(_event(data, connection))
+                    chunk = events.chunk(data)
                     if chunk is not None:
                         if first.waiting:
                             first.came()
@@ -146,11 +163,42 @@ async def astream(
                     if announced := reading.complete:
                         break
                 if announced:
-                    await _drain(pieces)
+                    await _drain(incoming)
                     break
-        last = reading.end(announced=announced)
+        last = events.end(announced=announced)
     if last is not None:
         yield last
+
+
+class Events(Generic[Chunk]):
+    """The events of one stream and what the reading makes of them; what neither can take is a named error."""
+
+    def __init__(self, connection: Connection, reading: Reading[Chunk]) -> None:
+        self._connection = connection
+        self._reading = reading
+        self._reader = EventReader()
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """The data of the events that these bytes complete."""
+        try:
+            return self._reader.feed(piece)
+        except ValueError as error:
+            raise malformed(self._connection, str(error)) from error
+
+    def chunk(self, data: bytes) -> Chunk | None:
+        """What to pass on for an event."""
+        event = _event(data, self._connection)
+        try:
+            return self._reading.read(event)
+        except ODD as error:
+            raise odd(error, self._connection) from error
+
+    def end(self, *, announced: bool) -> Chunk | None:
+        """The last chunk."""
+        try:
+            return self._reading.end(announced=announced)
+        except ODD as error:
+            raise odd(error, self._connection) from error
 
 
 async def _drain(pieces: AsyncIterator[bytes]) -> None:
@@ -167,42 +215,53 @@ class Attempts:
     """The tries of one call.
 
     Attributes:
+        connection: Where they go.
         taken: Repeats so far.
     """
 
     def __init__(self, connection: Connection, *, stream: bool = False) -> None:
         self.taken = 0
         self._first = connection.first_token_timeout if stream else None
-        self._connection = connection
+        self.connection = connection
         self._waited = 0.0
         total = connection.total_timeout
         self._deadline = None if total is None else time.monotonic() + total
 
     def timeouts(self) -> dict[str, float | None]:
         """The limits of the next try; that of the first token counts until the answer begins."""
-        limits = self._connection.timeouts(self._left())
-        return limits if self._first is None else {**limits, "read": min(self._first, limits["read"] or self._first)}
+        limits = self.connection.timeouts(self._deadline)
+        if self._first is not None and self._first < (limits["read"] or self._first):
+            limits["read"] = Until(self._first, deadline=self._deadline, together=True)
+        return limits
 
-    def silence(self) -> float | None:
-        """The longest silence once an answer has begun; httpcore2 reads it from the request when the body begins."""
-        return self._connection.timeouts(self._left())["read"]
-
-    def _left(self) -> float | None:
-        return None if self._deadline is None else max(0.001, self._deadline - time.monotonic())
+    def limit_body(self, response: httpx2.Response, *, whole: bool) -> None:
+        """Set the limit of what follows the head: all of it, or each piece. httpcore2 looks when the body begins."""
+        limit = Until(self.connection.timeout, deadline=self._deadline, together=whole)
+        response.request.extensions["timeout"]["read"] = limit
 
     def check_deadline(self) -> None:
         """Raise a timeout if the call takes too long."""
-        if self._deadline is not None and time.monotonic() > self._deadline:
-            raise httpx2.ReadTimeout(f"total_timeout of {self._connection.total_timeout:g} s is over")
+        if self.over:
+            raise httpx2.ReadTimeout("")
+
+    @property
+    def over(self) -> bool:
+        """Whether `total_timeout` is used up."""
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+    @property
+    def words_when_over(self) -> str:
+        """What ended the call then."""
+        return f"total_timeout of {self.connection.total_timeout:g} s is over"
 
     def pause_after(self, failure: Failure) -> float | None:
         """Seconds to wait before the next try, or None if there is none."""
-        if self.taken >= self._connection.max_retries or not may_pass(failure):
+        if self.taken >= self.connection.max_retries or not may_pass(failure):
             return None
-        asked = retry_after_seconds(failure.headers) if isinstance(failure, httpx2.Response) else None
+        asked = retry_after_seconds(failure.headers) if isinstance(failure, Failed) else None
         pause = _backoff(self.taken) if asked is None else asked
         over = self._deadline is not None and time.monotonic() + pause >= self._deadline
-        if over or self._waited + pause > self._connection.max_retry_seconds:
+        if over or self._waited + pause > self.connection.max_retry_seconds:
             return None
         self.taken += 1
         self._waited += pause
@@ -210,7 +269,9 @@ class Attempts:
 
     def error(self, failure: Failure) -> ProviderError:
         """The error that ends the call."""
-        error = translated(failure, self._connection)
+        error = translated(failure, self.connection)
+        if isinstance(error, TimedOut) and self.over:
+            error.args = (f"{error.args[0]}; {self.words_when_over}",)
         error.retries = self.taken
         if self.taken:
             error.args = (f"{error.args[0]} (after {self.taken} repeated {'tries' if self.taken > 1 else 'try'})",)
@@ -266,17 +327,22 @@ def _backoff(taken: int) -> float:
 
 
 def _open(
-    clients: Clients, connection: Connection, path: str, body: Json, *, stream: bool
-) -> tuple[httpx2.Response, int]:
-    line, content, attempts = clients.of_thread(connection), encoded(body), Attempts(connection, stream=stream)
+    clients: Clients, connection: Connection, path: str, body: Json, *, stream: bool, attempts: Attempts | None = None
+) -> tuple[httpx2.Response, bytes, int]:
+    """The answer, its body unless it is a stream, and the repeats before it."""
+    line, content = clients.of_thread(connection), encoded(body)
+    attempts = attempts or Attempts(connection, stream=stream)
     while True:
         try:
-            limits = attempts.timeouts()
-            failure: Failure = line.http.send(line.request(path, content, limits), stream=stream)
-            if failure.status_code < 400:
-                limits["read"] = attempts.silence()
-                return failure, attempts.taken
-            failure.read()
+            response = line.http.send(line.request(path, content, attempts.timeouts()), stream=True)
+            failed = response.status_code >= 400
+            attempts.limit_body(response, whole=failed or not stream)
+            if stream and not failed:
+                return response, b"", attempts.taken
+            told = whole(response, connection)
+            if not failed:
+                return response, told, attempts.taken
+            failure: Failure = Failed(response.status_code, response.headers, told)
         except NO_ANSWER as error:
             failure = error
         pause = attempts.pause_after(failure)
@@ -286,17 +352,22 @@ def _open(
 
 
 async def _aopen(
-    clients: Clients, connection: Connection, path: str, body: Json, *, stream: bool
-) -> tuple[httpx2.Response, int]:
-    line, content, attempts = await clients.of_loop(connection), encoded(body), Attempts(connection, stream=stream)
+    clients: Clients, connection: Connection, path: str, body: Json, *, stream: bool, attempts: Attempts | None = None
+) -> tuple[httpx2.Response, bytes, int]:
+    """The answer, its body unless it is a stream, and the repeats before it."""
+    line, content = await clients.of_loop(connection), encoded(body)
+    attempts = attempts or Attempts(connection, stream=stream)
     while True:
         try:
-            limits = attempts.timeouts()
-            failure: Failure = await line.http.send(line.request(path, content, limits), stream=stream)
-            if failure.status_code < 400:
-                limits["read"] = attempts.silence()
-                return failure, attempts.taken
-            await failure.aread()
+            response = await line.http.send(line.request(path, content, attempts.timeouts()), stream=True)
+            failed = response.status_code >= 400
+            attempts.limit_body(response, whole=failed or not stream)
+            if stream and not failed:
+                return response, b"", attempts.taken
+            told = await awhole(response, connection)
+            if not failed:
+                return response, told, attempts.taken
+            failure: Failure = Failed(response.status_code, response.headers, told)
         except NO_ANSWER as error:
             failure = error
         pause = attempts.pause_after(failure)
@@ -319,14 +390,14 @@ def encoded(body: Json) -> bytes:
         raise ValueError(f"the request cannot be written as JSON: {error}") from None
 
 
-def _parsed(response: httpx2.Response, connection: Connection) -> Json:
+def _parsed(response: httpx2.Response, content: bytes, connection: Connection) -> Json:
     try:
-        data = _loads(response.content)
-    except ValueError:
+        data = _loads(content)
+    except (ValueError, RecursionError):
         kind = response.headers.get("content-type", "no content type").split(";")[0]
-        raise _bad(response, connection, f"no valid JSON ({kind})") from None
+        raise _bad(response, content, connection, f"no valid JSON ({kind})") from None
     if not isinstance(data, dict):
-        raise _bad(response, connection, "JSON that is no object")
+        raise _bad(response, content, connection, "JSON that is no object")
     return data
 
 
@@ -341,10 +412,10 @@ def _loads(data: bytes) -> Any:
 def _event(data: bytes, connection: Connection) -> Json:
     try:
         event = _loads(data)
-    except ValueError:
-        raise malformed(connection, "an event that is no valid JSON", data.decode(errors="replace")) from None
+    except (ValueError, RecursionError):
+        raise malformed(connection, "an event that is no valid JSON", data[:2000].decode(errors="replace")) from None
     if not isinstance(event, dict):
-        raise malformed(connection, "an event that is no object", data.decode())
+        raise malformed(connection, "an event that is no object", data[:2000].decode(errors="replace"))
     if error := event.get("error"):
         told = error.get("message", error) if isinstance(error, Mapping) else error
         raise StreamBroken(
@@ -357,22 +428,24 @@ def _streams(response: httpx2.Response) -> bool:
     return not response.headers.get("content-type", "").startswith(("text/html", "application/json"))
 
 
-def _no_stream(response: httpx2.Response, connection: Connection) -> ProviderError:
-    return _bad(response, connection, f"{response.headers['content-type'].split(';')[0]} instead of a stream")
+def _no_stream(response: httpx2.Response, content: bytes, connection: Connection) -> ProviderError:
+    kind = response.headers["content-type"].split(";")[0]
+    return _bad(response, content, connection, f"{kind} instead of a stream")
 
 
-def _bad(response: httpx2.Response, connection: Connection, reason: str) -> ProviderError:
-    text = response.content[:2000].decode(errors="replace")
+def _bad(response: httpx2.Response, content: bytes, connection: Connection, reason: str) -> ProviderError:
+    text = content[:2000].decode(errors="replace")
     return malformed(connection, reason, text, request_id=response.headers.get("x-request-id"))
 
 
 @contextmanager
-def _breaks(connection: Connection, reading: Reading[Any], first: FirstToken) -> Iterator[None]:
+def _breaks(attempts: Attempts, reading: Reading[Any], first: FirstToken) -> Iterator[None]:
     """Give every way in which a stream can break its name and the text that had arrived."""
+    connection = attempts.connection
     try:
         yield
     except httpx2.TimeoutException as error:
-        told = str(error) or f"silent for {connection.timeout:g} s"
+        told = attempts.words_when_over if attempts.over else f"silent for {connection.timeout:g} s"
         raise _broken(StreamStalled, told, connection, reading) from error
     except NO_ANSWER as error:
         if first.late:
@@ -380,6 +453,8 @@ def _breaks(connection: Connection, reading: Reading[Any], first: FirstToken) ->
             raise _broken(StreamStalled, told, connection, reading) from error
         told = f"the connection was lost ({clean(str(error), connection) or type(error).__name__})"
         raise _broken(StreamBroken, told, connection, reading) from error
+    except ReplyTooLarge as error:
+        raise _broken(StreamBroken, str(error), connection, reading) from error
     except StreamBroken as error:
         error.partial = reading.partial
         error.retries = reading.retries

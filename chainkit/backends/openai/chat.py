@@ -193,7 +193,7 @@ class OpenAIChat(Generating, BaseChatModel):
     ) -> ChatResult:
         connection = self._connection()
         path, body, read = self._asked(messages, stop, kwargs, connection)
-        return read(calls.post(self._clients, connection, path, body))
+        return calls.post(self._clients, connection, path, body).read(read)
 
     async def _agenerate(
         self,
@@ -204,7 +204,7 @@ class OpenAIChat(Generating, BaseChatModel):
     ) -> ChatResult:
         connection = self._connection()
         path, body, read = self._asked(messages, stop, kwargs, connection)
-        return read(await calls.apost(self._clients, connection, path, body))
+        return (await calls.apost(self._clients, connection, path, body)).read(read)
 
     def _stream(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
+import time
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from chainkit.backends.openai.access import Access
 from chainkit.backends.openai.closing import Keeper
 from chainkit.backends.openai.segments import join_writes
+from chainkit.base.deadlines import Until
 from chainkit.base.errors import MissingLibrary
 
 try:
@@ -22,6 +24,8 @@ try:
 except ImportError as error:
     raise MissingLibrary("openai", extra="openai") from error
 
+MAX_REPLY_BYTES = 64_000_000
+"""Room for 2,000 long vectors written as numbers; an answer of a chat model has a few hundred thousand."""
 Http = TypeVar("Http", httpx2.Client, httpx2.AsyncClient)
 
 
@@ -33,12 +37,14 @@ class Connection:
         provider: Its name in messages.
         access: Address and key.
         variables: The environment variables of its key.
-        timeout: Longest silence in seconds, before the first byte of an answer and between any two.
+        timeout: Longest wait in seconds for the head of an answer, for all of the rest, and between two pieces of a
+            stream.
         connect_timeout: Longest wait in seconds for a connection.
         first_token_timeout: Longest wait in seconds for the first piece of a stream, or None.
         total_timeout: Longest time in seconds for a call with all its repeats, or None.
         max_retries: How often a call is repeated after a failure that may pass.
         max_retry_seconds: Longest time in seconds spent on waiting between repeats, in total.
+        max_reply_bytes: The longest answer that is read, decompressed.
         headers: Sent with every request.
     """
 
@@ -51,13 +57,15 @@ class Connection:
     total_timeout: float | None = None
     max_retries: int = 2
     max_retry_seconds: float = 60.0
+    max_reply_bytes: int = MAX_REPLY_BYTES
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
-    def timeouts(self, longest: float | None = None) -> dict[str, float | None]:
-        """The limits of one request, none above `longest` seconds."""
-        silence = self.timeout if longest is None else min(self.timeout, longest)
-        connect = self.connect_timeout if longest is None else min(self.connect_timeout, longest)
-        return {"connect": connect, "read": silence, "write": silence, "pool": silence}
+    def timeouts(self, deadline: float | None = None) -> dict[str, float | None]:
+        """The limits of one request: each wait, the head of the answer as a whole, and `deadline` for everything."""
+        longest = float("inf") if deadline is None else max(0.001, deadline - time.monotonic())
+        wait = min(self.timeout, longest)
+        head = Until(wait, deadline=deadline, together=True)
+        return {"connect": min(self.connect_timeout, longest), "read": head, "write": wait, "pool": wait}
 
 
 class Line(Generic[Http]):

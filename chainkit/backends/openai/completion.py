@@ -91,7 +91,7 @@ class OpenAIModel(Generating, BaseLLM):
     ) -> LLMResult:
         body, connection = self._body(prompts, stop, kwargs), self._connection()
         reply = calls.post(self._clients, connection, PATH, body)
-        return result(reply, len(prompts), connection)
+        return reply.read(lambda reply: result(reply, len(prompts), connection))
 
     async def _agenerate(
         self,
@@ -102,7 +102,7 @@ class OpenAIModel(Generating, BaseLLM):
     ) -> LLMResult:
         body, connection = self._body(prompts, stop, kwargs), self._connection()
         reply = await calls.apost(self._clients, connection, PATH, body)
-        return result(reply, len(prompts), connection)
+        return reply.read(lambda reply: result(reply, len(prompts), connection))
 
     def _stream(
         self,

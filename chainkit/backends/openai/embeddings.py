@@ -54,7 +54,7 @@ class OpenAIEmbeddings(Hosted, Embeddings):
         vectors: list[list[float]] = []
         for batch in batches(texts, self.batch_size, self.batch_bytes):
             reply = calls.post(self._clients, connection, PATH, self._body(batch))
-            vectors += read_vectors(reply.data, len(batch), connection)
+            vectors += self._vectors(reply, len(batch))
         return vectors
 
     def embed_query(self, text: str) -> list[float]:
@@ -69,7 +69,7 @@ class OpenAIEmbeddings(Hosted, Embeddings):
         async def embed(batch: list[str]) -> list[list[float]]:
             async with gate:
                 reply = await calls.apost(self._clients, connection, PATH, self._body(batch))
-            return read_vectors(reply.data, len(batch), connection)
+            return self._vectors(reply, len(batch))
 
         tasks = [asyncio.ensure_future(embed(batch)) for batch in batches(texts, self.batch_size, self.batch_bytes)]
         try:
@@ -81,6 +81,13 @@ class OpenAIEmbeddings(Hosted, Embeddings):
     async def aembed_query(self, text: str) -> list[float]:
         """The vector of one text."""
         return (await self.aembed_documents([text]))[0]
+
+    def _vectors(self, reply: calls.Reply, count: int) -> list[list[float]]:
+        vectors = reply.read(lambda reply: read_vectors(reply.data, count, reply.connection))
+        if self.dimensions is not None and len(vectors[0]) != self.dimensions:
+            given = f"vectors of {len(vectors[0])} numbers where dimensions={self.dimensions} was asked for"
+            raise malformed(reply.connection, f"{given}; the model cannot shorten them, leave dimensions out")
+        return vectors
 
     def _body(self, texts: list[str]) -> dict[str, Any]:
         body: dict[str, Any] = {"model": self.model, "input": texts, "encoding_format": "base64"}

@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from chainkit.backends.openai.access import NO_KEY
@@ -15,6 +16,7 @@ from chainkit.backends.openai.unreachable import about_tls, why
 from chainkit.base.errors import (
     AuthenticationFailed,
     BadRequest,
+    ChainkitError,
     ConnectionFailed,
     MalformedReply,
     MissingLibrary,
@@ -26,6 +28,7 @@ from chainkit.base.errors import (
     ServerFailed,
     TimedOut,
 )
+from chainkit.base.redaction import Redaction
 
 try:
     import anyio
@@ -50,13 +53,34 @@ _TOO_LONG = re.compile(
 NO_ANSWER = (httpx2.RequestError, OSError, anyio.EndOfStream)
 """What the HTTP client raises; the last two where it does not name what its own libraries raise."""
 
-Failure = httpx2.Response | Exception
+ODD = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What reading code raises when a reply has another shape than the API promises (pydantic's errors are ValueErrors)."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An answer with an error status; `content` is the beginning of its body."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+Failure = Failed | Exception
 """An answer with an error status, or one of `NO_ANSWER`."""
+
+
+def odd(error: Exception, connection: Connection) -> ChainkitError:
+    """The error for a reply that could not be read; one of chainkit's own stays what it is."""
+    if isinstance(error, ChainkitError):
+        return error
+    words = " ".join(str(error).split()) or type(error).__name__
+    return malformed(connection, f"a reply that its API does not promise ({clean(words, connection)[:200]})")
 
 
 def translated(failure: Failure, connection: Connection) -> ProviderError:
     """A failed try as one of chainkit's errors."""
-    if isinstance(failure, httpx2.Response):
+    if isinstance(failure, Failed):
         return _from_status(failure, connection)
     if isinstance(failure, httpx2.TimeoutException):
         return TimedOut(
@@ -69,7 +93,7 @@ def translated(failure: Failure, connection: Connection) -> ProviderError:
 
 def may_pass(failure: Failure) -> bool:
     """Whether the same request may succeed a little later."""
-    if not isinstance(failure, httpx2.Response):
+    if not isinstance(failure, Failed):
         return not about_tls(failure)
     if _told(failure).get("code") == "insufficient_quota":
         return False
@@ -103,15 +127,13 @@ def malformed(connection: Connection, reason: str, body: str = "", *, request_id
 
 
 def clean(text: str, connection: Connection) -> str:
-    """A text of the service, shortened and without the key, which some services repeat."""
+    """A text of the service, shortened and without any key, which some services repeat."""
     secret = connection.access.key
-    if secret and secret != NO_KEY:
-        text = text.replace(secret, "***")
-    text = re.sub(r"\b(sk|gsk|xai|hf)[-_][\w*-]{6,}", "***", text)
+    text = Redaction(secret if secret != NO_KEY else "").text(text)
     return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]} ..."
 
 
-def _from_status(response: httpx2.Response, connection: Connection) -> ProviderError:
+def _from_status(response: Failed, connection: Connection) -> ProviderError:
     status, told = response.status_code, _told(response)
     said = clean(str(told["message"]), connection)
     id_ = response.headers.get("x-request-id")
@@ -127,15 +149,25 @@ def _from_status(response: httpx2.Response, connection: Connection) -> ProviderE
     return error
 
 
-def _told(response: httpx2.Response) -> Mapping[str, Any]:
+def _told(response: Failed) -> Mapping[str, Any]:
     """What the body of an error says: at least a message, in the best case a code."""
     try:
         body = json.loads(response.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         text = re.sub(r"<[^<>]*>|\s+", " ", response.content[:4000].decode(errors="replace"))
         return {"message": re.sub(r" +", " ", text).strip() or "nothing more"}
-    inner = body.get("error", body) if isinstance(body, Mapping) else body
-    return inner if isinstance(inner, Mapping) and "message" in inner else {"message": inner}
+    return _message(body)
+
+
+def _message(body: Any) -> Mapping[str, Any]:
+    """What OpenAI calls error.message; FastAPI's `detail` and others' bare texts likewise."""
+    if isinstance(body, Mapping):
+        for name in ("error", "detail"):
+            if body.get(name):
+                return _message(body[name])
+        if "message" in body:
+            return body
+    return {"message": body}
 
 
 def _about_key(connection: Connection) -> str:

@@ -19,10 +19,11 @@ from pydantic import (
 )
 
 from chainkit.backends.openai.access import Access, checked_url, find_access
-from chainkit.backends.openai.client import Clients, Connection
+from chainkit.backends.openai.client import MAX_REPLY_BYTES, Clients, Connection
 from chainkit.backends.openai.services import COMPATIBLE, OPENAI, SERVICES, Kind, Service
 from chainkit.base.errors import Unsupported, nearest
 
+_KEY_IN_NAME = re.compile(r"api_?key\s*=", re.IGNORECASE)
 KIND_NAMES = {
     "chat": "chat models",
     "responses": "the Responses API",
@@ -66,7 +67,8 @@ class Hosted(BaseModel):
         service: Whose address, key and habits apply, one of `services.SERVICES`; "openai" with another `base_url`
             stands for any service.
         base_url: The address of a compatible service, up to and including `/v1`.
-        timeout: Longest silence in seconds: before the first byte of an answer and between any two.
+        timeout: Longest wait in seconds: for the head of an answer, for all of the rest of it, and between two pieces
+            of a stream. A service that sends a byte now and then does not lengthen it.
         connect_timeout: Longest wait in seconds for a connection.
         first_token_timeout: Longest wait in seconds for the first piece of a stream, signs of life that hold nothing
             left out; None leaves it to `timeout`.
@@ -74,6 +76,7 @@ class Hosted(BaseModel):
         max_retries: How often a call is repeated after a failure that may pass.
         max_retry_seconds: Longest time in seconds spent on waiting between repeats; a service that asks for more
             with Retry-After gets no second try.
+        max_reply_bytes: The longest answer that is read, after decompression; a longer one is an error.
         headers: Sent with every request; none may hold a key.
         extra_body: Parameters that only this service knows.
     """
@@ -90,6 +93,7 @@ class Hosted(BaseModel):
     total_timeout: Seconds | None = None
     max_retries: int = Field(default=2, ge=0, le=20)
     max_retry_seconds: float = Field(default=60.0, ge=0, allow_inf_nan=False)
+    max_reply_bytes: int = Field(default=MAX_REPLY_BYTES, ge=1_000)
     headers: Annotated[dict[str, str], BeforeValidator(_parsed)] = Field(default_factory=dict, repr=False)
     extra_body: JsonObject = Field(default_factory=dict)
 
@@ -114,6 +118,8 @@ class Hosted(BaseModel):
     def _named(cls, model: str) -> str:
         if not model.strip():
             raise ValueError("the service needs the name of a model, like openai:gpt-4o-mini")
+        if _KEY_IN_NAME.search(model):
+            raise ValueError("the name of the model holds an API key; options follow one '?': openai:NAME?api_key=KEY")
         return model
 
     @field_validator("service")
@@ -193,5 +199,6 @@ class Hosted(BaseModel):
             total_timeout=self.total_timeout,
             max_retries=self.max_retries,
             max_retry_seconds=self.max_retry_seconds,
+            max_reply_bytes=self.max_reply_bytes,
             headers=tuple(self.headers.items()),
         )

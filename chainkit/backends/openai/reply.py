@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCall, ToolCallChunk, UsageMetadata
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails
@@ -62,11 +62,13 @@ def tool_calls(calls: Sequence[Json]) -> tuple[list[ToolCall], list[InvalidToolC
     valid: list[ToolCall] = []
     invalid: list[InvalidToolCall] = []
     for call in calls:
-        function = call.get("function") or {}
-        name, given, id_ = function.get("name"), function.get("arguments"), call.get("id")
+        if not isinstance(call, Mapping) or not isinstance(function := call.get("function") or {}, Mapping):
+            invalid.append(_invalid(None, call, None, "the call is no JSON object with a function"))
+            continue
+        name, given, id_ = function.get("name"), function.get("arguments"), as_id(call.get("id"))
         try:
             arguments = json.loads(given or "{}", strict=False) if isinstance(given, str | None) else given
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             invalid.append(_invalid(name, given, id_, str(error)))
             continue
         if name and isinstance(arguments, Mapping):
@@ -109,21 +111,34 @@ def usage_metadata(usage: Json | None) -> UsageMetadata | None:
     >>> usage_metadata({"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}})
     {'input_tokens': 9, 'output_tokens': 3, 'total_tokens': 12, 'input_token_details': {'cache_read': 4}}
     """
-    if not usage:
+    if not usage or not isinstance(usage, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
         return None
-    asked, given = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
+    asked, given = _count(usage, "prompt_tokens") or 0, _count(usage, "completion_tokens") or 0
     counts = UsageMetadata(
-        input_tokens=asked, output_tokens=given, total_tokens=usage.get("total_tokens") or asked + given
+        input_tokens=asked, output_tokens=given, total_tokens=_count(usage, "total_tokens") or asked + given
     )
-    into, out = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
-    read = {"audio": into.get("audio_tokens"), "cache_read": into.get("cached_tokens")}
-    read["cache_creation"] = into.get("cache_write_tokens")
-    written = {"audio": out.get("audio_tokens"), "reasoning": out.get("reasoning_tokens")}
+    into, out = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    read = {"audio": _count(into, "audio_tokens"), "cache_read": _count(into, "cached_tokens")}
+    read["cache_creation"] = _count(into, "cache_write_tokens")
+    written = {"audio": _count(out, "audio_tokens"), "reasoning": _count(out, "reasoning_tokens")}
     if told := {name: count for name, count in read.items() if count is not None}:
         counts["input_token_details"] = InputTokenDetails(**told)
     if told := {name: count for name, count in written.items() if count is not None}:
         counts["output_token_details"] = OutputTokenDetails(**told)
     return counts
+
+
+def _count(told: Any, name: str) -> int | None:
+    """A count, or None for whatever else stands there: an answer is not lost for a bad number."""
+    count: Any = cast("Json", told).get(name) if isinstance(told, Mapping) else None
+    if isinstance(count, bool) or not isinstance(count, int | float) or not 0 <= count < 1 << 53:
+        return None
+    return int(count)
+
+
+def as_id(value: Any) -> str | None:
+    """An id; some services number them."""
+    return value if isinstance(value, str | None) else str(value)
 
 
 def no_choices(data: Json, connection: Connection) -> ProviderError:
@@ -223,6 +238,6 @@ def call_chunk(call: Json) -> ToolCallChunk:
         type="tool_call_chunk",
         name=function.get("name") or None,
         args=arguments,
-        id=call.get("id") or None,
+        id=as_id(call.get("id") or None),
         index=call.get("index"),
     )

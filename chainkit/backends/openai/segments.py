@@ -1,14 +1,19 @@
-"""One write for a request: httpcore2 writes head and body apart, each a system call and a turn of the event loop.
+"""What chainkit adds to the connections of its HTTP client.
 
-And a list of what is open, so that it can be closed whatever befalls the closing.
+- Head and body of a request go out in one write; httpcore2 makes two, each a system call and a turn of the event loop.
+- Each wait consults the time limit of the whole call; httpcore2 starts it again with every piece that arrives.
+- Open connections are listed, so that they can be closed even if the closing is interrupted.
 """
 
 # ruff: noqa: ASYNC109, D102 - the names and meanings are those of httpcore2
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakSet
 
+from chainkit.base.deadlines import Until
 from chainkit.base.errors import MissingLibrary
 
 try:
@@ -16,6 +21,9 @@ try:
     import httpx2
 except ImportError as error:
     raise MissingLibrary("openai", extra="openai") from error
+
+
+NO_HANDSHAKE = "the TLS handshake got no answer"
 
 
 def join_writes(http: httpx2.Client | httpx2.AsyncClient) -> WeakSet[AsyncJoiningStream]:
@@ -36,6 +44,29 @@ def join_writes(http: httpx2.Client | httpx2.AsyncClient) -> WeakSet[AsyncJoinin
             )
             pool._network_backend = joining  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
     return opened
+
+
+def _left(limit: float | None) -> float | None:
+    """Seconds that the next wait for the service may take.
+
+    Raises:
+        httpcore2.ReadTimeout: None are left.
+    """
+    if not isinstance(limit, Until):
+        return limit
+    seconds = limit.left()
+    if seconds <= 0:
+        raise httpcore2.ReadTimeout("the answer was not complete in time")
+    return seconds
+
+
+@contextmanager
+def _named_handshake() -> Iterator[None]:
+    """Tell a handshake that gets no answer from a host that cannot be reached."""
+    try:
+        yield
+    except httpcore2.ConnectTimeout as error:
+        raise httpcore2.ConnectTimeout(NO_HANDSHAKE) from error
 
 
 def _is_head(data: bytes) -> bool:
@@ -64,9 +95,11 @@ class JoiningStream(httpcore2.NetworkStream):
     def __init__(self, stream: httpcore2.NetworkStream) -> None:
         self._stream = stream
         self._head = b""
-        self.read = stream.read
         self.close = stream.close
         self.get_extra_info = stream.get_extra_info
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, _left(timeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if _is_head(buffer):
@@ -77,7 +110,8 @@ class JoiningStream(httpcore2.NetworkStream):
         self._stream.write(buffer, timeout)
 
     def start_tls(self, *args: Any, **kwargs: Any) -> httpcore2.NetworkStream:
-        return JoiningStream(self._stream.start_tls(*args, **kwargs))
+        with _named_handshake():
+            return JoiningStream(self._stream.start_tls(*args, **kwargs))
 
 
 class AsyncJoiningBackend(httpcore2.AsyncNetworkBackend):
@@ -105,9 +139,11 @@ class AsyncJoiningStream(httpcore2.AsyncNetworkStream):
         self._opened = opened
         opened.add(self)
         self._head = b""
-        self.read = stream.read
         self.aclose = stream.aclose
         self.get_extra_info = stream.get_extra_info
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return await self._stream.read(max_bytes, _left(timeout))
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if _is_head(buffer):
@@ -119,7 +155,8 @@ class AsyncJoiningStream(httpcore2.AsyncNetworkStream):
 
     async def start_tls(self, *args: Any, **kwargs: Any) -> httpcore2.AsyncNetworkStream:
         try:
-            return AsyncJoiningStream(await self._stream.start_tls(*args, **kwargs), self._opened)
+            with _named_handshake():
+                return AsyncJoiningStream(await self._stream.start_tls(*args, **kwargs), self._opened)
         except BaseException:
             await self.aclose()  # httpcore2 does not, if the call is cancelled in the handshake
             raise

@@ -43,8 +43,8 @@ def test_an_address_is_https_or_on_this_machine(service: Service) -> None:
 @each_with_key
 def test_a_key_that_was_found_goes_to_its_own_service(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in reversed(service.variables):
-        monkeypatch.setenv(variable, f"key of {variable}")
-        assert find_access(service, address_of(service), None).key == f"key of {variable}"
+        monkeypatch.setenv(variable, f"key-of-{variable}")
+        assert find_access(service, address_of(service), None).key == f"key-of-{variable}"
 
 
 @each_with_key
