@@ -19,6 +19,8 @@ from chainkit.knowledge.readers.plain import sentences, size, stem, stems, words
         ('He said "no." She left.', ['He said "no."', "She left."]),
         ("No full stop\n\nNext paragraph", ["No full stop", "Next paragraph"]),
         ("今日は。明日も。", ["今日は。", "明日も。"]),
+        ("هل هو هنا؟ نعم.", ["هل هو هنا؟", "نعم."]),
+        ("वह आया। वह गया।", ["वह आया।", "वह गया।"]),
         ("It is `a.b`. Yes.", ["It is `a.b`.", "Yes."]),
         ("", []),
         (" \n ", []),

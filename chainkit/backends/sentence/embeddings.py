@@ -112,6 +112,10 @@ class SentenceEmbeddings(BaseModel, Embeddings):
         """The vector of one text."""
         return self._vectors([text], self._prompt(self.query_prompt, "query"))[0].tolist()
 
+    def fluency(self, texts: Sequence[str]) -> float:
+        """How well the model knows the languages of texts, 0 to 1; judged by how it splits their words."""
+        return self._tokens.fluency(texts_of(texts))
+
     @property
     def width(self) -> int:
         """The length of the model's own vectors; D is `dimensions` where that is given."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,10 @@ except ImportError as missing:
 Array = np.ndarray[Any, Any]
 
 BATCH_TOKENS = 512  # padding included; larger batches are no faster, take more memory, and of long texts are slower
+_ONE_LANGUAGE = 60_000  # BERT's vocabulary of English has 30,522 pieces, that of 104 languages 119,547
+_SAMPLE_CHARACTERS = 200
+_SPELLED, _FLUENT = 1.5, 3.5  # letters a piece
+_HAN = re.compile("[\u3400-\u9fff]")
 
 
 class TextTruncated(UserWarning):
@@ -94,6 +100,29 @@ class Tokens:
             raise BadTexts(_unwritable(texts)) from error
         cut = {row: _length(encoding) for row, encoding in enumerate(found) if encoding.overflowing}
         return Encoded([encoding.ids for encoding in found], cut)
+
+    def fluency(self, texts: Sequence[str]) -> float:
+        """How well the vocabulary knows the words of texts: 1 for its own language, 0 where it spells letter by letter.
+
+        English has 4.6 letters a token in a vocabulary of English, German 2.7, Arabic and Chinese 1. Vocabularies of
+        many languages are larger than any of one language, and know all that is asked about.
+        """
+        if self._tokenizer.get_vocab_size() > _ONE_LANGUAGE:
+            return 1.0
+        shown = [text[:_SAMPLE_CHARACTERS] for text in texts]
+        letters = sum(letter.isalpha() for text in shown for letter in text)
+        found = (token for one in self._tokenizer.encode_batch(shown, add_special_tokens=False) for token in one.tokens)
+        pieces = sum(any(map(str.isalpha, token)) for token in found)
+        if not pieces:
+            return 1.0
+        if letters / pieces < _SPELLED and sum(len(_HAN.findall(text)) for text in shown) > letters / 2:
+            return float(self._reads_han)
+        return min(1.0, max(0.0, (letters / pieces - _SPELLED) / (_FLUENT - _SPELLED)))
+
+    @cached_property
+    def _reads_han(self) -> bool:
+        """Whether it has thousands of Chinese characters; vocabularies of English have some hundred."""
+        return sum(len(token) == 1 and _HAN.match(token) is not None for token in self._tokenizer.get_vocab()) > 3_000
 
     def batches(self, encoded: Encoded) -> Iterator[Batch]:
         """The texts in batches of at most `BATCH_TOKENS` tokens, the longest texts first."""

@@ -12,6 +12,7 @@ from typing import Any
 from chainkit.base.errors import BrokenIndex, IndexFileError
 from chainkit.base.sqlite import ForeignFile, connect, is_damage, reason, statements, transaction
 from chainkit.knowledge.index.schema import FORMAT, LAYOUT, STAGE
+from chainkit.knowledge.readers.scripts import segmented
 
 WAIT_SECONDS = 120
 _VARIABLES_AT_ONCE = 500
@@ -85,6 +86,7 @@ class Database:
             yield self._connection
 
     def _prepare(self) -> None:
+        self._connection.create_function("segmented", 1, segmented, deterministic=True)
         if self.one("SELECT count(*) FROM meta")[0] == 0:
             self._connection.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (FORMAT,))
         found = self.one("SELECT value FROM meta WHERE name = 'format'")

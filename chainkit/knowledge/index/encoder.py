@@ -55,6 +55,13 @@ class Encoder:
         """
         return one_of(self.embeddings.embed_query(question), width)
 
+    def fluency(self, texts: Sequence[str]) -> float:
+        """How well the model knows the languages of these texts, 0 to 1, where it says so, else 1."""
+        model: Any = self.embeddings
+        while not hasattr(model, "fluency") and hasattr(model, "embeddings"):  # what keeps the vectors of another model
+            model = model.embeddings
+        return float(model.fluency(texts)) if hasattr(model, "fluency") else 1.0
+
     def recognise(self, store: Store) -> None:
         """Compare the vector of a fixed text with the stored one: that shows another model whatever it is called.
 

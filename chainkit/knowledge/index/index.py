@@ -197,8 +197,8 @@ class Index(PassageStore):
 
         Args:
             filter: Only passages with this path (file, folder or pattern), page or metadata; a list means any of them.
-            dense_weight: 1 searches by meaning alone, 0 by words alone; None decides by how much of the question
-                the best passage by words holds, and how far the nearest passage stands out from all others.
+            dense_weight: 1 searches by meaning alone, 0 by words alone; None takes 0.5, and less for a language that
+                the embedding model hardly knows.
             min_similarity: A floor: passages whose cosine with the question is below it are left out.
             join_adjacent: Put passages that stand side by side in a document together, as one hit.
             reranker: Puts the best few dozen passages in an order of its own before `k` of them are taken: one of

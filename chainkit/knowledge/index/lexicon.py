@@ -34,11 +34,6 @@ class Lexicon:
         """How many passages hold each term; estimated for those that stand in more than `MANY`."""
         return {term: self._frequency(term) for term in terms}
 
-    def held(self, terms: Iterable[str], number: int) -> set[str]:
-        """Which of the terms a passage holds."""
-        statement = "SELECT 1 FROM words WHERE words MATCH ? AND rowid = ?"
-        return {term for term in terms if self._database.one(statement, term, number)}
-
     def _frequency(self, term: str) -> int:
         inside = "SELECT rowid FROM words WHERE words MATCH ? LIMIT ?"
         count, last = self._database.one(f"SELECT count(*), max(rowid) FROM ({inside})", term, MANY)  # noqa: S608

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +14,21 @@ from chainkit.knowledge.index.encoder import Encoder, one_of
 from chainkit.knowledge.index.filters import Filter, Selection, selections
 from chainkit.knowledge.index.search import (
     CANDIDATES,
+    DENSE_WEIGHT,
     RANKED,
+    REPEATS,
     Hit,
     fuse,
-    share_of_meaning,
     split_rare,
-    standing_out,
+    stretched,
     telling,
     terms,
 )
 from chainkit.knowledge.index.store import Row, Store
 
+COMPARED = 100  # passages whose text is compared with the question
+FLUENCY_PASSAGES = 3
+FEEDBACK_PASSAGES, FEEDBACK_WEIGHT = 3, 0.3
 _FILTERS = 32  # kept with the rows that each lets through, until the index changes
 
 
@@ -45,19 +51,25 @@ class Lookup:
         vector = self._encoder.question(question, view.codes.shape[1])
         about = view.cosines(vector)
         near = _near(view, about, allowed, max(CANDIDATES, count))
-        by_words, share = self._by_words(question, view, allowed, about if dense_weight != 0 else None)
-        cosines = self._exact(vector, [*near.tolist(), *by_words])
-        ids = sorted(cosines)
-        meaning = np.array([cosines[number] for number in ids])
-        bm25 = np.array([by_words.get(number, 0.0) for number in ids])
+        by_words = self._by_words(question, view, allowed, about if dense_weight != 0 else None)
+        found = _Candidates.of(self._store.vectors([*dict.fromkeys([*near.tolist(), *by_words])]), vector, by_words)
         if dense_weight is None:
-            dense_weight = share * standing_out(about) if by_words else 1.0
-        scores = fuse(meaning, bm25, dense_weight)
-        order = np.argsort(-scores, kind="stable")[:count]
-        rows = self._store.passages([ids[at] for at in order])
-        for at in order:
-            if row := rows.get(ids[at]):
-                yield _hit(row, float(scores[at]), float(meaning[at]), float(bm25[at]))
+            dense_weight = self._dense_weight(question, by_words)
+        found = found.only(found.first(dense_weight)[: max(COMPARED, count)])
+        rows = self._store.passages(found.ids)
+        found = found.only([at for at, number in enumerate(found.ids) if number in rows])
+        meaning = found.meaning if dense_weight == 1 else found.refined(vector, dense_weight)
+        texts = [rows[number].passage.context for number in found.ids]
+        scores = fuse(question, texts, meaning, found.words, dense_weight)
+        for at in np.argsort(-scores, kind="stable")[:count]:
+            yield _hit(rows[found.ids[at]], float(scores[at]), float(found.meaning[at]), float(found.words[at]))
+
+    def _dense_weight(self, question: str, by_words: Mapping[int, float]) -> float:
+        """How much meaning should count: nothing for languages that the embedding model does not know."""
+        if not by_words:
+            return 1.0
+        best = self._store.passages([*by_words][:FLUENCY_PASSAGES])
+        return DENSE_WEIGHT * self._encoder.fluency([question, *(row.passage.text for row in best.values())])
 
     def nearest(self, vector: Sequence[float], k: int, wanted: Filter | None) -> list[Hit]:
         """The `k` passages whose vectors are nearest to this one, by cosine."""
@@ -80,17 +92,18 @@ class Lookup:
 
     def _by_words(
         self, question: str, view: View, allowed: NDArray[np.intp] | None, about: Matrix | None
-    ) -> tuple[dict[int, float], float]:
-        """Passage -> BM25 for those that match best, and the share that meaning should have.
+    ) -> dict[int, float]:
+        """Passage -> BM25 for those that match best, the best first.
 
         Passages that hold none of the rarer words are not ranked where there are too many of them. Where all words are
         frequent, those that `about` holds the largest cosines for are; without it all are, which takes longer.
         """
         passages = len(view.ids)
-        frequencies = self._counted(terms(question))
-        chosen = telling(frequencies, passages)
+        asked = Counter(terms(question))
+        frequencies = self._counted([*asked])
+        chosen = [term for term in telling(frequencies, passages) for _ in range(min(asked[term], REPEATS))]
         if not chosen:
-            return {}, 1.0
+            return {}
         if allowed is not None and len(allowed) <= RANKED:
             found = self._match(chosen, among=view.ids[allowed])
         else:
@@ -100,10 +113,7 @@ class Lookup:
                 found = self._match(rare, frequent, inside=None if allowed is None else view.ids[allowed])
             if not found and about is not None:
                 found = self._match(chosen, among=_near(view, about, allowed, RANKED))
-        if not found:
-            return {}, 1.0
-        found = dict(sorted(found.items(), key=lambda one: -one[1])[:CANDIDATES])
-        return found, share_of_meaning(frequencies, self._store.words.held(frequencies, next(iter(found))), passages)
+        return dict(sorted(found.items(), key=lambda one: -one[1])[:CANDIDATES])
 
     def _match(
         self,
@@ -157,6 +167,47 @@ class Lookup:
             self._frequencies = {}
             self._allowed = {}
         return view
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """Passages that may be shown, M of them.
+
+    Attributes:
+        ids: M numbers.
+        vectors: float32 (M, D).
+        meaning: Cosine of each with the question, (M,).
+        words: BM25 of each, (M,).
+    """
+
+    ids: list[int]
+    vectors: Matrix
+    meaning: NDArray[np.float64]
+    words: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, stored: Mapping[int, Matrix], vector: Matrix, by_words: Mapping[int, float]) -> _Candidates:
+        """Those that are still stored, by their numbers."""
+        ids = sorted(stored)
+        vectors = np.array([stored[number] for number in ids], np.float32).reshape(len(ids), len(vector))
+        bm25 = np.array([by_words.get(number, 0.0) for number in ids])
+        return cls(ids, vectors, (vectors @ vector).astype(np.float64), bm25)
+
+    def only(self, places: Sequence[int]) -> _Candidates:
+        """Those at these places, in the order of the places."""
+        at = np.array(places, np.intp)
+        return _Candidates([self.ids[one] for one in places], self.vectors[at], self.meaning[at], self.words[at])
+
+    def first(self, dense_weight: float) -> list[int]:
+        """Their places by meaning and words alone, the best first."""
+        scores = dense_weight * stretched(self.meaning) + (1 - dense_weight) * stretched(self.words)
+        return np.argsort(-scores, kind="stable").tolist()
+
+    def refined(self, vector: Matrix, dense_weight: float) -> NDArray[np.float64]:
+        """Cosines with the question moved towards the best few (pseudo-relevance feedback after Rocchio), (M,)."""
+        best = self.vectors[self.first(dense_weight)[:FEEDBACK_PASSAGES]]
+        moved = vector + FEEDBACK_WEIGHT * best.mean(axis=0) if len(best) else vector
+        return (self.vectors @ (moved / max(float(np.linalg.norm(moved)), 1e-9))).astype(np.float64)
 
 
 def _near(view: View, about: Matrix, allowed: NDArray[np.intp] | None, count: int) -> Whole:

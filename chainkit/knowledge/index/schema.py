@@ -1,10 +1,10 @@
-"""The tables of an index."""
+"""The tables of an index; `segmented` in them is `chainkit.knowledge.readers.scripts.segmented`."""
 
 from __future__ import annotations
 
 from chainkit.base.sqlite import Layout
 
-FORMAT = "3"
+FORMAT = "4"
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -31,7 +31,8 @@ CREATE INDEX IF NOT EXISTS codes_of_document ON codes (document, passages);
 CREATE INDEX IF NOT EXISTS codes_place ON codes (first, passages);
 CREATE TABLE IF NOT EXISTS sent (target TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (target, name)) WITHOUT ROWID;
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (
-    headings, text, content='passages', content_rowid='id', tokenize='porter unicode61 remove_diacritics 2'
+    headings, text, content='passages', content_rowid='id',
+    tokenize="porter unicode61 remove_diacritics 2 categories 'L* N* Co Mn Mc'"
 );
 CREATE TRIGGER IF NOT EXISTS document_comes AFTER INSERT ON documents BEGIN
     INSERT INTO labels SELECT key, value, new.id FROM json_each(new.metadata) WHERE value IS NOT NULL;
@@ -40,10 +41,11 @@ CREATE TRIGGER IF NOT EXISTS document_goes AFTER DELETE ON documents BEGIN
     DELETE FROM labels WHERE (name, value, document) IN (SELECT key, value, old.id FROM json_each(old.metadata));
 END;
 CREATE TRIGGER IF NOT EXISTS passage_comes AFTER INSERT ON passages BEGIN
-    INSERT INTO words (rowid, headings, text) VALUES (new.id, new.headings, new.text);
+    INSERT INTO words (rowid, headings, text) VALUES (new.id, segmented(new.headings), segmented(new.text));
 END;
 CREATE TRIGGER IF NOT EXISTS passage_goes AFTER DELETE ON passages BEGIN
-    INSERT INTO words (words, rowid, headings, text) VALUES ('delete', old.id, old.headings, old.text);
+    INSERT INTO words (words, rowid, headings, text)
+        VALUES ('delete', old.id, segmented(old.headings), segmented(old.text));
     DELETE FROM vectors WHERE id = old.id;
 END;
 """

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -12,16 +11,19 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from chainkit.knowledge.index.closeness import Closeness
 from chainkit.knowledge.index.split import Passage
 from chainkit.knowledge.readers.plain import stems, words
+from chainkit.knowledge.readers.scripts import is_unspaced
 
 if TYPE_CHECKING:
     from langchain_core.documents import BaseDocumentCompressor
 
     from chainkit.knowledge.index.filters import Filter
 
-LEAST_MEANING, MOST_MEANING, STEEPNESS = 0.2, 0.9, 1.5  # see benchmarks/retrieval.py
-LEAST_WEIGHT, COMPARED = 0.25, 100
+DENSE_WEIGHT = 0.5  # see benchmarks/answers.py
+NEIGHBOURS = 0.2
+REPEATS = 3
 CANDIDATES = 100
 RANKED = 2_000
 LOOKED_AT = 50_000
@@ -87,12 +89,16 @@ def check_wanted(k: int, dense_weight: float | None = None) -> None:
 
 
 def terms(question: str) -> list[str]:
-    """The words of a question as FTS5 takes them; nothing in them acts as an operator.
+    """The words of a question as FTS5 takes them, repeats kept; nothing in them acts as an operator.
 
-    >>> terms('What is a "GGUF" file?')
-    ['"gguf"', '"file"']
+    A single character of a script without spaces asks for all pieces that begin with it.
+
+    >>> terms('What is a "GGUF" file?'), terms("水")
+    (['"gguf"', '"file"'], ['"水"*'])
     """
-    return [f'"{_QUOTE.sub("", word)}"' for word in dict.fromkeys(words(question))]
+    found = words(question)
+    found = [word for word in found if len(word) > 1 or not word.isascii() or word.isdecimal()] or found
+    return [f'"{_QUOTE.sub("", word)}"{"*" * (len(word) == 1 and is_unspaced(word))}' for word in found]
 
 
 def telling(frequencies: Mapping[str, int], passages: int) -> list[str]:
@@ -112,50 +118,33 @@ def split_rare(terms: Iterable[str], frequencies: Mapping[str, int]) -> tuple[li
     return rare, sorted(set(listed) - set(rare), key=lambda term: frequencies[term])
 
 
-def share_of_meaning(frequencies: Mapping[str, int], held: Set[str], passages: int) -> float:
-    """How much meaning should count against words, from how much of the question the best passage by words holds.
+def fuse(
+    question: str,
+    texts: Sequence[str],
+    meaning: NDArray[np.float64],
+    by_words: NDArray[np.float64],
+    dense_weight: float,
+) -> NDArray[np.float64]:
+    """One score from meaning and words, 0 to 1; each part is first stretched to 0..1 over the candidates.
 
-    Where that passage holds every word, words are trusted; where it holds few of the rarer ones, they are only a
-    coincidence. A fixed share cannot do both: 0.3 fell 1% behind meaning alone on a set of docstrings, and larger
-    shares lose where meaning is much weaker than words.
-
-    Args:
-        frequencies: How many passages hold each term.
-        held: The terms that the best passage holds.
-        passages: How many passages there are.
-    """
-    weights = {term: math.log(1 + (passages - n + 0.5) / (n + 0.5)) for term, n in frequencies.items()}
-    total = math.fsum(weights.values())  # exact, so that a part is never more than the whole
-    covered = math.fsum(weights[term] for term in held) / total if total > 0 else 0.0
-    return LEAST_MEANING + (MOST_MEANING - LEAST_MEANING) * (1 - covered) ** STEEPNESS
-
-
-def standing_out(cosines: NDArray[np.float32]) -> float:
-    """How far the nearest of all passages stands out from the others, as a weight for meaning: `LEAST_WEIGHT` to 1.
-
-    Where none is nearer than chance would have it (the largest of N normal numbers is about sqrt(2 ln N)), the model
-    does not tell these passages apart, as with texts longer than it reads, and the words should decide. Too few
-    passages show nothing, and weigh 1.
-    """
-    spread = float(cosines.std()) if len(cosines) >= COMPARED else 0.0
-    if not spread:
-        return 1.0
-    excess = (float(cosines.max()) - float(cosines.mean())) / spread - math.sqrt(2 * math.log(len(cosines)))
-    return min(1.0, max(LEAST_WEIGHT, (excess + 1.5) / 2))
-
-
-def fuse(meaning: NDArray[np.float64], by_words: NDArray[np.float64], share: float) -> NDArray[np.float64]:
-    """One score from two, each first stretched to 0..1 over the candidates.
-
-    Shares rather than ranks: ranks forget by how much a passage is better, and then the weaker of two searches
-    pulls the stronger one down.
+    Words are BM25 in equal parts of whole words and of character sequences, and a little for words that stand
+    together as in the question. Shares rather than ranks: ranks forget by how much a passage is better, and then
+    the weaker of two searches pulls the stronger one down.
 
     Args:
-        meaning: Cosines of the candidates.
+        texts: The candidates, with their headings.
+        meaning: Their cosines.
         by_words: Their BM25, 0 where no word matches.
-        share: The weight of meaning, 0 to 1.
+        dense_weight: The weight of meaning, 0 to 1.
     """
-    return share * _stretched(meaning) + (1 - share) * _stretched(by_words)
+    if dense_weight == 1:
+        return stretched(meaning)
+    close = Closeness(question)
+    characters, neighbours = close.to(texts)
+    half, beside = close.share / 2, close.share * NEIGHBOURS
+    words = (1 - half) * stretched(by_words) + half * stretched(characters) + beside * stretched(neighbours)
+    total = dense_weight + (1 - dense_weight) * (1 + beside)
+    return (dense_weight * stretched(meaning) + (1 - dense_weight) * words) / total
 
 
 def distinct(hits: Iterable[Hit], k: int) -> list[Hit]:
@@ -183,6 +172,7 @@ def _alike(one: set[str], other: set[str]) -> bool:
     return len(one & other) >= SAME * len(one | other)
 
 
-def _stretched(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def stretched(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values moved to 0..1 over the candidates; where all are the same, 1 if they are above 0, else 0."""
     low, high = float(values.min(initial=np.inf)), float(values.max(initial=-np.inf))
     return (values - low) / (high - low) if high > low else np.full_like(values, float(high > 0))

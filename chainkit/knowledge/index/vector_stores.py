@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chainkit.knowledge.index.closeness import K1, B
 from chainkit.knowledge.index.encoder import Encoder, Matrix, opened_embeddings
 from chainkit.knowledge.index.picking import picked
-from chainkit.knowledge.index.search import CANDIDATES, Hit, check_wanted, fuse, share_of_meaning
+from chainkit.knowledge.index.search import CANDIDATES, DENSE_WEIGHT, Hit, check_wanted, fuse
 from chainkit.knowledge.index.split import Passage
 from chainkit.knowledge.index.vectorstore import IndexRetriever
-from chainkit.knowledge.readers.plain import stem, stems, words
+from chainkit.knowledge.readers.plain import stem, words
 
 if TYPE_CHECKING:
     from langchain_core.documents import BaseDocumentCompressor, Document
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from langchain_core.vectorstores import VectorStore
 
     from chainkit.knowledge.index.filters import Filter
-
-_K1, _B = 1.2, 0.75  # as in SQLite's BM25
 
 
 class VectorStoreIndex:
@@ -86,8 +85,12 @@ class VectorStoreIndex:
             return []
         meaning = _cosines([score for _, score in found])
         passages = [passage_of(document) for document, _ in found]
-        by_words, share = _bm25(question, [passage.context for passage in passages])
-        scores = fuse(meaning, by_words, share if dense_weight is None else dense_weight)
+        texts = [passage.context for passage in passages]
+        by_words = _bm25(question, texts)
+        if dense_weight is None:
+            best = texts[int(by_words.argmax())]
+            dense_weight = DENSE_WEIGHT * self._encoder.fluency([question, best]) if by_words.any() else 1.0
+        scores = fuse(question, texts, meaning, by_words, dense_weight)
         ranked = (
             Hit(
                 passages[at],
@@ -134,17 +137,16 @@ def _cosines(scores: Sequence[float]) -> NDArray[np.float64]:
     return 1 - values if values[0] < values[-1] else values
 
 
-def _bm25(question: str, texts: Sequence[str]) -> tuple[NDArray[np.float64], float]:
-    """BM25 of each text, as if there were no others, and the share that meaning should have."""
+def _bm25(question: str, texts: Sequence[str]) -> NDArray[np.float64]:
+    """BM25 of each text, as if there were no others."""
     wanted = dict.fromkeys(stem(word) for word in words(question))
     counts = [Counter(stem(word) for word in words(text)) for text in texts]
     frequencies = {term: sum(term in one for one in counts) for term in wanted}
     lengths = np.array([sum(one.values()) for one in counts], np.float64)
-    norms = _K1 * (1 - _B + _B * lengths / max(lengths.mean(), 1.0))
+    norms = K1 * (1 - B + B * lengths / max(lengths.mean(), 1.0))
     scores = np.zeros(len(texts))
     for term, number in frequencies.items():
         weight = math.log(1 + (len(texts) - number + 0.5) / (number + 0.5))
         times = np.array([one[term] for one in counts], np.float64)
-        scores += weight * times * (_K1 + 1) / (times + norms)
-    held = stems(texts[int(scores.argmax())]) & wanted.keys()
-    return scores, share_of_meaning(frequencies, held, len(texts)) if scores.any() else 1.0
+        scores += weight * times * (K1 + 1) / (times + norms)
+    return scores

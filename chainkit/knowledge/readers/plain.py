@@ -6,10 +6,13 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-_WORD = re.compile(r"\w+")
+from chainkit.knowledge.readers.scripts import tokens
+
 _TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]|[^\W\d_]{1,6}|\d{1,2}|[^\w\s]|_")
 # Every part is bounded, and looks back before it repeats itself, so that no text makes it slow.
-_BORDER = re.compile(r"(?<![.!?…])[.!?…]+[\"'”’)\]*_`]{0,4}(?=\s)|(?<![。！？])[。！？]+[」』”]?|\n(?=[ \t]{0,40}\n)")
+_BORDER = re.compile(
+    r"(?<![.!?…])[.!?…]+[\"'”’)\]*_`]{0,4}(?=\s)|(?<![。！？।۔؟])[。！？।۔؟]+[」』”]?|\n(?=[ \t]{0,40}\n)"
+)
 _NEXT = re.compile(r"\s{1,40}")
 _NOT_AN_END = re.compile(
     r"(?:\b(?:e\.g|i\.e|etc|cf|vs|al|Dr|Mr|Mrs|Ms|Prof|St|No|Nr|Fig|Figs|Eq|Sec|Vol|approx|resp|ca|z\.B|bzw)|\b[A-Z])\.$"
@@ -28,10 +31,12 @@ STOP_WORDS = frozenset(_ENGLISH.split())
 def words(text: str) -> list[str]:
     """The words of a text in lower case, without the stop words unless there are only stop words.
 
+    Where a script has no spaces between words, pairs of characters stand for them.
+
     >>> words("How does the Index work?")
     ['index', 'work']
     """
-    found = [match.group().lower() for match in _WORD.finditer(text)]
+    found = tokens(text)
     return [word for word in found if word not in STOP_WORDS] or found
 
 
