@@ -9,10 +9,17 @@ from typing import Any
 import numpy as np
 
 from chainkit.vectors.given import Given, unit
+from chainkit.vectors.group_tree import GroupTree
+from chainkit.vectors.keywords import keywords
+from chainkit.vectors.labels import label as shortened
+from chainkit.vectors.number import GroupCount
 
 Array = np.ndarray[Any, Any]
 
 OUTLIER = -1
+
+_ROWS_AT_ONCE = 16_384
+_NAME_COLUMNS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +55,11 @@ class Clustering:
         groups: The groups, the largest first.
         order: All rows in an order in which each group is one run and neighbours are alike.
         silhouette: How well the groups are separated, -1 to 1; None if there is one group or each item is its own.
-            Of more than 3,000 different items it is that of their small groups.
+            Of more than 2,000 different items it is that of their small groups.
+        count: How the number of groups was found; None where it, or a threshold, was given.
+        min_size: Items of smaller groups are outliers.
         given: The different items and their vectors.
+        tree: The tree that was cut.
     """
 
     texts: tuple[str, ...] | None
@@ -57,7 +67,19 @@ class Clustering:
     groups: tuple[Group, ...]
     order: tuple[int, ...]
     silhouette: float | None
+    count: GroupCount | None = None
+    min_size: int = 1
     given: Given = field(repr=False)
+    tree: GroupTree = field(repr=False)
+
+    def at(self, k: int) -> Clustering:
+        """The same items in another number of groups, from the same tree: groups are joined, or parted, whole.
+
+        Raises:
+            ValueError: There cannot be so many groups.
+        """
+        self.tree.check(k, len(self.labels))
+        return grouped(self.texts, self.given, self.tree, self.tree.cut(k), min_size=self.min_size)
 
     def vectors(self, rows: Sequence[int]) -> Array:
         """The vectors of these rows at unit length, float32, len(rows) x D."""
@@ -119,3 +141,89 @@ class Clustering:
         if self.texts is not None:
             plain["texts"] = [self.texts[row] for row in group.members]
         return plain
+
+
+def grouped(
+    texts: Sequence[str] | None,
+    given: Given,
+    tree: GroupTree,
+    labels: Array,
+    *,
+    count: GroupCount | None = None,
+    min_size: int = 1,
+) -> Clustering:
+    """The groups of a tree that was cut, described.
+
+    Args:
+        texts: All items; None where only vectors were given.
+        given: The different items, M of them.
+        tree: Their tree.
+        labels: The group of each vector that stands for others, from 0.
+        count: How their number was found.
+        min_size: Items of smaller groups become outliers.
+    """
+    counts = np.bincount(given.rows, minlength=len(given.vectors))
+    places = _groups_of(labels[tree.standing.rows], counts, min_size)
+    central = [_by_closeness(given.vectors, place, counts) for place in places]
+    telling = _keywords(given, places)
+    numbered = np.full(len(given.vectors), OUTLIER)
+    for label, place in enumerate(places):
+        numbered[place] = label
+    rows_of = _rows_of(given.rows, len(given.vectors))
+    groups = tuple(
+        Group(
+            label=label,
+            name=", ".join(telling[label][:3]) or _named_after(order[0], label, given.texts),
+            members=tuple(row for place in order for row in rows_of[place]),
+            representative=rows_of[order[0]][0],
+            keywords=tuple(telling[label]),
+        )
+        for label, order in enumerate(central)
+    )
+    return Clustering(
+        texts=None if texts is None else tuple(texts),
+        labels=numbered[given.rows],
+        groups=groups,
+        order=tuple(row for place in tree.order for row in rows_of[place]),
+        silhouette=tree.silhouette(labels),
+        count=count,
+        min_size=min_size,
+        given=given,
+        tree=tree,
+    )
+
+
+def _named_after(representative: int, label: int, texts: Sequence[str] | None) -> str:
+    return f"group {label}" if texts is None else shortened(texts[representative], _NAME_COLUMNS)
+
+
+def _groups_of(labels: Array, counts: Array, min_size: int) -> list[Array]:
+    """The places of each group's items, the largest group first; of equal ones, that with the first place."""
+    groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    groups = [group for group in groups if counts[group].sum() >= min_size]
+    return sorted(groups, key=lambda group: (-int(counts[group].sum()), int(group[0])))
+
+
+def _by_closeness(vectors: Array, places: Array, counts: Array) -> list[int]:
+    blocks = [places[start : start + _ROWS_AT_ONCE] for start in range(0, len(places), _ROWS_AT_ONCE)]
+    mean = sum((counts[block] @ unit(vectors[block]) for block in blocks), np.zeros(vectors.shape[1]))
+    mean = (mean / (np.linalg.norm(mean) or 1)).astype(np.float32)
+    closeness = np.round(
+        np.concatenate([unit(vectors[block]) @ mean for block in blocks]), 5
+    )  # what is equal but for rounding goes by content
+    return [int(places[i]) for i in np.lexsort((places, -closeness))]
+
+
+def _keywords(given: Given, groups: Sequence[Array]) -> list[list[str]]:
+    if given.texts is None or not groups:
+        return [[] for _ in groups]
+    counts = np.bincount(given.rows)
+    texts = given.texts
+    return keywords([[texts[place] for place in group for _ in range(counts[place])] for group in groups])
+
+
+def _rows_of(rows: Array, count: int) -> list[list[int]]:
+    found: list[list[int]] = [[] for _ in range(count)]
+    for row, place in enumerate(rows.tolist()):
+        found[place].append(row)
+    return found

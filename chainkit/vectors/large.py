@@ -1,66 +1,80 @@
-"""Groups of many items in bounded memory: many small groups by k-means, joined by the tree of `tree.py`."""
+"""Many vectors stood for by a few thousand: small groups by k-means, in bounded memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from chainkit.vectors.given import unit
-from chainkit.vectors.tree import Cut, cut_tree
 
 Array = np.ndarray[Any, Any]
 
-LARGE = 3000
-"""Different items from which groups are found this way; a tree of so many takes seconds and 200 MB."""
+MOST = 2000
+"""Vectors of which a tree is made; of more, so many small groups stand for them. The tree takes 3 s and 200 MB."""
 
-_SMALL_GROUPS = 2000  # M: more find finer groups; the tree over them takes 1 s and 100 MB
 _SAMPLE_PER_GROUP = 20
-_ROUNDS = 10
+_ROUNDS = 8
 _ROWS_AT_ONCE = 16_384
 
 
-def cut_many(vectors: Array, k: int | None = None, threshold: float | None = None) -> Cut:
-    """Groups of N items in about N * 2,000 * D steps; `vectors` may be an array on disk (`numpy.load(mmap_mode="r")`).
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """Vectors that stand for N others.
 
-    K-means on a sample makes up to 2,000 small groups, Ward's tree over their means says which of them belong together,
-    and each item goes to the nearest mean. The sample is drawn by the content of items, so their order plays no part.
+    Attributes:
+        vectors: M x D, float32, at unit length, M at most `MOST`.
+        rows: Which of them stands for each of the N, int32.
+        closeness: Its cosine to each of the N, float32.
+    """
+
+    vectors: Array
+    rows: Array
+    closeness: Array
+
+
+def standing(vectors: Array) -> Standing:
+    """The vectors themselves, or the means of `MOST` small groups of them, in N * M * D steps.
+
+    K-means on a sample makes the groups, and each vector goes to the nearest mean. The sample is drawn by the content
+    of vectors, so their order plays no part.
 
     Args:
-        vectors: N x D.
-        k: As for `cut_tree`; at most half the small groups.
-        threshold: As for `cut_tree`, between the means of small groups.
-
-    Raises:
-        ValueError: k is too large for this method.
+        vectors: N x D; an array on disk (`numpy.load(mmap_mode="r")`) is read in pieces.
     """
-    drawn = sample(vectors, _SMALL_GROUPS * _SAMPLE_PER_GROUP)
-    count = min(_SMALL_GROUPS, max(1, len(drawn) // 4))
-    if k is not None and k > count // 2:
-        raise ValueError(f"of {len(vectors):,} items at most {count // 2} groups can be asked for, got k={k}")
-    means = np.unique(_means(drawn, count), axis=0)
-    cut = cut_tree(means, k, threshold, slack=0.0)  # means are sharper than items: the best cut is the right one
-    place = np.empty(len(means), int)
-    place[cut.order] = np.arange(len(means))
-    nearest = np.empty(len(vectors), np.int32)
+    if len(vectors) <= MOST:
+        return Standing(unit(vectors), np.arange(len(vectors)), np.ones(len(vectors), np.float32))
+    drawn = sample(vectors, MOST * _SAMPLE_PER_GROUP)
+    means = np.unique(_means(drawn, min(MOST, len(drawn))), axis=0)
+    rows = np.empty(len(vectors), np.int32)
     closeness = np.empty(len(vectors), np.float32)
-    for rows, block in _blocks(vectors):
-        cosines = block @ means.T
-        nearest[rows] = cosines.argmax(axis=1)
-        closeness[rows] = cosines.max(axis=1)
-    order = np.lexsort((-closeness, place[nearest]))
-    return Cut(cut.labels[nearest], order, cut.silhouette)
+    for part, block in _blocks(vectors):
+        rows[part], closeness[part] = _nearest(block, means)
+    used, rows = np.unique(rows, return_inverse=True)
+    return Standing(means[used], rows, closeness)
 
 
 def _means(drawn: Array, count: int) -> Array:
-    """The means of small groups, at unit length."""
-    from sklearn.cluster import KMeans
+    """The means of small groups, at unit length: spherical k-means (Dhillon and Modha 2001)."""
+    means = _start(drawn, count)
+    for _ in range(_ROUNDS):
+        nearest = np.concatenate([_nearest(block, means)[0] for _, block in _blocks(drawn)])
+        order = np.argsort(nearest, kind="stable")
+        found, starts = np.unique(nearest[order], return_index=True)
+        moved = means.copy()
+        moved[found] = unit(np.add.reduceat(drawn[order], starts, axis=0))
+        if (moved == means).all():
+            break
+        means = moved
+    return means
 
-    # scikit-learn's stubs want names where its documentation takes arrays and numbers
-    settings: dict[str, Any] = {"init": _start(drawn, count), "n_init": 1, "max_iter": _ROUNDS, "tol": 0}
-    found = KMeans(count, random_state=0, **settings).fit(drawn)
-    return unit(found.cluster_centers_.astype(np.float32))
+
+def _nearest(block: Array, means: Array) -> tuple[Array, Array]:
+    cosines = block @ means.T
+    nearest = cosines.argmax(axis=1)
+    return nearest, np.take_along_axis(cosines, nearest[:, None], axis=1)[:, 0]
 
 
 def _start(drawn: Array, count: int) -> Array:

@@ -57,7 +57,8 @@ def _compared(left: Array, right: Array, metric: Metric) -> Array:
         return np.clip(unit(left) @ unit(right).T, -1, 1)
     if metric == "dot":
         return left @ right.T
-    from scipy.spatial.distance import cdist
-
-    # differences in float64: |a|^2 + |b|^2 - 2ab would give equal vectors a distance
-    return -cdist(left, right, "cityblock" if metric == "manhattan" else "euclidean").astype(np.float32)
+    found = np.empty((len(left), len(right)), np.float32)
+    for row, vector in enumerate(left.astype(np.float64)):  # |a|^2 + |b|^2 - 2ab would give equal vectors a distance
+        apart = np.abs(right - vector)
+        found[row] = apart.sum(axis=1) if metric == "manhattan" else np.sqrt((apart * apart).sum(axis=1))
+    return -found

@@ -36,7 +36,7 @@ def test_every_metric_agrees_with_scikit_learn(metric, reference):
 
 def test_texts_and_vectors_can_be_mixed():
     table = Table({"a": [1, 0], "b": [0, 2]})
-    np.testing.assert_allclose(similarity(["b", "a", "b"], table, b=[[0, 1]]), [[1], [0], [1]])
+    np.testing.assert_allclose(similarity(["b", "a", "b"], [[0, 1]], table), [[1], [0], [1]])
 
 
 def test_widths_must_agree():

@@ -1,0 +1,107 @@
+"""The number of groups: found among near-paraphrases too, and a decision that can be read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import adjusted_rand_score
+
+from chainkit.vectors import clusters
+from chainkit.vectors.number import GroupCount, adjusted_rand, count_groups
+from chainkit.vectors.tree import averaged, cosine_distances, neighbours_of, silhouettes, ward
+
+
+def paraphrased(groups: int, sentences: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of groups with sentences in them, each twice but for a little noise, and the group of each."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(groups, 64)) * 0.8
+    truth = np.repeat(np.arange(groups), 2 * sentences)
+    meanings = np.repeat(rng.normal(size=(groups * sentences, 64)), 2, axis=0)
+    return (centres[truth] + meanings + rng.normal(size=meanings.shape) * 0.25).astype(np.float32), truth
+
+
+def test_near_paraphrases_are_not_taken_for_groups():
+    vectors, truth = paraphrased(groups=5, sentences=20)
+    distances = cosine_distances(vectors)
+    by_silhouette = silhouettes(ward(distances), np.sqrt(2 * distances), range(2, 120))
+    assert max(by_silhouette, key=lambda k: by_silhouette[k]) > 80  # what the silhouette alone makes of them: pairs
+    found = clusters(vectors)
+    assert found.k == 5
+    assert adjusted_rand_score(truth, found.labels) > 0.9
+
+
+def test_the_decision_can_be_read():
+    found = clusters(paraphrased(groups=5, sentences=20)[0])
+    count = found.count
+    assert count is not None
+    assert count.k == found.k == count.numbers[count.scores.index(1.0)]
+    assert count.low <= count.k <= count.high
+    assert len(count.numbers) == len(count.scores) == len(count.stability) == len(count.silhouettes)
+    assert count.k not in count.alternatives
+    assert set(count.alternatives) <= set(count.numbers)
+    assert str(count).startswith("5 groups")
+
+
+def test_alternatives_are_the_other_peaks_the_best_first():
+    count = GroupCount(k=4, low=3, high=4, numbers=(2, 3, 4, 5, 6, 7), scores=(0.8, 0.3, 1.0, 0.5, 0.9, 0.9))
+    assert count.alternatives == (6, 2) or count.alternatives == (7, 2)
+    assert str(GroupCount(k=2, low=2, high=2)) == "2 groups"
+
+
+def test_a_given_number_was_not_found():
+    assert clusters(np.eye(4), k=2).count is None
+    assert clusters(np.eye(4), threshold=0.5).count is None
+
+
+def test_other_numbers_come_from_the_same_tree():
+    found = clusters(paraphrased(groups=4, sentences=15)[0])
+    coarser, finer = found.at(2), found.at(9)
+    assert (coarser.k, finer.k) == (2, 9)
+    for fine, coarse in ((finer, found), (found, coarser)):
+        inside = {(int(a), int(b)) for a, b in zip(fine.labels, coarse.labels, strict=True)}
+        assert len(inside) == fine.k  # each finer group lies in one coarser one
+    np.testing.assert_array_equal(found.at(found.k).labels, found.labels)
+    with pytest.raises(ValueError, match="k must be 1 or more"):
+        found.at(0)
+    with pytest.raises(ValueError, match="only 120 of the 120 items"):
+        found.at(121)
+
+
+def test_outliers_stay_outliers_at_another_number():
+    vectors = [[1.0, 0.0], [1.0, 0.05], [1.0, 0.02], [0.0, 1.0]]
+    found = clusters(vectors, k=1, min_size=2).at(2)
+    assert (found.k, found.outliers) == (1, (3,))
+
+
+def test_the_order_of_items_plays_no_part_in_the_number():
+    vectors, _ = paraphrased(groups=5, sentences=20)
+    order = np.random.default_rng(4).permutation(len(vectors))
+    first, second = clusters(vectors), clusters(vectors[order])
+    assert first.count == second.count
+    np.testing.assert_array_equal(first.labels[order], second.labels)
+
+
+def test_few_items_are_not_averaged_and_many_with_ten():
+    assert [neighbours_of(count) for count in (2, 40, 56, 120, 200, 2000)] == [0, 0, 1, 5, 10, 10]
+    vectors = np.eye(3, dtype=np.float32)
+    np.testing.assert_array_equal(averaged(vectors, vectors, 0), vectors)
+
+
+def test_a_vector_is_averaged_with_its_nearest():
+    vectors = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]], np.float32)
+    found = averaged(vectors, vectors @ vectors.T, 1)
+    wanted = vectors + vectors[[1, 2, 1]]
+    np.testing.assert_allclose(found, wanted / np.linalg.norm(wanted, axis=1, keepdims=True), atol=1e-6)
+
+
+def test_two_and_one_items():
+    assert count_groups(np.empty((0, 4)), np.ones((1, 2)), np.zeros((1, 1))).k == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=30))
+def test_agreement_is_the_adjusted_rand_index(pairs):
+    first, second = (np.unique(column, return_inverse=True)[1] for column in zip(*pairs, strict=True))
+    assert adjusted_rand(first, second) == pytest.approx(adjusted_rand_score(first, second))
