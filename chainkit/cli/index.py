@@ -24,6 +24,11 @@ _COUNTED = ("indexed", "unchanged", "removed", "skipped")
 @index_option
 @embeddings_option
 @click.option("--target-tokens", type=click.IntRange(min=10), metavar="N", help="Size of a passage; 100 by default.")
+@click.option(
+    "--follow-links/--no-follow-links",
+    default=None,
+    help="Whether links that lead out of a folder are followed; kept for the next updates. They are not by default.",
+)
 @click.option("--to", "target", metavar="SPEC", help="Copy the index to a vector store, like qdrant://host:6333/notes.")
 @click.option("--strict", is_flag=True, help="End with status 1 if a file could not be read.")
 @json_option
@@ -33,6 +38,7 @@ def index(
     index_spec: str | None,
     embeddings_spec: str,
     target_tokens: int | None,
+    follow_links: bool | None,
     target: str | None,
     strict: bool,
     as_json: bool,
@@ -58,11 +64,11 @@ def index(
         if not index_spec:
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         require_folder_of(file)
-        settings: dict[str, int] = {"target_tokens": target_tokens} if target_tokens else {}
+        settings: dict[str, Any] = {"target_tokens": target_tokens} if target_tokens else {}
         if not paths and not file.is_file():
             raise ChainkitError(f"{file}: there is no such index; name files or folders to make it from")
         new = not file.exists()
-        with Index(file, model, **settings) as made:
+        with Index(file, model, follow_links=follow_links, **settings) as made:
 
             def tell(stage: str, done: int, total: int) -> None:
                 bar.to(done, total, stage)
@@ -71,7 +77,8 @@ def index(
             moved = made.copy_to(target, progress=tell) if target else None
             size = len(made)
         if new and not size:  # else it would go on looking for a misspelt path
-            file.unlink(missing_ok=True)
+            for ending in ("", "-lock"):
+                Path(f"{file}{ending}").unlink(missing_ok=True)
     facts = {
         "index": str(file),
         "passages": size,

@@ -5,7 +5,8 @@ import os
 import pytest
 
 from chainkit.base.errors import DocumentError
-from chainkit.knowledge.readers.documents import Reading, find, fingerprint, shown
+from chainkit.knowledge.readers.documents import find, shown
+from chainkit.knowledge.readers.reading import Reading, fingerprint
 
 from . import samples
 

@@ -13,7 +13,7 @@ from chainkit.backends.fake import FakeEmbeddings
 from chainkit.base.errors import DocumentError
 from chainkit.knowledge import Index
 from chainkit.knowledge.index.split import split
-from chainkit.knowledge.readers.documents import Reading
+from chainkit.knowledge.readers.reading import Reading
 
 from . import samples
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from chainkit.base.errors import DocumentError
 from chainkit.knowledge.readers import charsets, html, markdown, pdf, text
 from chainkit.knowledge.readers.blocks import Block
-from chainkit.knowledge.readers.documents import Reading
+from chainkit.knowledge.readers.reading import Reading
 from chainkit.knowledge.readers.source import Source
 
 from . import samples

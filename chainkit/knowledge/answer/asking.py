@@ -184,7 +184,7 @@ def _opened(paths: Paths, embeddings: Embeddings, file: Path | None, progress: P
 
 
 def _delete(file: Path) -> None:
-    for ending in ("", "-wal", "-shm"):
+    for ending in ("", "-wal", "-shm", "-lock"):
         Path(f"{file}{ending}").unlink(missing_ok=True)
 
 

@@ -40,6 +40,8 @@ class Index(PassageStore):
         path: The file, made if absent; None keeps the index in memory.
         embeddings: Any LangChain embeddings, or a spec such as "minilm"; None takes MiniLM.
         target_tokens: The size of a passage, 10 or more; MiniLM reads up to 256 tokens.
+        follow_links: Whether links that lead out of a source folder are followed; None leaves it as the index was made,
+            which is not to.
 
     Raises:
         BrokenIndex: The file is no index, is damaged, or comes from another version.
@@ -54,12 +56,15 @@ class Index(PassageStore):
         embeddings: Embeddings | str | None = None,
         *,
         target_tokens: int = TARGET_TOKENS,
+        follow_links: bool | None = None,
     ) -> None:
         if target_tokens < 10:
             raise ValueError(f"target_tokens must be 10 or more, got {target_tokens}")
         self.target_tokens = target_tokens
         self._encoder = Encoder(opened_embeddings(embeddings))
         self._store = Store(Path(path) if path is not None else None)
+        if follow_links is not None:
+            self._store.set("follow_links", int(follow_links))
         self._lookup = Lookup(self._store, self._encoder)
 
     @classmethod
@@ -100,7 +105,7 @@ class Index(PassageStore):
     @property
     def documents(self) -> list[str]:
         """The paths of all documents, and the ids of texts that are no files."""
-        return list(self._store.documents())
+        return [path for path, one in self._store.documents().items() if not one.is_refused]
 
     @property
     def sources(self) -> list[str]:
@@ -137,10 +142,14 @@ class Index(PassageStore):
     def update(self, *, progress: Progress | None = None) -> Report:
         """Make the index hold what is behind its sources now.
 
-        Files whose bytes have not changed are not embedded again, those that are gone are removed. Each file is stored
-        whole or not at all, so an update that was interrupted goes on where it stopped.
+        Files whose bytes have not changed are not read again, passages that have not changed are not embedded again.
+        Files that are gone are removed, those of a folder that is away (a disk that is not plugged in) are kept. Each
+        file is stored whole or not at all, so an update that was interrupted goes on where it stopped. Updates of one
+        index wait for each other.
         """
-        return Indexing(self._store, self._encoder, self.target_tokens, progress).run(find(self.sources))
+        links = bool(self._store.meta("follow_links"))
+        indexing = Indexing(self._store, self._encoder, self.target_tokens, progress)
+        return indexing.run(lambda: find(self.sources, follow_links=links))
 
     def remove(self, paths: Paths) -> Report:
         """Follow these sources no longer, and remove the files that no other source holds.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
@@ -21,7 +21,9 @@ from chainkit.knowledge.index.lexicon import Lexicon
 from chainkit.knowledge.index.split import Passage
 
 _VECTORS_AT_ONCE = 8_192
+_REFUSED = "refused:"
 _PASSAGE = "p.id, d.path, d.is_file, p.position, p.headings, p.text, p.page, p.first_line, p.last_line, d.metadata"
+_DOCUMENT = "SELECT path, fingerprint, is_file, notes, metadata FROM documents"
 _JOINED = "FROM passages p JOIN documents d ON d.id = p.document"
 
 
@@ -42,6 +44,16 @@ class Stored:
     is_file: bool = True
     notes: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it stands here only so that it is not read in vain again; its note says why."""
+        return self.fingerprint.startswith(_REFUSED)
+
+
+def refused(fingerprint: str) -> str:
+    """The fingerprint of a document that cannot be read."""
+    return _REFUSED + fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +100,10 @@ class Store:
         row = self._db.one("SELECT value FROM meta WHERE name = ?", name)
         return row[0] if row else None
 
+    def set(self, name: str, value: object) -> None:
+        """Store a setting in place of its former value."""
+        self._db.write("INSERT OR REPLACE INTO meta VALUES (?, ?)", [(name, value)])
+
     def set_first(self, values: Mapping[str, object]) -> None:
         """Store settings unless another process has stored the first of them before."""
         with self._db.writing() as db:
@@ -107,12 +123,20 @@ class Store:
         self._db.write("DELETE FROM sources WHERE path = ?", [(path,) for path in paths])
 
     def documents(self) -> dict[str, Stored]:
-        """All documents by path."""
-        rows = self._db.all("SELECT path, fingerprint, is_file, notes, metadata FROM documents ORDER BY id")
-        return {
-            path: Stored(path, mark, bool(is_file), tuple(json.loads(notes)), json.loads(metadata))
-            for path, mark, is_file, notes, metadata in rows
-        }
+        """All documents by path, also those that could not be read."""
+        return {row[0]: _stored(row) for row in self._db.all(f"{_DOCUMENT} ORDER BY id")}
+
+    def document(self, path: str) -> Stored | None:
+        """The document of this path."""
+        row = self._db.one(f"{_DOCUMENT} WHERE path = ?", path)
+        return _stored(row) if row else None
+
+    def contexts(self, paths: Sequence[str]) -> Iterator[tuple[int, str]]:
+        """Id of each passage of some documents, and what it was embedded as."""
+        for number, headings, text in self._db.among(
+            f"SELECT p.id, p.headings, p.text {_JOINED} WHERE d.path IN", paths
+        ):
+            yield number, Passage(text=text, headings=_headings(headings)).context
 
     def count(self) -> int:
         """The number of passages."""
@@ -255,6 +279,15 @@ def _delete(db: sqlite3.Connection, path: str) -> int:
     return 1
 
 
+def _stored(row: Sequence[Any]) -> Stored:
+    path, mark, is_file, notes, metadata = row
+    return Stored(path, mark, bool(is_file), tuple(json.loads(notes)), json.loads(metadata))
+
+
+def _headings(stored: str) -> tuple[str, ...]:
+    return tuple(stored.split("\n")) if stored else ()
+
+
 def _staged(row: tuple[Passage, bytes]) -> tuple[object, ...]:
     passage, vector = row
     return (
@@ -274,7 +307,7 @@ def _row(row: Sequence[Any]) -> Row:
     passage = Passage(
         text=text,
         path=path,
-        headings=tuple(headings.split("\n")) if headings else (),
+        headings=_headings(headings),
         position=position,
         page=page,
         first_line=first_line,

@@ -21,6 +21,7 @@ from pydantic import ConfigDict, Field
 from chainkit.knowledge.index.search import Hit, Searchable
 from chainkit.knowledge.index.split import Passage
 from chainkit.knowledge.index.store import Row, Store, Stored
+from chainkit.knowledge.readers.blocks import storable
 
 if TYPE_CHECKING:
     from chainkit.knowledge.index.encoder import Encoder
@@ -80,7 +81,7 @@ class PassageStore(VectorStore):
         Raises:
             ValueError: Texts, metadata and ids differ in number, an id comes twice, or JSON cannot hold the metadata.
         """
-        contents = list(texts)
+        contents = [storable(text) for text in texts]
         names = [name or str(uuid.uuid4()) for name in ids or [None] * len(contents)]
         extras = metadatas or [{} for _ in contents]
         if not len(contents) == len(names) == len(extras):

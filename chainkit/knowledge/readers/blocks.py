@@ -51,4 +51,9 @@ def clean(text: str) -> str:
     >>> clean("Donau\\xaddampf\\0 caf\\ud83d")
     'Donaudampf caf\ufffd'
     """
-    return text if text.isascii() and text.isprintable() else _UNSTORABLE.sub("\ufffd", _UNSEEN.sub("", text))
+    return text if text.isascii() and text.isprintable() else storable(_UNSEEN.sub("", text))
+
+
+def storable(text: str) -> str:
+    """Text without halves of surrogate pairs, which no file can hold."""
+    return _UNSTORABLE.sub("\ufffd", text)

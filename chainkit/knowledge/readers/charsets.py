@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from chainkit.base.errors import DocumentError
+from chainkit.base.errors import DocumentError, MissingLibrary
 
 CHUNK_BYTES = 1 << 20
 _MARKS = (
@@ -170,8 +170,10 @@ def _guessed(sample: bytes) -> str:
     odd = sum(len(found) for found in _ODD.findall(western))
     if sum(map(str.isalpha, beyond)) < _FEW and odd < 0.25 * len(beyond):
         return "cp1252"
-    import chardet
-
+    try:
+        import chardet
+    except ImportError as error:
+        raise MissingLibrary("chardet", extra="knowledge") from error
     return codec(chardet.detect(sample)["encoding"]) or "cp1252"
 
 

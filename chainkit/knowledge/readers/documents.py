@@ -1,27 +1,17 @@
-"""Files found and read, each kind by its reader, in folders and by patterns."""
+"""Files found in folders and by patterns; what is away for now is told from what is gone."""
 
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chainkit.base.errors import NO_SUCH_FILE, NO_SUCH_PATH, DocumentError, of_system
-from chainkit.knowledge.readers import sandbox
-from chainkit.knowledge.readers.blocks import Block
-from chainkit.knowledge.readers.kinds import FileKind, kind_of
-from chainkit.knowledge.readers.source import Limits, Source
+from chainkit.base.errors import NO_SUCH_FILE, NO_SUCH_PATH, of_system
 from chainkit.knowledge.readers.web import is_page
-from chainkit.knowledge.readers.worker import blocks_of
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-CHUNK_BYTES = 1 << 20
-LIGHT_BYTES = 100_000
-"""Plain text up to this size is read in this process, everything else in a child with limits."""
-
 LEFT_OUT = frozenset(("__pycache__", "node_modules"))
 """Folders that are passed over, as are all whose name begins with a dot."""
 
@@ -50,86 +40,34 @@ class Found:
         files: Absolute, in a stable order, each once.
         pages: Addresses of web pages, each once.
         skipped: What was asked for by name or pattern and is not there or may not be read.
+        away: Folders that cannot be looked into now, such as those of a disk that is not plugged in.
+        folders: Each folder that was asked for, its device, and whether it holds nothing at all.
     """
 
     files: tuple[Path, ...]
     skipped: tuple[Remark, ...] = ()
     pages: tuple[str, ...] = ()
+    away: tuple[str, ...] = ()
+    folders: tuple[tuple[str, int, bool], ...] = ()
+
+    def keeps(self, path: str) -> str | None:
+        """The folder that is away and that a file would lie in; None where the file is gone for good."""
+        return next((folder for folder in self.away if path.startswith(os.path.join(folder, ""))), None)
 
 
-@dataclass(slots=True)
-class Reading:
-    """One document while it is read: iterate over it for its blocks.
-
-    Attributes:
-        path: The file.
-        notes: What a reader of the answers should know, such as a guessed encoding; complete once it has been read.
-        limits: What the reading may take; a document that takes more keeps what was read till then, with a note.
-    """
-
-    path: Path
-    notes: list[Remark] = field(default_factory=list[Remark])
-    limits: Limits = field(default_factory=Limits)
-
-    def __iter__(self) -> Iterator[Block]:
-        """The blocks in their order.
-
-        Raises:
-            DocumentError: The file cannot be read; the error names it and the reason.
-        """
-        try:
-            yield from self._blocks()
-        except OSError as error:
-            raise DocumentError(self.path, _plain(error)) from error
-
-    def _blocks(self) -> Iterator[Block]:
-        kind = sized(self.path)
-        if kind.light and self.path.stat().st_size <= LIGHT_BYTES:
-            source = Source(self.path, kind.name)
-            yield from blocks_of(source, kind, self.limits)
-            self._note(*source.notes)
-        else:
-            yield from self._from_child(kind)
-
-    def _from_child(self, kind: FileKind) -> Iterator[Block]:
-        last: Block | None = None
-        try:
-            for what, *values in sandbox.answers(self.path, kind, self.limits):
-                if what == "block":
-                    yield (last := Block(*values))
-                elif what == "note":
-                    self._note(*values)
-                else:
-                    raise DocumentError(self.path, *values)
-        except sandbox.Overrun as overrun:
-            if last is None:
-                raise
-            self._note(f"{overrun.reason}; what comes after {_place(last)} is left out")
-
-    def _note(self, *reasons: str) -> None:
-        self.notes += [Remark(str(self.path), reason) for reason in reasons]
-
-
-def _place(block: Block) -> str:
-    if block.page is not None:
-        return f"page {block.page}"
-    if block.last_line is not None:
-        return f"line {block.last_line}"
-    return f"'{' '.join(block.text.split())[-40:]}'"
-
-
-def find(paths: Paths) -> Found:
+def find(paths: Paths, *, follow_links: bool = False) -> Found:
     """The files behind paths: a file stands for itself, a folder for all below it, a pattern for what it matches.
 
-    Hidden files and folders are passed over unless they are named; links to folders are followed once.
+    Hidden files and folders are passed over unless they are named. Links inside a folder are followed, each folder
+    once; those that lead out of it only if `follow_links`, since whoever wrote the folder may have set them.
     """
-    files: dict[Path, None] = {}
-    skipped: list[Remark] = []
     named = listed(paths)
+    search = _Search(follow_links)
     for path in named:
-        for file in () if is_page(path) else _files(path, skipped):
-            files.setdefault(file)
-    return Found(tuple(files), tuple(skipped), tuple(dict.fromkeys(filter(is_page, named))))
+        if not is_page(path):
+            search.add(path)
+    pages = tuple(dict.fromkeys(filter(is_page, named)))
+    return Found(tuple(search.files), tuple(search.skipped), pages, tuple(search.away), tuple(search.folders))
 
 
 def listed(paths: Paths) -> list[str]:
@@ -144,36 +82,6 @@ def absolute(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path)) if path and "\0" not in path else path
 
 
-def sized(path: Path) -> FileKind:
-    """The kind of a file that is small enough for its kind.
-
-    Raises:
-        DocumentError: It is larger, or of a kind that is known and not read.
-    """
-    kind, size = kind_of(path), path.stat().st_size
-    if size > kind.limit_bytes:
-        limit = f"{kind.name} files are read up to {kind.limit_bytes:,} bytes"
-        raise DocumentError(path, f"has {size:,} bytes; {limit}")
-    return kind
-
-
-def fingerprint(path: Path) -> str:
-    """The SHA-256 of a file's bytes.
-
-    Raises:
-        DocumentError: The file cannot be opened, is of a kind that is not read, or larger than its kind may be.
-    """
-    digest = hashlib.sha256()
-    try:
-        sized(path)
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
-                digest.update(chunk)
-    except OSError as error:
-        raise DocumentError(path, _plain(error)) from error
-    return digest.hexdigest()
-
-
 def shown(path: str) -> str:
     """A path for people: from the current folder where it is below it, with control characters escaped."""
     here = os.path.join(os.getcwd(), "")
@@ -181,67 +89,121 @@ def shown(path: str) -> str:
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in short)
 
 
-def _files(path: str, skipped: list[Remark]) -> Iterator[Path]:
-    if not path or "\0" in path or not _valid(path):
-        skipped.append(Remark(path, "is not a path that can be stored"))
-        return
-    place = Path(path).expanduser()
-    if place.is_dir():
-        yield from _below(place.absolute(), skipped)
-    elif place.is_file():
-        yield Path(os.path.abspath(place))
-    elif place.exists():
-        skipped.append(Remark(path, "is neither a file nor a folder"))
-    elif glob.has_magic(path):
-        yield from _matches(str(place), skipped)
-    else:
-        reason = "is a broken link" if place.is_symlink() else NO_SUCH_PATH
-        skipped.append(Remark(path, reason))
+@dataclass(slots=True)
+class _Search:
+    """One look for files: what was found, and what is said of the rest."""
 
+    follow_links: bool
+    files: dict[Path, None] = field(default_factory=dict[Path, None])
+    skipped: list[Remark] = field(default_factory=list[Remark])
+    away: list[str] = field(default_factory=list[str])
+    folders: list[tuple[str, int, bool]] = field(default_factory=list[tuple[str, int, bool]])
 
-def _matches(pattern: str, skipped: list[Remark]) -> Iterator[Path]:
-    matches = sorted(glob.glob(pattern, recursive=True))
-    if not matches:
-        skipped.append(Remark(pattern, "matches no file"))
-    for match in matches:
-        passed_over = LEFT_OUT.intersection(Path(match).parts).difference(Path(pattern).parts)
-        if not passed_over and not Path(match).is_dir():
-            yield from _files(glob.escape(match) if not Path(match).exists() else match, skipped)
+    def add(self, path: str) -> None:
+        """All files behind one path."""
+        if not path or "\0" in path or not _valid(path):
+            self._skip(path, "is not a path that can be stored")
+            return
+        place = Path(path).expanduser()
+        try:
+            self._add(path, place)
+        except OSError as error:
+            self._skip(path, plain(error))
+            self.away.append(os.path.abspath(place))
 
-
-def _below(folder: Path, skipped: list[Remark]) -> Iterator[Path]:
-    visited: set[str] = set()
-
-    def refused(error: OSError) -> None:
-        skipped.append(Remark(str(error.filename), _plain(error)))
-
-    for place, folders, names in os.walk(os.path.abspath(folder), followlinks=True, onerror=refused):
-        real = os.path.realpath(place)
-        if real in visited:  # a link leads back, or to a folder that was walked before
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in LEFT_OUT)
-        yield from _visible(Path(place), sorted(names), skipped)
-
-
-def _visible(folder: Path, names: Iterable[str], skipped: list[Remark]) -> Iterator[Path]:
-    for name in names:
-        file = folder / name
-        if name.startswith("."):
-            continue
-        if not _valid(str(file)):
-            skipped.append(Remark(str(file), "has a name that is not valid Unicode"))
-        elif file.is_file():
-            yield file
+    def _add(self, path: str, place: Path) -> None:
+        if place.is_dir():
+            folder = os.path.abspath(place)
+            self.folders.append((folder, place.stat().st_dev, not os.listdir(folder)))
+            self._below(folder)
+        elif place.is_file():
+            self.files.setdefault(Path(os.path.abspath(place)))
+        elif place.exists():
+            self._skip(path, "is neither a file nor a folder")
+        elif glob.has_magic(path):
+            self._matches(str(place))
         else:
-            reason = "is a broken link" if file.is_symlink() else "is not a regular file"
-            skipped.append(Remark(str(file), reason))
+            self._skip(path, "is a broken link" if place.is_symlink() else NO_SUCH_PATH)
+            self.away.append(_missing(os.path.abspath(place)))
+
+    def _matches(self, pattern: str) -> None:
+        root = _fixed_part(pattern)
+        if not os.path.isdir(root):
+            self.away.append(_missing(root))
+        matches = sorted(glob.glob(pattern, recursive=True))
+        if not matches:
+            self._skip(pattern, "matches no file")
+        for match in matches:
+            passed_over = LEFT_OUT.intersection(Path(match).parts).difference(Path(pattern).parts)
+            if not passed_over and not os.path.isdir(match) and self._inside(match, os.path.realpath(root)):
+                self._visible(Path(match))
+
+    def _below(self, folder: str) -> None:
+        visited: set[str] = set()
+        root = os.path.realpath(folder)
+        for place, folders, names in os.walk(folder, followlinks=True, onerror=self._refused):
+            real = os.path.realpath(place)
+            if real in visited:  # a link leads back, or to a folder that was walked before
+                folders.clear()
+                continue
+            visited.add(real)
+            seen = sorted(name for name in folders if not name.startswith(".") and name not in LEFT_OUT)
+            folders[:] = [name for name in seen if self._inside(os.path.join(place, name), root)]
+            for name in sorted(names):
+                file = os.path.join(place, name)
+                if not name.startswith(".") and self._inside(file, root):
+                    self._visible(Path(file))
+
+    def _inside(self, path: str, root: str) -> bool:
+        """Whether what is here is no link, or one that stays below the root; others are named."""
+        if self.follow_links or not _linked(path, root):
+            return True
+        real = os.path.realpath(path)
+        if real == root or real.startswith(os.path.join(root, "")) or not os.path.exists(real):
+            return True
+        self._skip(path, "is a link that leads out of the folder, and links are followed only if asked (follow_links)")
+        return False
+
+    def _visible(self, file: Path) -> None:
+        if not _valid(str(file)):
+            self._skip(str(file), "has a name that is not valid Unicode")
+        elif file.is_file():
+            self.files.setdefault(Path(os.path.abspath(file)))
+        else:
+            self._skip(str(file), "is a broken link" if file.is_symlink() else "is not a regular file")
+
+    def _refused(self, error: OSError) -> None:
+        self._skip(str(error.filename), plain(error))
+        self.away.append(os.path.abspath(str(error.filename)))
+
+    def _skip(self, path: str, reason: str) -> None:
+        self.skipped.append(Remark(path, reason))
+
+
+def _linked(path: str, root: str) -> bool:
+    """Whether a path is a link, or lies behind one below the root (where a pattern has found it)."""
+    return os.path.islink(path) or not os.path.realpath(os.path.dirname(path)).startswith(root)
+
+
+def _fixed_part(pattern: str) -> str:
+    """The folder that all matches of a pattern lie in."""
+    parts = Path(pattern).parts
+    fixed = next((place for place, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return os.path.abspath(os.path.join(*parts[:fixed]) if fixed else ".")
+
+
+def _missing(path: str) -> str:
+    """The highest folder that is missing above a path that is; the path itself where only that is gone."""
+    above = os.path.dirname(path)
+    while above != path and not os.path.exists(above):
+        path, above = above, os.path.dirname(above)
+    return path
 
 
 def _valid(path: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in path)
 
 
-def _plain(error: OSError) -> str:
+def plain(error: OSError) -> str:
+    """Why a file or folder cannot be opened, in a few words."""
     return NO_SUCH_FILE if isinstance(error, FileNotFoundError) else f"cannot be read: {of_system(error)}"

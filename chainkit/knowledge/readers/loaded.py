@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from chainkit.base.errors import DocumentError
-from chainkit.knowledge.readers.blocks import Block
+from chainkit.knowledge.readers.blocks import Block, storable
 from chainkit.knowledge.readers.text import paragraphs
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def blocks_of(parts: Sequence[Document]) -> Iterator[Block]:
     """The paragraphs, without lines: those of what the loader gave need not be those of the source."""
     for part in parts:
         for block in paragraphs(iter(list(enumerate(part.page_content.split("\n"), 1)))):
-            yield Block(block.text, block.kind, block.level)
+            yield Block(storable(block.text), block.kind, block.level)
 
 
 def metadata_of(parts: Sequence[Document]) -> dict[str, Any]:

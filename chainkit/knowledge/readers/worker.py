@@ -7,6 +7,7 @@ reads jobs from standard input, one JSON object in each line, and answers each w
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import json
@@ -30,6 +31,10 @@ IDLE_SECONDS = 30.0
 TOO_LARGE = 3
 """The status of a child that had no memory left to say so."""
 
+_OF_THE_SYSTEM = frozenset(
+    (errno.EACCES, errno.EIO, errno.ENODEV, errno.ENOENT, errno.ENOTCONN, errno.ENXIO, errno.EPERM, errno.ESTALE,
+     errno.ETIMEDOUT)
+)  # fmt: skip
 _BLOCK_CHARACTERS = 200_000
 _FLUSH_CHARACTERS = 1 << 16
 
@@ -39,6 +44,8 @@ def blocks_of(source: Source, kind: FileKind, limits: Limits) -> Iterator[Block]
 
     Raises:
         DocumentError: It cannot be read, whatever its reader raised, or it holds more text than `limits` allow.
+        OSError: The system does not give it out.
+        MissingLibrary: What reads it is not installed.
     """
     size = source.path.stat().st_size
     left = limits.characters_of(size)
@@ -49,11 +56,11 @@ def blocks_of(source: Source, kind: FileKind, limits: Limits) -> Iterator[Block]
                 if left < 0:
                     raise DocumentError(source.path, f"unfolds to more than {limits.characters_of(size):,} characters")
                 yield part
-    except (DocumentError, MemoryError, OSError):
+    except (DocumentError, MemoryError, MissingLibrary):
         raise
-    except MissingLibrary as error:
-        raise DocumentError(source.path, str(error)) from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+            raise
         said = " ".join(str(error).split())[:120]
         name = f"{type(error).__name__}: {said}" if said else type(error).__name__
         raise DocumentError(source.path, f"is not a readable {source.kind} ({name})") from error
@@ -137,7 +144,9 @@ def _serve(path: Path, kind: FileKind, limits: Limits, answers: _Answers) -> Non
     except DocumentError as error:
         answers.say("error", error.reason)
     except OSError as error:
-        answers.say("error", f"cannot be read: {of_system(error)}")
+        answers.say("unavailable", f"cannot be read: {of_system(error)}")
+    except MissingLibrary as error:
+        answers.say("unavailable", str(error))
     except MemoryError:
         os._exit(TOO_LARGE)  # what it holds might not be given back
     for note in source.notes:

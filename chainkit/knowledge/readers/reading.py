@@ -1,0 +1,120 @@
+"""One document read: its blocks in order, from this process or from a child with limits, and remarks on it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chainkit.base.errors import DocumentError, MissingLibrary
+from chainkit.knowledge.readers import sandbox
+from chainkit.knowledge.readers.blocks import Block
+from chainkit.knowledge.readers.documents import Remark, plain
+from chainkit.knowledge.readers.kinds import FileKind, kind_of
+from chainkit.knowledge.readers.source import Limits, Source
+from chainkit.knowledge.readers.worker import blocks_of
+
+CHUNK_BYTES = 1 << 20
+LIGHT_BYTES = 100_000
+"""Plain text up to this size is read in this process, everything else in a child with limits."""
+
+
+class Unavailable(DocumentError):
+    """A document cannot be had now, whatever it holds: it may be readable again without having changed."""
+
+
+@dataclass(slots=True)
+class Reading:
+    """One document while it is read: iterate over it for its blocks.
+
+    Attributes:
+        path: The file.
+        notes: What a reader of the answers should know, such as a guessed encoding; complete once it has been read.
+        limits: What the reading may take; a document that takes more keeps what was read till then, with a note.
+    """
+
+    path: Path
+    notes: list[Remark] = field(default_factory=list[Remark])
+    limits: Limits = field(default_factory=Limits)
+
+    def __iter__(self) -> Iterator[Block]:
+        """The blocks in their order.
+
+        Raises:
+            DocumentError: The file cannot be read; the error names it and the reason.
+            It is `Unavailable` where that is not the fault of what it holds.
+        """
+        try:
+            yield from self._blocks()
+        except OSError as error:
+            raise Unavailable(self.path, plain(error)) from error
+        except MissingLibrary as error:
+            raise Unavailable(self.path, str(error)) from error
+
+    def _blocks(self) -> Iterator[Block]:
+        kind = sized(self.path)
+        if kind.light and self.path.stat().st_size <= LIGHT_BYTES:
+            source = Source(self.path, kind.name)
+            yield from blocks_of(source, kind, self.limits)
+            self._note(*source.notes)
+        else:
+            yield from self._from_child(kind)
+
+    def _from_child(self, kind: FileKind) -> Iterator[Block]:
+        last: Block | None = None
+        try:
+            for what, *values in sandbox.answers(self.path, kind, self.limits):
+                if what == "block":
+                    yield (last := Block(*values))
+                elif what == "note":
+                    self._note(*values)
+                elif what == "unavailable":
+                    raise Unavailable(self.path, *values)
+                else:
+                    raise DocumentError(self.path, *values)
+        except sandbox.Overrun as overrun:
+            if last is None:
+                raise
+            self._note(f"{overrun.reason}; what comes after {_place(last)} is left out")
+
+    def _note(self, *reasons: str) -> None:
+        self.notes += [Remark(str(self.path), reason) for reason in reasons]
+
+
+def _place(block: Block) -> str:
+    if block.page is not None:
+        return f"page {block.page}"
+    if block.last_line is not None:
+        return f"line {block.last_line}"
+    return f"'{' '.join(block.text.split())[-40:]}'"
+
+
+def sized(path: Path) -> FileKind:
+    """The kind of a file that is small enough for its kind.
+
+    Raises:
+        DocumentError: It is larger, or of a kind that is known and not read.
+    """
+    kind, size = kind_of(path), path.stat().st_size
+    if size > kind.limit_bytes:
+        limit = f"{kind.name} files are read up to {kind.limit_bytes:,} bytes"
+        raise DocumentError(path, f"has {size:,} bytes; {limit}")
+    return kind
+
+
+def fingerprint(path: Path) -> str:
+    """The SHA-256 of a file's bytes.
+
+    Raises:
+        DocumentError: The file cannot be opened, is of a kind that is not read, or larger than its kind may be.
+    """
+    digest = hashlib.sha256()
+    try:
+        sized(path)
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                digest.update(chunk)
+    except OSError as error:
+        raise Unavailable(path, plain(error)) from error
+    return digest.hexdigest()
