@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 
 from chainkit.backends.llama_cpp.capi import library
-from chainkit.backends.llama_cpp.layouts import Batch
+from chainkit.backends.llama_cpp.layouts import LlamaBatch
 from chainkit.backends.llama_cpp.models import GGUFModel
-from chainkit.base.sampling import Sampling
+from chainkit.base.generation import GenerationRequest
 
 ROUNDS = 5
 UNIT = "the cat sat on the mat. "
@@ -34,14 +34,16 @@ SHARED = 2000
 class BareLoop:
     """llama.cpp with one thread and nothing around it."""
 
-    def __init__(self, path, n_ctx):
+    def __init__(self, path, context_length):
         self.llama = library()
         self.model = self.llama.load(path, self.llama.model_params(n_gpu_layers=0, load_mode=1))
-        params = self.llama.context_params(n_ctx=n_ctx, n_batch=512, n_ubatch=512, n_threads=1, n_threads_batch=1)
+        params = self.llama.context_params(
+            n_ctx=context_length, n_batch=512, n_ubatch=512, n_threads=1, n_threads_batch=1
+        )
         self.context = self.llama.context(self.model, params)
         self.size = self.llama.llama_vocab_n_tokens(self.llama.llama_model_get_vocab(self.model))
         self.get_one = self.llama._cdll["llama_batch_get_one"]
-        self.get_one.restype, self.get_one.argtypes = Batch, (ctypes.c_void_p, ctypes.c_int32)
+        self.get_one.restype, self.get_one.argtypes = LlamaBatch, (ctypes.c_void_p, ctypes.c_int32)
         self.logits = self.llama._cdll["llama_get_logits_ith"]
         self.logits.restype, self.logits.argtypes = ctypes.POINTER(ctypes.c_float), (ctypes.c_void_p, ctypes.c_int32)
 
@@ -72,7 +74,7 @@ def chainkit_run(model, prompt, count, warm=()):
         session.append(warm).logits()
     session.append(prompt[len(warm) :])
     begun = time.process_time()
-    stream = session.generate(Sampling(max_tokens=count))
+    stream = session.generate(GenerationRequest(max_tokens=count))
     next(stream)
     read, done = time.process_time(), 1
     for piece in stream:
@@ -106,10 +108,10 @@ def beside(work, count):
 
 def main(path, count=64, length=2048):
     model = GGUFModel(model=path, n_threads=1, max_tokens=count)
-    n_ctx = model.engine.limit
-    tokens = model.engine.vocabulary.tokenize(UNIT * 400, whole=True)
-    prompt = tokens[: min(length, n_ctx - count - 8)]
-    loop = BareLoop(path, n_ctx)
+    context_length = model.runtime.context_length
+    tokens = model.runtime.vocabulary.tokenize(UNIT * 400, whole=True)
+    prompt = tokens[: min(length, context_length - count - 8)]
+    loop = BareLoop(path, context_length)
     bare, ours, shared = [], [], []
     for _ in range(ROUNDS):
         bare.append(loop.run(prompt, count))
@@ -119,8 +121,8 @@ def main(path, count=64, length=2048):
     print(f"{path}: {len(prompt)} tokens of prompt, {count} generated, {library().layout.package}, 1 thread")
     print(f"prompt  bare {bare_read * 1e3:8.2f} ms     chainkit {read * 1e3:8.2f} ms     speed {bare_read / read:.3f}x")
     print(f"decode  bare {bare_step * 1e6:8.1f} us/tok chainkit {step * 1e6:8.1f} us/tok speed {bare_step / step:.3f}x")
-    tokens, pieces = [prompt], model.session().append(prompt).generate(Sampling(max_tokens=count))
-    stream = model.stream(model.engine.vocabulary.detokenize(prompt[:-16]))
+    tokens, pieces = [prompt], model.session().append(prompt).generate(GenerationRequest(max_tokens=count))
+    stream = model.stream(model.runtime.vocabulary.detokenize(prompt[:-16]))
     works = (
         lambda: tokens.__setitem__(0, [loop.feed(tokens[0])]) or True,
         lambda: next(pieces, None),
@@ -191,7 +193,7 @@ def first_token(model, tokens):
     """Seconds of CPU and of the clock until the first token."""
     session = model.session().append(tokens)
     begun, clock = time.process_time(), time.perf_counter()
-    next(session.generate(Sampling(max_tokens=2)))
+    next(session.generate(GenerationRequest(max_tokens=2)))
     spent = time.process_time() - begun, time.perf_counter() - clock
     session.close()
     return spent
@@ -225,7 +227,9 @@ def draft(folder, count=128):
                     session = model.session("w5 w6")
                     session.logits()
                     begun = time.process_time()
-                    texts[name] = [token for p in session.generate(Sampling(max_tokens=count)) for token in p.tokens]
+                    texts[name] = [
+                        token for p in session.generate(GenerationRequest(max_tokens=count)) for token in p.tokens
+                    ]
                     spent[name] = min(time.process_time() - begun, spent.get(name, 1e9))
                     counters = session.counters
             assert counters.drafted

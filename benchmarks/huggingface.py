@@ -36,9 +36,9 @@ def model(folder: Path) -> HuggingFaceModel:
 def chainkit_seconds(llm: HuggingFaceModel, tokens: list[int], streamed: bool) -> tuple[float, float]:
     """CPU seconds for the first token and for all."""
     session = llm.session().append(tokens)
-    sampling = llm.call(None, {}).sampling
+    request = llm.call(None, {})
     start = time.process_time()
-    pieces = session.generate(sampling)
+    pieces = session.generate(request)
     next(pieces)
     first = time.process_time() - start
     text = "".join(piece.text for piece in pieces) if streamed else list(pieces)

@@ -198,7 +198,7 @@ class Chainkit:
         self.counts()
 
     def counts(self) -> tuple[int, int]:
-        return self.model.engine.passes, self.model.engine.tokens_read
+        return self.model.runtime.passes, self.model.runtime.tokens_read
 
     def single(self, number: int, adjective: str) -> Measure:
         result: Measure = {}
@@ -473,7 +473,7 @@ def llama(rounds: int, peer: Guidance | None) -> None:
             with measured(ours.counts, result):
                 _plain_llama(ours.model, head.replace("profile", f"profile{number}", 1), count)
             found.setdefault("one-shot, bare llama.cpp", []).append(result)
-    library = ours.model.engine.library.layout
+    library = ours.model.runtime.library.layout
     table(f"llama.cpp, chainkit on {library.package} {library.version}", found)
     _llama_batch(ours, peer)
 
@@ -495,19 +495,19 @@ def summed(runs: Sequence[Measure]) -> Measure:
 
 def _plain_llama(llm: Any, text: str, count: int) -> None:
     """llama.cpp's own functions and an argmax."""
-    engine = llm.engine
+    runtime = llm.runtime
     session = llm.session(text)
     logits = session.logits()
     slot, place = session._place, len(session.tokens)
     for _ in range(count - 1):
         token = int(logits.argmax())
-        batch = engine._batch.fill([token], place, slot.number)
-        assert engine.library.llama_decode(engine._context, batch) == 0
-        logits = engine._batch.logits(engine.library, engine._context, engine.vocabulary.size)
-        engine.passes += 1
-        engine.tokens_read += 1
+        batch = runtime._batch.fill([token], place, slot.number)
+        assert runtime.library.llama_decode(runtime._context, batch) == 0
+        logits = runtime._batch.logits(runtime.library, runtime._context, runtime.vocabulary.size)
+        runtime.passes += 1
+        runtime.tokens_read += 1
         place += 1
-    engine.library.llama_memory_seq_rm(engine._memory, slot.number, len(session.tokens), -1)
+    runtime.library.llama_memory_seq_rm(runtime._memory, slot.number, len(session.tokens), -1)
     session.close()
 
 
@@ -533,7 +533,7 @@ def demo(rounds: int, peer: Guidance | None) -> None:
     found: dict[str, list[Measure]] = {}
 
     def counts() -> tuple[int, int]:
-        return chat.engine.passes, chat.engine.tokens_read
+        return chat.runtime.passes, chat.runtime.tokens_read
 
     with cache.disabled():
         for number in range(rounds + 1):
@@ -581,10 +581,10 @@ def _demo_on_transformers(rounds: int, questions: list[str], count: int) -> None
                 f"Mira Tolan lives in Oskaville. She works as a baker. The cache is stored in the folder ~/{number}."
             )
             result: Measure = {}
-            with measured(lambda: (chat.engine.passes, chat.engine.tokens_read), result):
+            with measured(lambda: (chat.runtime.passes, chat.runtime.tokens_read), result):
                 ask(context=context)
             told = chat.prompt_text([HumanMessage(f"Context: {context}\n\nQuestion: Where is the cache stored?")])
-            tokens = torch.tensor([chat.engine.vocabulary.tokenize(told, special=True)])
+            tokens = torch.tensor([chat.runtime.vocabulary.tokenize(told, special=True)])
             spent: Measure = {}
             with measured(lambda: (count, count), spent):
                 bare.generate(tokens, do_sample=False, min_new_tokens=count, max_new_tokens=count, pad_token_id=0)

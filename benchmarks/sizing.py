@@ -121,7 +121,7 @@ def resident(path: Path, use: Use) -> int:
     """Bytes that a process of its own has in memory when the whole context is full."""
     settings = {
         "model": str(path),
-        "n_ctx": use.context,
+        "context_length": use.context,
         "n_batch": use.batch,
         "kv_type": use.kv_type,
         "use_mmap": use.mmap,

@@ -202,7 +202,7 @@ class ContextOverflow(ChainkitError, ValueError):
         limit: Tokens that there is room for.
     """
 
-    def __init__(self, tokens: int, limit: int, advice: str = "shorten the text or raise n_ctx") -> None:
+    def __init__(self, tokens: int, limit: int, advice: str = "shorten the text or raise context_length") -> None:
         self.tokens = tokens
         self.limit = limit
         super().__init__(

@@ -1,12 +1,9 @@
-"""What a model that we steer token by token offers: the words of generation and the `Session` protocol."""
+"""The words of generation: pieces of text, scores of tokens, what a generation costs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, Self
-
-from chainkit.base.sampling import Sampling
+from typing import Literal
 
 FinishReason = Literal["eos", "stop", "length", "complete"]
 """Why a generation ended: the model's own end, a stop text, a limit, or a constraint that is fulfilled."""
@@ -40,6 +37,7 @@ class Piece:
         scores: One per token if log-probabilities were asked for.
         finish: Why the generation ended; set on the last piece only.
         detail: What the limit was, if `finish` is "length".
+        stop_text: What stopped it, if `finish` is "stop" and the text was written.
     """
 
     text: str
@@ -48,6 +46,7 @@ class Piece:
     scores: tuple[TokenScore, ...] = ()
     finish: FinishReason | None = None
     detail: str = ""
+    stop_text: str = ""
 
 
 @dataclass(slots=True)
@@ -71,46 +70,3 @@ class Counters:
     passes: int = 0
     drafted: int = 0
     accepted: int = 0
-
-
-class Session(Protocol):
-    """Tokens that a model has read, and what comes next. One thread uses a session at a time."""
-
-    tokens: list[int]
-    counters: Counters
-
-    def append(self, text: str | Sequence[int], *, special: bool = False) -> Self:
-        """Put text or tokens at the end; nothing is computed before it is needed.
-
-        Args:
-            text: Text, or tokens of this model.
-            special: Read the names of special tokens in the text as those tokens; never for text of a user.
-
-        Raises:
-            ContextOverflow: There is no room.
-        """
-        ...
-
-    def generate(self, sampling: Sampling, constraint: Any = None, *, logprobs: int | None = None) -> Iterator[Piece]:
-        """Continue the text, piece by piece; the tokens become part of the session.
-
-        That holds for the tokens of a stop text as well, although no piece shows them: whoever goes on behind what was
-        shown rewinds first.
-        """
-        ...
-
-    def score(self, options: Sequence[str]) -> list[float]:
-        """The joint log-probability of each text as the continuation; the session stays as it is."""
-        ...
-
-    def next_tokens(self, count: int) -> list[TokenScore]:
-        """The likeliest next tokens, the likeliest first."""
-        ...
-
-    def fork(self) -> Self:
-        """A second session with the same tokens, which are not read again."""
-        ...
-
-    def rewind(self, length: int) -> Self:
-        """Forget all but the first `length` tokens."""
-        ...

@@ -19,10 +19,14 @@ _told: set[str] = set()
 _BYTES_PER_TOKEN = 3  # on the safe side: English has about four, code and other languages fewer
 
 
-def context_size(model: Model) -> int:
+def context_length(model: Model) -> int:
     """How many tokens a model can read; a local model is loaded for that."""
     profile: Any = getattr(model, "profile", None) or {}
-    said = profile.get("max_input_tokens") or getattr(model, "context_size", None) or getattr(model, "n_ctx", None)
+    said = (
+        profile.get("max_input_tokens")
+        or getattr(model, "effective_context_length", None)
+        or getattr(model, "context_length", None)
+    )
     return said if isinstance(said, int) and said > 0 else UNKNOWN_CONTEXT
 
 

@@ -17,7 +17,7 @@ from langchain_core.runnables.config import ensure_config, patch_config
 from chainkit.base import opening
 from chainkit.base.errors import ContextOverflow
 from chainkit.chains.calls import Calls, Progress
-from chainkit.chains.counting import context_size, counter
+from chainkit.chains.counting import context_length, counter
 from chainkit.chains.cutting import pieces
 from chainkit.chains.kept import Kept
 
@@ -116,7 +116,7 @@ class MapReduce(Runnable[Text, str]):
             if value < 1:
                 raise ValueError(f"{name} must be 1 or more, got {value}")
         model = opening.answering(model)
-        limit = context_tokens if context_tokens is not None else context_size(model)
+        limit = context_tokens if context_tokens is not None else context_length(model)
         if limit < 1:
             raise ValueError(f"context_tokens must be 1 or more, got {limit}")
         self.model = model

@@ -109,7 +109,7 @@ def _old(path: Path) -> Model:
 
 def _use(options: Mapping[str, str]) -> Use:
     """What the options of a spec mean for memory; the others are left to the model."""
-    numbers = {"n_ctx": "context", "n_batch": "batch", "n_sequences": "sequences"}
+    numbers = {"context_length": "context", "n_batch": "batch", "n_sequences": "sequences"}
     flags = {"use_mmap": "mmap", "repack": "repack", "flash_attention": "flash"}
     values: dict[str, Any] = {}
     try:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from chainkit.base.errors import ChainkitError, ConstraintError, MissingLibrary
 from chainkit.decoding.constraints import Constraint
-from chainkit.decoding.healing import SizedVocabulary, spellings
+from chainkit.decoding.healing import spellings
+from chainkit.decoding.loop import Vocabulary
 from chainkit.decoding.sampler import Logits
 
 try:
@@ -38,11 +39,12 @@ class Guide:
         constraint: Constraint,
         *,
         behind: Sequence[str] = (),
-        vocabulary: SizedVocabulary | None = None,
+        vocabulary: Vocabulary | None = None,
     ) -> None:
         self._constraint = constraint
         self._behind, self._vocabulary = [text.encode() for text in behind if text], vocabulary
         self._closing: NDArray[np.int64] | None = None
+        self._tokenizer = tokenizer
         self._matcher = LLMatcher(tokenizer, constraint.grammar, log_level=0)
         self._ends = frozenset(tokenizer.eos_tokens)
         self._mask = bitmasks.allocate_token_bitmask(1, tokenizer.vocab_size)
@@ -103,8 +105,15 @@ class Guide:
             self._closing = np.array(sorted(found), dtype=np.int64)
         return self._closing
 
+    def fits(self, text: str) -> bool:
+        """Whether the constraint allows this text as a whole."""
+        probe = self._matcher.deep_copy()
+        probe.reset()
+        tokens = self._tokenizer.tokenize_bytes(text.encode())
+        return probe.try_consume_tokens(tokens) == len(tokens) and probe.is_accepting()
+
     def accept(self, tokens: Sequence[int]) -> None:
-        """Go on behind these tokens."""
+        """Go on after these tokens."""
         if not self._matcher.consume_tokens(list(tokens)):
             self._check()
             raise ChainkitError(f"the tokens {list(tokens)} do not follow {self._constraint.name}")

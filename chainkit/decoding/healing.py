@@ -9,7 +9,6 @@ from __future__ import annotations
 import weakref
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +17,10 @@ from chainkit.decoding.loop import Vocabulary
 from chainkit.decoding.sampler import Logits
 
 
-class SizedVocabulary(Vocabulary, Protocol):
-    """Tokens with numbers below `size`."""
-
-    size: int
-
-
 class Spellings:
     """The tokens of a vocabulary in the order of their bytes."""
 
-    def __init__(self, vocabulary: SizedVocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary) -> None:
         spelled = sorted((piece, token) for token in range(vocabulary.size) if (piece := vocabulary.piece(token)))
         self._bytes = [piece for piece, _ in spelled]
         self._tokens = np.array([token for _, token in spelled], dtype=np.int64)
@@ -57,10 +50,10 @@ class Spellings:
         return bisect_left(self._bytes, data), bisect_left(self._bytes, data + b"\xff" * (self.longest + 1))
 
 
-_known: weakref.WeakKeyDictionary[SizedVocabulary, Spellings] = weakref.WeakKeyDictionary()
+_known: weakref.WeakKeyDictionary[Vocabulary, Spellings] = weakref.WeakKeyDictionary()
 
 
-def spellings(vocabulary: SizedVocabulary) -> Spellings:
+def spellings(vocabulary: Vocabulary) -> Spellings:
     """The spellings of a vocabulary; made once."""
     found = _known.get(vocabulary)
     if found is None:
@@ -68,7 +61,7 @@ def spellings(vocabulary: SizedVocabulary) -> Spellings:
     return found
 
 
-def taken_back(tokens: Sequence[int], vocabulary: SizedVocabulary) -> int:
+def taken_back(tokens: Sequence[int], vocabulary: Vocabulary) -> int:
     """How many tokens at the end of a text a longer token could stand for, in part; 0 if there is none.
 
     As many as possible, but only whole characters.
@@ -92,7 +85,7 @@ class Healing:
         data: The bytes that were taken back.
     """
 
-    def __init__(self, vocabulary: SizedVocabulary, tokens: Sequence[int]) -> None:
+    def __init__(self, vocabulary: Vocabulary, tokens: Sequence[int]) -> None:
         self._vocabulary, self._tokens = vocabulary, list(tokens)
         self.data = self._left = b"".join(map(vocabulary.piece, tokens))
 
@@ -114,6 +107,10 @@ class Healing:
     def closes(self, token: int) -> bool:
         """No token ends the text."""
         return False
+
+    def fits(self, text: str) -> bool:
+        """A stop text may come anywhere."""
+        return True
 
     def allowed(self, logits: Logits) -> Logits:
         """A copy of the scores with -inf for every token that may not come."""

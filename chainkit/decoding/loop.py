@@ -2,26 +2,65 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from chainkit.base.sampling import Sampling
+from chainkit.base.generation import GenerationRequest
 from chainkit.base.session import FinishReason, Piece, TokenScore
 from chainkit.decoding.sampler import Logits, Sampler, log_softmax
 from chainkit.decoding.stops import StopScanner, TextAssembler
 
 
 class Vocabulary(Protocol):
-    """What the loop must know about tokens."""
+    """The tokens of a model.
+
+    Attributes:
+        size: V, the number of tokens.
+        bos: The token that begins a text, or None.
+        eos: The token that ends one; negative if there is none.
+        adds_bos: Whether the model expects a text to begin with `bos`.
+    """
+
+    size: int
+    bos: int | None
+    eos: int
+    adds_bos: bool
+
+    def tokenize(self, text: str, *, special: bool = False, whole: bool = False) -> list[int]:
+        """The tokens of a text.
+
+        Args:
+            text: Any text.
+            special: Names of special tokens in it are those tokens.
+            whole: It stands alone, and begins as the model expects texts to begin.
+        """
+        ...
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        """The text of tokens; control tokens are left out."""
+        ...
 
     def piece(self, token: int) -> bytes:
         """The bytes that a token stands for; none for a control token."""
         ...
 
+    def name(self, token: int) -> bytes:
+        """The bytes of a token, or the name of a control token."""
+        ...
+
     def is_end(self, token: int) -> bool:
         """Whether a token ends the model's text."""
+        ...
+
+    def is_control(self, token: int) -> bool:
+        """Whether a token stands for no text."""
+        ...
+
+    def guide_tokens(self) -> Any:
+        """The tokens as llguidance's `LLTokenizer`; making it takes seconds for large vocabularies, so it is kept."""
         ...
 
 
@@ -39,7 +78,7 @@ class Reader(Protocol):
         ...
 
     @property
-    def limit(self) -> int:
+    def context_length(self) -> int:
         """How many tokens the context holds."""
         ...
 
@@ -68,7 +107,11 @@ class Matcher(Protocol):
         ...
 
     def accept(self, tokens: Sequence[int]) -> None:
-        """Go on behind these tokens."""
+        """Go on after these tokens."""
+        ...
+
+    def fits(self, text: str) -> bool:
+        """Whether the constraint allows this text as a whole, so that it may be stopped after it."""
         ...
 
     def closes(self, token: int) -> bool:
@@ -81,78 +124,70 @@ class Matcher(Protocol):
         ...
 
 
-def generate(
-    reader: Reader, sampling: Sampling, matcher: Matcher | None = None, *, logprobs: int | None = None
-) -> Iterator[Piece]:
+def generate(reader: Reader, request: GenerationRequest, matcher: Matcher | None = None) -> Iterator[Piece]:
     """Continue the reader's tokens, one piece per step; the last piece says why it ended.
 
     Args:
         reader: The model; its tokens grow.
-        sampling: How tokens are chosen, and when to stop.
+        request: How tokens are chosen, when to stop, and which log-probabilities to give.
         matcher: What may be generated.
-        logprobs: Give the log-probability of each token, with so many of its likeliest rivals.
     """
-    return (step for step in steps(reader, sampling, matcher, logprobs=logprobs) if step is not None)
+    return (step for step in steps(reader, request, matcher) if step is not None)
 
 
 def steps(
-    reader: Reader,
-    sampling: Sampling,
-    matcher: Matcher | None = None,
-    *,
-    logprobs: int | None = None,
-    known: bytes = b"",
+    reader: Reader, request: GenerationRequest, matcher: Matcher | None = None, *, known: bytes = b""
 ) -> Iterator[Piece | None]:
-    """`generate` with a None before each step that needs logits.
-
-    Who runs several texts at once can so collect them, and compute the logits of all in one pass.
+    """`generate` with a None before each step that needs logits, so that one pass can compute them for several texts.
 
     Args:
         reader: The model; its tokens grow.
-        sampling: How tokens are chosen, and when to stop.
+        request: How tokens are chosen, when to stop, and which log-probabilities to give.
         matcher: What may be generated.
-        logprobs: Give the log-probability of each token, with so many of its likeliest rivals.
-        known: What the tokens begin with belongs to the text before: it is not shown, and no stop text stands in it.
+        known: The first bytes of the tokens repeat the end of the text before: they are not shown, and no stop text
+            is looked for in them.
     """
-    text, sampler = _Text(reader.vocabulary, sampling.stop, known), Sampler(sampling)
-    budget = sampling.max_tokens
-    while (end := _end(reader, sampling, matcher, budget)) is None:
-        tokens = matcher.forced()[: _least(budget, reader.limit - len(reader.tokens))] if matcher is not None else []
+    text, sampler = _Text(reader.vocabulary, request, matcher, known), Sampler(request)
+    budget = request.max_tokens
+    while (end := _end(reader, request, matcher, budget)) is None:
+        room = reader.context_length - len(reader.tokens)
+        tokens = matcher.forced()[: room if budget is None else min(budget, room)] if matcher is not None else []
         forced = bool(tokens)
         scores: tuple[TokenScore, ...] = ()
         if not forced:
             yield None
             tokens = [_chosen(reader, sampler, matcher)]
             if reader.vocabulary.is_end(tokens[0]):
-                yield Piece(text.end(), finish="eos")
+                yield Piece(text.end(), finish="stop" if text.stopped else "eos", stop_text=text.stop_text)
                 return
             if matcher is not None and matcher.closes(tokens[0]):
-                yield Piece(text.end(), finish="stop")
+                yield Piece(text.end(), finish="stop", stop_text=text.stop_text)
                 return
-            if logprobs is not None:
-                scores = (token_score(reader.logits(), tokens[0], reader.vocabulary, logprobs),)
+            if request.logprobs is not None:
+                scores = (token_score(reader.logits(), tokens[0], reader.vocabulary, request.logprobs),)
         reader.push(tokens, forced=forced)
         if matcher is not None:
             matcher.accept(tokens)
         budget = None if budget is None else budget - len(tokens)
         shown = text.feed(tokens)
         if text.stopped:
-            yield Piece(shown, tuple(tokens), forced, scores, finish="stop")
+            shown += text.end()
+            yield Piece(shown, tuple(tokens), forced, scores, finish="stop", stop_text=text.stop_text)
             return
         yield Piece(shown, tuple(tokens), forced, scores)
     yield Piece(text.end(), finish=end[0], detail=end[1])
 
 
 def _end(
-    reader: Reader, sampling: Sampling, matcher: Matcher | None, budget: int | None
+    reader: Reader, request: GenerationRequest, matcher: Matcher | None, budget: int | None
 ) -> tuple[FinishReason, str] | None:
     """Why no further token may come, and which limit it was."""
     if matcher is not None and matcher.complete:
         return "complete", ""
     if budget is not None and budget <= 0:
-        return "length", f"max_tokens={sampling.max_tokens} is reached"
-    if len(reader.tokens) >= reader.limit:
-        return "length", f"the context of {reader.limit} tokens is full"
+        return "length", f"max_tokens={request.max_tokens} is reached"
+    if len(reader.tokens) >= reader.context_length:
+        return "length", f"the context of {reader.context_length} tokens is full"
     return None
 
 
@@ -184,30 +219,44 @@ def token_score(logits: Logits, token: int, vocabulary: Vocabulary, rivals: int)
 class _Text:
     """Tokens in, text that may be shown out."""
 
-    def __init__(self, vocabulary: Vocabulary, stops: Sequence[str], known: bytes) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, request: GenerationRequest, matcher: Matcher | None, known: bytes
+    ) -> None:
         self._vocabulary, self._known = vocabulary, len(known)
         self._assembler = TextAssembler()
-        self._scanner = StopScanner(stops)
+        self._scanner = StopScanner(request.stop, matcher.fits if matcher is not None else None)
+        self._patterns = [re.compile(pattern) for pattern in request.stop_regex]
+        self._held = ""  # all of the text, while a pattern may still match in it
+        self._matched = ""
 
     @property
     def stopped(self) -> bool:
-        return self._scanner.stopped
+        return self._scanner.stopped or bool(self._matched)
+
+    @property
+    def stop_text(self) -> str:
+        return self._matched or self._scanner.stop_text
 
     def feed(self, tokens: Sequence[int]) -> str:
         new = b"".join(map(self._vocabulary.piece, tokens))
         if self._known:
             length, new = len(new), new[self._known :]
             self._known -= length - len(new)
-        return self._scanner.feed(self._assembler.feed(new))
+        shown = self._scanner.feed(self._assembler.feed(new))
+        if not self._patterns:
+            return shown
+        self._held += shown
+        found = [match for pattern in self._patterns if (match := pattern.search(self._held))]
+        if found:
+            first = min(found, key=lambda match: match.start())
+            self._held, self._matched = self._held[: first.start()], first[0]
+        return ""
 
     def end(self) -> str:
         """What was held back; half a character at the very end is left out, as no text could show it."""
-        return self._scanner.flush()
+        held, self._held = self._held, ""
+        return held if self._matched else held + self._scanner.flush()
 
 
 def _shown(vocabulary: Vocabulary, token: int) -> str:
     return vocabulary.piece(token).decode("utf-8", "replace")
-
-
-def _least(budget: int | None, room: int) -> int:
-    return room if budget is None else min(budget, room)

@@ -1,4 +1,4 @@
-"""One token out of logits, by the settings of a `Sampling`."""
+"""One token out of logits, by the settings of a `GenerationRequest`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainkit.base.errors import ChainkitError
-from chainkit.base.sampling import Sampling
+from chainkit.base.generation import GenerationRequest
 
 Logits = NDArray[np.float32]
 
@@ -25,9 +25,9 @@ class Sampler:
     The order is that of llama.cpp: repeat penalty, top_k, top_p, min_p, temperature last.
     """
 
-    def __init__(self, sampling: Sampling) -> None:
-        self.sampling = sampling
-        self._random = np.random.default_rng(sampling.seed)
+    def __init__(self, request: GenerationRequest) -> None:
+        self.request = request
+        self._random = np.random.default_rng(request.seed)
 
     def pick(self, logits: Logits, seen: Sequence[int] = ()) -> int:
         """The next token.
@@ -39,25 +39,25 @@ class Sampler:
         Raises:
             ChainkitError: The model's numbers are not numbers.
         """
-        if self.sampling.repeat_penalty != 1.0:
-            logits = penalised(logits, seen[-_RECENT:], self.sampling.repeat_penalty)
+        if self.request.repeat_penalty != 1.0:
+            logits = penalised(logits, seen[-_RECENT:], self.request.repeat_penalty)
         likeliest = int(logits.argmax())
         top = float(logits[likeliest])
         if not math.isfinite(top):
             raise ChainkitError(
                 f"the model gave {top} as its best logit; the file is damaged or its settings are wrong"
             )
-        if self.sampling.temperature == 0 or self.sampling.top_k == 1:
+        if self.request.temperature == 0 or self.request.top_k == 1:
             return likeliest
         if not self.cuts:  # nothing to sort
             return self._drawn(logits)
-        candidates, chances = distribution(logits, self.sampling)
+        candidates, chances = distribution(logits, self.request)
         return int(candidates[self._random.choice(len(candidates), p=chances)])
 
     @property
     def cuts(self) -> bool:
         """Whether some tokens are no candidates because of how likely others are."""
-        settings = self.sampling
+        settings = self.request
         return settings.temperature > 0 and (settings.top_k > 1 or settings.top_p < 1 or settings.min_p > 0)
 
     def _drawn(self, logits: Logits) -> int:
@@ -65,7 +65,7 @@ class Sampler:
 
         Single precision is enough for weights, their sum needs more.
         """
-        weights = _weights(logits, self.sampling.temperature)
+        weights = _weights(logits, self.request.temperature)
         reached = np.cumsum(np.add.reduceat(weights, np.arange(0, len(weights), _BLOCK)), dtype=np.float64)
         drawn = self._random.random() * reached[-1]
         # the first place that holds more than was drawn: never one of no weight
@@ -76,20 +76,20 @@ class Sampler:
         return block * _BLOCK + int(np.searchsorted(inside, share * inside[-1], side="right"))
 
 
-def distribution(logits: Logits, sampling: Sampling) -> tuple[NDArray[Any], NDArray[np.float64]]:
+def distribution(logits: Logits, request: GenerationRequest) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """The candidates left by top_k, top_p and min_p, the likeliest first, with their chances after temperature.
 
     Raises:
         ValueError: The temperature is 0, where there is nothing to draw.
     """
-    if sampling.temperature == 0:
+    if request.temperature == 0:
         raise ValueError("temperature 0 leaves one candidate; there is no distribution")
-    candidates = _likeliest(logits, sampling)
+    candidates = _likeliest(logits, request)
     scores = logits[candidates].astype(np.float64)
-    if sampling.min_p > 0:
-        candidates = candidates[: max(1, int((scores >= scores[0] + np.log(sampling.min_p)).sum()))]
+    if request.min_p > 0:
+        candidates = candidates[: max(1, int((scores >= scores[0] + np.log(request.min_p)).sum()))]
         scores = scores[: len(candidates)]
-    chances = np.exp((scores - scores[0]) / sampling.temperature)
+    chances = np.exp((scores - scores[0]) / request.temperature)
     return candidates, chances / chances.sum()
 
 
@@ -114,14 +114,14 @@ def log_softmax(logits: Logits) -> NDArray[np.float64]:
     return shifted - np.log(np.exp(shifted).sum())
 
 
-def _likeliest(logits: Logits, sampling: Sampling) -> NDArray[Any]:
+def _likeliest(logits: Logits, request: GenerationRequest) -> NDArray[Any]:
     """What top_k and top_p leave, the likeliest first; of what min_p will not leave, some may be missing."""
     allowed = int(np.count_nonzero(logits > -np.inf))
-    count = min(allowed, sampling.top_k or allowed)
-    if sampling.top_p < 1:
-        return _nucleus(logits, _top(logits, count) if sampling.top_k else None, sampling.top_p)
-    if sampling.min_p > 0 and not sampling.top_k:
-        return _sorted(logits, np.flatnonzero(logits >= logits.max() + np.log(sampling.min_p) - _SLACK))
+    count = min(allowed, request.top_k or allowed)
+    if request.top_p < 1:
+        return _nucleus(logits, _top(logits, count) if request.top_k else None, request.top_p)
+    if request.min_p > 0 and not request.top_k:
+        return _sorted(logits, np.flatnonzero(logits >= logits.max() + np.log(request.min_p) - _SLACK))
     return _top(logits, count)
 
 

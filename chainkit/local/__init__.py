@@ -1,1 +1,1 @@
-"""What models steered token by token share above their engines: settings, templates, langchain-core's words."""
+"""The runtime of local models: requests, sessions, the scheduler, settings, templates, langchain-core's words."""

@@ -1,4 +1,4 @@
-"""A model that is steered token by token, as langchain-core's model that answers messages."""
+"""A model that runs token by token, as langchain-core's model that answers messages."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any, ClassVar, Literal
 
@@ -23,12 +24,14 @@ from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import ConfigDict, PrivateAttr
 
 from chainkit.base.errors import Unsupported
+from chainkit.base.generation import GenerationRequest
+from chainkit.decoding.loop import Vocabulary
 from chainkit.local.answers import ending, joined, logprobs, usage
-from chainkit.local.conversation import Conversation, Vocabulary
+from chainkit.local.conversation import Conversation
 from chainkit.local.kept import Kept
-from chainkit.local.rows import Row, conductor, row_of
+from chainkit.local.scheduler import GenerationTask, scheduler_of
 from chainkit.local.session import LocalSession
-from chainkit.local.settings import Call, CallSettings
+from chainkit.local.settings import CallSettings
 from chainkit.local.several import Each, differ, pairs
 from chainkit.local.sight import Readable, Sight
 from chainkit.local.template import ChatTemplate
@@ -223,10 +226,7 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        for chunk in self._chunks(messages, stop, threading.Event(), **kwargs):
-            if run_manager:
-                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
+        return self._chunks(messages, stop, threading.Event(), run_manager, **kwargs)
 
     async def _astream(
         self,
@@ -246,7 +246,7 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
         call, toolbox = self._call(stop, kwargs)
         with closing(self._asked(messages, toolbox, cancelled, call)) as session:
             prompt_tokens = len(session.tokens)
-            (pieces,) = conductor(session.engine).gather([_row(session, call)])
+            (pieces,) = scheduler_of(session.runtime).gather([_task(session, call)])
         metadata = self._metadata() | ending(pieces[-1])
         if call.logprobs is not None:
             metadata["logprobs"] = logprobs(score for piece in pieces for score in piece.scores)
@@ -261,13 +261,18 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
         return ChatResult(generations=[ChatGeneration(message=message, generation_info=info)])
 
     def _chunks(
-        self, messages: list[BaseMessage], stop: list[str] | None, cancelled: threading.Event, **kwargs: Any
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        cancelled: threading.Event,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         call, toolbox = self._call(stop, kwargs)
         text = Shown(toolbox)
         with closing(self._asked(messages, toolbox, cancelled, call)) as session:
             prompt_tokens = len(session.tokens)
-            for piece in conductor(session.engine).pieces(_row(session, call)):
+            for piece in scheduler_of(session.runtime).pieces(_task(session, call)):
                 metadata: dict[str, Any] = {"logprobs": logprobs(piece.scores)} if piece.scores else {}
                 chunk = AIMessageChunk(content=text.feed(piece.text), response_metadata=metadata)
                 if piece.finish:
@@ -280,9 +285,12 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
                         chunk_position="last",
                     )
                 if chunk.content or metadata or piece.finish:
-                    yield ChatGenerationChunk(message=chunk)
+                    generated = ChatGenerationChunk(message=chunk)
+                    if run_manager:
+                        run_manager.on_llm_new_token(generated.text, chunk=generated)
+                    yield generated
 
-    def _call(self, stop: list[str] | None, changes: dict[str, Any]) -> tuple[Call, Toolbox | None]:
+    def _call(self, stop: list[str] | None, changes: dict[str, Any]) -> tuple[GenerationRequest, Toolbox | None]:
         changes = dict(changes)
         tools, choice = changes.pop("tools", None), changes.pop("tool_choice", None)
         if changes.pop("parallel_tool_calls", False):
@@ -293,23 +301,27 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
         if call.constraint is not None:
             raise Unsupported("one answer cannot follow both tools and a schema; bind one of them")
         toolbox = Toolbox(tuple(tools), chosen(choice), self.conversation.template.mentions("tools"))
-        return call._replace(constraint=toolbox.constraint()), toolbox
+        return replace(call, constraint=toolbox.constraint()), toolbox
 
     def _asked(
-        self, messages: Sequence[BaseMessage], toolbox: Toolbox | None, cancelled: threading.Event, call: Call
+        self,
+        messages: Sequence[BaseMessage],
+        toolbox: Toolbox | None,
+        cancelled: threading.Event,
+        call: GenerationRequest,
     ) -> LocalSession:
         """A session behind the question."""
         messages = without_tools(messages, toolbox, self.conversation.template)
         tools = {"tools": list(toolbox.tools)} if toolbox and toolbox.native else {}
-        session, (soft,) = self._session(cancelled), call.soft_prompts_of(1)
-        if soft is not None or session.virtual:
-            session.begin_with(soft)
+        session = self._session(cancelled)
+        if call.soft_prompt is not None or session.virtual:
+            session.begin_with(call.soft_prompt)
         return session.append(self.conversation.tokens(messages, **tools))
 
 
-def _row(session: LocalSession, call: Call) -> Row:
-    steps: Any = session.steps(call.sampling, call.constraint, logprobs=call.logprobs)
-    return row_of(session, steps, call.sampling.max_tokens)
+def _task(session: LocalSession, call: GenerationRequest) -> GenerationTask:
+    steps: Any = session.steps(call)
+    return GenerationTask(session, steps, call.max_tokens)
 
 
 def _traced(schema: dict[str, Any] | type | None) -> dict[str, Any]:

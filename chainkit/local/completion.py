@@ -1,4 +1,4 @@
-"""A model that is steered token by token, as langchain-core's model that continues text."""
+"""A model that runs token by token, as langchain-core's model that continues text."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list
 from pydantic import ConfigDict
 
+from chainkit.base.generation import GenerationRequest
 from chainkit.base.session import Counters, Piece
 from chainkit.local.answers import ending, joined, logprobs, usage
-from chainkit.local.rows import Group, Row, conductor, row_of
+from chainkit.local.scheduler import GenerationTask, scheduler_of
 from chainkit.local.session import LocalSession
-from chainkit.local.settings import Call, CallSettings
+from chainkit.local.settings import CallSettings
 from chainkit.local.several import differ, settings_of_each
 from chainkit.local.sight import Sight
-from chainkit.local.soft_prompt import SoftPrompt
 from chainkit.local.threads import in_thread, stream_from_thread
 
 
 @dataclass(frozen=True)
-class Written:
+class Completion:
     """One finished continuation.
 
     Attributes:
@@ -71,47 +71,44 @@ class LocalLLM(CallSettings, Sight, BaseLLM):
         return self._opened().vocabulary
 
     def _pieces(
-        self, prompt: str, call: Call, cancelled: threading.Event
+        self, prompt: str, call: GenerationRequest, cancelled: threading.Event
     ) -> Iterator[tuple[Piece, UsageMetadata | None]]:
         """The continuation of a prompt, as it comes; the last piece with what all of it has cost."""
-        (soft,) = call.soft_prompts_of(1)
-        with closing(self._behind(soft, prompt, cancelled)) as session:
-            length = len(session.begun().tokens)
-            for piece in conductor(session.engine).pieces(self._row(session, call)):
+        with closing(self._before(prompt, call, cancelled)) as session:
+            length = len(session.tokens)
+            for piece in scheduler_of(session.runtime).pieces(_task(session, call)):
                 yield piece, usage(session.counters, length) if piece.finish else None
 
-    def _written(self, prompts: Sequence[str], call: Call, cancelled: threading.Event) -> list[Written]:
+    def _written(
+        self, prompts: Sequence[str], calls: Sequence[GenerationRequest], cancelled: threading.Event
+    ) -> list[Completion]:
         """The continuations of several prompts, which are computed side by side."""
         if not prompts:
             return []
         with ExitStack() as stack:
             # all fit, or none is begun
-            pairs = zip(call.soft_prompts_of(len(prompts)), prompts, strict=True)
-            sessions = [self._behind(soft, prompt, cancelled).begun() for soft, prompt in pairs]
+            sessions = [self._before(prompt, call, cancelled) for prompt, call in zip(prompts, calls, strict=True)]
             for session in sessions:
                 stack.callback(session.close)
-            lengths, group = [len(session.tokens) for session in sessions], Group(self._at_once)
-            found = conductor(sessions[0].engine).gather([self._row(session, call, group) for session in sessions])
+            lengths = [len(session.tokens) for session in sessions]
+            tasks = [_task(session, call) for session, call in zip(sessions, calls, strict=True)]
+            found = scheduler_of(sessions[0].runtime).gather(tasks, self._at_once)
             return [
-                Written(pieces, length, session.counters)
+                Completion(pieces, length, session.counters)
                 for pieces, length, session in zip(found, lengths, sessions, strict=True)
             ]
 
-    def _behind(self, soft: SoftPrompt | None, prompt: str, cancelled: threading.Event) -> LocalSession:
-        """A prompt behind a soft prompt."""
+    def _before(self, prompt: str, call: GenerationRequest, cancelled: threading.Event) -> LocalSession:
+        """A session with a prompt, after the soft prompt of the call."""
         session = self.session(cancelled=cancelled)
-        if soft is not None or session.virtual:
-            session.begin_with(soft)
-        return session.append(prompt, special=self.special_tokens) if prompt else session
-
-    def _row(self, session: LocalSession, call: Call, group: Group | None = None) -> Row:
-        steps: Any = session.steps(call.sampling, call.constraint, logprobs=call.logprobs)
-        return row_of(session, steps, call.sampling.max_tokens, group)
+        if call.soft_prompt is not None or session.virtual:
+            session.begin_with(call.soft_prompt)
+        return (session.append(prompt, special=self.special_tokens) if prompt else session).begun()
 
     @property
-    def _at_once(self) -> int:
-        """Prompts of a batch that are computed at once, if there is room for so many."""
-        return 1 << 16
+    def _at_once(self) -> int | None:
+        """Prompts of a batch that are computed at once; None: as many as there is room for."""
+        return None
 
     def batch(
         self,
@@ -201,10 +198,7 @@ class LocalLLM(CallSettings, Sight, BaseLLM):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[GenerationChunk]:
-        for chunk in self._chunks(prompt, stop, threading.Event(), **kwargs):
-            if run_manager:
-                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
+        return self._chunks(prompt, stop, threading.Event(), run_manager, **kwargs)
 
     async def _astream(
         self,
@@ -221,9 +215,9 @@ class LocalLLM(CallSettings, Sight, BaseLLM):
     def _complete(
         self, prompts: list[str], stop: list[str] | None, cancelled: threading.Event, **kwargs: Any
     ) -> LLMResult:
-        call = self.call(stop, kwargs)
-        written = self._written(prompts, call, cancelled)
-        generations = [[_generation(one, call.logprobs)] for one in written]
+        calls = self.calls(stop, kwargs, len(prompts))
+        written = self._written(prompts, calls, cancelled)
+        generations = [[_generation(one, call.logprobs)] for one, call in zip(written, calls, strict=True)]
         read = sum(one.prompt_tokens for one in written)
         sampled = sum(one.counters.sampled + one.counters.forced for one in written)
         spent = {"prompt_tokens": read, "completion_tokens": sampled, "total_tokens": read + sampled}
@@ -231,18 +225,31 @@ class LocalLLM(CallSettings, Sight, BaseLLM):
         return LLMResult(generations=generations, llm_output={"model_name": name, "token_usage": spent})
 
     def _chunks(
-        self, prompt: str, stop: list[str] | None, cancelled: threading.Event, **kwargs: Any
+        self,
+        prompt: str,
+        stop: list[str] | None,
+        cancelled: threading.Event,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
     ) -> Iterator[GenerationChunk]:
-        call = self.call(stop, kwargs)
+        (call,) = self.calls(stop, kwargs, 1)
         for piece, spent in self._pieces(prompt, call, cancelled):
             info = ending(piece) | {"usage_metadata": spent} if piece.finish else {}
             if piece.scores:
                 info["logprobs"] = logprobs(piece.scores)
             if piece.text or info:
-                yield GenerationChunk(text=piece.text, generation_info=info or None)
+                chunk = GenerationChunk(text=piece.text, generation_info=info or None)
+                if run_manager:
+                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
 
 
-def _generation(written: Written, rivals: int | None) -> Generation:
+def _task(session: LocalSession, call: GenerationRequest) -> GenerationTask:
+    steps: Any = session.steps(call)
+    return GenerationTask(session, steps, call.max_tokens)
+
+
+def _generation(written: Completion, rivals: int | None) -> Generation:
     info = ending(written.pieces[-1]) | {"usage_metadata": usage(written.counters, written.prompt_tokens)}
     if rivals is not None:
         info["logprobs"] = logprobs(score for piece in written.pieces for score in piece.scores)

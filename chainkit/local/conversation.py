@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 
 from chainkit.base.errors import TemplateError, Unsupported
+from chainkit.decoding.loop import Vocabulary
 from chainkit.local.template import ChatTemplate
 
 # Stand-ins for names of special tokens inside messages, from a private area of Unicode. What a message itself has of
@@ -17,27 +18,6 @@ _OPEN, _CLOSE = "\U0010fa00", "\U0010fa01"
 HERE = "\U0010fa02"
 """Stands in a message for text that is still to come."""
 _STAND_IN = re.compile(f"{_OPEN}(\\d+){_CLOSE}")
-
-
-class Vocabulary(Protocol):
-    """What a conversation must know about tokens."""
-
-    size: int
-    bos: int | None
-    eos: int
-    adds_bos: bool
-
-    def tokenize(self, text: str, *, special: bool = False) -> list[int]:
-        """The tokens of a text; with `special`, names of special tokens become those tokens."""
-        ...
-
-    def name(self, token: int) -> bytes:
-        """The bytes of a token, or its name."""
-        ...
-
-    def is_control(self, token: int) -> bool:
-        """Whether a token stands for no text."""
-        ...
 
 
 class Conversation:

@@ -15,7 +15,7 @@ _REST = 8  # tokens without proposals after some that did not pay
 _COST = 1.8  # how much longer a wide pass takes than one for a single token, where nobody has measured it
 
 
-class Lookup:
+class PromptLookup:
     """Proposes for one text as it grows.
 
     Attributes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Generic, Protocol, Self, TypeVar
 
-from chainkit.local.requests import common
+from chainkit.local.runtime import common
 
 
 class Stretch(Protocol):
@@ -84,8 +84,9 @@ class PrefixTree(Generic[S]):
                 break
         if known < len(tokens):
             node = _Node(list(tokens[known:]), stretch.part(known, len(tokens)), parent, used=now)
-            self._below(parent)[node.tokens[0]] = node
-            self.size += node.size
+            level, size = self._below(parent), node.size
+            level[node.tokens[0]] = node
+            self.size += size
             self._shrink()
 
     def clear(self) -> None:
@@ -111,15 +112,16 @@ class PrefixTree(Generic[S]):
         )
         for child in rest.children.values():
             child.parent = rest
-        node.stretch = node.stretch.part(0, place)
-        node.tokens, node.children = node.tokens[:place], {rest.tokens[0]: rest}
+        kept, below = node.stretch.part(0, place), {rest.tokens[0]: rest}
+        node.stretch, node.tokens, node.children = kept, node.tokens[:place], below  # at once: see `Runtime`
 
     def _shrink(self) -> None:
         """Forget the ends that were used longest ago."""
         while self.size > self.limit:
             victim = min(self._ends(), key=lambda node: node.used)
-            del self._below(victim.parent)[victim.tokens[0]]
-            self.size -= victim.size
+            level, size = self._below(victim.parent), victim.size
+            del level[victim.tokens[0]]
+            self.size -= size
 
     def _ends(self) -> Iterator[_Node[S]]:
         waiting = list(self._tops.values())

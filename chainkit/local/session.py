@@ -1,105 +1,85 @@
-"""A text that a model has read, token by token: what the sessions of all backends have in common."""
+"""A text that a local model reads and continues, token by token."""
 
 from __future__ import annotations
 
 import threading
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import Any, Self
 
 from chainkit.base.errors import ContextOverflow, Unsupported
-from chainkit.base.sampling import Sampling
+from chainkit.base.generation import GenerationRequest
 from chainkit.base.session import Counters, Piece, TokenScore
 from chainkit.decoding import loop
 from chainkit.decoding.sampler import Logits
 from chainkit.local.branches import Branches
-from chainkit.local.conversation import Vocabulary
-from chainkit.local.lookup import WIDTH, Lookup
-from chainkit.local.requests import Answer, Request, common
+from chainkit.local.lookup import WIDTH, PromptLookup
+from chainkit.local.runtime import ForwardRequest, ForwardResult, KVSequence, Runtime, common
 from chainkit.local.soft_prompt import SoftPrompt, holder, virtual_count
-
-if TYPE_CHECKING:
-    from chainkit.decoding.constraints import Constraint
-
-
-class SessionVocabulary(Vocabulary, loop.Vocabulary, Protocol):
-    """What a session must know about tokens."""
-
-    def tokenize(self, text: str, *, special: bool = False, whole: bool = False) -> list[int]:
-        """The tokens of a text; with `whole`, as of a text that stands alone and begins as the model expects."""
-        ...
-
-    def detokenize(self, tokens: Sequence[int]) -> str:
-        """The text of tokens."""
-        ...
-
-    def guide_tokens(self) -> Any:
-        """The tokens as llguidance wants them."""
-        ...
+from chainkit.local.speculative import sure
 
 
 @dataclass(frozen=True)
 class _Ahead:
-    """Scores behind proposed tokens: row n is what follows if the first n + 1 of them are chosen."""
+    """Logits after proposed tokens: row n is what follows if the first n + 1 of them are chosen."""
 
     start: int
     tokens: list[int]
     rows: Sequence[Logits]
 
 
-class LocalSession(ABC):
-    """Tokens on an engine. The tokens are here; what the engine has computed of them is only a cache.
-
-    A backend adds where its engine keeps them.
+class LocalSession:
+    """Tokens on a runtime. The tokens are here; the runtime's KV cache only saves reading them again.
 
     Attributes:
-        engine: What computes.
+        runtime: What computes.
         tokens: All tokens so far.
         counters: What they have cost.
         lookup: Finds tokens that may come next in the text itself; they are then computed with it.
         alone: Whether no other text is computed in the same passes; where others are, proposals do not pay.
     """
 
-    lookup: Lookup | None = None
-    alone = True
-    _asked: Sequence[int] = ()  # tokens that were proposed for the pass that is going on
-    _ahead: _Ahead | None = None
-    _counted = 0  # proposals before this place are in the counters already
-
-    engine: Any  # an `Engine` of chainkit.local.requests; each backend names its own
-    takes_vectors: ClassVar[bool] = False  # whether a soft prompt can stand before the text
-
-    def __init__(self, tokens: Sequence[int] = (), *, cancelled: threading.Event | None = None) -> None:
-        self._place: Any = None  # where the engine has our tokens
+    def __init__(
+        self, runtime: Runtime, tokens: Sequence[int] = (), *, cancelled: threading.Event | None = None
+    ) -> None:
+        self.runtime, self.vocabulary, self.context_length = runtime, runtime.vocabulary, runtime.context_length
         self.tokens = list(tokens)
-        self._held = holder(self.tokens)
         self.counters = Counters()
-        self._known = 0  # so many of our tokens have been read and counted
+        self.lookup: PromptLookup | None = None
+        self.alone = True
+        self._held = holder(self.tokens)
+        self._sequence: KVSequence | None = None  # where the runtime has our tokens
+        self._known = 0  # number of our tokens that have been read and counted
         self._logits: tuple[int, Logits] | None = None
         self._cancelled = cancelled or threading.Event()
+        self._asked: Sequence[int] = ()  # tokens that were proposed for the pass that is going on
+        self._ahead: _Ahead | None = None
+        self._counted = 0  # proposals before this place are in the counters already
+        self._draft: LocalSession | None = None
+        self._at_once = 0
 
     @property
-    @abstractmethod
-    def vocabulary(self) -> SessionVocabulary:
-        """The model's tokens."""
+    def sequence(self) -> KVSequence | None:
+        """Where the tokens are in the KV cache, once they were read."""
+        return self._sequence
 
-    @abstractmethod
     def fork(self) -> Self:
-        """A second session with the same tokens; what was read is not read again."""
+        """A second session with the same tokens; what was read is shared and not read again."""
+        twin = type(self)(self.runtime, self.tokens)
+        twin._logits = self._logits  # the same text has the same next token
+        return twin if self._draft is None else twin.drafted_by(self._draft.fork(), self._at_once)
 
-    @abstractmethod
+    def drafted_by(self, draft: LocalSession, at_once: int) -> Self:
+        """Let a session on a smaller model propose this many tokens for each pass."""
+        self._draft, self._at_once = draft, at_once
+        return self
+
     def close(self) -> None:
-        """Give the memory to others; what was read stays there for reuse until they need the place."""
-
-    @abstractmethod
-    def _pause(self) -> None:
-        """Nothing is computed for a while: others may take the place in memory."""
-
-    @property
-    def limit(self) -> int:
-        """How many tokens the context holds."""
-        return self.engine.limit
+        """Give the place in the KV cache to others; what was read stays there for reuse until they need it."""
+        self.runtime.drop(self._sequence, self)
+        self._sequence = None
+        if self._draft is not None:
+            self._draft.close()
 
     def begin_with(self, prompt: SoftPrompt | None) -> Self:
         """Put a soft prompt before the text, which must not have begun; None takes the one there is away.
@@ -112,16 +92,16 @@ class LocalSession(ABC):
         if len(self.tokens) > self.virtual:
             raise ValueError("a soft prompt stands before the text, and this session has text already")
         if prompt is not None:
-            if not self.takes_vectors:
+            if not self.runtime.takes_soft_prompts or self._draft is not None:  # a draft has vectors of another width
                 raise Unsupported("soft prompts run on hf: and gguf: models, without a draft model")
-            self.engine.require_fit(prompt)
+            self.runtime.require_fit(prompt)
         self.tokens = [] if prompt is None else list(prompt.tokens)
         self._held, self._known, self._logits = holder(self.tokens), 0, None
         return self
 
     @property
     def virtual(self) -> int:
-        """How many tokens of a soft prompt stand before the text."""
+        """Number of tokens of a soft prompt before the text."""
         return virtual_count(self.tokens)
 
     def append(self, text: str | Sequence[int], *, special: bool = False) -> Self:
@@ -129,52 +109,44 @@ class LocalSession(ABC):
 
         The first text gets the model's own first token (BOS) if the model expects one.
 
+        Args:
+            text: Text, or tokens of this model.
+            special: Read the names of special tokens in the text as those tokens; never for text of a user.
+
         Raises:
             ContextOverflow: There is no room.
         """
         if isinstance(text, str):
             text = self.vocabulary.tokenize(text, special=special, whole=len(self.tokens) == self.virtual)
-        if len(self.tokens) + len(text) > self.limit:
-            raise ContextOverflow(len(self.tokens) + len(text), self.limit)
+        if len(self.tokens) + len(text) > self.context_length:
+            raise ContextOverflow(len(self.tokens) + len(text), self.context_length)
         self.tokens.extend(text)
         return self
 
-    def generate(
-        self, sampling: Sampling, constraint: Constraint | None = None, *, logprobs: int | None = None
-    ) -> Iterator[Piece]:
-        """Continue the text, piece by piece; the last piece has `finish`.
+    def generate(self, request: GenerationRequest | None = None) -> Iterator[Piece]:
+        """Continue the text, piece by piece; the last piece has `finish`. The tokens become part of the session.
 
-        Args:
-            sampling: How tokens are chosen, and when to stop.
-            constraint: What may be generated.
-            logprobs: Give each token's log-probability, with so many of its likeliest rivals.
+        So do those of a stop text, which no piece shows: to continue after the visible text, call `rewind()` first.
         """
-        return (step for step in self.steps(sampling, constraint, logprobs=logprobs) if step is not None)
+        return (step for step in self.steps(request or GenerationRequest()) if step is not None)
 
     def steps(
-        self,
-        sampling: Sampling,
-        constraint: Constraint | None = None,
-        *,
-        logprobs: int | None = None,
-        matcher: loop.Matcher | None = None,
-        known: bytes = b"",
+        self, request: GenerationRequest, matcher: loop.Matcher | None = None, *, known: bytes = b""
     ) -> Iterator[Piece | None]:
-        """`generate` with a None before each step that needs logits; see `chainkit.local.rows`.
+        """`generate` with a None before each step that needs logits; see `chainkit.local.scheduler`.
 
         Args:
-            sampling: How tokens are chosen, and when to stop.
-            constraint: What may be generated.
-            logprobs: Give each token's log-probability.
-            matcher: Instead of a constraint.
-            known: What the tokens begin with belongs to the text before.
+            request: What decides the generation.
+            matcher: Instead of one made from the request's constraint.
+            known: The first bytes of the tokens repeat the end of the text before.
         """
         self.begun()
         try:
-            matcher = matcher or self._guide(constraint)
-            yield from loop.steps(self, sampling, matcher, logprobs=logprobs, known=known)
+            if matcher is None and request.constraint is not None:
+                matcher = self._guide(request)
+            yield from loop.steps(self, request, matcher, known=known)
         finally:
-            self._pause()
+            self.runtime.pause(self._sequence)
 
     def begun(self) -> Self:
         """This session, with the model's first token if it was empty.
@@ -194,7 +166,7 @@ class LocalSession(ABC):
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody has stopped it."""
+        """Whether it was stopped."""
         return self._cancelled.is_set()
 
     def push(self, tokens: Sequence[int], *, forced: bool) -> None:
@@ -206,16 +178,16 @@ class LocalSession(ABC):
             self.counters.sampled += len(tokens)
 
     def logits(self) -> Logits:
-        """The scores of the next token, [V]."""
+        """The logits of the next token, [V]."""
         if not self.ready:
-            (answer,) = self.engine.together([self.request()])
-            self.receive(answer)
+            (result,) = self.runtime.forward([self.request()])
+            self.receive(result)
         assert self._logits is not None
         return self._logits[1]
 
     @property
     def ready(self) -> bool:
-        """Whether the scores of the next token are known, perhaps from a pass that looked ahead."""
+        """Whether the logits of the next token are known, perhaps from a pass that looked ahead."""
         if self._logits is not None and self._logits[0] == len(self.tokens):
             return True
         ahead = self._ahead
@@ -228,41 +200,62 @@ class LocalSession(ABC):
             self._counted = len(self.tokens)
         return True
 
-    def request(self, branches: Branches | None = None) -> Request[Any]:
-        """What the engine must do for us before our next step; proposed tokens are computed with the text."""
-        self._learn()
-        self._asked = () if branches is not None else self._proposed()
-        if self._asked:
-            branches = Branches([[*self._asked, self._asked[-1]]])  # scores are computed behind inner nodes only
-        return Request(self, self._place, self.tokens, self._known, self._cancelled.is_set, branches)
+    def request(self, branches: Branches | None = None) -> ForwardRequest:
+        """What the runtime must compute before our next step; proposed tokens are computed with the text."""
+        if self._ahead is not None:
+            self._learn(self._ahead)
+        self._asked = ()
+        if branches is None and (self.lookup is not None or self._draft is not None):
+            self._asked = self._proposed()
+            if self._asked:
+                branches = Branches([[*self._asked, self._asked[-1]]])  # logits are computed after inner nodes only
+        return ForwardRequest(self, self._sequence, self.tokens, self._known, self._cancelled.is_set, branches)
 
-    def receive(self, answer: Answer[Any]) -> None:
-        """Take up what the engine has done."""
-        self._place = answer.place
-        self.counters.passes += answer.passes
-        self.counters.read += answer.computed
-        self.counters.cached += max(0, len(self.tokens) - self._known - answer.computed)
+    def receive(self, result: ForwardResult) -> None:
+        """Take up what the runtime has done."""
+        self._sequence = result.sequence
+        counters = self.counters
+        counters.passes += result.passes
+        counters.read += result.computed
+        counters.cached += max(0, len(self.tokens) - self._known - result.computed)
         self._known = len(self.tokens)
-        self._logits = len(self.tokens), answer.logits[0]
+        self._logits = len(self.tokens), result.logits[0]
         self._ahead = None
         if self._asked:
-            self.counters.drafted += len(self._asked)
-            self._ahead = _Ahead(len(self.tokens), list(self._asked), list(answer.logits[1:]))
+            counters.drafted += len(self._asked)
+            self._ahead = _Ahead(len(self.tokens), list(self._asked), list(result.logits[1:]))
             self._asked = ()
 
     def _proposed(self) -> list[int]:
         """Tokens that may come next."""
-        if self.lookup is None or not self.alone or not getattr(self.engine, "looks_ahead", False):
+        room = self.context_length - len(self.tokens) - 1
+        if self._draft is not None:
+            return self._drafted(self._draft, min(self._at_once, room))
+        if self.lookup is None or not self.alone or not self.runtime.looks_ahead:
             return []
-        room = self.limit - len(self.tokens) - 1
-        return self.lookup.proposed(self.tokens, self.engine.pace.cost(WIDTH + 1))[: max(0, room)]
+        return self.lookup.proposed(self.tokens, self.runtime.pace.cost(WIDTH + 1))[: max(0, room)]
 
-    def _learn(self) -> None:
-        """Tell who proposed how good it was."""
-        if self._ahead is not None and self.lookup is not None and hasattr(self.engine, "pace"):
-            accepted = common(self._ahead.tokens, self.tokens[self._ahead.start :])
-            cost = self.engine.pace.cost(len(self._ahead.tokens) + 1)
-            self.lookup.took(accepted, len(self.tokens), cost)
+    def _drafted(self, draft: LocalSession, room: int) -> list[int]:
+        """What a session on a smaller model would write, as long as it is sure of it."""
+        found: list[int] = []
+        room = min(room, draft.context_length - len(self.tokens))
+        if room <= 0:
+            return found
+        draft.rewind(common(draft.tokens, self.tokens)).append(self.tokens[len(draft.tokens) :])
+        while len(found) < room:
+            token = sure(draft.logits())
+            if token is None or token >= self.vocabulary.size or self.vocabulary.is_end(token):
+                break
+            found.append(token)
+            draft.append([token])
+        draft.runtime.pause(draft.sequence)
+        return found
+
+    def _learn(self, ahead: _Ahead) -> None:
+        """Tell the lookup how good its proposal was."""
+        if self.lookup is not None:
+            accepted = common(ahead.tokens, self.tokens[ahead.start :])
+            self.lookup.took(accepted, len(self.tokens), self.runtime.pace.cost(len(ahead.tokens) + 1))
             self._ahead = None
 
     def score(self, options: Sequence[str]) -> list[float]:
@@ -282,10 +275,10 @@ class LocalSession(ABC):
         if not tree.inner:  # single tokens: what may be known already is all that is needed
             scores = tree.joint(self.logits(), [])
         else:
-            (answer,) = self.engine.together([self.request(tree)])
-            self.receive(answer)
-            scores = tree.joint(answer.logits[0], answer.logits[1:])
-        self._pause()
+            (result,) = self.runtime.forward([self.request(tree)])
+            self.receive(result)
+            scores = tree.joint(result.logits[0], result.logits[1:])
+        self.runtime.pause(self._sequence)
         return scores
 
     def branches(self, options: Sequence[Sequence[int]]) -> Branches:
@@ -295,15 +288,15 @@ class LocalSession(ABC):
             ContextOverflow: There is no room for the longest.
         """
         longest = len(self.tokens) + max((len(option) for option in options), default=0)
-        if longest > self.limit:
-            raise ContextOverflow(longest, self.limit)
+        if longest > self.context_length:
+            raise ContextOverflow(longest, self.context_length)
         return Branches(options)
 
     def next_tokens(self, count: int) -> list[TokenScore]:
         """The likeliest next tokens with their log-probabilities, the likeliest first."""
         logits = self.begun().logits()
         best = (-logits).argsort(kind="stable")[:count]
-        self._pause()
+        self.runtime.pause(self._sequence)
         return [loop.token_score(logits, int(token), self.vocabulary, 0) for token in best]
 
     def rewind(self, length: int) -> Self:
@@ -327,9 +320,9 @@ class LocalSession(ABC):
         """The text of all tokens; control tokens are left out."""
         return self.vocabulary.detokenize(self.tokens[self.virtual :])
 
-    def _guide(self, constraint: Constraint | None) -> loop.Matcher | None:
-        if constraint is None:
-            return None
+    def _guide(self, request: GenerationRequest) -> loop.Matcher:
         from chainkit.decoding.guide import Guide  # llguidance is only needed for constraints
 
-        return Guide(self.vocabulary.guide_tokens(), constraint)
+        constraint: Any = request.constraint
+        behind = (*request.stop, request.following)
+        return Guide(self.vocabulary.guide_tokens(), constraint, behind=behind, vocabulary=self.vocabulary)

@@ -3,49 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from chainkit.base.errors import Unsupported, nearest
-from chainkit.base.sampling import Sampling
+from chainkit.base.generation import RANGED, GenerationRequest, in_range
 from chainkit.local.soft_prompt import SoftPrompt, as_soft_prompt
 
-if TYPE_CHECKING:
-    from chainkit.decoding.constraints import Constraint
-
-_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed", "max_tokens", "stop")
-_AT_CALL = (*_SAMPLING, "logprobs", "soft_prompt")
-
-
-class Call(NamedTuple):
-    """One call of a model, in full.
-
-    Attributes:
-        sampling: How tokens are chosen.
-        logprobs: Give log-probabilities, with so many rivals of each token.
-        constraint: What may be written.
-        soft_prompts: What stands before the text; several are for the prompts of one batch, in order.
-    """
-
-    sampling: Sampling
-    logprobs: int | None = None
-    constraint: Constraint | None = None
-    soft_prompts: tuple[SoftPrompt | None, ...] = (None,)
-
-    def soft_prompts_of(self, count: int) -> Sequence[SoftPrompt | None]:
-        """One for each of so many prompts.
-
-        Raises:
-            ValueError: There are several, and not as many.
-        """
-        if len(self.soft_prompts) == 1:
-            return self.soft_prompts * count
-        if len(self.soft_prompts) != count:
-            raise ValueError(
-                f"soft_prompt names {len(self.soft_prompts)} for {count} prompts; give one, or one for each"
-            )
-        return self.soft_prompts
+_AT_CALL = (
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repeat_penalty",
+    "seed",
+    "max_tokens",
+    "stop",
+    "logprobs",
+    "soft_prompt",
+)
 
 
 class CallSettings(BaseModel):
@@ -67,41 +45,37 @@ class CallSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    temperature: float = Field(default=0.0, ge=0)
-    top_k: int = Field(default=0, ge=0)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    min_p: float = Field(default=0.0, ge=0, le=1)
-    repeat_penalty: float = Field(default=1.0, gt=0)
-    seed: int | None = Field(default=None, ge=0)
-    max_tokens: int | None = Field(default=512, ge=1)
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repeat_penalty: float = 1.0
+    seed: int | None = None
+    max_tokens: int | None = 512
     stop: list[str] | None = None
-    logprobs: int | None = Field(default=None, ge=0, le=100)
+    logprobs: int | None = None
     soft_prompt: Any = None
 
-    @field_validator("seed", "max_tokens", "logprobs", "soft_prompt", mode="before")
+    @field_validator("seed", "max_tokens", "logprobs", "soft_prompt", "stop", mode="before")
     @classmethod
-    def _none_as_text(cls, value: Any) -> Any:
+    def _as_given(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.field_name == "stop":
+            return [value] if isinstance(value, str) else value
+        if info.field_name == "logprobs" and isinstance(value, bool):
+            return 0 if value else None
         return none_from_text(value)
 
-    @field_validator("stop", mode="before")
+    @field_validator(*RANGED)
     @classmethod
-    def _one_stop(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
+    def _in_range(cls, value: Any, info: ValidationInfo) -> Any:
+        return in_range(info.field_name or "", value)
 
-    @field_validator("stop")
-    @classmethod
-    def _no_empty_stop(cls, value: list[str] | None) -> list[str] | None:
-        if value and not all(value):
-            raise ValueError("an empty stop text would stop everything")
-        return value
+    def call(self, stop: Sequence[str] | None, changes: Mapping[str, Any]) -> GenerationRequest:
+        """What decides the generation of one call.
 
-    @field_validator("logprobs", mode="before")
-    @classmethod
-    def _logprobs_yes_or_no(cls, value: Any) -> Any:
-        return {True: 0, False: None}.get(value, value) if isinstance(value, bool) else value
-
-    def call(self, stop: Sequence[str] | None, changes: Mapping[str, Any]) -> Call:
-        """The settings of one call.
+        Args:
+            stop: Texts to stop at, as well as those of the model.
+            changes: Settings of this call; `constraint` is one of them.
 
         Raises:
             TypeError: A setting is unknown, or belongs to the constructor.
@@ -109,13 +83,28 @@ class CallSettings(BaseModel):
         """
         changes = dict(changes)
         constraint = changes.pop("constraint", None)
-        _refuse_unknown(changes, type(self).model_fields)
-        called = CallSettings(**{name: getattr(self, name) for name in _AT_CALL} | changes)
-        stops = [*(self.stop or ()), *(called.stop or ()), *(stop or ())]
-        values = {name: getattr(called, name) for name in _SAMPLING if name != "stop"}
-        given = called.soft_prompt if isinstance(called.soft_prompt, list | tuple) else [called.soft_prompt]
-        soft = tuple(map(as_soft_prompt, given))
-        return Call(Sampling(**values, stop=tuple(dict.fromkeys(stops))), called.logprobs, constraint, soft)
+        values: dict[str, Any] = {name: getattr(self, name) for name in _AT_CALL}
+        if changes:
+            _refuse_unknown(changes, type(self).model_fields)
+            called = CallSettings(**changes)
+            values |= {name: getattr(called, name) for name in changes}
+        stops = dict.fromkeys([*(self.stop or ()), *(values.pop("stop") or ()), *(stop or ())])
+        soft = as_soft_prompt(values.pop("soft_prompt"))
+        return GenerationRequest(**values, stop=tuple(stops), constraint=constraint, soft_prompt=soft)
+
+    def calls(self, stop: Sequence[str] | None, changes: Mapping[str, Any], count: int) -> list[GenerationRequest]:
+        """As `call`, for each prompt of a batch.
+
+        Raises:
+            ValueError: `soft_prompt` is a list for another number of prompts.
+        """
+        given = changes.get("soft_prompt")
+        if not isinstance(given, list | tuple):
+            return [self.call(stop, changes)] * count
+        if len(given) != count:
+            raise ValueError(f"soft_prompt names {len(given)} for {count} prompts; give one, or one for each")
+        request = self.call(stop, {**changes, "soft_prompt": None})
+        return [replace(request, soft_prompt=as_soft_prompt(one)) for one in given]
 
     @property
     def own_soft_prompt(self) -> SoftPrompt | None:

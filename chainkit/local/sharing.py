@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from chainkit.local.requests import Request, common
+from chainkit.local.runtime import ForwardRequest, common
 
 WORTH_A_PASS = 16  # reading so many tokens twice takes about as long as a pass of its own
 
 
-class Reading(Protocol):
-    """A request on its way."""
+class Sharing(Protocol):
+    """A request that is being computed."""
 
     @property
-    def request(self) -> Request[Any]:
+    def request(self) -> ForwardRequest:
         """What was asked."""
         ...
 
     @property
     def held(self) -> int:
-        """So many of its tokens are in memory."""
+        """Number of its tokens in the KV cache."""
         ...
 
 
-R = TypeVar("R", bound=Reading)
+R = TypeVar("R", bound=Sharing)
 
 
 def share(rows: Sequence[R], read: Callable[[R, int], None], copy: Callable[[R, R, int], None]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from langchain_core.messages import BaseMessage
 
-from chainkit.base.sampling import Sampling
+from chainkit.base.generation import GenerationRequest
 from chainkit.decoding.sampler import Logits, distribution, log_softmax
 from chainkit.local.session import LocalSession
 
@@ -54,17 +54,17 @@ class Candidate:
 
 
 class Sight:
-    """`context_size`, `tokens` and `next_tokens`, for every model that is steered token by token."""
+    """`effective_context_length`, `tokens` and `next_tokens`, for every model that runs token by token."""
 
     @property
-    def context_size(self) -> int:
+    def effective_context_length(self) -> int:
         """How many tokens a text may have, those that are written included; asking loads the model.
 
         Raises:
             ModelFileError: The model cannot be loaded.
         """
         with closing(self._opened()) as session:
-            return session.limit
+            return session.context_length
 
     def tokens(self, text: Readable) -> list[Token]:
         """How a text is cut into what the model reads, its first token (BOS) included if the model expects one.
@@ -94,7 +94,7 @@ class Sight:
         if k < 1:
             raise ValueError(f"k must be 1 or more, got {k}")
         values: dict[str, Any] = {"temperature": 1.0} | sampling
-        settings = Sampling(**values) if sampling else None
+        settings = GenerationRequest(**values) if sampling else None
         with closing(self._opened()) as session:
             session.append(self._ids(text, session.vocabulary))
             return candidates(session.begun().logits(), session.vocabulary, k, settings)
@@ -120,7 +120,7 @@ def token_of(token: int, vocabulary: Any) -> Token:
     return Token(token, (data or vocabulary.name(token)).decode("utf-8", "replace"), data)
 
 
-def candidates(logits: Logits, vocabulary: Any, count: int, sampling: Sampling | None) -> list[Candidate]:
+def candidates(logits: Logits, vocabulary: Any, count: int, sampling: GenerationRequest | None) -> list[Candidate]:
     """The likeliest tokens of logits, [V], with their chances before and after temperature and cuts."""
     logprobs = log_softmax(logits)
     drawn = _drawn(logits, sampling)
@@ -137,7 +137,7 @@ def candidates(logits: Logits, vocabulary: Any, count: int, sampling: Sampling |
     ]
 
 
-def _drawn(logits: Logits, sampling: Sampling | None) -> dict[int, float] | None:
+def _drawn(logits: Logits, sampling: GenerationRequest | None) -> dict[int, float] | None:
     """Token -> how likely it is to be drawn."""
     if sampling is None:
         return None

@@ -44,6 +44,7 @@ class SoftPrompt:
         vectors: One for each virtual token, [v, D].
         tokens: The numbers by which sessions know them.
         fingerprint: What is known of the model that it was trained on, or None.
+        digest: Hash of the vectors, by which caches tell it from others.
     """
 
     def __init__(self, name: str, vectors: Vectors, fingerprint: Mapping[str, Any] | None = None) -> None:
@@ -51,9 +52,10 @@ class SoftPrompt:
             raise ModelFileError(name, f"is no soft prompt: its vectors are {vectors.shape}, or not finite")
         self.name, self.fingerprint = name, fingerprint
         self.vectors = np.ascontiguousarray(vectors, np.float32)
-        digest = hashlib.sha256(self.vectors.tobytes()).digest()[:_DIGEST_BYTES]
+        digest = hashlib.sha256(self.vectors.tobytes())
+        self.digest = digest.hexdigest()
         # from what they hold, so that what one process has stored of a text is right in another
-        first = FIRST_VIRTUAL + int.from_bytes(digest, "little") * _BLOCK
+        first = FIRST_VIRTUAL + int.from_bytes(digest.digest()[:_DIGEST_BYTES], "little") * _BLOCK
         self.tokens = list(range(first, first + len(vectors)))
         with _registering:
             self._held = _alive.setdefault(first, _Held(self.vectors))

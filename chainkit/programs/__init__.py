@@ -11,7 +11,7 @@ from chainkit.base.shelf import lazily
 
 if TYPE_CHECKING:
     from chainkit.programs.model import cache as cache
-    from chainkit.programs.model.engines import Engine as Engine
+    from chainkit.programs.model.protocol import ProgramModel as ProgramModel
     from chainkit.programs.run.limits import Limits as Limits
     from chainkit.programs.run.run import Run as Run
     from chainkit.programs.run.runnable import Options as Options
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from chainkit.programs.run.runnable import program as program
 
 _HOMES = {
-    "Engine": "chainkit.programs.model.engines",
     "Limits": "chainkit.programs.run.limits",
     "Options": "chainkit.programs.run.runnable",
     "Program": "chainkit.programs.run.runnable",
+    "ProgramModel": "chainkit.programs.model.protocol",
     "Run": "chainkit.programs.run.run",
     "cache": "chainkit.programs.model.cache:",
     "program": "chainkit.programs.run.runnable",
 }
 
 __all__ = [
-    "Engine",
     "Limits",
     "Options",
     "Program",
+    "ProgramModel",
     "Run",
     "cache",
     "program",

@@ -53,7 +53,7 @@ def encode(base: Base, examples: Sequence[Example], settings: Settings) -> list[
         BadExamples: One is longer than the model can read.
     """
     found: list[Encoded] = []
-    room = base.loaded.limit - settings.virtual_tokens
+    room = base.loaded.context_length - settings.virtual_tokens
     for number, example in enumerate(examples, 1):
         prompt, answer = base.encoded(example, chat=settings.chat, ends=settings.answer_ends)
         if len(prompt) + len(answer) > room:

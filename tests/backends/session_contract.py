@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from chainkit.base.errors import ContextOverflow
-from chainkit.base.sampling import Sampling
+from chainkit.base.generation import GenerationRequest
 from chainkit.decoding.sampler import log_softmax
-from chainkit.local.lookup import Lookup
-from chainkit.local.rows import Conductor, Done, Row, Rows
+from chainkit.local.lookup import PromptLookup
+from chainkit.local.scheduler import Client, GenerationEnd, GenerationTask, Scheduler
 from chainkit.local.threads import Cancelled
 
 TEXT = "Once there was a small house near the sea"
@@ -35,11 +35,11 @@ class SessionContract(ABC):
 
     @abstractmethod
     def make(self) -> Any:
-        """A session on an engine that others use as well."""
+        """A session on an runtime that others use as well."""
 
     @abstractmethod
     def alone(self) -> Any:
-        """A session on an engine of its own that has read nothing."""
+        """A session on an runtime of its own that has read nothing."""
 
     def same(self, session: Any) -> None:
         """The next token is what it is for one who reads all the tokens from the start."""
@@ -61,18 +61,18 @@ class SessionContract(ABC):
 
     def test_generation_goes_on_from_what_it_wrote(self) -> None:
         at_once = self.make().append(TEXT)
-        wanted = tokens_of(at_once.generate(Sampling(max_tokens=12)))
+        wanted = tokens_of(at_once.generate(GenerationRequest(max_tokens=12)))
         session = self.make().append(TEXT)
         start = len(session.tokens)
         for _ in range(3):
-            list(session.generate(Sampling(max_tokens=4)))
+            list(session.generate(GenerationRequest(max_tokens=4)))
         assert session.tokens[start:] == wanted
         assert session.counters.sampled == 12
         self.same(session)
 
     def test_the_text_of_the_pieces_is_that_of_the_tokens(self) -> None:
         session = self.make().append(TEXT)
-        pieces = list(session.generate(Sampling(max_tokens=16)))
+        pieces = list(session.generate(GenerationRequest(max_tokens=16)))
         raw = b"".join(session.vocabulary.piece(token) for token in tokens_of(pieces))
         shown = "".join(piece.text for piece in pieces)
         assert raw.decode("utf-8", "replace").rstrip("\ufffd").startswith(shown.rstrip("\ufffd"))
@@ -81,14 +81,14 @@ class SessionContract(ABC):
         assert "max_tokens" in pieces[-1].detail
 
     def test_a_seed_gives_the_same_text_again(self) -> None:
-        sampling = Sampling(temperature=1.0, seed=7, max_tokens=12)
+        sampling = GenerationRequest(temperature=1.0, seed=7, max_tokens=12)
         first, second = (tokens_of(self.make().append(TEXT).generate(sampling)) for _ in range(2))
-        other = tokens_of(self.make().append(TEXT).generate(Sampling(temperature=1.0, seed=8, max_tokens=12)))
+        other = tokens_of(self.make().append(TEXT).generate(GenerationRequest(temperature=1.0, seed=8, max_tokens=12)))
         assert first == second != other
 
     def test_log_probabilities_are_those_of_the_tokens(self) -> None:
         session = self.make().append(TEXT)
-        for piece in session.generate(Sampling(max_tokens=5), logprobs=3):
+        for piece in session.generate(GenerationRequest(max_tokens=5, logprobs=3)):
             for score in piece.scores:
                 reference = self.alone().append(session.tokens[: -len(piece.tokens)])
                 chances = log_softmax(reference.logits())
@@ -156,7 +156,7 @@ class SessionContract(ABC):
         sessions = [self.make().append(TEXT).append(f" {number}") for number in range(12)]
         for _ in range(2):
             for session in sessions:
-                list(session.generate(Sampling(max_tokens=2)))
+                list(session.generate(GenerationRequest(max_tokens=2)))
         for session in sessions:
             self.same(session)
 
@@ -171,14 +171,14 @@ class SessionContract(ABC):
     def test_a_full_context_ends_the_text_and_says_so(self) -> None:
         session = self.make().append(TEXT)
         session.append(session.tokens[-1:] * (self.limit - 3 - len(session.tokens)))
-        last = list(session.generate(Sampling(max_tokens=None)))[-1]
+        last = list(session.generate(GenerationRequest(max_tokens=None)))[-1]
         assert last.finish == "length"
         assert str(self.limit) in last.detail
         assert len(session.tokens) == self.limit
 
     def test_a_cancelled_session_stops(self) -> None:
         session = self.make().append(TEXT)
-        pieces = session.generate(Sampling(max_tokens=50))
+        pieces = session.generate(GenerationRequest(max_tokens=50))
         next(pieces)
         session.cancel()
         with pytest.raises(Exception, match="cancelled"):
@@ -189,25 +189,26 @@ class SessionContract(ABC):
 
     STARTS = (TEXT, TEXT + " where", "A dog", TEXT + " where the sun", "Once there", "12 and 30", TEXT, "the")
 
-    def settings(self) -> list[Sampling]:
-        return [Sampling(temperature=number % 3 * 0.5, seed=number, max_tokens=4 + 3 * number) for number in range(8)]
+    def settings(self) -> list[GenerationRequest]:
+        return [
+            GenerationRequest(temperature=number % 3 * 0.5, seed=number, max_tokens=4 + 3 * number)
+            for number in range(8)
+        ]
 
     def together(self, sessions: Any, most: int | None = None) -> list[list[int]]:
-        """What rows write side by side."""
-        rows = Rows(sessions[0].engine, most)
-        places, written = {}, [list[int]() for _ in sessions]
+        """What generations write side by side."""
+        client = Client(Scheduler(sessions[0].runtime), streaming=True, most=most)
+        written = [list[int]() for _ in sessions]
         for number, (session, sampling) in enumerate(zip(sessions, self.settings(), strict=True)):
-            row = Row(session, session.steps(sampling))
-            places[id(row)] = number
-            rows.submit(row)
-        while rows:
-            for row, item in rows.step():
+            client.submit(GenerationTask(session, session.steps(sampling), number=number))
+        while client.open:
+            for task, item in client.wait():
                 assert not isinstance(item, Exception), item
-                written[places[id(row)]] += [] if isinstance(item, Done) else item.tokens
+                written[task.number] += [] if isinstance(item, GenerationEnd) else item.tokens
         return written
 
     @pytest.mark.parametrize("most", [None, 3])
-    def test_rows_write_what_each_writes_alone(self, most: int | None) -> None:
+    def test_side_by_side_each_writes_what_it_writes_alone(self, most: int | None) -> None:
         sessions = [self.make().append(start) for start in self.STARTS]
         found = self.together(sessions, most)
         for start, sampling, tokens in zip(self.STARTS, self.settings(), found, strict=True):
@@ -215,14 +216,14 @@ class SessionContract(ABC):
         for session in sessions:
             self.same(session)
 
-    def test_rows_need_as_many_passes_as_the_longest_and_read_what_they_share_once(self) -> None:
+    def test_several_need_as_many_passes_as_the_longest_and_read_what_they_share_once(self) -> None:
         start = f"{TEXT} and then {TEXT}"
         sessions = [self.make().append(start).append(f" {number}") for number in range(6)]
-        engine = sessions[0].engine
-        if engine.rows == 1:
-            pytest.skip("this engine computes one text at a time")
+        runtime = sessions[0].runtime
+        if runtime.parallel == 1:
+            pytest.skip("this runtime computes one text at a time")
         for _ in range(3):
-            answers = engine.together([session.request() for session in sessions])
+            answers = runtime.forward([session.request() for session in sessions])
             for session, answer in zip(sessions, answers, strict=True):
                 session.receive(answer)
                 session.append([int(session.logits().argmax())])
@@ -233,36 +234,34 @@ class SessionContract(ABC):
         for session in sessions:
             self.same(session)
 
-    def test_an_error_of_one_row_leaves_the_others_alone(self) -> None:
+    def test_an_error_of_one_leaves_the_others_alone(self) -> None:
         good, bad, stopped = (self.make().append(TEXT) for _ in range(3))
-        rows = Rows(good.engine)
+        client = Client(Scheduler(good.runtime), streaming=True)
 
         def broken() -> Any:
             yield None
-            raise ValueError("this row is broken")
+            raise ValueError("this one is broken")
 
-        submitted = [Row(good, good.steps(Sampling(max_tokens=6))), Row(bad, broken())]
-        submitted.append(Row(stopped, stopped.steps(Sampling(max_tokens=6))))
-        for row in submitted:
-            rows.submit(row)
+        every = [good.steps(GenerationRequest(max_tokens=6)), broken(), stopped.steps(GenerationRequest(max_tokens=6))]
+        for number, (session, steps) in enumerate(zip((good, bad, stopped), every, strict=True)):
+            client.submit(GenerationTask(session, steps, number=number))
         stopped.cancel()
-        news = [item for _ in range(20) if rows for item in rows.step()]
-        errors = {id(row): item for row, item in news if isinstance(item, Exception)}
-        assert isinstance(errors[id(submitted[1])], ValueError)
-        assert isinstance(errors[id(submitted[2])], Cancelled)
-        tokens = [
-            token for row, item in news if row is submitted[0] and not isinstance(item, Done) for token in item.tokens
-        ]
-        assert tokens == tokens_of(self.alone().append(TEXT).generate(Sampling(max_tokens=6)))
+        news = [update for _ in range(20) if client.open for update in client.wait()]
+        errors = {task.number: item for task, item in news if isinstance(item, Exception)}
+        assert isinstance(errors[1], ValueError)
+        assert isinstance(errors[2], Cancelled)
+        pieces = [item for task, item in news if task.number == 0 and not isinstance(item, GenerationEnd)]
+        tokens = tokens_of(pieces)
+        assert tokens == tokens_of(self.alone().append(TEXT).generate(GenerationRequest(max_tokens=6)))
 
     def test_threads_meet_in_the_same_passes(self) -> None:
-        conductor = Conductor(self.make().engine)
+        scheduler = Scheduler(self.make().runtime)
         found: dict[int, list[int]] = {}
 
         def work(number: int) -> None:
             with closing(self.make().append(self.STARTS[number])) as session:
-                row = Row(session, session.steps(self.settings()[number]))
-                found[number] = tokens_of(conductor.pieces(row) if number % 2 else conductor.gather([row])[0])
+                task = GenerationTask(session, session.steps(self.settings()[number]))
+                found[number] = tokens_of(scheduler.pieces(task) if number % 2 else scheduler.gather([task])[0])
 
         threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
         for thread in threads:
@@ -273,11 +272,11 @@ class SessionContract(ABC):
             assert found[number] == tokens_of(self.alone().append(start).generate(sampling))
 
     def test_who_reads_a_stream_slowly_keeps_no_other_thread_waiting(self) -> None:
-        conductor, came, found = Conductor(self.make().engine), threading.Event(), list[Any]()
+        scheduler, came, found = Scheduler(self.make().runtime), threading.Event(), list[Any]()
         slow, quick = self.make().append(TEXT), self.make().append("A dog")
 
         def steps() -> Any:
-            for number, step in enumerate(slow.steps(Sampling(max_tokens=8))):
+            for number, step in enumerate(slow.steps(GenerationRequest(max_tokens=8))):
                 if number == 2:
                     came.set()
                     other.join(0.2)  # it has come while this one computes, and waits
@@ -285,17 +284,17 @@ class SessionContract(ABC):
 
         def work() -> None:
             came.wait()
-            found.extend(conductor.gather([Row(quick, quick.steps(Sampling(max_tokens=3)))]))
+            found.extend(scheduler.gather([GenerationTask(quick, quick.steps(GenerationRequest(max_tokens=3)))]))
 
         other = threading.Thread(target=work, daemon=True)
         other.start()
-        stream = conductor.pieces(Row(slow, steps()))
+        stream = scheduler.pieces(GenerationTask(slow, steps()))
         read = [next(stream), next(stream)]
         other.join(20)
         assert found
-        assert tokens_of(found[0]) == tokens_of(self.alone().append("A dog").generate(Sampling(max_tokens=3)))
+        assert tokens_of(found[0]) == tokens_of(self.alone().append("A dog").generate(GenerationRequest(max_tokens=3)))
         written = tokens_of([*read, *stream])
-        assert written == tokens_of(self.alone().append(TEXT).generate(Sampling(max_tokens=8)))
+        assert written == tokens_of(self.alone().append(TEXT).generate(GenerationRequest(max_tokens=8)))
 
     def test_options_of_several_texts_are_scored_in_one_pass(self) -> None:
         sessions = [self.make().append(TEXT).append(f" {number}") for number in range(3)]
@@ -303,7 +302,7 @@ class SessionContract(ABC):
         tokens = [sessions[0].vocabulary.tokenize(option) for option in options]
         trees = [session.branches(tokens) for session in sessions]
         requests = [session.request(tree) for session, tree in zip(sessions, trees, strict=True)]
-        for session, tree, answer in zip(sessions, trees, sessions[0].engine.together(requests), strict=True):
+        for session, tree, answer in zip(sessions, trees, sessions[0].runtime.forward(requests), strict=True):
             session.receive(answer)
             scores = tree.joint(answer.logits[0], answer.logits[1:])
             assert scores == pytest.approx(self.alone().append(session.tokens).score(options), abs=10 * self.tolerance)
@@ -322,21 +321,21 @@ class SessionContract(ABC):
         read = 0
         for turn in range(6):
             session = self.make().append(shared + ends[turn % 2])
-            list(session.generate(Sampling(max_tokens=3)))
+            list(session.generate(GenerationRequest(max_tokens=3)))
             session.close()
             read += session.counters.read - 3 + 1 if turn >= 2 else 0
         assert read <= 4  # the last token of each: its scores are needed
 
     @pytest.mark.parametrize("temperature", [0.0, 0.4])
     def test_what_is_looked_up_in_the_text_changes_no_text(self, temperature: float) -> None:
-        sampling = Sampling(temperature=temperature, seed=5, max_tokens=30)
+        sampling = GenerationRequest(temperature=temperature, seed=5, max_tokens=30)
         wanted = tokens_of(self.alone().append(TEXT).generate(sampling))
         session = self.make().append(TEXT)
         start = len(session.tokens)
         session.append(wanted).append(TEXT)  # the model has seen what it will write, or something else comes
         reference = self.alone().append(session.tokens)
         expected = tokens_of(reference.generate(sampling))
-        session.lookup = Lookup(len(session.tokens) + 30)
+        session.lookup = PromptLookup(len(session.tokens) + 30)
         assert tokens_of(session.generate(sampling)) == expected
         assert session.counters.accepted <= session.counters.drafted
         self.same(session)
@@ -345,10 +344,10 @@ class SessionContract(ABC):
 
     def test_a_text_that_repeats_itself_takes_fewer_passes(self) -> None:
         session = self.make()
-        if not getattr(session.engine, "looks_ahead", False) or getattr(session, "_draft", None):
+        if not session.runtime.looks_ahead or getattr(session, "_draft", None):
             pytest.skip("it computes one token after the other, or another model proposes")
         script = session.vocabulary.tokenize("the cat sat on the mat " * 6)[: self.limit - 20]
-        session.lookup = Lookup(len(script))
+        session.lookup = PromptLookup(len(script))
         session.append(script[: len(script) // 3])
         while len(session.tokens) < len(script):  # a model that always goes on with the script
             session.logits()

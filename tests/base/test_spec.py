@@ -20,9 +20,14 @@ KNOWN = {"openai", "gguf", "ggml", "ollama", "azure_openai", "minilm"}
         ("minilm", "minilm", "", {}),
         ("minilm:", "minilm", "", {}),
         ("minilm?threads=2", "minilm", "", {"threads": "2"}),
-        ("gguf:./a b.gguf?n_ctx=4096&seed=1", "gguf", "./a b.gguf", {"n_ctx": "4096", "seed": "1"}),
+        ("gguf:./a b.gguf?context_length=4096&seed=1", "gguf", "./a b.gguf", {"context_length": "4096", "seed": "1"}),
         ("./llama-2-7b.Q4_K_M.gguf", "gguf", "./llama-2-7b.Q4_K_M.gguf", {}),
-        ("/models/old.ggmlv3.q8_0.BIN?n_ctx=1", "ggml", "/models/old.ggmlv3.q8_0.BIN", {"n_ctx": "1"}),
+        (
+            "/models/old.ggmlv3.q8_0.BIN?context_length=1",
+            "ggml",
+            "/models/old.ggmlv3.q8_0.BIN",
+            {"context_length": "1"},
+        ),
         (r"C:\models\llama.gguf", "gguf", r"C:\models\llama.gguf", {}),
         ("d:/models/llama.gguf?seed=3", "gguf", "d:/models/llama.gguf", {"seed": "3"}),
         (r"gguf:C:\models\llama.gguf", "gguf", r"C:\models\llama.gguf", {}),
@@ -65,7 +70,8 @@ def test_a_bare_model_name_is_asked_for_its_provider() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"), [("gguf:a.gguf?n_ctx=1&seed", "after 'gguf:a.gguf"), ("gguf:a?n=1&n=2", "'n' stands twice")]
+    ("text", "fault"),
+    [("gguf:a.gguf?context_length=1&seed", "after 'gguf:a.gguf"), ("gguf:a?n=1&n=2", "'n' stands twice")],
 )
 def test_options_that_cannot_be_read_are_told(text: str, fault: str) -> None:
     with pytest.raises(SpecError, match=fault):

@@ -32,7 +32,7 @@ class Scribe(BaseChatModel):
     """Says what a function makes of the prompt, and counts words as tokens."""
 
     say: object
-    n_ctx: int = 220
+    context_length: int = 220
     prompts: list = []
     at_once: int = 0
     running: int = 0
@@ -87,7 +87,8 @@ def test_a_text_that_fits_is_read_in_one_call():
 
 def test_results_are_put_together_in_several_rounds():
     model = Scribe(
-        say=lambda prompt: numbers(prompt).replace(", ", "\n") if "<text>" in prompt else numbers(prompt), n_ctx=210
+        say=lambda prompt: numbers(prompt).replace(", ", "\n") if "<text>" in prompt else numbers(prompt),
+        context_length=210,
     )
     many = "\n\n".join(f"this chapter is {n} " + "x " * 60 for n in range(60))
     chain = summarise(model)
@@ -162,7 +163,7 @@ def test_an_interrupted_run_goes_on_and_a_changed_part_is_read_anew(tmp_path):
     assert (chain.last.calls, chain.last.kept) == (0, calls + done)
     chain.invoke(TEXT.replace("Chapter 9.", "Chapter IX."))
     assert chain.last.calls == 1
-    other = summarise(Scribe(say=say, n_ctx=220), keep=file, max_concurrency=1)
+    other = summarise(Scribe(say=say, context_length=220), keep=file, max_concurrency=1)
     other.invoke(TEXT)
     assert other.last.calls == 0
     assert answer(FakeChat(reply="a"), "?", keep=file).invoke("x") == "a"
@@ -196,7 +197,7 @@ def test_results_that_grow_end_with_an_error():
 
 def test_a_prompt_that_leaves_no_room_is_an_error():
     with pytest.raises(ContextOverflow, match="shorter prompt"):
-        summarise(Scribe(say=numbers, n_ctx=60), instructions="word " * 60).invoke("x")
+        summarise(Scribe(say=numbers, context_length=60), instructions="word " * 60).invoke("x")
 
 
 def test_progress_is_told_and_drawn(capsys):

@@ -57,7 +57,7 @@ def test_a_plan_is_shown_with_its_parts_and_machines(run) -> None:
 
 
 def test_the_options_of_a_spec_and_of_the_command_count(run) -> None:
-    spec = f"gguf:{DEMO}?n_ctx=1024&kv_type=q8_0&use_mmap=false"
+    spec = f"gguf:{DEMO}?context_length=1024&kv_type=q8_0&use_mmap=false"
     use = sizes(run, spec, "--device", "pi4-2gb")["verdicts"][0]["plan"]["use"]
     assert (use["context"], use["kv_type"], use["mmap"]) == (1024, "q8_0", False)
     assert sizes(run, spec, "--context", "256", "--ram", "8GB")["verdicts"][0]["plan"]["use"]["context"] == 256
@@ -90,8 +90,8 @@ def test_copies_of_repacked_weights_are_shown(run, config: str) -> None:
         ([str(DEMO), "--ram", "lots"], "no machine 'lots'"),
         ([str(DEMO), "--device", "pi5-8g"], "did you mean 'pi5-8gb'"),
         ([str(DEMO), "--quant", "Q4"], "no quantization 'Q4'"),
-        ([f"gguf:{DEMO}?n_ctx=many"], "option of the spec is wrong"),
-        ([f"gguf:{DEMO}?n_ctx=-5"], "context must be 1 or more"),
+        ([f"gguf:{DEMO}?context_length=many"], "option of the spec is wrong"),
+        ([f"gguf:{DEMO}?context_length=-5"], "context must be 1 or more"),
     ],
 )
 def test_wrong_questions_are_answered_in_a_line(run, arguments: list[str], complaint: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from chainkit.base.errors import ConstraintError
-from chainkit.base.sampling import Sampling
+from chainkit.base.generation import GenerationRequest
 from chainkit.decoding import constraints
 from chainkit.decoding.guide import Guide
 from chainkit.decoding.loop import generate
@@ -40,7 +40,7 @@ class Noise:
 
     def __init__(self, seed):
         self.random = np.random.default_rng(seed)
-        self.tokens, self.limit, self.vocabulary = [], 100_000, self
+        self.tokens, self.context_length, self.vocabulary = [], 100_000, self
 
     def piece(self, token):
         return bytes([token]) if token < END else b""
@@ -57,7 +57,7 @@ class Noise:
 
 def written(tokenizer, constraint, seed, max_tokens=2000):
     guide = Guide(tokenizer, constraint)
-    pieces = list(generate(Noise(seed), Sampling(temperature=1.5, seed=seed, max_tokens=max_tokens), guide))
+    pieces = list(generate(Noise(seed), GenerationRequest(temperature=1.5, seed=seed, max_tokens=max_tokens), guide))
     return "".join(piece.text for piece in pieces), pieces[-1].finish, guide.fulfilled
 
 

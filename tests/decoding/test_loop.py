@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from chainkit.base.sampling import Sampling
+from chainkit.base.generation import GenerationRequest
 from chainkit.decoding.loop import generate
 
 END = 256
@@ -24,11 +24,11 @@ class Bytes:
 class Script:
     """Says a text byte by byte, then ends."""
 
-    def __init__(self, text: str, limit: int = 10_000) -> None:
+    def __init__(self, text: str, context_length: int = 10_000) -> None:
         self.script = [*text.encode(), END]
         self.tokens: list[int] = []
         self.vocabulary = Bytes()
-        self.limit = limit
+        self.context_length = context_length
         self.forced_tokens = 0
 
     def push(self, tokens, *, forced):
@@ -61,6 +61,9 @@ class Only:
     def closes(self, token):
         return False
 
+    def fits(self, text):
+        return self.text.startswith(text.encode())
+
     def accept(self, tokens):
         for token in tokens:
             assert token == self.text[self.at]
@@ -77,14 +80,14 @@ def text_of(pieces):
 
 @pytest.mark.parametrize("text", ["plain", "漢字🙂é", "a\u200d🇩🇪b", ""])
 def test_characters_of_several_tokens_stream_whole(text):
-    pieces = list(generate(Script(text), Sampling(max_tokens=None)))
+    pieces = list(generate(Script(text), GenerationRequest(max_tokens=None)))
     assert text_of(pieces) == text
     assert "\ufffd" not in text_of(pieces)
     assert pieces[-1].finish == "eos"
 
 
 def test_half_a_character_at_the_end_is_left_out():
-    pieces = list(generate(Script("a漢"), Sampling(max_tokens=3)))
+    pieces = list(generate(Script("a漢"), GenerationRequest(max_tokens=3)))
     assert text_of(pieces) == "a"
     assert (pieces[-1].finish, pieces[-1].detail) == ("length", "max_tokens=3 is reached")
 
@@ -92,30 +95,30 @@ def test_half_a_character_at_the_end_is_left_out():
 def test_bytes_that_are_no_text_are_marked():
     script = Script("")
     script.script = [0xFF, ord("a"), END]
-    assert text_of(generate(script, Sampling())) == "\ufffda"
+    assert text_of(generate(script, GenerationRequest())) == "\ufffda"
 
 
 @pytest.mark.parametrize("stop", ["lo w", "漢", "d"])
 def test_a_stop_text_over_several_tokens_never_leaks(stop):
     text = "hello world 漢字"
-    pieces = list(generate(Script(text), Sampling(stop=(stop, "never"))))
+    pieces = list(generate(Script(text), GenerationRequest(stop=(stop, "never"))))
     assert text_of(pieces) == text[: text.index(stop)]
     assert pieces[-1].finish == "stop"
 
 
 def test_what_only_looked_like_a_stop_text_is_shown():
-    assert text_of(generate(Script("hello wor"), Sampling(stop=("world",)))) == "hello wor"
+    assert text_of(generate(Script("hello wor"), GenerationRequest(stop=("world",)))) == "hello wor"
 
 
 def test_the_end_of_the_context_ends_the_text():
-    pieces = list(generate(Script("hello", limit=3), Sampling(max_tokens=None)))
+    pieces = list(generate(Script("hello", context_length=3), GenerationRequest(max_tokens=None)))
     assert text_of(pieces) == "hel"
     assert pieces[-1].detail == "the context of 3 tokens is full"
 
 
 def test_forced_tokens_come_in_one_step_and_are_not_sampled():
     script = Script("xxxxxxx")
-    pieces = list(generate(script, Sampling(), Only("hello", free=3)))
+    pieces = list(generate(script, GenerationRequest(), Only("hello", free=3)))
     assert text_of(pieces) == "hello"
     assert pieces[0].forced
     assert pieces[0].tokens == tuple(b"hel")
@@ -124,13 +127,13 @@ def test_forced_tokens_come_in_one_step_and_are_not_sampled():
 
 
 def test_a_limit_cuts_forced_tokens_too():
-    pieces = list(generate(Script("x" * 9), Sampling(max_tokens=2), Only("hello", free=5)))
+    pieces = list(generate(Script("x" * 9), GenerationRequest(max_tokens=2), Only("hello", free=5)))
     assert text_of(pieces) == "he"
     assert pieces[-1].finish == "length"
 
 
 def test_logprobs_name_the_likeliest_rivals():
-    piece = next(generate(Script("a"), Sampling(), logprobs=2))
+    piece = next(generate(Script("a"), GenerationRequest(logprobs=2)))
     (score,) = piece.scores
     assert (score.text, score.others[0][0]) == ("a", "a")
     assert -0.1 < score.logprob == score.others[0][1] <= 0
@@ -138,4 +141,4 @@ def test_logprobs_name_the_likeliest_rivals():
 
 
 def test_without_asking_there_are_no_logprobs():
-    assert all(piece.scores == () for piece in generate(Script("ab"), Sampling()))
+    assert all(piece.scores == () for piece in generate(Script("ab"), GenerationRequest()))

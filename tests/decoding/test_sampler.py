@@ -6,19 +6,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chainkit.base.errors import ChainkitError
-from chainkit.base.sampling import Sampling
+from chainkit.base.generation import GenerationRequest
 from chainkit.decoding.sampler import Sampler, distribution, log_softmax, penalised
 
 LOGITS = np.log(np.array([0.5, 0.25, 0.15, 0.1], np.float32))
 
 
 def test_temperature_zero_takes_the_likeliest_token():
-    assert Sampler(Sampling(temperature=0)).pick(LOGITS) == 0
+    assert Sampler(GenerationRequest(temperature=0)).pick(LOGITS) == 0
 
 
 def test_the_same_seed_draws_the_same_tokens():
     logits = np.zeros(50, np.float32)
-    first, second = (Sampler(Sampling(temperature=1, seed=7)) for _ in range(2))
+    first, second = (Sampler(GenerationRequest(temperature=1, seed=7)) for _ in range(2))
     drawn = [first.pick(logits) for _ in range(20)]
     assert drawn == [second.pick(logits) for _ in range(20)]
     assert len(set(drawn)) > 5
@@ -26,39 +26,39 @@ def test_the_same_seed_draws_the_same_tokens():
 
 def test_no_seed_draws_afresh():
     logits = np.zeros(50_000, np.float32)
-    first, second = (Sampler(Sampling(temperature=1)).pick(logits) for _ in range(2))
+    first, second = (Sampler(GenerationRequest(temperature=1)).pick(logits) for _ in range(2))
     assert first != second
 
 
 def test_frequencies_follow_the_chances():
-    sampler = Sampler(Sampling(temperature=1, seed=0))
+    sampler = Sampler(GenerationRequest(temperature=1, seed=0))
     drawn = np.bincount([sampler.pick(LOGITS) for _ in range(4000)], minlength=4) / 4000
     assert np.allclose(drawn, [0.5, 0.25, 0.15, 0.1], atol=0.03)
 
 
 def test_top_k_keeps_the_k_likeliest():
-    candidates, chances = distribution(LOGITS, Sampling(temperature=1, top_k=2))
+    candidates, chances = distribution(LOGITS, GenerationRequest(temperature=1, top_k=2))
     assert candidates.tolist() == [0, 1]
     assert np.allclose(chances, [2 / 3, 1 / 3])
 
 
 def test_top_p_keeps_the_smallest_set_that_reaches_the_share():
-    assert distribution(LOGITS, Sampling(temperature=1, top_p=0.7))[0].tolist() == [0, 1]
-    assert distribution(LOGITS, Sampling(temperature=1, top_p=0.01))[0].tolist() == [0]
+    assert distribution(LOGITS, GenerationRequest(temperature=1, top_p=0.7))[0].tolist() == [0, 1]
+    assert distribution(LOGITS, GenerationRequest(temperature=1, top_p=0.01))[0].tolist() == [0]
 
 
 def test_min_p_is_relative_to_the_likeliest():
-    assert distribution(LOGITS, Sampling(temperature=1, min_p=0.29))[0].tolist() == [0, 1, 2]
+    assert distribution(LOGITS, GenerationRequest(temperature=1, min_p=0.29))[0].tolist() == [0, 1, 2]
 
 
 def test_cuts_look_at_the_chances_before_temperature():
-    assert distribution(LOGITS, Sampling(temperature=50, top_p=0.7))[0].tolist() == [0, 1]
+    assert distribution(LOGITS, GenerationRequest(temperature=50, top_p=0.7))[0].tolist() == [0, 1]
 
 
 def test_tokens_that_are_not_allowed_are_never_drawn():
     logits = LOGITS.copy()
     logits[[0, 2]] = -np.inf
-    sampler = Sampler(Sampling(temperature=5, seed=1))
+    sampler = Sampler(GenerationRequest(temperature=5, seed=1))
     assert {sampler.pick(logits) for _ in range(200)} == {1, 3}
 
 
@@ -66,13 +66,13 @@ def test_repeat_penalty_lowers_tokens_seen_before_and_leaves_the_logits_alone():
     logits = np.array([2.0, -1.0, 1.9], np.float32)
     assert penalised(logits, [0, 1, 0], 2.0).tolist() == pytest.approx([1.0, -2.0, 1.9])
     assert logits.tolist() == pytest.approx([2.0, -1.0, 1.9])
-    assert Sampler(Sampling(repeat_penalty=2.0)).pick(logits, [0]) == 2
+    assert Sampler(GenerationRequest(repeat_penalty=2.0)).pick(logits, [0]) == 2
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_numbers_that_are_none_are_an_error(bad):
     with pytest.raises(ChainkitError, match="damaged"):
-        Sampler(Sampling()).pick(np.array([1.0, bad], np.float32))
+        Sampler(GenerationRequest()).pick(np.array([1.0, bad], np.float32))
 
 
 def test_log_softmax_sums_to_one():
@@ -90,7 +90,7 @@ _ROUNDING = 1e-6  # the chances are summed in float32
 @example(values=[15.0, 14.75, -2.0, -3.0], share=0.9999999999999999, top_k=0)
 def test_the_fast_cut_agrees_with_sorting_everything(values, share, top_k):
     logits = np.array(values, np.float32)
-    candidates, _ = distribution(logits, Sampling(temperature=1, top_p=share, top_k=top_k))
+    candidates, _ = distribution(logits, GenerationRequest(temperature=1, top_p=share, top_k=top_k))
     order = np.lexsort((np.arange(len(logits)), -logits))[: top_k or len(logits)]
     assert candidates.tolist() == order[: len(candidates)].tolist()
     if share == 1.0:

@@ -234,10 +234,10 @@ def test_every_matrix_can_be_quantised_to_k_quants() -> None:
 
 def test_llama_cpp_makes_the_tokens_that_transformers_makes() -> None:
     pytest.importorskip("xllamacpp")
-    from chainkit.backends.llama_cpp.weights import Loading, load_weights
+    from chainkit.backends.llama_cpp.weights import LlamaLoading, load_weights
 
     tokenizer = tokenizers.Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
-    vocabulary = load_weights(QUANTISED, Loading()).vocabulary
+    vocabulary = load_weights(QUANTISED, LlamaLoading()).vocabulary
     texts = [part["content"] for one in islice(conversations(31, Recipe()), 200) for part in one]
     texts += ["", " ", "  two  spaces ", "\n\n\n", "naïve café", "漢字 and 🙂", "I'LL don't", "1234567", "\ttab\r\n"]
     for text in texts:

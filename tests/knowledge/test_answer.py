@@ -7,7 +7,7 @@ from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 from chainkit.backends.fake import FakeChat, FakeEmbeddings, FakeLLM
 from chainkit.backends.openai.chat import OpenAIChat
 from chainkit.base.errors import ContextOverflow, SpecError, UnknownProvider
-from chainkit.chains.counting import UNKNOWN_CONTEXT, context_size, counter, estimate
+from chainkit.chains.counting import UNKNOWN_CONTEXT, context_length, counter, estimate
 from chainkit.knowledge import Conversation, Index, ModelReranker, Question, ask, ask_stream, evaluate
 from chainkit.knowledge.answer.fit import fit
 from chainkit.knowledge.answer.prompt import REFUSAL, is_refusal, quoted, rendered, text_prompt
@@ -160,8 +160,8 @@ def test_a_context_without_room_is_refused(index):
 
 
 def test_the_context_is_what_the_model_says():
-    assert context_size(FakeChat()) == UNKNOWN_CONTEXT
-    assert context_size(FakeChat(profile={"max_input_tokens": 99})) == 99
+    assert context_length(FakeChat()) == UNKNOWN_CONTEXT
+    assert context_length(FakeChat(profile={"max_input_tokens": 99})) == 99
 
 
 def test_a_model_that_cannot_count_is_estimated_without_the_network():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chainkit.decoding.sampler import log_softmax
 from chainkit.local.branches import Branches
-from chainkit.local.lookup import Lookup, Pace
+from chainkit.local.lookup import Pace, PromptLookup
 
 
 @given(st.lists(st.lists(st.integers(0, 3), max_size=5), max_size=6))
@@ -35,19 +35,19 @@ def test_one_option_is_a_chain_and_two_are_none():
 
 
 def test_what_followed_last_time_is_proposed():
-    lookup = Lookup(end=100)
+    lookup = PromptLookup(end=100)
     assert lookup.proposed([1, 2, 3]) == []
     assert lookup.proposed([1, 2, 3, 4, 5, 1, 2]) == [3, 4, 5, 1, 2]
     assert lookup.proposed([1, 2, 9, 9]) == []  # it was written over
 
 
 def test_nothing_is_proposed_behind_the_end():
-    assert Lookup(end=9).proposed([1, 2, 3, 4, 5, 1, 2]) == [3]
-    assert Lookup(end=7).proposed([1, 2, 3, 4, 5, 1, 2]) == []
+    assert PromptLookup(end=9).proposed([1, 2, 3, 4, 5, 1, 2]) == [3]
+    assert PromptLookup(end=7).proposed([1, 2, 3, 4, 5, 1, 2]) == []
 
 
 def test_proposals_that_do_not_pay_rest():
-    lookup, text = Lookup(end=1000), [1, 2, 3, 1, 2]
+    lookup, text = PromptLookup(end=1000), [1, 2, 3, 1, 2]
     for _ in range(4):
         assert lookup.proposed(text)
         lookup.took(0, len(text))
@@ -59,8 +59,8 @@ def test_proposals_that_do_not_pay_rest():
 
 def test_nothing_is_proposed_where_wide_passes_cost_too_much():
     text = [1, 2, 3, 1, 2]
-    assert Lookup(end=1000).proposed(text, cost=2.0)
-    assert not Lookup(end=1000).proposed(text, cost=6.0)
+    assert PromptLookup(end=1000).proposed(text, cost=2.0)
+    assert not PromptLookup(end=1000).proposed(text, cost=6.0)
 
 
 def test_the_cost_of_a_wide_pass_is_measured():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainkit.local.prefixes import PrefixTree
-from chainkit.local.requests import common
+from chainkit.local.runtime import common
 
 texts = st.lists(st.lists(st.integers(0, 2), max_size=8), max_size=12)
 

@@ -15,7 +15,7 @@ pytest.importorskip("transformers")
 from chainkit.backends.huggingface.models import HuggingFaceChat, HuggingFaceModel
 from chainkit.backends.llama_cpp.chat import GGUFChat
 from chainkit.base.errors import Unsupported
-from chainkit.chains.counting import context_size
+from chainkit.chains.counting import context_length
 from tests.backends.huggingface.conftest import folder  # noqa: F401 - a fixture
 from tests.backends.llama_cpp.conftest import DEMO
 
@@ -96,8 +96,8 @@ def test_a_count_that_makes_no_sense_is_refused(model: HuggingFaceModel, argumen
 
 
 def test_a_model_knows_how_much_it_can_read_and_others_ask_it(model: HuggingFaceModel) -> None:
-    assert model.context_size == model.loaded.model.config.max_position_embeddings == context_size(model)
-    assert context_size(HuggingFaceModel(model=model.model, n_ctx=16)) == 16
-    small = GGUFChat(model=str(DEMO), n_ctx=64)
-    assert small.context_size == context_size(small) == 64
-    assert context_size(GGUFChat(model=small.model)) == 2048  # not what is assumed of models that do not say
+    assert model.effective_context_length == model.loaded.model.config.max_position_embeddings == context_length(model)
+    assert context_length(HuggingFaceModel(model=model.model, context_length=16)) == 16
+    small = GGUFChat(model=str(DEMO), context_length=64)
+    assert small.effective_context_length == context_length(small) == 64
+    assert context_length(GGUFChat(model=small.model)) == 2048  # not what is assumed of models that do not say

@@ -69,7 +69,13 @@ def llm(request: pytest.FixtureRequest, f32: str) -> Any:
     if request.param == "hf":
         return chainkit.llm(f"hf:{DEMO / 'hf'}", dtype="float32", max_tokens=16, special_tokens=True)
     return chainkit.llm(
-        f"gguf:{f32}", special_tokens=True, kv_type="f32", flash_attention=False, n_ctx=512, max_tokens=16, probe=False
+        f"gguf:{f32}",
+        special_tokens=True,
+        kv_type="f32",
+        flash_attention=False,
+        context_length=512,
+        max_tokens=16,
+        probe=False,
     )
 
 
@@ -261,7 +267,7 @@ def test_what_is_no_soft_prompt_is_named(llm: Any, table: np.ndarray, tmp_path: 
 def test_it_counts_against_the_context(llm: Any, soft: Callable[..., SoftPrompt]) -> None:
     long = "a b c d " * 150
     with pytest.raises(ContextOverflow):
-        llm.model_copy(update={"n_ctx": 300}).invoke(long, soft_prompt=soft(9))
+        llm.model_copy(update={"context_length": 300}).invoke(long, soft_prompt=soft(9))
 
 
 def test_models_that_read_tokens_only_say_so(soft: Callable[..., SoftPrompt]) -> None:

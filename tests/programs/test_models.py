@@ -19,8 +19,8 @@ from chainkit.base.errors import FormMissed, ProgramError, SpecError, TemplateEr
 from chainkit.local.conversation import HERE
 from chainkit.programs import Program
 from chainkit.programs.model import cache, structured
-from chainkit.programs.model.engines import Slot
 from chainkit.programs.model.forms import wanted
+from chainkit.programs.model.protocol import Slot
 from chainkit.programs.model.record import Beside, TextAdded
 from chainkit.programs.run import checks
 from chainkit.testing import Scripted, ScriptedChat
@@ -81,7 +81,7 @@ def test_one_string_picks_the_model_of_a_program(llm: Any, chat: Any) -> None:
     text = "The cat {{gen 'x' max_tokens=5}}"
     named = chainkit.program(text, model=DEMO)
     assert type(named.model) is type(llm)
-    assert named.model.engine is llm.engine  # loaded once
+    assert named.model.runtime is llm.runtime  # loaded once
     assert str(named()) == str(chainkit.program(text)(model=DEMO)) == str(chainkit.program(text, llm)())
     assert type(chainkit.program(TALK, DEMO).model) is type(chat)
     including = chainkit.program("{{>talk}}")

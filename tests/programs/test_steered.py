@@ -11,11 +11,11 @@ import pytest
 pytest.importorskip("llguidance")
 
 from chainkit.base.errors import MissingLibrary
-from chainkit.base.sampling import Sampling
+from chainkit.base.generation import GenerationRequest
 from chainkit.decoding.sampler import log_softmax
 from chainkit.programs.model import cache
-from chainkit.programs.model.engines import Score, Tally
-from chainkit.programs.model.local import LocalEngine
+from chainkit.programs.model.local import LocalProgramModel
+from chainkit.programs.model.protocol import Score, Tally
 from chainkit.programs.run.runnable import program
 
 CHARACTER = (
@@ -63,7 +63,7 @@ def model(make: Callable[..., Any]) -> Any:
 def greedy(model: Any, text: str, count: int) -> str:
     """What the model writes behind a text, with nothing healed and nothing known."""
     session = model.session(text)
-    with_scores = [piece.text for piece in session.generate(Sampling(max_tokens=count))]
+    with_scores = [piece.text for piece in session.generate(GenerationRequest(max_tokens=count))]
     session.close()
     return "".join(with_scores)
 
@@ -75,9 +75,9 @@ def test_a_slot_writes_what_a_bare_loop_writes(model: Any) -> None:
 
 def test_the_text_of_the_template_costs_no_pass_of_its_own(model: Any) -> None:
     with cache.disabled():
-        before = model.engine.passes
+        before = model.runtime.passes
         run = program(CHARACTER, model)(who="Tom")
-    assert model.engine.passes - before == run.usage.passes
+    assert model.runtime.passes - before == run.usage.passes
     assert run.usage.passes <= run.usage.sampled + 1  # and the options of the select
     assert run["house"] in ("red", "blue", "blue and red")
     assert 10 <= int(run["age"]) <= 99
@@ -105,10 +105,10 @@ def test_a_batch_is_what_its_instances_are_alone(model: Any, make: Callable[...,
     with cache.disabled():
         alone = [str(program(CHARACTER, make())(who=name)) for name in names]
         one = program(CHARACTER, make())(who="Tom").usage.passes
-        before = model.engine.passes
+        before = model.runtime.passes
         runs = program(CHARACTER, model).batch([{"who": name} for name in names])
     assert [str(run) for run in runs] == alone
-    assert model.engine.passes - before <= 2 * one
+    assert model.runtime.passes - before <= 2 * one
 
 
 def test_samples_of_a_batch_have_their_own_random_numbers(model: Any) -> None:
@@ -122,16 +122,16 @@ def test_samples_of_a_batch_have_their_own_random_numbers(model: Any) -> None:
 def test_an_identical_run_costs_no_pass(model: Any) -> None:
     ask = program(CHARACTER, model)
     first = str(ask(who="Tom"))
-    before = model.engine.passes
+    before = model.runtime.passes
     assert str(ask(who="Tom")) == first
-    assert model.engine.passes == before
+    assert model.runtime.passes == before
     with cache.disabled():
         assert str(ask(who="Tom")) == first
-    assert model.engine.passes > before
+    assert model.runtime.passes > before
     cache.clear()
-    before = model.engine.passes
+    before = model.runtime.passes
     ask(who="Tom")
-    assert model.engine.passes > before
+    assert model.runtime.passes > before
 
 
 def test_kept_are_slots_with_a_seed_and_no_others(model: Any) -> None:
@@ -139,9 +139,9 @@ def test_kept_are_slots_with_a_seed_and_no_others(model: Any) -> None:
     assert len({str(program(text, model)()) for _ in range(4)}) > 1
     seeded = program(text, model).with_options(seed=3)
     first = str(seeded())
-    before = model.engine.passes
+    before = model.runtime.passes
     assert str(seeded()) == first
-    assert model.engine.passes == before
+    assert model.runtime.passes == before
     assert str(seeded.with_options(seed=4)()) != first
 
 
@@ -169,10 +169,10 @@ def test_a_kept_result_is_a_state_to_go_on_from(model: Any) -> None:
 
 
 def test_options_are_compared_as_the_text_would_be_cut(model: Any) -> None:
-    engine = LocalEngine(model)
+    engine = LocalProgramModel(model)
     context = engine.context(Tally(), roles=False)
     context.append("the house is ")
-    work = engine.work(streaming=False)
+    work = engine.runner(streaming=False)
     options, following = ("red", "re", "the sea"), " and the dog"
     work.submit(1, Score(context, options, following))
     ((number, scored),) = work.step()
@@ -237,11 +237,11 @@ def test_the_file_of_someone_else_is_no_cache_and_stays(
 
 
 def test_old_results_make_room_for_new_ones(tmp_path: Path) -> None:
-    from chainkit.programs.model.engines import Written
+    from chainkit.programs.model.protocol import SlotResult
 
     results = cache.Results(tmp_path / "r.sqlite", limit=20_000)
     for number in range(600):
-        results.put(number.to_bytes(20, "big"), Written(text="x" * 100))
+        results.put(number.to_bytes(20, "big"), SlotResult(text="x" * 100))
     assert 0 < len(results) < 600
-    assert results.get((599).to_bytes(20, "big")) == Written(text="x" * 100)
+    assert results.get((599).to_bytes(20, "big")) == SlotResult(text="x" * 100)
     results.close()

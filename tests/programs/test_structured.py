@@ -8,8 +8,8 @@ import pytest
 
 from chainkit.backends.fake import FakeChat
 from chainkit.backends.openai.chat import OpenAIChat
-from chainkit.programs.model.engines import Form, Slot
 from chainkit.programs.model.forms import wanted
+from chainkit.programs.model.protocol import Form, Slot
 from chainkit.programs.model.structured import Asked, asked, unboxed
 
 STRICT = OpenAIChat(model="m", api_key="k")

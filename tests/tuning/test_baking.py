@@ -31,7 +31,7 @@ def test_named_tokens_compute_what_the_soft_prompt_does(kind: str, tmp_path: Pat
     with_tokens = chainkit.llm(f"gguf:{baked.path}", **exact, special_tokens=True)
     soft = load_soft_prompt(JSON)
     session = plain.session().begin_with(soft).append(QUESTION)
-    named = with_tokens.engine.vocabulary.tokenize(baked.prompts["json"], special=True)
+    named = with_tokens.runtime.vocabulary.tokenize(baked.prompts["json"], special=True)
     assert named == list(range(2048, 2056))
     twin = with_tokens.session().append([*named, *session.tokens[session.virtual :]])
     far = np.abs(twin.logits()[:2048] - session.logits()).max()

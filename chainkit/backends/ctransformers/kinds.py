@@ -75,7 +75,7 @@ def kind_of(path: Path) -> str:
     raise ModelFileError(path, f"may be {' or '.join(found)}, which look alike; say which with model_type=...")
 
 
-def memory_needed(path: Path, kind: str, n_ctx: int | None) -> int:
+def memory_needed(path: Path, kind: str, context_length: int | None) -> int:
     """Bytes that a sound file of this kind may ask for: more than it takes, so that only damaged ones are stopped.
 
     Raises:
@@ -99,7 +99,7 @@ def memory_needed(path: Path, kind: str, n_ctx: int | None) -> int:
     if least > size:
         raise ModelFileError(path, f"is cut short: {layers} layers of width {width} do not fit {size} bytes")
     check_layout(path, kind, words)
-    return 3 * size + 8 * max(context, n_ctx or 0) * layers * width + _SCRATCH
+    return 3 * size + 8 * max(context, context_length or 0) * layers * width + _SCRATCH
 
 
 def _start(path: Path, length: int = _SEARCHED) -> bytes:

@@ -9,14 +9,15 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
-from chainkit.backends.ctransformers.engine import Engine, EngineSettings, open_engine
 from chainkit.backends.ctransformers.kinds import kind_of, named_kind
-from chainkit.backends.ctransformers.session import CTransformersSession
-from chainkit.backends.ctransformers.vocabulary import Vocabulary
+from chainkit.backends.ctransformers.runtime import CTransformersRuntime, CTransformersSettings, open_runtime
+from chainkit.backends.ctransformers.vocabulary import CTransformersVocabulary
 from chainkit.base.errors import MissingLibrary, TemplateError
+from chainkit.base.generation import GenerationRequest
 from chainkit.local.completion import LocalLLM
 from chainkit.local.kept import Kept
-from chainkit.local.settings import Call, CallSettings, none_from_text
+from chainkit.local.session import LocalSession
+from chainkit.local.settings import CallSettings, none_from_text
 
 try:
     from chainkit.local.chat import LocalChat
@@ -26,14 +27,14 @@ except ImportError as error:
     raise MissingLibrary("jinja2", extra="ctransformers") from error
 
 
-class Settings(BaseModel):
+class GGMLSettings(BaseModel):
     """Which file, and how it is loaded.
 
     Attributes:
         model: Path of a `.bin` file; `~` is the home folder.
         model_type: "gpt2", "gptj", "gpt_neox", "dolly-v2", "mpt", "falcon", "replit", "starcoder", "llama" or "gguf";
             None looks into the file and at its name.
-        n_ctx: Tokens that the model can read at once; None: what the file says, or 2048.
+        context_length: Tokens that the model can read at once; None: what the file says, or 2048.
         n_threads: None: half of the cores, at most 4.
         n_batch: Tokens computed at once while a prompt is read.
     """
@@ -42,13 +43,13 @@ class Settings(BaseModel):
 
     model: str
     model_type: str | None = None
-    n_ctx: int | None = Field(default=None, ge=8, le=1 << 20)
+    context_length: int | None = Field(default=None, ge=8, le=1 << 20)
     n_threads: int | None = Field(default=None, ge=1, le=1024)
     n_batch: int = Field(default=8, ge=1, le=512)
 
-    _engine: Kept[Engine] = PrivateAttr(default_factory=Kept)
+    _runtime: Kept[CTransformersRuntime] = PrivateAttr(default_factory=Kept)
 
-    @field_validator("model_type", "n_ctx", "n_threads", mode="before")
+    @field_validator("model_type", "context_length", "n_threads", mode="before")
     @classmethod
     def _none_in_a_spec(cls, value: Any) -> Any:
         return none_from_text(value)
@@ -64,27 +65,27 @@ class Settings(BaseModel):
         return Path(self.model).expanduser()
 
     @property
-    def engine(self) -> Engine:
-        """The engine, shared with all models of the same file and settings; its process starts at the first use.
+    def runtime(self) -> CTransformersRuntime:
+        """The runtime, shared with all models of the same file and settings; its process starts at the first use.
 
         Raises:
             ModelFileError: The file is no model, or a damaged one.
             MissingLibrary: ctransformers is not installed.
         """
-        settings = EngineSettings(
+        settings = CTransformersSettings(
             kind=self.model_type or kind_of(self.path),
-            n_ctx=self.n_ctx,
+            context_length=self.context_length,
             n_threads=self.n_threads,
             n_batch=self.n_batch,
         )
-        return self._engine.value((self.path, settings), lambda: open_engine(self.path, settings))
+        return self._runtime.value((self.path, settings), lambda: open_runtime(self.path, settings))
 
     def unload(self) -> None:
-        """Let go of the engine: its process ends when no other model uses it. The next call starts it again."""
-        self._engine.clear()
+        """Let go of the runtime: its process ends when no other model uses it. The next call starts it again."""
+        self._runtime.clear()
 
 
-class CTransformersModel(Settings, LocalLLM):
+class CTransformersModel(GGMLSettings, LocalLLM):
     """A GGML file of 2023 that continues text, in a process of its own."""
 
     @property
@@ -93,23 +94,23 @@ class CTransformersModel(Settings, LocalLLM):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return self.model_dump(include={*Settings.model_fields, *CallSettings.model_fields, "special_tokens"})
+        return self.model_dump(include={*GGMLSettings.model_fields, *CallSettings.model_fields, "special_tokens"})
 
-    def session(self, text: str = "", *, cancelled: threading.Event | None = None) -> CTransformersSession:
+    def session(self, text: str = "", *, cancelled: threading.Event | None = None) -> LocalSession:
         """A text to go on with token by token.
 
         Raises:
             ContextOverflow: The text is longer than the context.
         """
-        session = CTransformersSession(self.engine, cancelled=cancelled)
+        session = LocalSession(self.runtime, cancelled=cancelled)
         return session.append(text, special=self.special_tokens) if text else session
 
     def get_token_ids(self, text: str) -> list[int]:
         """The model's own tokens of a text."""
-        return self.engine.vocabulary.tokenize(text, special=self.special_tokens)
+        return self.runtime.vocabulary.tokenize(text, special=self.special_tokens)
 
 
-class CTransformersChat(Settings, LocalChat):
+class CTransformersChat(GGMLSettings, LocalChat):
     """A GGML file of 2023 that answers messages, in a process of its own.
 
     Attributes:
@@ -123,7 +124,7 @@ class CTransformersChat(Settings, LocalChat):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return self.model_dump(include={*Settings.model_fields, *CallSettings.model_fields, "chat_template"})
+        return self.model_dump(include={*GGMLSettings.model_fields, *CallSettings.model_fields, "chat_template"})
 
     @field_validator("chat_template")
     @classmethod
@@ -134,9 +135,9 @@ class CTransformersChat(Settings, LocalChat):
 
     def get_token_ids(self, text: str) -> list[int]:
         """The model's own tokens of a text."""
-        return self.engine.vocabulary.tokenize(text)
+        return self.runtime.vocabulary.tokenize(text)
 
-    def call(self, stop: Sequence[str] | None, changes: Mapping[str, Any]) -> Call:
+    def call(self, stop: Sequence[str] | None, changes: Mapping[str, Any]) -> GenerationRequest:
         """The settings of one call; a named template adds the texts that end its answers.
 
         Raises:
@@ -146,16 +147,16 @@ class CTransformersChat(Settings, LocalChat):
         return super().call([*(stop or ()), *own], changes)
 
     def unload(self) -> None:
-        """Let go of the engine: its process ends when no other model uses it. The next call starts it again."""
+        """Let go of the runtime: its process ends when no other model uses it. The next call starts it again."""
         self._conversation.clear()
         super().unload()
 
     @property
-    def _vocabulary(self) -> Vocabulary:
-        return self.engine.vocabulary
+    def _vocabulary(self) -> CTransformersVocabulary:
+        return self.runtime.vocabulary
 
-    def _session(self, cancelled: threading.Event) -> CTransformersSession:
-        return CTransformersSession(self.engine, cancelled=cancelled)
+    def _session(self, cancelled: threading.Event) -> LocalSession:
+        return LocalSession(self.runtime, cancelled=cancelled)
 
     def _metadata(self) -> dict[str, Any]:
         return {"model_name": self.model, "model_provider": "ctransformers"}

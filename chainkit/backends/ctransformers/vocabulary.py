@@ -19,7 +19,7 @@ _ENDS = frozenset({b"<|endoftext|>", b"<|end|>", b"<|im_end|>", b"### End"})
 _OWN_TOKENIZER = frozenset({"llama", "gguf", "falcon", "replit"})  # those whose text the library must cut itself
 
 
-class Vocabulary:
+class CTransformersVocabulary:
     """The tokens of one model. Safe to use from several threads.
 
     The files hold no rules of merging, so that a text of the GPT family is cut into the longest tokens there are, as
@@ -152,7 +152,7 @@ class Vocabulary:
 class _Words:
     """A vocabulary as llguidance asks for it."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: CTransformersVocabulary) -> None:
         self.tokens = [vocabulary.name(token) or b"\xff<%d>" % token for token in range(vocabulary.size)]
         self.special_token_ids = [token for token in range(vocabulary.size) if vocabulary.is_control(token)]
         self.eos_token_id = max(vocabulary.eos, 0)

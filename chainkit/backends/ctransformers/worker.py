@@ -37,14 +37,14 @@ def receive(stream: BinaryIO) -> tuple[int, bytes] | None:
     return (kind, payload) if len(payload) == length else None
 
 
-class Model:
+class LoadedFile:
     """A file in the library's memory."""
 
-    def __init__(self, path: str, kind: str, n_ctx: int, threads: int, batch: int, room: int) -> None:
+    def __init__(self, path: str, kind: str, context_length: int, threads: int, batch: int, room: int) -> None:
         from ctransformers.llm import LLM, Config  # pyright: ignore[reportMissingImports]
 
         _limit_memory(room)
-        self._llm: Any = LLM(path, kind, config=Config(context_length=n_ctx), lib=_build())
+        self._llm: Any = LLM(path, kind, config=Config(context_length=context_length), lib=_build())
         self._threads, self._batch = threads, batch
         self._size = self._llm.vocab_size
 
@@ -92,12 +92,12 @@ def main() -> int:
     """Answer messages until there are no more."""
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # the library prints
-    model: Model | None = None
+    model: LoadedFile | None = None
     while (message := receive(requests)) is not None:
         kind, payload = message
         try:
             if model is None:
-                model = Model(**json.loads(payload))
+                model = LoadedFile(**json.loads(payload))
                 answer = model.description()
             else:
                 answer = model.tokenize(payload) if kind == TOKENIZE else model.compute(payload)

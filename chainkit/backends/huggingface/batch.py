@@ -10,19 +10,19 @@ from typing import Any, Protocol
 
 from chainkit.backends.huggingface.libraries import torch, transformers
 from chainkit.backends.huggingface.loading import Loaded
-from chainkit.backends.huggingface.vocabulary import Vocabulary
-from chainkit.base.sampling import Sampling
+from chainkit.backends.huggingface.vocabulary import TransformersVocabulary
+from chainkit.base.generation import GenerationRequest
 from chainkit.base.session import Counters, Piece
 from chainkit.decoding import loop
 from chainkit.decoding.sampler import Logits
 from chainkit.local.threads import Cancelled
 
 
-class Row:
+class EncodedText:
     """One text of a batch; its logits are put here before each step of its generation."""
 
-    def __init__(self, tokens: Sequence[int], vocabulary: Vocabulary, limit: int) -> None:
-        self.tokens, self.vocabulary, self.limit = list(tokens), vocabulary, limit
+    def __init__(self, tokens: Sequence[int], vocabulary: TransformersVocabulary, context_length: int) -> None:
+        self.tokens, self.vocabulary, self.context_length = list(tokens), vocabulary, context_length
         self.counters = Counters(read=len(self.tokens))
         self.scores: Logits | None = None
 
@@ -40,11 +40,11 @@ class Row:
 class Forward(Protocol):
     """The model on a batch."""
 
-    def begin(self, rows: Sequence[Row]) -> torch.Tensor:
+    def begin(self, rows: Sequence[EncodedText]) -> torch.Tensor:
         """Read the texts; the logits behind each, [B, V]."""
         ...
 
-    def go_on(self, rows: Sequence[Row], kept: Sequence[int] | None) -> torch.Tensor:
+    def go_on(self, rows: Sequence[EncodedText], kept: Sequence[int] | None) -> torch.Tensor:
         """Read the last token of each row; the logits behind it, [B, V].
 
         Args:
@@ -56,9 +56,8 @@ class Forward(Protocol):
 
 def lockstep(
     forward: Forward,
-    rows: Sequence[Row],
-    sampling: Sampling,
-    rivals: int | None,
+    rows: Sequence[EncodedText],
+    request: GenerationRequest,
     loaded: Loaded,
     cancelled: Callable[[], bool],
 ) -> Iterator[tuple[int, Piece]]:
@@ -67,7 +66,7 @@ def lockstep(
     Raises:
         Cancelled: `cancelled` said so.
     """
-    runs = [loop.generate(row, sampling, logprobs=rivals) for row in rows]
+    runs = [loop.generate(row, request) for row in rows]
     alive, places = list(range(len(rows))), None
     begun = False
     while alive:
@@ -103,14 +102,14 @@ class EncodedForward:
         self._encoded: Any = None
         self._mask = torch.empty(0)
 
-    def begin(self, rows: Sequence[Row]) -> torch.Tensor:
+    def begin(self, rows: Sequence[EncodedText]) -> torch.Tensor:
         """Encode the texts and read how their answers begin; the logits behind it, [B, V]."""
-        texts = [Row(text, self.loaded.vocabulary, 0) for text in self._texts]
+        texts = [EncodedText(text, self.loaded.vocabulary, 0) for text in self._texts]
         tokens, self._mask = _padded(texts, max(len(row.tokens) for row in texts), self.loaded.device)
         self._encoded = self.loaded.model.get_encoder()(input_ids=tokens, attention_mask=self._mask)
         return self._run(torch.tensor([row.tokens for row in rows], device=self.loaded.device))
 
-    def go_on(self, rows: Sequence[Row], kept: Sequence[int] | None) -> torch.Tensor:
+    def go_on(self, rows: Sequence[EncodedText], kept: Sequence[int] | None) -> torch.Tensor:
         """Read the last token of each row; the logits behind it, [B, V]."""
         if kept is not None:
             index = torch.tensor(kept, device=self.loaded.device)
@@ -129,7 +128,7 @@ class EncodedForward:
         return output.logits[:, -1]
 
 
-def _padded(rows: Sequence[Row], width: int, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def _padded(rows: Sequence[EncodedText], width: int, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Tokens and mask, [B, T] each."""
     tokens = torch.zeros(len(rows), width, dtype=torch.long)
     mask = torch.zeros_like(tokens)
@@ -140,5 +139,5 @@ def _padded(rows: Sequence[Row], width: int, device: Any) -> tuple[torch.Tensor,
     return tokens.to(device), mask.to(device)
 
 
-def _last(rows: Sequence[Row], device: Any) -> torch.Tensor:
+def _last(rows: Sequence[EncodedText], device: Any) -> torch.Tensor:
     return torch.tensor([[row.tokens[-1]] for row in rows], device=device)

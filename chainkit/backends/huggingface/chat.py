@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from langchain_core.language_models.base import LangSmithParams
 
-from chainkit.backends.huggingface.session import TransformersSession
 from chainkit.backends.huggingface.settings import ModelSettings
-from chainkit.backends.huggingface.vocabulary import Vocabulary
+from chainkit.backends.huggingface.vocabulary import TransformersVocabulary
 from chainkit.base.errors import MissingLibrary, TemplateError
+from chainkit.base.generation import GenerationRequest
 
 try:
     import jinja2  # noqa: F401 - transformers does not bring it
@@ -20,7 +20,7 @@ except ImportError as error:
 
 from chainkit.local.chat import LocalChat
 from chainkit.local.named import named_template
-from chainkit.local.settings import Call
+from chainkit.local.session import LocalSession
 from chainkit.local.template import ChatTemplate
 
 
@@ -49,7 +49,7 @@ class HuggingFaceChat(ModelSettings, LocalChat):
         params["ls_provider"], params["ls_model_name"] = "huggingface", kwargs.get("model", self.model)
         return params
 
-    def call(self, stop: Sequence[str] | None, changes: Mapping[str, Any]) -> Call:
+    def call(self, stop: Sequence[str] | None, changes: Mapping[str, Any]) -> GenerationRequest:
         """The settings of one call; a named template adds the texts that end its answers.
 
         Raises:
@@ -58,7 +58,7 @@ class HuggingFaceChat(ModelSettings, LocalChat):
         own = named_template(self.chat_template).stop if self.chat_template else ()
         return super().call([*(stop or ()), *own], changes)
 
-    def session(self, *, cancelled: threading.Event | None = None) -> TransformersSession:
+    def session(self, *, cancelled: threading.Event | None = None) -> LocalSession:
         """An empty text to go on with token by token.
 
         Raises:
@@ -72,10 +72,10 @@ class HuggingFaceChat(ModelSettings, LocalChat):
         super().unload()
 
     @property
-    def _vocabulary(self) -> Vocabulary:
+    def _vocabulary(self) -> TransformersVocabulary:
         return self.loaded.vocabulary
 
-    def _session(self, cancelled: threading.Event) -> TransformersSession:
+    def _session(self, cancelled: threading.Event) -> LocalSession:
         return self.session(cancelled=cancelled)
 
     def _metadata(self) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from typing import Any
 from langchain_core.messages.ai import UsageMetadata
 from pydantic import Field
 
-from chainkit.backends.huggingface.batch import EncodedForward, Forward, Row, lockstep
-from chainkit.backends.huggingface.session import TransformersSession
+from chainkit.backends.huggingface.batch import EncodedForward, EncodedText, Forward, lockstep
 from chainkit.backends.huggingface.settings import ModelSettings
 from chainkit.base.errors import ContextOverflow, Unsupported
+from chainkit.base.generation import GenerationRequest
 from chainkit.base.session import Counters, Piece
 from chainkit.local.answers import usage
-from chainkit.local.completion import LocalLLM, Written
-from chainkit.local.settings import Call
+from chainkit.local.completion import Completion, LocalLLM
+from chainkit.local.session import LocalSession
 
 
 class HuggingFaceModel(ModelSettings, LocalLLM):
@@ -38,7 +38,7 @@ class HuggingFaceModel(ModelSettings, LocalLLM):
     def _identifying_params(self) -> dict[str, Any]:
         return self.model_dump(include=set(HuggingFaceModel.model_fields) - {"callbacks", "cache", "metadata", "tags"})
 
-    def session(self, text: str = "", *, cancelled: threading.Event | None = None) -> TransformersSession:
+    def session(self, text: str = "", *, cancelled: threading.Event | None = None) -> LocalSession:
         """A text to go on with token by token.
 
         Raises:
@@ -56,7 +56,7 @@ class HuggingFaceModel(ModelSettings, LocalLLM):
         return self.loaded.vocabulary  # a model with an encoder has tokens, and no session
 
     def _pieces(
-        self, prompt: str, call: Call, cancelled: threading.Event
+        self, prompt: str, call: GenerationRequest, cancelled: threading.Event
     ) -> Iterator[tuple[Piece, UsageMetadata | None]]:
         if not self.loaded.encodes:
             yield from super()._pieces(prompt, call, cancelled)
@@ -66,43 +66,47 @@ class HuggingFaceModel(ModelSettings, LocalLLM):
             counters = rows[0].counters
             yield piece, usage(counters, counters.read) if piece.finish else None
 
-    def _written(self, prompts: Sequence[str], call: Call, cancelled: threading.Event) -> list[Written]:
+    def _written(
+        self, prompts: Sequence[str], calls: Sequence[GenerationRequest], cancelled: threading.Event
+    ) -> list[Completion]:
         if self.loaded.encodes:
             self._source_tokens(prompts)  # all fit, or none is begun
-            return self._in_batches(prompts, call, cancelled)
-        return super()._written(prompts, call, cancelled)
+            return self._in_batches(prompts, calls, cancelled)
+        return super()._written(prompts, calls, cancelled)
 
     @property
-    def _at_once(self) -> int:
+    def _at_once(self) -> int | None:
         return self.batch_size
 
-    def _in_batches(self, prompts: Sequence[str], call: Call, cancelled: threading.Event) -> list[Written]:
+    def _in_batches(
+        self, prompts: Sequence[str], calls: Sequence[GenerationRequest], cancelled: threading.Event
+    ) -> list[Completion]:
         by_length = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))  # little padding
-        written: dict[int, Written] = {}
+        written: dict[int, Completion] = {}
         for start in range(0, len(prompts), self.batch_size):
             numbers = by_length[start : start + self.batch_size]
             chosen = [prompts[number] for number in numbers]
             forward, rows = self._encoded(chosen)
             pieces: list[list[Piece]] = [[] for _ in numbers]
-            for place, piece in self._lockstep(forward, rows, call, cancelled):
+            for place, piece in self._lockstep(forward, rows, calls[0], cancelled):
                 pieces[place].append(piece)
             for place, number in enumerate(numbers):
                 counters = rows[place].counters
-                written[number] = Written(pieces[place], counters.read, counters)
+                written[number] = Completion(pieces[place], counters.read, counters)
         return [written[number] for number in range(len(prompts))]
 
     def _lockstep(
-        self, forward: Forward, rows: Sequence[Row], call: Call, cancelled: threading.Event
+        self, forward: Forward, rows: Sequence[EncodedText], call: GenerationRequest, cancelled: threading.Event
     ) -> Iterator[tuple[int, Piece]]:
         if call.constraint is not None:
             raise Unsupported(f"{self.model} reads with an encoder; its answers cannot be constrained")
-        if any(call.soft_prompts):
+        if call.soft_prompt is not None:
             raise Unsupported(f"{self.model} reads with an encoder; soft prompts are for decoders")
-        return lockstep(forward, rows, call.sampling, call.logprobs, self.loaded, cancelled.is_set)
+        return lockstep(forward, rows, call, self.loaded, cancelled.is_set)
 
-    def _encoded(self, prompts: Sequence[str]) -> tuple[EncodedForward, list[Row]]:
+    def _encoded(self, prompts: Sequence[str]) -> tuple[EncodedForward, list[EncodedText]]:
         loaded, sources = self.loaded, self._source_tokens(prompts)
-        rows = [Row(loaded.first_tokens, loaded.vocabulary, self._limit) for _ in sources]
+        rows = [EncodedText(loaded.first_tokens, loaded.vocabulary, self.effective_context_length) for _ in sources]
         for row, source in zip(rows, sources, strict=True):
             row.counters = Counters(read=len(source))
         return EncodedForward(loaded, sources), rows
@@ -113,15 +117,13 @@ class HuggingFaceModel(ModelSettings, LocalLLM):
         for source in sources:
             if not source:
                 raise ValueError("there is no text to answer")
-            if len(source) > self._limit:
-                raise ContextOverflow(len(source), self._limit)
+            if len(source) > self.effective_context_length:
+                raise ContextOverflow(len(source), self.effective_context_length)
         return sources
 
     @property
-    def context_size(self) -> int:
+    def effective_context_length(self) -> int:
         """How many tokens a text may have; of a model with an encoder, what is read and what is written each."""
-        return self._limit
-
-    @property
-    def _limit(self) -> int:
-        return min(self.n_ctx, self.loaded.limit) if self.n_ctx else self.loaded.limit
+        return (
+            min(self.context_length, self.loaded.context_length) if self.context_length else self.loaded.context_length
+        )

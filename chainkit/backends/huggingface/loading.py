@@ -15,7 +15,7 @@ from chainkit.backends.huggingface.int8 import quantize
 from chainkit.backends.huggingface.libraries import SafetensorError, torch, transformers
 from chainkit.backends.huggingface.reach import require_reachable
 from chainkit.backends.huggingface.room import check_room
-from chainkit.backends.huggingface.vocabulary import Vocabulary
+from chainkit.backends.huggingface.vocabulary import TransformersVocabulary
 from chainkit.base.errors import MissingLibrary, ModelFileError, Unsupported
 from chainkit.hub.local import pulled_folder
 from chainkit.local.soft_prompt import FIRST_VIRTUAL, SoftPrompt, sampled_tokens, vectors_of
@@ -74,7 +74,8 @@ class Loaded:
         stamp: Names, sizes and times of the files of its folder.
         vocabulary: Its tokens.
         encodes: Whether it reads with an encoder and writes with a decoder, as T5 does.
-        limit: Tokens that a text may have: positions the model has, or what its tokenizer says.
+        context_length: Number of tokens that a text may have: positions the model has, or what its tokenizer says.
+        attention: The name of its attention in the library.
         device: Where its input goes.
         lock: Held while the model computes.
     """
@@ -84,8 +85,9 @@ class Loaded:
         self.stamp = _changed(name)
         self.encodes = bool(model.config.is_encoder_decoder)
         self.config = model.config.get_text_config(decoder=not self.encodes)
-        self.vocabulary = Vocabulary(tokenizer, _logit_count(model), _ends(model))
-        self.limit = _limit(self.config, tokenizer)
+        self.vocabulary = TransformersVocabulary(tokenizer, _logit_count(model), _ends(model))
+        self.context_length = _context_length(self.config, tokenizer)
+        self.attention = self.config._attn_implementation
         self.device = model.get_input_embeddings().weight.device
         parameters = inspect.signature(model.forward).parameters
         self._keeps_logits = "logits_to_keep" in parameters
@@ -352,7 +354,7 @@ def _ends(model: Any) -> set[int]:
     return found
 
 
-def _limit(config: Any, tokenizer: Any) -> int:
+def _context_length(config: Any, tokenizer: Any) -> int:
     positions = getattr(config, "max_position_embeddings", None) or getattr(config, "seq_length", None)
     if isinstance(positions, int) and positions > 0:
         return positions

@@ -7,13 +7,14 @@ padding, whatever their lengths. The attention is ours: each text looks at keys 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from chainkit.backends.huggingface.kv_cache import KeysValues
 from chainkit.backends.huggingface.libraries import torch, transformers
 from chainkit.backends.huggingface.loading import Loaded
-from chainkit.backends.huggingface.memory import KeysValues
 
 NAME = "chainkit_ragged"
 _HARMLESS = frozenset(
@@ -26,7 +27,7 @@ class Unfit(Exception):
 
 
 @dataclass(frozen=True)
-class Span:
+class TextSpan:
     """Tokens that go on with a text.
 
     Attributes:
@@ -53,7 +54,7 @@ class Span:
         return places
 
 
-def read(loaded: Loaded, spans: Sequence[Span]) -> torch.Tensor:
+def read(loaded: Loaded, spans: Sequence[TextSpan]) -> torch.Tensor:
     """Compute all spans; the scores of all wanted tokens, in order, [N, V].
 
     The memories then hold their tokens, those of trees in the order in which they were given.
@@ -84,7 +85,7 @@ def read(loaded: Loaded, spans: Sequence[Span]) -> torch.Tensor:
 class _Flow(transformers.Cache):
     """What the model takes for its cache in such a pass."""
 
-    def __init__(self, spans: Sequence[Span]) -> None:
+    def __init__(self, spans: Sequence[TextSpan]) -> None:
         super().__init__(layers=[])
         self.spans = spans
         self._lengths = [len(span.tokens) for span in spans]
@@ -158,7 +159,7 @@ class _Flow(transformers.Cache):
         return self._masks[number, window]
 
 
-def _mask(span: Span, window: int | None, device: Any) -> torch.Tensor | None:
+def _mask(span: TextSpan, window: int | None, device: Any) -> torch.Tensor | None:
     start, length = span.memory.length, len(span.tokens)
     if start == 0 and span.parents is None and (window is None or length <= window):
         return None
@@ -176,20 +177,21 @@ def _mask(span: Span, window: int | None, device: Any) -> torch.Tensor | None:
     return seen
 
 
-class _attending:  # noqa: N801 - used like a function
+@contextmanager
+def _attending(loaded: Loaded, flow: _Flow) -> Iterator[None]:
     """While this lasts, the model's attention is ours. The model's lock is held."""
+    try:
+        loaded.config._attn_implementation = NAME
+        _current.flow = flow
+        yield
+    finally:
+        restore(loaded)
 
-    def __init__(self, loaded: Loaded, flow: _Flow) -> None:
-        self._config, self._flow = loaded.config, flow
 
-    def __enter__(self) -> None:
-        self._before = self._config._attn_implementation
-        self._config._attn_implementation = NAME
-        _current.flow = self._flow
-
-    def __exit__(self, *exception: object) -> None:
-        _current.flow = None
-        self._config._attn_implementation = self._before
+def restore(loaded: Loaded) -> None:
+    """Give the model its own attention again."""
+    _current.flow = None
+    loaded.config._attn_implementation = loaded.attention
 
 
 _current = threading.local()

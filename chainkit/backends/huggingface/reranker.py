@@ -24,7 +24,7 @@ class HuggingFaceReranker(Reranker):
 
     Attributes:
         model: A folder with config.json, tokenizer and safetensors files, or a name on the hub.
-        n_ctx: Tokens that question and passage may have together; None: what the model has positions for.
+        context_length: Tokens that question and passage may have together; None: what the model has positions for.
         batch_size: Passages computed at once.
         normalize: Scores from 0 to 1; otherwise as the model says them.
         dtype: "auto" is what the weights were saved as.
@@ -37,7 +37,7 @@ class HuggingFaceReranker(Reranker):
     """
 
     model: str
-    n_ctx: int | None = Field(default=None, ge=8, le=1 << 20)
+    context_length: int | None = Field(default=None, ge=8, le=1 << 20)
     batch_size: int = Field(default=16, ge=1, le=1024)
     normalize: bool = True
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -51,7 +51,7 @@ class HuggingFaceReranker(Reranker):
     _held: Kept[tuple[Any, Any]] = PrivateAttr(default_factory=Kept)
     _lock: Any = PrivateAttr(default_factory=threading.Lock)
 
-    @field_validator("n_ctx", "device", "revision", "int8", mode="before")
+    @field_validator("context_length", "device", "revision", "int8", mode="before")
     @classmethod
     def _none_in_a_spec(cls, value: Any) -> Any:
         return none_from_text(value)
@@ -94,7 +94,7 @@ class HuggingFaceReranker(Reranker):
 
     def _require_room(self, model: Any, tokenizer: Any, longest: int) -> None:
         positions = getattr(model.config, "max_position_embeddings", None) or _UNBOUNDED
-        limit = min(positions, tokenizer.model_max_length, self.n_ctx or _UNBOUNDED)
+        limit = min(positions, tokenizer.model_max_length, self.context_length or _UNBOUNDED)
         if longest > limit:
             raise ContextOverflow(longest, limit, "split the passages")
 

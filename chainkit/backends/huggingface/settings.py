@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
-from chainkit.backends.huggingface.engine import Engine, open_engine
 from chainkit.backends.huggingface.libraries import torch
 from chainkit.backends.huggingface.loading import Loaded, Loading, load
-from chainkit.backends.huggingface.session import DraftedTransformersSession, TransformersSession
+from chainkit.backends.huggingface.runtime import TransformersRuntime, open_runtime
+from chainkit.local.session import LocalSession
 from chainkit.local.settings import none_from_text
 from chainkit.local.speculative import check_vocabularies
 
@@ -20,7 +20,7 @@ class Lease:
     """A model object's hold on loaded weights; copies and pickles of the model take a hold of their own when used."""
 
     def __init__(self) -> None:
-        self._held: tuple[object, Loaded, Engine | None] | None = None
+        self._held: tuple[object, Loaded, TransformersRuntime | None] | None = None
         self._lock = threading.Lock()
 
     def loaded(self, name: str, loading: Loading) -> Loaded:
@@ -30,13 +30,13 @@ class Lease:
                 self._held = (name, loading), load(name, loading), None
             return self._held[1]
 
-    def engine(self, name: str, loading: Loading, **settings: Any) -> Engine:
-        """The engine on the model, which is loaded if it is not."""
+    def runtime(self, name: str, loading: Loading, **settings: Any) -> TransformersRuntime:
+        """The runtime on the model, which is loaded if it is not."""
         loaded = self.loaded(name, loading)
         with self._lock:
-            engine = open_engine(loaded, **settings)
-            self._held = (name, loading), loaded, engine
-            return engine
+            runtime = open_runtime(loaded, **settings)
+            self._held = (name, loading), loaded, runtime
+            return runtime
 
     def end(self) -> None:
         """Let go; the weights are freed when nobody holds them."""
@@ -55,7 +55,7 @@ class ModelSettings(BaseModel):
 
     Attributes:
         model: A folder with config.json, tokenizer and safetensors files, or a name on the hub.
-        n_ctx: Tokens that a text may have; None: what the model has positions for.
+        context_length: Tokens that a text may have; None: what the model has positions for.
         n_threads: Threads that torch computes with, in this whole process; None leaves them as they are.
         dtype: "auto" is what the weights were saved as.
         device: "cpu", "cuda", "cuda:1", "mps"; None takes a GPU if there is one.
@@ -80,7 +80,7 @@ class ModelSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: str
-    n_ctx: int | None = Field(default=None, ge=8, le=1 << 24)
+    context_length: int | None = Field(default=None, ge=8, le=1 << 24)
     n_threads: int | None = Field(default=None, ge=1, le=1024)
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     device: str | None = None
@@ -102,9 +102,9 @@ class ModelSettings(BaseModel):
     draft_tokens: int = Field(default=4, ge=1, le=16)
     _lease: Lease = PrivateAttr(default_factory=Lease)
     _draft_lease: Lease = PrivateAttr(default_factory=Lease)
-    _checked_draft: tuple[Engine, Engine] | None = PrivateAttr(default=None)
+    _checked_draft: tuple[TransformersRuntime, TransformersRuntime] | None = PrivateAttr(default=None)
 
-    @field_validator("n_ctx", "n_threads", "device", "device_map", "revision", "draft", "int8", mode="before")
+    @field_validator("context_length", "n_threads", "device", "device_map", "revision", "draft", "int8", mode="before")
     @classmethod
     def _none_in_a_spec(cls, value: Any) -> Any:
         return none_from_text(value)
@@ -157,16 +157,20 @@ class ModelSettings(BaseModel):
         return self._lease.loaded(self.model, self.loading)
 
     @property
-    def engine(self) -> Engine:
-        """The engine on the model.
+    def runtime(self) -> TransformersRuntime:
+        """The runtime on the model.
 
         Raises:
             Unsupported: The model reads with an encoder.
         """
         if self.n_threads:
             torch.set_num_threads(self.n_threads)
-        return self._lease.engine(
-            self.model, self.loading, limit=self.n_ctx, n_batch=self.n_batch, n_memories=self.n_sequences
+        return self._lease.runtime(
+            self.model,
+            self.loading,
+            context_length=self.context_length,
+            n_batch=self.n_batch,
+            n_sequences=self.n_sequences,
         )
 
     def unload(self) -> None:
@@ -175,23 +179,25 @@ class ModelSettings(BaseModel):
         self._draft_lease.end()
         self._checked_draft = None
 
-    def new_session(self, cancelled: threading.Event | None = None) -> TransformersSession:
+    def new_session(self, cancelled: threading.Event | None = None) -> LocalSession:
         """An empty text.
 
         Raises:
             Unsupported: The model reads with an encoder, or the draft model has other tokens.
         """
         if self.draft is None:
-            return TransformersSession(self.engine, cancelled=cancelled)
-        session = DraftedTransformersSession(self.engine, cancelled=cancelled)
-        return session.drafted_by(TransformersSession(self._small(self.draft), cancelled=cancelled), self.draft_tokens)
+            return LocalSession(self.runtime, cancelled=cancelled)
+        session = LocalSession(self.runtime, cancelled=cancelled)
+        return session.drafted_by(LocalSession(self._small(self.draft), cancelled=cancelled), self.draft_tokens)
 
-    def _small(self, name: str) -> Engine:
+    def _small(self, name: str) -> TransformersRuntime:
         loading = replace(self.loading, revision=None)
-        small = self._draft_lease.engine(name, loading, limit=None, n_batch=self.n_batch, n_memories=self.n_sequences)
-        if self._checked_draft != (self.engine, small):
-            check_vocabularies(self.engine.vocabulary, small.vocabulary)
-            self._checked_draft = self.engine, small
+        small = self._draft_lease.runtime(
+            name, loading, context_length=None, n_batch=self.n_batch, n_sequences=self.n_sequences
+        )
+        if self._checked_draft != (self.runtime, small):
+            check_vocabularies(self.runtime.vocabulary, small.vocabulary)
+            self._checked_draft = self.runtime, small
         return small
 
     def get_token_ids(self, text: str) -> list[int]:

@@ -16,7 +16,7 @@ _SPACE = "\u2581"
 _MAX_BYTE_TOKEN = 6  # "<0x0A>"
 
 
-class Vocabulary:
+class TransformersVocabulary:
     """A tokenizer together with what the model's settings say about ends. Safe to use from several threads.
 
     Attributes:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from chainkit.backends.llama_cpp.capi import Handle, Library
-from chainkit.backends.llama_cpp.layouts import Batch
+from chainkit.backends.llama_cpp.layouts import LlamaBatch
 from chainkit.decoding.sampler import Logits
 from chainkit.local.soft_prompt import Vectors
 
@@ -32,7 +32,7 @@ class BatchBuffer:
         self._addresses = self._sequence.ctypes.data + np.arange(size, dtype=np.uint64) * (
             self._sequence.itemsize * width
         )
-        self._batch = Batch(
+        self._batch = LlamaBatch(
             token=self._token.ctypes.data,
             pos=self._position.ctypes.data,
             n_seq_id=self._sequences_each.ctypes.data,
@@ -41,13 +41,13 @@ class BatchBuffer:
         )
         self._views: dict[int, Logits] = {}
 
-    def fill_one(self, token: int, position: int, sequence: int) -> Batch:
+    def fill_one(self, token: int, position: int, sequence: int) -> LlamaBatch:
         """One token of one sequence, whose logits are computed."""
         self._token[0], self._position[0], self._sequence[0, 0] = token, position, sequence
         self._sequences_each[0] = self._wanted[0] = self._batch.n_tokens = 1
         return self._batch
 
-    def fill(self, tokens: Sequence[int], start: int, sequence: int) -> Batch:
+    def fill(self, tokens: Sequence[int], start: int, sequence: int) -> LlamaBatch:
         """Consecutive tokens of one sequence; logits are computed for the last."""
         count = len(tokens)
         self._token[:count] = tokens
@@ -59,7 +59,7 @@ class BatchBuffer:
         self._batch.n_tokens = count
         return self._batch
 
-    def fill_rows(self, rows: Sequence[tuple[int, int, Sequence[int], bool]]) -> Batch:
+    def fill_rows(self, rows: Sequence[tuple[int, int, Sequence[int], bool]]) -> LlamaBatch:
         """Tokens of any sequences, as (token, position, sequences, logits wanted)."""
         count = len(rows)
         self._token[:count] = [row[0] for row in rows]
@@ -71,13 +71,13 @@ class BatchBuffer:
         self._batch.n_tokens = count
         return self._batch
 
-    def fill_vectors(self, vectors: Vectors, positions: Sequence[int], sequences: Sequence[int]) -> Batch:
+    def fill_vectors(self, vectors: Vectors, positions: Sequence[int], sequences: Sequence[int]) -> LlamaBatch:
         """Vectors [T, D] in the place of tokens, each of one sequence; no logits are computed."""
         count = len(vectors)
         self._vectors = np.ascontiguousarray(vectors, np.float32)
         self._position[:count], self._sequence[:count, 0] = positions, sequences
         self._sequences_each[:count], self._wanted[:count] = 1, 0
-        batch = Batch.from_buffer_copy(self._batch)
+        batch = LlamaBatch.from_buffer_copy(self._batch)
         batch.n_tokens, batch.token, batch.embd = count, None, self._vectors.ctypes.data
         return batch
 

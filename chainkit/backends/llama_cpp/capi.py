@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from chainkit.backends.llama_cpp.layouts import LAYOUTS, Batch, Layout, LogCallback, ModelParams, defaults
+from chainkit.backends.llama_cpp.layouts import LAYOUTS, Layout, LlamaBatch, LogCallback, ModelParams, defaults
 from chainkit.base.errors import LibraryMismatch, MissingLibrary, Unsupported
 
 log = logging.getLogger("chainkit.llama_cpp")
@@ -47,8 +47,8 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "llama_memory_clear": (None, (c_void_p, c_bool)),
     "llama_memory_seq_rm": (c_bool, (c_void_p, c_int32, c_int32, c_int32)),
     "llama_memory_seq_cp": (None, (c_void_p, c_int32, c_int32, c_int32, c_int32)),
-    "llama_encode": (c_int32, (c_void_p, Batch)),
-    "llama_decode": (c_int32, (c_void_p, Batch)),
+    "llama_encode": (c_int32, (c_void_p, LlamaBatch)),
+    "llama_decode": (c_int32, (c_void_p, LlamaBatch)),
     "llama_get_logits_ith": (c_void_p, (c_void_p, c_int32)),
     "llama_get_embeddings_ith": (_FLOATS, (c_void_p, c_int32)),
     "llama_get_embeddings_seq": (_FLOATS, (c_void_p, c_int32)),
@@ -102,8 +102,8 @@ class Library:
     llama_memory_clear: Callable[[Handle, bool], None]
     llama_memory_seq_rm: Callable[[Handle, int, int, int], bool]
     llama_memory_seq_cp: Callable[[Handle, int, int, int, int], None]
-    llama_encode: Callable[[Handle, Batch], int]
-    llama_decode: Callable[[Handle, Batch], int]
+    llama_encode: Callable[[Handle, LlamaBatch], int]
+    llama_decode: Callable[[Handle, LlamaBatch], int]
     llama_get_logits_ith: Callable[[Handle, int], int | None]
     llama_get_embeddings_ith: Callable[[Handle, int], Any]
     llama_get_embeddings_seq: Callable[[Handle, int], Any]
@@ -293,4 +293,4 @@ _HOMES: dict[str, tuple[Layout, tuple[str, ...]]] = {
     "llama_cpp": (LAYOUTS[0], ("lib/libllama.so", "lib/libllama.dylib", "lib/llama.dll")),
     "xllamacpp": (LAYOUTS[1], ("xllamacpp.abi3.so", "xllamacpp.pyd")),
 }
-__all__ = ["Batch", "Handle", "Library", "c_int8", "library"]
+__all__ = ["Handle", "Library", "LlamaBatch", "c_int8", "library"]

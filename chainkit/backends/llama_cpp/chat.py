@@ -7,18 +7,18 @@ from typing import Any
 
 from langchain_core.language_models.base import LangSmithParams
 
-from chainkit.backends.llama_cpp.session import LlamaSession
-from chainkit.backends.llama_cpp.settings import Settings
-from chainkit.backends.llama_cpp.vocabulary import Vocabulary
+from chainkit.backends.llama_cpp.settings import GGUFSettings
+from chainkit.backends.llama_cpp.vocabulary import LlamaVocabulary
 from chainkit.base.errors import TemplateError
 from chainkit.local.chat import LocalChat
+from chainkit.local.session import LocalSession
 from chainkit.local.settings import CallSettings
 from chainkit.local.template import ChatTemplate
 
 _TEMPLATE_KEY = "tokenizer.chat_template"
 
 
-class GGUFChat(Settings, LocalChat):
+class GGUFChat(GGUFSettings, LocalChat):
     """A GGUF file that answers messages.
 
     Attributes:
@@ -32,7 +32,7 @@ class GGUFChat(Settings, LocalChat):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return self.model_dump(include={*Settings.model_fields, *CallSettings.model_fields, "chat_template"})
+        return self.model_dump(include={*GGUFSettings.model_fields, *CallSettings.model_fields, "chat_template"})
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
@@ -41,18 +41,18 @@ class GGUFChat(Settings, LocalChat):
 
     def get_token_ids(self, text: str) -> list[int]:
         """The model's own tokens of a text."""
-        return self.engine.vocabulary.tokenize(text)
+        return self.runtime.vocabulary.tokenize(text)
 
     def unload(self) -> None:
-        """Let go of the engine: its memory is freed when no other model uses it. The next call loads it again."""
+        """Let go of the runtime: its memory is freed when no other model uses it. The next call loads it again."""
         self._conversation.clear()
         super().unload()
 
     @property
-    def _vocabulary(self) -> Vocabulary:
-        return self.engine.vocabulary
+    def _vocabulary(self) -> LlamaVocabulary:
+        return self.runtime.vocabulary
 
-    def _session(self, cancelled: threading.Event) -> LlamaSession:
+    def _session(self, cancelled: threading.Event) -> LocalSession:
         return self.new_session(cancelled).begin_with(self.own_soft_prompt)
 
     def _metadata(self) -> dict[str, Any]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from chainkit.backends.llama_cpp.session import LlamaSession
-from chainkit.backends.llama_cpp.settings import Settings
+from chainkit.backends.llama_cpp.settings import GGUFSettings
 from chainkit.local.completion import LocalLLM
+from chainkit.local.session import LocalSession
 from chainkit.local.settings import CallSettings
 
 
-class GGUFModel(Settings, LocalLLM):
+class GGUFModel(GGUFSettings, LocalLLM):
     """A GGUF file that continues text.
 
     Attributes:
@@ -25,9 +25,9 @@ class GGUFModel(Settings, LocalLLM):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return self.model_dump(include={*Settings.model_fields, *CallSettings.model_fields, "special_tokens"})
+        return self.model_dump(include={*GGUFSettings.model_fields, *CallSettings.model_fields, "special_tokens"})
 
-    def session(self, text: str = "", *, cancelled: threading.Event | None = None) -> LlamaSession:
+    def session(self, text: str = "", *, cancelled: threading.Event | None = None) -> LocalSession:
         """A text to go on with token by token.
 
         Raises:
@@ -38,4 +38,4 @@ class GGUFModel(Settings, LocalLLM):
 
     def get_token_ids(self, text: str) -> list[int]:
         """The model's own tokens of a text."""
-        return self.engine.vocabulary.tokenize(text, special=self.special_tokens)
+        return self.runtime.vocabulary.tokenize(text, special=self.special_tokens)

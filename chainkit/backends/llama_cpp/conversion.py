@@ -63,7 +63,7 @@ class Unstored:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ConversionPlan:
     """What a conversion will write.
 
     Attributes:
@@ -80,7 +80,7 @@ class Plan:
     types: Mapping[str, int]
     values: Mapping[str, gguf_writer.Value] = field(compare=False, repr=False)
     header: bytes = field(repr=False)
-    tensors: tuple[ggjt.Tensor, ...] = field(repr=False)
+    tensors: tuple[ggjt.GGJTTensor, ...] = field(repr=False)
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{count} {name}" for name, count in self.types.items())
@@ -90,7 +90,7 @@ class Plan:
         )
 
 
-def plan(source: Path | str, unstored: Unstored | None = None) -> Plan:
+def plan(source: Path | str, unstored: Unstored | None = None) -> ConversionPlan:
     """What `convert` would write; only the header of the file is read.
 
     Raises:
@@ -101,7 +101,7 @@ def plan(source: Path | str, unstored: Unstored | None = None) -> Plan:
     header = gguf_writer.header(values, [(t.name, t.shape, t.type, t.nbytes) for t in model.tensors])
     total = len(header) + sum(gguf_writer.padded(tensor.nbytes) for tensor in model.tensors)
     types = Counter(TENSOR_TYPES[tensor.type][0] for tensor in model.tensors)
-    return Plan(model.path, total, dict(types.most_common()), values, header, model.tensors)
+    return ConversionPlan(model.path, total, dict(types.most_common()), values, header, model.tensors)
 
 
 def convert(
@@ -111,7 +111,7 @@ def convert(
     *,
     progress: Progress | None = None,
     overwrite: bool = False,
-) -> Plan:
+) -> ConversionPlan:
     """Lay an old `.bin` file out as GGUF; returns what was written.
 
     The file is written beside the target as `.part` and renamed when it is whole.
@@ -217,7 +217,7 @@ def _spelled(number: int, token: bytes) -> tuple[bytes, int]:
     return token.replace(b" ", "\u2581".encode()), _NORMAL
 
 
-def _write(written: Plan, file: BinaryIO, out: BinaryIO, progress: Progress) -> None:
+def _write(written: ConversionPlan, file: BinaryIO, out: BinaryIO, progress: Progress) -> None:
     out.write(written.header)
     done = len(written.header)
     for tensor in written.tensors:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from chainkit.backends.llama_cpp.batch import BatchBuffer
 from chainkit.backends.llama_cpp.capi import Handle
-from chainkit.backends.llama_cpp.engine import FLASH, default_threads
+from chainkit.backends.llama_cpp.runtime import FLASH, default_threads
 from chainkit.backends.llama_cpp.weights import Weights
 from chainkit.base.errors import ContextOverflow, ModelFileError
 
@@ -29,13 +29,13 @@ class EmbedderSettings:
     """What makes one embedder different from another on the same weights.
 
     Attributes:
-        n_ctx: The longest text in tokens; None: what the model was trained on, at most 2048.
+        context_length: The longest text in tokens; None: what the model was trained on, at most 2048.
         n_threads: None: all cores but one, at most 4.
         flash_attention: None leaves it to llama.cpp.
         pooling: "mean", "cls" or "last"; None: what the file says; "rank": a score in place of a vector.
     """
 
-    n_ctx: int | None = None
+    context_length: int | None = None
     n_threads: int | None = None
     flash_attention: bool | None = None
     pooling: str | None = None
@@ -46,7 +46,7 @@ class Embedder:
 
     def __init__(self, weights: Weights, settings: EmbedderSettings) -> None:
         self.weights, self.library, self.vocabulary = weights, weights.library, weights.vocabulary
-        self.limit = min(settings.n_ctx or _LONGEST_BATCH, weights.trained_context)
+        self.limit = min(settings.context_length or _LONGEST_BATCH, weights.trained_context)
         threads = settings.n_threads or default_threads()
         params = self.library.context_params(
             n_ctx=self.limit,

@@ -66,7 +66,7 @@ _ADVICE = "get this model as GGUF (gguf:...), or as safetensors (hf:...)"
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class GGJTTensor:
     """One tensor, under its name in GGUF; dimensions innermost first, as in both formats."""
 
     name: str
@@ -105,7 +105,7 @@ class OldModel:
     file_type: int
     tokens: tuple[bytes, ...]
     scores: NDArray[np.float32]
-    tensors: tuple[Tensor, ...]
+    tensors: tuple[GGJTTensor, ...]
 
 
 def read(path: Path) -> OldModel:
@@ -187,8 +187,8 @@ class _Reader:
             raise self.fault(f"has no byte tokens as Llama's vocabulary has ({missing:#04x} is missing); {_ADVICE}")
         return tuple(tokens), scores
 
-    def tensors(self) -> list[Tensor]:
-        found: list[Tensor] = []
+    def tensors(self) -> list[GGJTTensor]:
+        found: list[GGJTTensor] = []
         while self.position < self.size:
             dimensions, length, kind = self.numbers(3, "tensors")
             self.require(1 <= dimensions <= 2, f"has a tensor of {dimensions} dimensions")
@@ -202,7 +202,7 @@ class _Reader:
                 found.append(tensor)
         return found
 
-    def tensor(self, name: str, shape: tuple[int, ...], kind: int) -> Tensor:
+    def tensor(self, name: str, shape: tuple[int, ...], kind: int) -> GGJTTensor:
         self.require(kind in _LAYOUT_SINCE, f"has the unknown type {kind} in {name}")
         type_name, block, block_bytes = TENSOR_TYPES[kind]
         if self.version < _LAYOUT_SINCE[kind]:
@@ -218,7 +218,7 @@ class _Reader:
                 f"({self.size} bytes); download it again"
             )
         self.position += nbytes
-        return Tensor(name, shape, kind, self.position - nbytes, nbytes)
+        return GGJTTensor(name, shape, kind, self.position - nbytes, nbytes)
 
     def renamed(self, raw: bytes) -> str | None:
         """The name in GGUF; None for a tensor that is worked out from the settings."""
@@ -234,11 +234,11 @@ class _Reader:
             raise self.fault(_other(architecture))
         raise self.fault(f"is damaged: it has a tensor named {name[:80]!r}, which no Llama has")
 
-    def height(self, tensors: Mapping[str, Tensor], name: str) -> int:
+    def height(self, tensors: Mapping[str, GGJTTensor], name: str) -> int:
         self.require(name in tensors and len(tensors[name].shape) == 2, f"has no tensor {name}")
         return tensors[name].shape[1]
 
-    def compare(self, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    def compare(self, tensors: Mapping[str, GGJTTensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
         for name, shape in shapes.items():
             self.require(name in tensors, f"has no tensor {name}")
             found = tensors[name]

@@ -12,15 +12,15 @@ from pydantic import BaseModel, Field, PrivateAttr, field_validator, model_valid
 from chainkit.backends.llama_cpp.chat import GGUFChat
 from chainkit.backends.llama_cpp.checks import check_model
 from chainkit.backends.llama_cpp.completion import GGUFModel
-from chainkit.backends.llama_cpp.conversion import Plan, Progress, Unstored, convert, converted, plan
+from chainkit.backends.llama_cpp.conversion import ConversionPlan, Progress, Unstored, convert, converted, plan
 from chainkit.backends.llama_cpp.ggjt import other_family
 from chainkit.backends.llama_cpp.header import read_header
 from chainkit.base.errors import NO_SUCH_FILE, ModelFileError, TemplateError
+from chainkit.base.generation import GenerationRequest
 from chainkit.local.named import TEMPLATES, named_template
-from chainkit.local.settings import Call
 from chainkit.local.template import ChatTemplate
 
-__all__ = ["GGMLChat", "GGMLModel", "Plan", "Unstored", "convert", "converted", "plan"]
+__all__ = ["ConversionPlan", "GGMLChat", "GGMLModel", "Unstored", "convert", "converted", "plan"]
 
 _lock = threading.Lock()
 
@@ -112,7 +112,7 @@ class GGMLChat(OldFile, GGUFChat):
             named_template(value)
         return value
 
-    def call(self, stop: Sequence[str] | None, changes: Mapping[str, Any]) -> Call:
+    def call(self, stop: Sequence[str] | None, changes: Mapping[str, Any]) -> GenerationRequest:
         """The settings of one call; a named template adds the texts that end its answers.
 
         Raises:

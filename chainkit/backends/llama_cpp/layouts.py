@@ -16,7 +16,7 @@ ProgressCallback = ctypes.CFUNCTYPE(ctypes.c_bool, c_float, c_void_p)
 LogCallback = ctypes.CFUNCTYPE(None, c_int, ctypes.c_char_p, c_void_p)
 
 
-class Batch(ctypes.Structure):
+class LlamaBatch(ctypes.Structure):
     """`llama_batch`: tokens or vectors with their positions and sequences."""
 
     _fields_ = (

@@ -93,11 +93,11 @@ def _fingerprint(path: Path, library: Path) -> str:
 
 def main(path: str) -> int:
     """The child: status 0 if the file works, 3 and the reason on stdout if it is refused."""
-    from chainkit.backends.llama_cpp.weights import Loading, load_weights
+    from chainkit.backends.llama_cpp.weights import LlamaLoading, load_weights
 
     _no_core_file()
     try:
-        weights = load_weights(Path(path), Loading(probe=False, repack=False))
+        weights = load_weights(Path(path), LlamaLoading(probe=False, repack=False))
         for sample in _SAMPLES:
             for special in (False, True):
                 weights.vocabulary.tokenize(sample, special=special, whole=True)
@@ -115,12 +115,12 @@ def main(path: str) -> int:
 
 def _compute(weights: Weights) -> None:
     from chainkit.backends.llama_cpp.embedder import Embedder, EmbedderSettings
-    from chainkit.backends.llama_cpp.engine import EncoderOnly, Engine, EngineSettings
+    from chainkit.backends.llama_cpp.runtime import EncoderOnly, LlamaRuntime, LlamaSettings
 
     try:
-        Engine(weights, EngineSettings(n_ctx=64, n_batch=32)).try_out()
+        LlamaRuntime(weights, LlamaSettings(context_length=64, n_batch=32)).try_out()
     except EncoderOnly:
-        Embedder(weights, EmbedderSettings(n_ctx=64)).embed(["Hello, world!"])
+        Embedder(weights, EmbedderSettings(context_length=64)).embed(["Hello, world!"])
 
 
 def _no_core_file() -> None:

@@ -10,7 +10,7 @@ from pydantic import PrivateAttr
 
 from chainkit.backends.llama_cpp.embedder import Embedder, EmbedderSettings
 from chainkit.backends.llama_cpp.settings import FileSettings
-from chainkit.backends.llama_cpp.vocabulary import Vocabulary
+from chainkit.backends.llama_cpp.vocabulary import LlamaVocabulary
 from chainkit.backends.llama_cpp.weights import load_weights
 from chainkit.base.errors import ModelFileError
 from chainkit.local.kept import Kept
@@ -43,7 +43,10 @@ class GGUFReranker(FileSettings, Reranker):
             MissingLibrary: llama.cpp is not installed.
         """
         settings = EmbedderSettings(
-            n_ctx=self.n_ctx, n_threads=self.n_threads, flash_attention=self.flash_attention, pooling=_RANK
+            context_length=self.context_length,
+            n_threads=self.n_threads,
+            flash_attention=self.flash_attention,
+            pooling=_RANK,
         )
         return self._embedder.value((self.path, self.loading, settings), lambda: self._opened(settings))
 
@@ -71,7 +74,7 @@ class GGUFReranker(FileSettings, Reranker):
             raise ModelFileError(self.path, "is no reranker: it has no layer that makes a score")
         return Embedder(load_weights(self.path, self.loading), settings)
 
-    def _tokens(self, vocabulary: Vocabulary, query: str, text: str) -> list[int]:
+    def _tokens(self, vocabulary: LlamaVocabulary, query: str, text: str) -> list[int]:
         template = self.header.get(_TEMPLATE_KEY)
         if isinstance(template, str) and "{query}" in template and "{document}" in template:
             return _from_template(vocabulary, template, {"query": query, "document": text})
@@ -81,7 +84,7 @@ class GGUFReranker(FileSettings, Reranker):
         return question + between + passage[int(begins) :]
 
 
-def _from_template(vocabulary: Vocabulary, template: str, texts: dict[str, str]) -> list[int]:
+def _from_template(vocabulary: LlamaVocabulary, template: str, texts: dict[str, str]) -> list[int]:
     """The template's own special tokens, and none that a text names."""
     tokens = [vocabulary.bos] if vocabulary.adds_bos and vocabulary.bos is not None else []
     position = 0

@@ -1,4 +1,4 @@
-"""What every GGUF model takes, and the engine that it stands for."""
+"""What every GGUF model takes, and the runtime that it stands for."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 from chainkit.backends.llama_cpp import state
 from chainkit.backends.llama_cpp.adapters import adapters, check_adapter
 from chainkit.backends.llama_cpp.checks import check_model
-from chainkit.backends.llama_cpp.draft import DraftedLlamaSession
-from chainkit.backends.llama_cpp.engine import Engine, EngineSettings, open_engine
 from chainkit.backends.llama_cpp.header import Header, read_header
-from chainkit.backends.llama_cpp.session import LlamaSession
-from chainkit.backends.llama_cpp.weights import Loading, Progress
+from chainkit.backends.llama_cpp.runtime import LlamaRuntime, LlamaSettings, open_runtime
+from chainkit.backends.llama_cpp.weights import LlamaLoading, Progress
 from chainkit.base.errors import ContextOverflow, ModelFileError
 from chainkit.hub.local import pulled_gguf
 from chainkit.hub.names import is_hub_name
 from chainkit.local.kept import Kept
+from chainkit.local.session import LocalSession
 from chainkit.local.settings import none_from_text
 from chainkit.local.speculative import check_vocabularies
 
@@ -31,7 +30,7 @@ class FileSettings(BaseModel):
 
     Attributes:
         model: Path of a GGUF file, `~` being the home folder; or ORG/REPO:QUANT that 'chainkit pull' has fetched.
-        n_ctx: Tokens that the model can read at once; None: what it was trained on, at most 4096.
+        context_length: Tokens that the model can read at once; None: what it was trained on, at most 4096.
         n_threads: None: all cores but one, at most 4.
         flash_attention: None leaves it to llama.cpp.
         use_mmap: Map the file instead of copying it into memory.
@@ -44,7 +43,7 @@ class FileSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: str
-    n_ctx: int | None = Field(default=None, ge=8, le=1 << 24)
+    context_length: int | None = Field(default=None, ge=8, le=1 << 24)
     n_threads: int | None = Field(default=None, ge=1, le=1024)
     flash_attention: bool | None = None
     use_mmap: bool = True
@@ -53,7 +52,7 @@ class FileSettings(BaseModel):
     probe: bool = True
     force: bool = False
 
-    @field_validator("n_ctx", "n_threads", "flash_attention", mode="before")
+    @field_validator("context_length", "n_threads", "flash_attention", mode="before")
     @classmethod
     def _none_in_a_spec(cls, value: Any) -> Any:
         return none_from_text(value)
@@ -83,12 +82,14 @@ class FileSettings(BaseModel):
         return read_header(self.path)
 
     @property
-    def loading(self) -> Loading:
+    def loading(self) -> LlamaLoading:
         """How the weights are loaded."""
-        return Loading(use_mmap=self.use_mmap, repack=self.repack, n_gpu_layers=self.n_gpu_layers, probe=self.probe)
+        return LlamaLoading(
+            use_mmap=self.use_mmap, repack=self.repack, n_gpu_layers=self.n_gpu_layers, probe=self.probe
+        )
 
 
-class Settings(FileSettings):
+class GGUFSettings(FileSettings):
     """What the models that write text take.
 
     Attributes:
@@ -111,8 +112,8 @@ class Settings(FileSettings):
     draft_tokens: int = Field(default=4, ge=1, le=16)
     on_progress: Progress | None = Field(default=None, exclude=True, repr=False)
 
-    _engine: Kept[Engine] = PrivateAttr(default_factory=Kept)
-    _draft_engine: Kept[Engine] = PrivateAttr(default_factory=Kept)
+    _runtime: Kept[LlamaRuntime] = PrivateAttr(default_factory=Kept)
+    _draft_runtime: Kept[LlamaRuntime] = PrivateAttr(default_factory=Kept)
 
     @field_validator("draft", mode="before")
     @classmethod
@@ -133,15 +134,15 @@ class Settings(FileSettings):
         return self
 
     @property
-    def engine(self) -> Engine:
-        """The engine, shared with all models of the same file and settings; loaded at the first use.
+    def runtime(self) -> LlamaRuntime:
+        """The runtime, shared with all models of the same file and settings; loaded at the first use.
 
         Raises:
             ModelFileError: The file is no model, or a damaged one.
             NotEnoughMemory: It does not fit in the memory that is free, and `force` was not given.
             MissingLibrary: llama.cpp is not installed.
         """
-        return self._engine.value((self.path, self._settings), self._open)
+        return self._runtime.value((self.path, self._settings), self._open)
 
     def load(self) -> Self:
         """Load now what the first call would load; a model that is loaded stays as it is.
@@ -150,7 +151,7 @@ class Settings(FileSettings):
             ModelFileError: The file is no model, or a damaged one.
             NotEnoughMemory: It does not fit in the memory that is free, and `force` was not given.
         """
-        _ = self.engine
+        _ = self.runtime
         return self
 
     def save_state(self, path: str | Path, text: str, *, special: bool = False) -> int:
@@ -167,10 +168,14 @@ class Settings(FileSettings):
         Raises:
             ContextOverflow: The text is longer than the context.
         """
-        engine = self.engine
-        with closing(LlamaSession(engine)) as session:
+        runtime = self.runtime
+        with closing(LocalSession(runtime)) as session:
             session.append(text, special=special).begun().logits()
-            state.write(Path(path), state.State(session.tokens, engine.state(session.place)), state.fingerprint(engine))
+            state.write(
+                Path(path),
+                state.SavedState(session.tokens, runtime.state(session.sequence)),
+                state.fingerprint(runtime),
+            )
             return len(session.tokens)
 
     def load_state(self, path: str | Path) -> int:
@@ -186,23 +191,23 @@ class Settings(FileSettings):
             StateMismatch: It was made with another model, or with other settings.
             ContextOverflow: It is longer than the context.
         """
-        engine, path = self.engine, Path(path)
-        kept = state.read(path, state.fingerprint(engine))
-        if len(kept.tokens) > engine.limit:
-            raise ContextOverflow(len(kept.tokens), engine.limit)
-        if not state.vocabulary_fits(kept.tokens, engine.vocabulary.size) or not engine.take_state(
+        runtime, path = self.runtime, Path(path)
+        kept = state.read(path, state.fingerprint(runtime))
+        if len(kept.tokens) > runtime.context_length:
+            raise ContextOverflow(len(kept.tokens), runtime.context_length)
+        if not state.vocabulary_fits(kept.tokens, runtime.vocabulary.size) or not runtime.take_state(
             kept.tokens, kept.data
         ):
             raise ModelFileError(path, "is not taken by llama.cpp; save the state again")
         return len(kept.tokens)
 
-    def _open(self) -> Engine:
-        return open_engine(self.path, self._settings, force=self.force, on_progress=self.on_progress)
+    def _open(self) -> LlamaRuntime:
+        return open_runtime(self.path, self._settings, force=self.force, on_progress=self.on_progress)
 
     @property
-    def _settings(self) -> EngineSettings:
-        return EngineSettings(
-            n_ctx=self.n_ctx,
+    def _settings(self) -> LlamaSettings:
+        return LlamaSettings(
+            context_length=self.context_length,
             n_batch=self.n_batch,
             n_threads=self.n_threads,
             n_sequences=self.n_sequences,
@@ -212,29 +217,29 @@ class Settings(FileSettings):
             adapters=adapters(self.lora, self.lora_scale),
         )
 
-    def new_session(self, cancelled: threading.Event | None = None) -> LlamaSession:
+    def new_session(self, cancelled: threading.Event | None = None) -> LocalSession:
         """An empty text.
 
         Raises:
             Unsupported: The draft model has other tokens.
         """
         if self.draft is None:
-            return LlamaSession(self.engine, cancelled=cancelled)
-        session = DraftedLlamaSession(self.engine, cancelled=cancelled)
-        return session.drafted_by(LlamaSession(self._small(self.draft), cancelled=cancelled), self.draft_tokens)
+            return LocalSession(self.runtime, cancelled=cancelled)
+        session = LocalSession(self.runtime, cancelled=cancelled)
+        return session.drafted_by(LocalSession(self._small(self.draft), cancelled=cancelled), self.draft_tokens)
 
-    def _small(self, name: str) -> Engine:
-        path, large = Path(name).expanduser(), self.engine
-        settings = replace(self._settings, n_ctx=large.limit, adapters=())
+    def _small(self, name: str) -> LlamaRuntime:
+        path, large = Path(name).expanduser(), self.runtime
+        settings = replace(self._settings, context_length=large.context_length, adapters=())
 
-        def opened() -> Engine:
-            small = open_engine(path, settings, force=self.force)
+        def opened() -> LlamaRuntime:
+            small = open_runtime(path, settings, force=self.force)
             check_vocabularies(large.vocabulary, small.vocabulary)
             return small
 
-        return self._draft_engine.value((path, settings, large), opened)
+        return self._draft_runtime.value((path, settings, large), opened)
 
     def unload(self) -> None:
-        """Let go of the engine: its memory is freed when no other model uses it. The next call loads it again."""
-        self._engine.clear()
-        self._draft_engine.clear()
+        """Let go of the runtime: its memory is freed when no other model uses it. The next call loads it again."""
+        self._runtime.clear()
+        self._draft_runtime.clear()

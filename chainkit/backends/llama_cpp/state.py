@@ -19,7 +19,7 @@ from chainkit.base.copying import put
 from chainkit.base.errors import ModelFileError, StateMismatch
 
 if TYPE_CHECKING:
-    from chainkit.backends.llama_cpp.engine import Engine
+    from chainkit.backends.llama_cpp.runtime import LlamaRuntime
 
 VERSION = 1
 _MAGIC = b"ckstate\x01"
@@ -28,7 +28,7 @@ _SAMPLE = 1 << 16
 
 
 @dataclass(frozen=True)
-class State:
+class SavedState:
     """A text and what was computed of it.
 
     Attributes:
@@ -40,9 +40,9 @@ class State:
     data: bytes
 
 
-def fingerprint(engine: Engine) -> dict[str, Any]:
+def fingerprint(runtime: LlamaRuntime) -> dict[str, Any]:
     """What must be the same for a state to fit: the model's file, its adapters, and how keys and values are stored."""
-    weights, settings = engine.weights, engine.settings
+    weights, settings = runtime.weights, runtime.settings
     return {
         "model": _sample(weights.path),
         "adapters": [[_sample(adapter.path), adapter.scale] for adapter in settings.adapters],
@@ -52,7 +52,7 @@ def fingerprint(engine: Engine) -> dict[str, Any]:
     }
 
 
-def write(path: Path, state: State, made_for: dict[str, Any]) -> None:
+def write(path: Path, state: SavedState, made_for: dict[str, Any]) -> None:
     """Write a state; a file that is there is replaced in one step."""
     digest = hashlib.sha256(state.data).hexdigest()
     header = made_for | {"version": VERSION, "tokens": state.tokens, "bytes": len(state.data), "sha256": digest}
@@ -67,7 +67,7 @@ def write(path: Path, state: State, made_for: dict[str, Any]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def read(path: Path, made_for: dict[str, Any]) -> State:
+def read(path: Path, made_for: dict[str, Any]) -> SavedState:
     """Read a state.
 
     Raises:
@@ -84,7 +84,7 @@ def read(path: Path, made_for: dict[str, Any]) -> State:
             raise StateMismatch(path, _difference(name, header.get(name), value))
     if len(data) != header.get("bytes") or hashlib.sha256(data).hexdigest() != header.get("sha256"):
         raise ModelFileError(path, "is damaged or cut short; save the state again")
-    return State(header["tokens"], data)
+    return SavedState(header["tokens"], data)
 
 
 def _parts(path: Path, raw: bytes) -> tuple[dict[str, Any], bytes]:

@@ -43,7 +43,10 @@ class GGUFEmbeddings(FileSettings, Embeddings):
             MissingLibrary: llama.cpp is not installed.
         """
         settings = EmbedderSettings(
-            n_ctx=self.n_ctx, n_threads=self.n_threads, flash_attention=self.flash_attention, pooling=self.pooling
+            context_length=self.context_length,
+            n_threads=self.n_threads,
+            flash_attention=self.flash_attention,
+            pooling=self.pooling,
         )
         key = (self.path, self.loading, settings)
         return self._embedder.value(key, lambda: Embedder(self._weights(), settings))

@@ -18,7 +18,7 @@ _LONGEST_PIECE = 256
 _SPM = 1
 
 
-class Vocabulary:
+class LlamaVocabulary:
     """The tokenizer inside a model file. Safe to use from several threads.
 
     Attributes:

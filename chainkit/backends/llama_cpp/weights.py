@@ -15,7 +15,7 @@ from chainkit.backends.llama_cpp.checks import check_model
 from chainkit.backends.llama_cpp.header import read_header
 from chainkit.backends.llama_cpp.layouts import ProgressCallback
 from chainkit.backends.llama_cpp.probe import probe
-from chainkit.backends.llama_cpp.vocabulary import Vocabulary
+from chainkit.backends.llama_cpp.vocabulary import LlamaVocabulary
 from chainkit.base.errors import ModelFileError
 from chainkit.sizing.gguf import gguf_model
 from chainkit.sizing.plan import Use, plan
@@ -27,7 +27,7 @@ _MMAP, _NO_MMAP = 1, 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loading:
+class LlamaLoading:
     """How weights are brought into memory.
 
     Attributes:
@@ -68,7 +68,7 @@ class _Steps:
 class Weights:
     """A loaded model file; freed when nothing refers to it or its vocabulary any more."""
 
-    def __init__(self, path: Path, loading: Loading, llama: Library, on_progress: Progress | None = None) -> None:
+    def __init__(self, path: Path, loading: LlamaLoading, llama: Library, on_progress: Progress | None = None) -> None:
         self.path, self.library = path, llama
         steps = _Steps(on_progress)
         self.header = read_header(path)
@@ -82,7 +82,7 @@ class Weights:
         steps.check()
         if self.handle is None:
             raise ModelFileError(path, f"llama.cpp refuses it: {llama.last_errors()}")
-        self.vocabulary = Vocabulary(NativeModel(llama, self.handle))
+        self.vocabulary = LlamaVocabulary(NativeModel(llama, self.handle))
 
     @property
     def trained_context(self) -> int:
@@ -96,7 +96,7 @@ _lock = threading.Lock()
 
 def load_weights(
     path: Path,
-    loading: Loading,
+    loading: LlamaLoading,
     before: Callable[[], object] | None = None,
     on_progress: Progress | None = None,
 ) -> Weights:
@@ -125,7 +125,7 @@ def load_weights(
         return weights
 
 
-def check_room(path: Path, loading: Loading, use: Use, *, loaded: bool = False) -> None:
+def check_room(path: Path, loading: LlamaLoading, use: Use, *, loaded: bool = False) -> None:
     """Refuse a file for which there is no room in memory now; `loaded`: its weights are there, a context is not.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from chainkit.base.errors import ContextOverflow
-from chainkit.chains.counting import context_size, counter
+from chainkit.chains.counting import context_length, counter
 from chainkit.knowledge.answer.prompt import quoted
 from chainkit.knowledge.index.split import Passage
 
@@ -36,7 +36,7 @@ def fit(
     Raises:
         ContextOverflow: Not even one passage fits.
     """
-    limit = context_tokens if context_tokens is not None else context_size(model)
+    limit = context_tokens if context_tokens is not None else context_length(model)
     if limit < 1:
         raise ValueError(f"context_tokens must be 1 or more, got {limit}")
     count = counter(model)

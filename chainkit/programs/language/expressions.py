@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from chainkit.base.errors import ProgramSyntaxError, nearest
 from chainkit.programs.language.commands import COMMANDS, CONSTANTS, VALUES, Signature
-from chainkit.programs.language.lexer import Token
+from chainkit.programs.language.lexer import Lexeme
 from chainkit.programs.language.syntax import (
     Arguments,
     Await,
@@ -44,25 +44,25 @@ class Expressions:
         tokens: What is inside the tag; the last one is of kind "end".
     """
 
-    def __init__(self, source: str, tokens: Sequence[Token]) -> None:
+    def __init__(self, source: str, tokens: Sequence[Lexeme]) -> None:
         self.source, self.tokens = source, tokens
         self.position = 0
         self._depth = 0
         self._names: dict[str, int] = {}  # where parameters are named
 
     @property
-    def next(self) -> Token:
+    def next(self) -> Lexeme:
         """The token that comes."""
         return self.tokens[self.position]
 
-    def take(self) -> Token:
+    def take(self) -> Lexeme:
         """The token that comes, and go on."""
         token = self.next
         if token.kind != "end":
             self.position += 1
         return token
 
-    def fault(self, reason: str, token: Token | None = None) -> ProgramSyntaxError:
+    def fault(self, reason: str, token: Lexeme | None = None) -> ProgramSyntaxError:
         """An error at a token, or at the next one."""
         return ProgramSyntaxError(reason, self.source, (token or self.next).at)
 
@@ -114,7 +114,7 @@ class Expressions:
             return not (starts or follows.value == "-")
         return follows.kind == "name" and follows.value in _WORDS
 
-    def _command(self, name: Token) -> Gen | Select | Await | Parse:
+    def _command(self, name: Lexeme) -> Gen | Select | Await | Parse:
         arguments = self.arguments(name.value, COMMANDS[name.value])
         match name.value:
             case "gen":
@@ -132,7 +132,7 @@ class Expressions:
         signature: Signature,
         positional: Sequence[Expression],
         named: dict[str, Expression],
-        start: Token,
+        start: Lexeme,
     ) -> Arguments:
         if len(positional) > len(signature.parameters) and not signature.rest:
             most = len(signature.parameters)
@@ -231,7 +231,7 @@ class Expressions:
         self.take()
         return word
 
-    def _is_sign(self, token: Token) -> bool:
+    def _is_sign(self, token: Lexeme) -> bool:
         """Whether a minus belongs to what follows: `f a -1` has two values, `a - 1` and `a-1` have one."""
         follows = self.tokens[min(self.position + 1, len(self.tokens) - 1)]
         return token.spaced and not follows.spaced
@@ -292,7 +292,7 @@ class Expressions:
                     return DictOf(tuple(self._items("}", self._dict_item)), token.at)
             raise self.fault(f"expected a value, not {self._shown(token)}", token)
 
-    def _named(self, token: Token) -> Expression:
+    def _named(self, token: Lexeme) -> Expression:
         if token.value in CONSTANTS:
             return Literal(CONSTANTS[token.value], token.at)
         if token.value in VALUES and self._at("(") and not self.next.spaced:
@@ -331,7 +331,7 @@ class Expressions:
     def _at(self, operator: str) -> bool:
         return self.next.kind == "operator" and self.next.value == operator
 
-    def _shown(self, token: Token) -> str:
+    def _shown(self, token: Lexeme) -> str:
         return "the end of the tag" if token.kind == "end" else repr(self.source[token.at : token.end][:40])
 
     def _deeper(self) -> _Depth:

@@ -23,7 +23,7 @@ _LONGEST_NUMBER = 100  # digits; Python refuses to read more than 4,300, and slo
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class Lexeme:
     """One word inside a tag.
 
     Attributes:
@@ -61,7 +61,7 @@ class Tag:
     """
 
     kind: TagKind
-    tokens: tuple[Token, ...]
+    tokens: tuple[Lexeme, ...]
     at: int
     end: int
 
@@ -146,14 +146,14 @@ class _Tokens:
         self._source, self._tag, self._position = source, tag, position
         self._open: list[tuple[str, int]] = []
 
-    def all(self) -> Iterator[Token]:
+    def all(self) -> Iterator[Lexeme]:
         while True:
             token = self._next()
             yield token
             if token.kind == "end":
                 return
 
-    def _next(self) -> Token:
+    def _next(self) -> Lexeme:
         source = self._source
         start = _skip(source, self._position)
         spaced = start > self._position
@@ -161,7 +161,7 @@ class _Tokens:
             raise ProgramSyntaxError("this tag does not end: }} is missing", source, self._tag)
         kind, value, end = self._read(start)
         self._position = end
-        return Token(kind, value, start, end, spaced)
+        return Lexeme(kind, value, start, end, spaced)
 
     def _read(self, start: int) -> tuple[Kind, Any, int]:
         source = self._source

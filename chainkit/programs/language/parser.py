@@ -9,7 +9,7 @@ from functools import lru_cache
 from chainkit.base.errors import ProgramSyntaxError, nearest
 from chainkit.programs.language.commands import BLOCKS, COMMANDS, INCLUDE, ROLES, SEPARATORS
 from chainkit.programs.language.expressions import Expressions
-from chainkit.programs.language.lexer import Plain, Tag, Token, pieces
+from chainkit.programs.language.lexer import Lexeme, Plain, Tag, pieces
 from chainkit.programs.language.syntax import (
     Arguments,
     Await,
@@ -300,5 +300,5 @@ class _Parser:
 
 def _word(tag: Tag) -> str:
     """The name that a tag begins with, or nothing."""
-    first: Token = tag.tokens[0]
+    first: Lexeme = tag.tokens[0]
     return first.value if first.kind == "name" else ""

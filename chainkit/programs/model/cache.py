@@ -27,15 +27,14 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from chainkit.base.paths import cache_dir
-from chainkit.base.sampling import Sampling
 from chainkit.base.sqlite import Cache, cache_layout, is_damage, set_aside
-from chainkit.programs.model.engines import Scored, Slot, Written
+from chainkit.programs.model.protocol import OptionScores, SlotResult
 
 log = logging.getLogger("chainkit.programs")
 
 MOST_BYTES = 256 << 20
 _VARIABLE = "CHAINKIT_PROGRAM_CACHE"
-_FORMAT = 3  # of the values; another one makes all that is kept unknown
+_FORMAT = 4  # of the values; another one makes all that is kept unknown
 _LAYOUT = cache_layout(4)
 
 _off: ContextVar[bool] = ContextVar("program_cache_off", default=False)
@@ -57,7 +56,7 @@ class Results:
         self.path, self.limit = path, limit
         self._cache = Cache(path, _LAYOUT.number, limit)
 
-    def get(self, key: bytes) -> Written | Scored | None:
+    def get(self, key: bytes) -> SlotResult | OptionScores | None:
         """What is kept under a key."""
         try:
             value = self._cache.get(key)
@@ -66,7 +65,7 @@ class Results:
             log.warning("a result of programs cannot be read: %s: %s", self.path, error)
             return None
 
-    def put(self, key: bytes, result: Written | Scored) -> None:
+    def put(self, key: bytes, result: SlotResult | OptionScores) -> None:
         """Keep a result."""
         try:
             self._cache.put(key, _written(result))
@@ -85,14 +84,14 @@ class Results:
         self._cache.close()
 
 
-def _written(result: Written | Scored) -> bytes:
-    kind = "scored" if isinstance(result, Scored) else "written"
+def _written(result: SlotResult | OptionScores) -> bytes:
+    kind = "scored" if isinstance(result, OptionScores) else "written"
     return json.dumps([kind, asdict(result)]).encode()
 
 
-def _read(value: bytes) -> Written | Scored:
+def _read(value: bytes) -> SlotResult | OptionScores:
     kind, fields = json.loads(value)
-    return TypeAdapter[Written | Scored](Scored if kind == "scored" else Written).validate_python(fields)
+    return TypeAdapter[SlotResult | OptionScores](OptionScores if kind == "scored" else SlotResult).validate_python(fields)
 
 
 def results() -> Results | None:
@@ -120,33 +119,16 @@ def disabled() -> Iterator[None]:
         _off.reset(token)
 
 
-def key_of(fingerprint: str, tokens: Sequence[int], work: object) -> bytes:
+def key_of(fingerprint: str, tokens: Sequence[int], work: str) -> bytes:
     """The key of something computed.
 
     Args:
         fingerprint: What makes the model different from others.
         tokens: All that it has read.
-        work: What it does behind them; its `repr` must say everything.
+        work: What it does after them: `GenerationRequest.key`, or another text that says everything.
     """
-    told = repr((_FORMAT, fingerprint, work)).encode()
-    return hashlib.blake2b(told + b"\0" + array.array("q", tokens).tobytes(), digest_size=20).digest()
-
-
-def key_of_slot(fingerprint: str, tokens: Sequence[int], slot: Slot, sampling: Sampling) -> bytes | None:
-    """The key of what a slot writes; None if it is another text each time."""
-    if sampling.temperature > 0 and sampling.seed is None:
-        return None
-    form = slot.form and (slot.form.pattern, slot.form.options, _schema(slot.form.schema), slot.form.grammar)
-    work = (sampling, slot.stop_regex, form, slot.logprobs, slot.token_healing, slot.following)
-    return key_of(fingerprint, tokens, work)
-
-
-def _schema(schema: Any) -> Any:
-    if schema is None:
-        return None
-    from chainkit.decoding.constraints import schema_of
-
-    return schema_of(schema)
+    head = repr((_FORMAT, fingerprint, work)).encode()
+    return hashlib.blake2b(head + b"\0" + array.array("q", tokens).tobytes(), digest_size=20).digest()
 
 
 @lru_cache(maxsize=4)

@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Any
 from chainkit.base.errors import UnsupportedProgram
 from chainkit.base.session import TokenScore
 from chainkit.programs.model import forms, structured, texts
-from chainkit.programs.model.engines import Abilities, Context, Form, Slot, Tally, ToolCall, Written
-from chainkit.programs.model.hosted import HostedWork, Reply, Request, Talk, cut, sent_stops, settings_of, spend
+from chainkit.programs.model.hosted import (
+    HostedJobRunner,
+    HostedReply,
+    HostedRequest,
+    Talk,
+    cut,
+    sent_stops,
+    settings_of,
+    spend,
+)
+from chainkit.programs.model.protocol import Abilities, Context, Form, Slot, SlotResult, Tally, ToolCall
 from chainkit.programs.model.record import ROLE_BEGIN, ROLE_END
 
 if TYPE_CHECKING:
@@ -22,7 +31,7 @@ _LENGTHS = ("length", "max_tokens", "MAX_TOKENS")
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenMessage:
     """The message that is being written.
 
     Attributes:
@@ -44,7 +53,7 @@ class ChatContext:
     name: str
     config: Any = None
     messages: tuple[BaseMessage, ...] = ()
-    opened: Opened | None = None
+    opened: OpenMessage | None = None
 
     @property
     def prompt(self) -> str:
@@ -65,7 +74,7 @@ class ChatContext:
 
     def open(self, role: str, attributes: Mapping[str, str]) -> None:
         """Begin a message."""
-        self.opened = Opened(role, attributes)
+        self.opened = OpenMessage(role, attributes)
 
     def close(self) -> None:
         """End the message that is open."""
@@ -74,7 +83,7 @@ class ChatContext:
             self.messages = extended(self.messages, self.opened)
         self.opened = None
 
-    def told(self, call: ToolCall, result: str) -> None:
+    def add_tool_result(self, call: ToolCall, result: str) -> None:
         """The result of a call."""
         from langchain_core.messages import ToolMessage
 
@@ -99,7 +108,7 @@ class ChatContext:
         """A second context with the same messages."""
         return replace(self)
 
-    def replay(self, written: Written) -> None:
+    def replay(self, written: SlotResult) -> None:
         """Take up what a slot wrote in an earlier run."""
         if written.calls:
             self.asked(written.text, written.calls)
@@ -110,7 +119,7 @@ class ChatContext:
         """Nothing is held."""
 
 
-def extended(messages: Sequence[BaseMessage], opened: Opened) -> tuple[BaseMessage, ...]:
+def extended(messages: Sequence[BaseMessage], opened: OpenMessage) -> tuple[BaseMessage, ...]:
     """The messages with one more.
 
     The result of a tool belongs to a call: where the assistant has made none, one without arguments is put into its
@@ -132,7 +141,7 @@ def extended(messages: Sequence[BaseMessage], opened: Opened) -> tuple[BaseMessa
     return (*messages, AIMessage("", tool_calls=[call]), result)
 
 
-def _message(opened: Opened) -> BaseMessage:
+def _message(opened: OpenMessage) -> BaseMessage:
     from langchain_core.messages import AIMessage, ChatMessage, HumanMessage, SystemMessage
 
     named = {"name": opened.attributes["name"]} if "name" in opened.attributes else {}
@@ -146,7 +155,7 @@ def _message(opened: Opened) -> BaseMessage:
     return ChatMessage(content=opened.text, role=opened.role)
 
 
-class ChatEngine:
+class ChatProgramModel:
     """A chat model of langchain-core."""
 
     def __init__(self, model: Any) -> None:
@@ -166,12 +175,12 @@ class ChatEngine:
         """No messages yet."""
         return ChatContext(tally, self.abilities.name, config)
 
-    def work(self, *, streaming: bool, rows: int | None = None) -> ChatWork:
+    def runner(self, *, streaming: bool, rows: int | None = None) -> ChatJobRunner:
         """A place for jobs."""
-        return ChatWork(self.model, streaming=streaming, rows=rows)
+        return ChatJobRunner(self.model, streaming=streaming, rows=rows)
 
 
-class ChatWork(HostedWork):
+class ChatJobRunner(HostedJobRunner):
     """Slots on a chat model."""
 
     def __init__(self, model: Any, *, streaming: bool, rows: int | None) -> None:
@@ -183,7 +192,7 @@ class ChatWork(HostedWork):
         messages = _ready(context, slot)
         settings = settings_of(self._model, slot, length=False)
         plain = slot.form is None and not slot.tools and not slot.stop_regex
-        request = Request(messages, slot.stop, settings, context.config, streamed=plain)
+        request = HostedRequest(messages, slot.stop, settings, context.config, streamed=plain)
         wanted = structured.asked(self._model, slot)
         if slot.tools:
             request = replace(request, bind=lambda model: _with_tools(model, slot))
@@ -199,7 +208,7 @@ class ChatWork(HostedWork):
             if slot.tools and reply.calls:
                 calls = tuple(_call(call) for call in reply.calls)
                 context.asked(reply.text, calls)
-                return Written(text=reply.text, calls=calls)
+                return SlotResult(text=reply.text, calls=calls)
             if wanted is not None and slot.form is not None:
                 reply = replace(reply, text=structured.unboxed(wanted, slot.form, _answer_text(reply)))
             written = texts.formed(reply, slot)
@@ -210,17 +219,17 @@ class ChatWork(HostedWork):
             request = replace(request, prompt=[*messages, *_again(answer, slot)])
         raise texts.missed(slot, answer)
 
-    def reply(self, request: Request) -> Reply:
+    def reply(self, request: HostedRequest) -> HostedReply:
         """Call the model."""
         runnable = request.bind(self._model) if request.bind else self._model
         return _read(runnable.invoke(list(request.prompt), request.config, **_options(request)))
 
-    async def areply(self, request: Request) -> Reply:
+    async def areply(self, request: HostedRequest) -> HostedReply:
         """Call the model without blocking the event loop."""
         runnable = request.bind(self._model) if request.bind else self._model
         return _read(await runnable.ainvoke(list(request.prompt), request.config, **_options(request)))
 
-    def chunks(self, request: Request) -> Generator[tuple[str, Reply | None], None, None]:
+    def chunks(self, request: HostedRequest) -> Generator[tuple[str, HostedReply | None], None, None]:
         """Stream an answer."""
         whole: Any = None
         for chunk in self._model.stream(list(request.prompt), request.config, **_options(request)):
@@ -228,7 +237,7 @@ class ChatWork(HostedWork):
             yield chunk.text, None
         yield "", _read(whole)
 
-    async def achunks(self, request: Request) -> AsyncGenerator[tuple[str, Reply | None], None]:
+    async def achunks(self, request: HostedRequest) -> AsyncGenerator[tuple[str, HostedReply | None], None]:
         """Stream an answer without blocking the event loop."""
         whole: Any = None
         async for chunk in self._model.astream(list(request.prompt), request.config, **_options(request)):
@@ -259,7 +268,7 @@ def _with_tools(model: Any, slot: Slot) -> Any:
     return model.bind_tools(tools, **choices.get(slot.tool_choice, {"tool_choice": slot.tool_choice}))
 
 
-def _answer_text(reply: Reply) -> str:
+def _answer_text(reply: HostedReply) -> str:
     """The text of a structured answer: JSON, or the arguments of the call that stands for it."""
     if reply.text.strip() or not reply.calls:
         return reply.text
@@ -286,19 +295,19 @@ def _call(call: Mapping[str, Any]) -> ToolCall:
     return ToolCall(name=call["name"], arguments=call.get("args") or {}, id=call.get("id") or "")
 
 
-def _options(request: Request) -> dict[str, Any]:
+def _options(request: HostedRequest) -> dict[str, Any]:
     if request.bind is not None:
         return {"stop": sent_stops(request.stop)} | dict(request.settings) if request.stop else dict(request.settings)
     return {"stop": sent_stops(request.stop), **request.settings}
 
 
-def _read(answer: Any) -> Reply:
+def _read(answer: Any) -> HostedReply:
     message = answer["raw"] if isinstance(answer, Mapping) else answer
     metadata: Mapping[str, Any] = getattr(message, "response_metadata", None) or {}
     reason = metadata.get("finish_reason") or metadata.get("stop_reason")
     finish = "length" if reason in _LENGTHS else "stop"
     scored = (metadata.get("logprobs") or {}).get("content") or ()
-    return Reply(
+    return HostedReply(
         message.text, finish, calls=tuple(message.tool_calls), scores=tuple(map(_score, scored)), message=message
     )
 

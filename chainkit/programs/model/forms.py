@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from chainkit.base.errors import ProgramError, nearest
-from chainkit.programs.model.engines import Form
+from chainkit.programs.model.protocol import Form
 
 Reader = Callable[[str], Any]
 

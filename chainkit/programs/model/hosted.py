@@ -14,14 +14,14 @@ from typing import Any, TypeAlias
 
 from chainkit.base.session import Piece, TokenScore
 from chainkit.decoding.stops import StopScanner
-from chainkit.programs.model.engines import Generate, Job, News, Slot, Tally, Written
+from chainkit.programs.model.protocol import Generate, Job, JobUpdate, Slot, SlotResult, Tally
 
 _ROWS = 16  # requests at once, where nobody says how many
 _STOPS = 4  # so many the services take; the others are looked for here
 
 
 @dataclass(frozen=True)
-class Request:
+class HostedRequest:
     """One call of the model.
 
     Attributes:
@@ -42,7 +42,7 @@ class Request:
 
 
 @dataclass
-class Reply:
+class HostedReply:
     """What a model answered.
 
     Attributes:
@@ -62,12 +62,12 @@ class Reply:
     message: Any = None
 
 
-Talk: TypeAlias = Generator[Request, Reply, Written]
+Talk: TypeAlias = Generator[HostedRequest, HostedReply, SlotResult]
 """How a slot is filled: calls of the model, and what comes of their answers."""
-Numbered: TypeAlias = tuple[int, News | BaseException]
+Numbered: TypeAlias = tuple[int, JobUpdate | BaseException]
 
 
-class HostedWork(ABC):
+class HostedJobRunner(ABC):
     """Jobs of one program or batch on a model of langchain-core.
 
     One job alone runs in the caller's thread; several run in threads, or as tasks of the event loop.
@@ -77,7 +77,7 @@ class HostedWork(ABC):
         self._streaming = streaming
         self._limit = rows or _ROWS
         self._new: list[tuple[int, Job]] = []
-        self._inline: tuple[int, Iterator[News]] | None = None
+        self._inline: tuple[int, Iterator[JobUpdate]] | None = None
         self._threaded = 0
         self._pool: ThreadPoolExecutor | None = None
         self._queue: queue.SimpleQueue[Numbered] = queue.SimpleQueue()
@@ -91,19 +91,19 @@ class HostedWork(ABC):
         """How a slot is filled."""
 
     @abstractmethod
-    def reply(self, request: Request) -> Reply:
+    def reply(self, request: HostedRequest) -> HostedReply:
         """Call the model."""
 
     @abstractmethod
-    async def areply(self, request: Request) -> Reply:
+    async def areply(self, request: HostedRequest) -> HostedReply:
         """Call the model without blocking the event loop."""
 
     @abstractmethod
-    def chunks(self, request: Request) -> Generator[tuple[str, Reply | None], None, None]:
+    def chunks(self, request: HostedRequest) -> Generator[tuple[str, HostedReply | None], None, None]:
         """Stream an answer: its text in pieces, and in the end the whole."""
 
     @abstractmethod
-    def achunks(self, request: Request) -> AsyncGenerator[tuple[str, Reply | None], None]:
+    def achunks(self, request: HostedRequest) -> AsyncGenerator[tuple[str, HostedReply | None], None]:
         """As `chunks`, without blocking the event loop."""
 
     def submit(self, number: int, job: Job) -> None:
@@ -148,7 +148,7 @@ class HostedWork(ABC):
         for task in self._tasks:
             task.cancel()
 
-    def _next_inline(self, number: int, answers: Iterator[News]) -> Numbered:
+    def _next_inline(self, number: int, answers: Iterator[JobUpdate]) -> Numbered:
         try:
             news = next(answers)
         except Exception as error:  # noqa: BLE001 - told to the one who asked
@@ -195,7 +195,7 @@ class HostedWork(ABC):
         except Exception as error:  # noqa: BLE001 - told to the one who asked
             self._news.put_nowait((number, error))
 
-    def _answers(self, job: Job) -> Iterator[News]:
+    def _answers(self, job: Job) -> Iterator[JobUpdate]:
         assert isinstance(job, Generate)  # these models have no scores, and the executor knows it
         talk, reply = self.talk(job.context, job.slot), None
         while True:
@@ -213,13 +213,13 @@ class HostedWork(ABC):
                     heard += text
                     if shown := scanner.feed(text):
                         yield Piece(shown)
-                    reply = whole or Reply(heard)
+                    reply = whole or HostedReply(heard)
                     if scanner.stopped:  # the service did not see the stop text
                         break
             if last := scanner.flush():
                 yield Piece(last)
 
-    async def _aanswers(self, job: Job) -> AsyncIterator[News]:
+    async def _aanswers(self, job: Job) -> AsyncIterator[JobUpdate]:
         assert isinstance(job, Generate)
         talk, reply = self.talk(job.context, job.slot), None
         while True:
@@ -237,7 +237,7 @@ class HostedWork(ABC):
                     heard += text
                     if shown := scanner.feed(text):
                         yield Piece(shown)
-                    reply = whole or Reply(heard)
+                    reply = whole or HostedReply(heard)
                     if scanner.stopped:
                         break
             if last := scanner.flush():
@@ -249,12 +249,12 @@ def sent_stops(stop: tuple[str, ...]) -> list[str] | None:
     return list(stop[:_STOPS]) or None
 
 
-def cut(reply: Reply, stop: tuple[str, ...]) -> Reply:
+def cut(reply: HostedReply, stop: tuple[str, ...]) -> HostedReply:
     """The answer up to the first stop text, should the service have gone on behind it."""
     places = sorted((place, text) for text in stop if (place := reply.text.find(text)) >= 0)
     if places:
         place, text = places[0]
-        return Reply(reply.text[:place], "stop", text, reply.calls, reply.scores, reply.message)
+        return HostedReply(reply.text[:place], "stop", text, reply.calls, reply.scores, reply.message)
     if reply.finish == "stop" and len(stop) == 1:
         reply.stop_text = stop[0]
     return reply

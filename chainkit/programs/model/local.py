@@ -1,47 +1,48 @@
-"""Programs on models that are steered token by token.
+"""Programs on local models.
 
-All jobs of a `Work` go on side by side: each step of all of them is one forward pass. What the template gives is read
-in the pass that computes the next choice of the model, never in one of its own.
+The slots and scores of all runs go to the model's scheduler, where they share forward passes with everything else that
+runs on the model. What the template gives is read in the pass that computes the next choice of the model, never in one
+of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from chainkit.base.generation import GenerationRequest, told
 from chainkit.base.session import Piece, TokenScore
 from chainkit.local.completion import LocalLLM
-from chainkit.local.lookup import Lookup
-from chainkit.local.rows import Done, Row, Rows, Steps
+from chainkit.local.lookup import PromptLookup
+from chainkit.local.scheduler import Client, GenerationEnd, GenerationTask, scheduler_of
 from chainkit.local.session import LocalSession
-from chainkit.local.settings import Call
 from chainkit.local.soft_prompt import as_soft_prompt
 from chainkit.programs.model import cache
-from chainkit.programs.model.engines import (
+from chainkit.programs.model.protocol import (
     Abilities,
     Context,
     Form,
     Job,
-    News,
+    JobUpdate,
+    OptionScores,
     Score,
-    Scored,
     Slot,
+    SlotResult,
     Tally,
     ToolCall,
-    Written,
 )
-from chainkit.programs.model.texts import ROLE_END
-from chainkit.programs.model.tokens import Part, TokenContext, cuts
+from chainkit.programs.model.record import ROLE_END
+from chainkit.programs.model.tokens import TextPart, TokenContext, cuts
 
 _GROWTH = 64  # tokens that a slot is expected to add: most end long before their max_tokens
 
+SlotSteps = Generator[Any, Any, Any]
 
-class LocalEngine:
+
+class LocalProgramModel:
     """A local model."""
 
     def __init__(self, model: Any) -> None:
@@ -60,155 +61,141 @@ class LocalEngine:
         )
 
     def context(self, tally: Tally, *, roles: bool, config: Any = None, soft_prompt: Any = ...) -> Context:
-        """An empty context, behind a soft prompt; `...` leaves that to the model, None takes the model's own away."""
+        """An empty context, after a soft prompt; `...` leaves that to the model, None takes the model's own away."""
         cancelled = threading.Event()
-        make = self.model._session if self._chat else lambda event: self.model.session(cancelled=event)
-        session = make(cancelled)
+        session = self.model._session(cancelled) if self._chat else self.model.session(cancelled=cancelled)
         if soft_prompt is not ...:
             session.begin_with(as_soft_prompt(soft_prompt))
         return TokenContext(session, self.model if self._chat and roles else None, tally, self.abilities.name)
 
-    def work(self, *, streaming: bool, rows: int | None = None) -> LocalWork:
+    def runner(self, *, streaming: bool, rows: int | None = None) -> LocalJobRunner:
         """A place for jobs."""
-        return LocalWork(self.model, rows)
+        return LocalJobRunner(self.model, rows)
 
 
-class LocalWork:
+class LocalJobRunner:
     """Slots and scores on a local model, side by side."""
 
     def __init__(self, model: Any, rows: int | None) -> None:
         self._model, self._most = model, rows
-        self._rows: Rows | None = None
-        self._numbers: dict[int, int] = {}
-        self._open: dict[int, Row] = {}
+        self._client: Client | None = None
+        self._open: dict[int, GenerationTask] = {}
 
     def submit(self, number: int, job: Job) -> None:
         """Take up a job."""
         context = job.context
         assert isinstance(context, TokenContext)
-        if self._rows is None:
-            self._rows = Rows(context.session.engine, self._most)
+        if self._client is None:
+            self._client = Client(scheduler_of(context.session.runtime), streaming=True, most=self._most)
         steps = self._score(context, job) if isinstance(job, Score) else self._slot(context, job.slot)
         growth = 0 if isinstance(job, Score) else min(job.slot.max_tokens, _GROWTH)
-        row = Row(context.session, steps, growth)
-        self._numbers[id(row)], self._open[number] = number, row
-        self._rows.submit(row)
+        self._open[number] = task = GenerationTask(context.session, steps, growth, continues=True, number=number)
+        self._client.submit(task)
 
-    def step(self) -> Sequence[tuple[int, News | BaseException]]:
+    def step(self) -> Sequence[tuple[int, JobUpdate | BaseException]]:
         """One pass, or as many as are needed until there is something to tell."""
-        news: list[tuple[int, News | BaseException]] = []
-        while self._rows and not news:
-            for row, item in self._rows.step():
-                number = self._numbers[id(row)]
-                if isinstance(item, Piece):
-                    news.append((number, item))
-                    continue
-                del self._numbers[id(row)], self._open[number]
-                news.append((number, item.result if isinstance(item, Done) else item))
-        return news
+        told: list[tuple[int, JobUpdate | BaseException]] = []
+        for task, update in self._client.wait() if self._client is not None else ():
+            if not isinstance(update, Piece):
+                self._open.pop(task.number, None)
+            told.append((task.number, update.result if isinstance(update, GenerationEnd) else update))
+        return told
 
-    async def astep(self) -> Sequence[tuple[int, News | BaseException]]:
+    async def astep(self) -> Sequence[tuple[int, JobUpdate | BaseException]]:
         """As `step`, in a thread."""
         return await asyncio.to_thread(self.step)
 
     def close(self) -> None:
         """Drop all jobs, also those that another thread computes."""
-        for row in self._open.values():
-            row.session.cancel()
-            with suppress(ValueError):  # it runs in another thread, which will notice
-                row.steps.close()
-        self._rows = None
+        for task in self._open.values():
+            task.session.cancel()
+        if self._client is not None:
+            self._client.close(list(self._open.values()))
         self._open.clear()
 
-    def _slot(self, context: TokenContext, slot: Slot) -> Steps:
+    def _slot(self, context: TokenContext, slot: Slot) -> SlotSteps:
         toolbox = self._toolbox(slot, context)
         if toolbox is not None and context.chat is None:
             session = self._with_tools_in_text(context, slot, toolbox)
         else:
             session = context.synchronise(toolbox)
-        call = self._call(context, slot)
+        request = self._request(context, slot, toolbox)
         kept, key = cache.results(), None
-        if kept is not None and toolbox is None and (fingerprint := getattr(session.engine, "fingerprint", None)):
-            key = cache.key_of_slot(fingerprint, session.tokens, slot, call.sampling)
-            if key is not None and isinstance(found := kept.get(key), Written):
+        fingerprint = session.runtime.fingerprint()
+        if kept is not None and toolbox is None and fingerprint and request.repeatable:
+            key = cache.key_of(fingerprint, session.tokens, request.key)
+            if isinstance(found := kept.get(key), SlotResult):
                 context.replay(found)
                 return found
-        written: Written = yield from self._generated(context, session, slot, call, toolbox)
+        result: SlotResult = yield from self._generated(context, session, request, toolbox)
         if kept is not None and key is not None:
-            kept.put(key, written)
-        return written
+            kept.put(key, result)
+        return result
 
-    def _call(self, context: TokenContext, slot: Slot) -> Call:
-        """The settings of the slot, and those of the model where the slot has none."""
+    def _request(self, context: TokenContext, slot: Slot, toolbox: Any) -> GenerationRequest:
+        """What the slot asks for, and the model's own settings where it says nothing."""
         role_end = (ROLE_END,) if context.chat is None and context.held.opened else ()
         if context.ending:  # of a message that another than the assistant writes
             role_end = (context.ending,)
         settings = {"temperature": slot.temperature, "top_p": slot.top_p, "max_tokens": slot.max_tokens}
-        # where a form is followed, a stop text counts behind what fulfils it only; see `Guide`
-        ends = () if slot.form is not None else slot.stop
-        return self._model.call([*ends, *role_end], {**settings, "seed": slot.seed, **slot.settings})
+        request = self._model.call([*slot.stop, *role_end], {**settings, "seed": slot.seed, **slot.settings})
+        form = slot.form
+        plain = form is not None and (form.pattern is not None or bool(form.options))
+        return replace(
+            request,
+            stop_regex=slot.stop_regex,
+            constraint=toolbox.constraint() if toolbox is not None else _constraint(form),
+            following=slot.following if plain else "",
+            logprobs=slot.logprobs,
+            token_healing=slot.token_healing,
+            soft_prompt=None,  # its tokens are the session's first
+        )
 
-    def _generated(self, context: TokenContext, session: LocalSession, slot: Slot, call: Call, toolbox: Any) -> Steps:
-        healed, matcher = self._matcher(context, session, slot, toolbox)
-        session.lookup = session.lookup or Lookup()
-        session.lookup.end = len(session.tokens) + slot.max_tokens if slot.form is None else 0
-        answer = _Answer(slot, healed, held=bool(slot.stop_regex) or toolbox is not None)
-        for piece in session.steps(call.sampling, logprobs=slot.logprobs, matcher=matcher, known=healed.encode()):
+    def _generated(
+        self, context: TokenContext, session: LocalSession, request: GenerationRequest, toolbox: Any
+    ) -> SlotSteps:
+        healed, healing = "", None
+        if request.constraint is None and request.token_healing is not False:
+            healed, healing = self._healing(context, session)
+        session.lookup = session.lookup or PromptLookup()
+        session.lookup.end = len(session.tokens) + (request.max_tokens or 0) if request.constraint is None else 0
+        text, tokens, scores, last = "", list[int](), list[TokenScore](), Piece("")
+        for piece in session.steps(request, healing, known=healed.encode()):
             if piece is None:
                 yield None
                 continue
-            shown = answer.add(piece)
-            if answer.found:
-                break
-            if shown:
-                yield Piece(shown)
-        return self._written(context, answer, call.sampling.stop, toolbox)
-
-    def _matcher(self, context: TokenContext, session: LocalSession, slot: Slot, toolbox: Any) -> tuple[str, Any]:
-        """What the tokens must follow, and the end of the text before that they stand for as well."""
-        form = slot.form
-        if form is None and toolbox is None:
-            return self._healing(context, session, slot)
-        from chainkit.decoding.guide import Guide  # llguidance is only needed for constraints
-
-        constraint = toolbox.constraint() if toolbox is not None else _constraint(form)
-        if constraint is None:
-            return "", None
-        plain = form is not None and (form.pattern is not None or form.options)
-        behind = (*slot.stop, slot.following) if plain else slot.stop
-        vocabulary: Any = session.vocabulary
-        return "", Guide(vocabulary.guide_tokens(), constraint, behind=behind, vocabulary=vocabulary)
-
-    def _healing(self, context: TokenContext, session: LocalSession, slot: Slot) -> tuple[str, Any]:
-        if slot.token_healing is False:
-            return "", None
-        from chainkit.decoding.healing import Healing, taken_back
-
-        vocabulary: Any = session.vocabulary
-        count = taken_back(context.tail, vocabulary)
-        if not count:
-            return "", None
-        healing = Healing(vocabulary, session.tokens[-count:])
-        session.rewind(len(session.tokens) - count)
-        return healing.data.decode(), healing
-
-    def _written(self, context: TokenContext, answer: _Answer, stops: Sequence[str], toolbox: Any) -> Written:
-        text, last = answer.text, answer.last
+            text += piece.text
+            tokens.extend(piece.tokens)
+            scores.extend(piece.scores)
+            last = piece
+            if piece.text and toolbox is None:
+                yield Piece(piece.text)
         said, calls = toolbox.read(text) if toolbox is not None else (text, [])
         if calls:
             wanted = tuple(ToolCall(name=one["name"], arguments=one["args"], id=one["id"] or "") for one in calls)
             context.called(text, wanted)
-            return Written(text="", calls=wanted, data=text, tokens=tuple(answer.tokens))
-        context.take(said, answer.tokens, answer.healed)
-        return Written(
+            return SlotResult(text="", calls=wanted, data=text, tokens=tuple(tokens))
+        context.take(said, tokens, healed)
+        return SlotResult(
             text=said,
-            finish="stop" if answer.found else last.finish or "stop",
+            finish=last.finish or "stop",
             detail=last.detail,
-            stop_text=answer.stop_text(context.session.vocabulary, stops),
-            tokens=tuple(answer.tokens),
-            scores=tuple(answer.scores),
-            data=answer.healed or None,
+            stop_text=last.stop_text,
+            tokens=tuple(tokens),
+            scores=tuple(scores),
+            data=healed or None,
         )
+
+    def _healing(self, context: TokenContext, session: LocalSession) -> tuple[str, Any]:
+        """The end of the text before that is written again, and what makes it so."""
+        from chainkit.decoding.healing import Healing, taken_back
+
+        count = taken_back(context.tail, session.vocabulary)
+        if not count:
+            return "", None
+        healing = Healing(session.vocabulary, session.tokens[-count:])
+        session.rewind(len(session.tokens) - count)
+        return healing.data.decode(), healing
 
     def _toolbox(self, slot: Slot, context: TokenContext) -> Any:
         if not slot.tools:
@@ -222,17 +209,17 @@ class LocalWork:
         """A text has no place for tools: they are described before it while this slot is filled."""
         before = context.held
         if slot.tool_choice != "none":
-            context.held = replace(before, parts=(Part(f"{toolbox.instructions()}\n\n"), *before.parts))
+            context.held = replace(before, parts=(TextPart(f"{toolbox.instructions()}\n\n"), *before.parts))
         session = context.synchronise()
         context.held = before
         return session
 
-    def _score(self, context: TokenContext, job: Score) -> Steps:
+    def _score(self, context: TokenContext, job: Score) -> SlotSteps:
         session = context.synchronise()
         kept, key = cache.results(), None
-        if kept is not None and (fingerprint := getattr(session.engine, "fingerprint", None)):
-            key = cache.key_of(fingerprint, session.tokens, (job.options, job.following, job.method))
-            if key is not None and isinstance(found := kept.get(key), Scored):
+        if kept is not None and (fingerprint := session.runtime.fingerprint()):
+            key = cache.key_of(fingerprint, session.tokens, told((job.options, job.following, job.method)))
+            if isinstance(found := kept.get(key), OptionScores):
                 return found
         base, options = _cut_options(session, context.tail, job)
         whole = list(session.tokens)
@@ -246,49 +233,10 @@ class LocalWork:
             alone = session.fork().rewind(0)
             scores = [one - other for one, other in zip(scores, alone.score(job.options), strict=True)]
             alone.close()
-        scored = Scored(tuple(scores))
+        scored = OptionScores(tuple(scores))
         if kept is not None and key is not None:
             kept.put(key, scored)
         return scored
-
-
-class _Answer:
-    """What a slot has written so far.
-
-    Attributes:
-        text: Without the stop text.
-        found: What a regular expression has found, behind which nothing counts.
-    """
-
-    def __init__(self, slot: Slot, healed: str, *, held: bool) -> None:
-        self.healed, self.text = healed, ""
-        self.tokens: list[int] = []
-        self.scores: list[TokenScore] = []
-        self.last = Piece("")
-        self.found: re.Match[str] | None = None
-        self._patterns, self._held = slot.stop_regex, held
-
-    def add(self, piece: Piece) -> str:
-        """Take up a piece; what of it may be shown."""
-        self.tokens.extend(piece.tokens)
-        self.scores.extend(piece.scores)
-        self.last = piece
-        self.text += piece.text
-        matches = [match for pattern in self._patterns if (match := re.search(pattern, self.text))]
-        if matches:
-            self.found = min(matches, key=lambda match: match.start())
-            self.text = self.text[: self.found.start()]
-        return "" if self._held else piece.text
-
-    def stop_text(self, vocabulary: Any, stops: Sequence[str]) -> str:
-        """Which stop text came behind the text."""
-        if self.found:
-            return self.found[0]
-        if self.last.finish != "stop":
-            return ""
-        whole = b"".join(map(vocabulary.piece, self.tokens)).decode("utf-8", "replace")
-        rest = whole[len(self.healed) + len(self.text) :]
-        return next((stop for stop in stops if rest.startswith(stop)), "")
 
 
 def _constraint(form: Form | None) -> Any:

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Awaitable
 from typing import Any
 
-from chainkit.programs.model.engines import Abilities, Generate, Job, Scored, Tally, Written
+from chainkit.programs.model.protocol import Abilities, Generate, Job, OptionScores, SlotResult, Tally
 
 
 class Observer:
@@ -49,26 +49,26 @@ class Observer:
     async def _begun(self, number: int, job: Job, told: Awaitable[Any]) -> None:
         self._open[number] = (await told)[0], job, self._read()
 
-    def end(self, number: int, result: Written | Scored | BaseException) -> None:
+    def end(self, number: int, result: SlotResult | OptionScores | BaseException) -> None:
         """A job has ended."""
         if inspect.iscoroutinefunction(self._manager.on_llm_start):
             self.pending.append(self._ended(number, result))
         elif number in self._open:
             self._close(number, result)
 
-    async def _ended(self, number: int, result: Written | Scored | BaseException) -> None:
+    async def _ended(self, number: int, result: SlotResult | OptionScores | BaseException) -> None:
         told = self._close(number, result) if number in self._open else None
         if inspect.isawaitable(told):
             await told
 
-    def _close(self, number: int, result: Written | Scored | BaseException) -> Any:
+    def _close(self, number: int, result: SlotResult | OptionScores | BaseException) -> Any:
         from langchain_core.outputs import Generation, LLMResult
 
         manager, job, before = self._open.pop(number)
         if isinstance(result, BaseException):
             return manager.on_llm_error(result)
         text, tokens, finish = "", 0, "stop"
-        if isinstance(result, Written):
+        if isinstance(result, SlotResult):
             text, tokens = result.text, len(result.tokens)
             finish = "length" if result.finish == "length" else "stop"
         elif not isinstance(job, Generate):

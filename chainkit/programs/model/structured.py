@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chainkit.programs.model import forms
-from chainkit.programs.model.engines import Form, Slot
+from chainkit.programs.model.protocol import Form, Slot
 
 _MOST_STRICT = 500  # options; services hold a model strictly to few
 # what regular expressions have in every language: no look-around, no names, no references, no classes of Unicode

@@ -10,8 +10,17 @@ from typing import Any
 
 from chainkit.base.errors import FormMissed, ProgramError
 from chainkit.programs.model import forms
-from chainkit.programs.model.engines import Abilities, Context, Job, Slot, Tally, ToolCall, Written
-from chainkit.programs.model.hosted import HostedWork, Reply, Request, Talk, cut, sent_stops, settings_of, spend
+from chainkit.programs.model.hosted import (
+    HostedJobRunner,
+    HostedReply,
+    HostedRequest,
+    Talk,
+    cut,
+    sent_stops,
+    settings_of,
+    spend,
+)
+from chainkit.programs.model.protocol import Abilities, Context, Job, Slot, SlotResult, Tally, ToolCall
 from chainkit.programs.model.record import ROLE_BEGIN, ROLE_END
 
 _WARMER = 0.7  # asking a model again at temperature 0 would give the same answer
@@ -46,7 +55,7 @@ class TextContext:
         self.append(ROLE_END)
         self.role = None
 
-    def told(self, call: ToolCall, result: str) -> None:
+    def add_tool_result(self, call: ToolCall, result: str) -> None:
         """The result of a call."""
         self.append(f"\nResult of the tool {call.name}: {result}\n")
 
@@ -62,7 +71,7 @@ class TextContext:
         """A second context with the same text."""
         return replace(self)
 
-    def replay(self, written: Written) -> None:
+    def replay(self, written: SlotResult) -> None:
         """Take up what a slot wrote in an earlier run."""
         self.append(written.text if not written.calls else written.data)
 
@@ -70,7 +79,7 @@ class TextContext:
         """Nothing is held."""
 
 
-class TextEngine:
+class TextProgramModel:
     """A model of langchain-core that continues a text."""
 
     def __init__(self, model: Any) -> None:
@@ -89,12 +98,12 @@ class TextEngine:
         """An empty text."""
         return TextContext(tally, config)
 
-    def work(self, *, streaming: bool, rows: int | None = None) -> TextWork:
+    def runner(self, *, streaming: bool, rows: int | None = None) -> TextJobRunner:
         """A place for jobs."""
-        return TextWork(self.model, streaming=streaming, rows=rows)
+        return TextJobRunner(self.model, streaming=streaming, rows=rows)
 
 
-class TextWork(HostedWork):
+class TextJobRunner(HostedJobRunner):
     """Slots on a model that continues a text."""
 
     def __init__(self, model: Any, *, streaming: bool, rows: int | None) -> None:
@@ -108,7 +117,7 @@ class TextWork(HostedWork):
         prompt = f"{_instructions(slot)}{context.prompt}"
         settings = settings_of(self._model, slot, length=True)
         plain = slot.form is None and not slot.tools and not slot.stop_regex
-        request = Request(prompt, stop, settings, context.config, streamed=plain)
+        request = HostedRequest(prompt, stop, settings, context.config, streamed=plain)
         answer = ""
         for attempt in range(slot.retries + 1):
             reply = cut(by_regex((yield request), slot), stop)
@@ -116,7 +125,7 @@ class TextWork(HostedWork):
             if slot.tools and (calls := _calls(reply.text, slot)):
                 said = reply.text[: reply.text.rindex("}") + 1]
                 context.append(said)
-                return Written(text="", calls=calls, data=said)
+                return SlotResult(text="", calls=calls, data=said)
             written = formed(reply, slot)
             if written is not None:
                 context.append(written.text)
@@ -129,15 +138,15 @@ class TextWork(HostedWork):
             request = replace(request, settings=settings)
         raise missed(slot, answer)
 
-    def reply(self, request: Request) -> Reply:
+    def reply(self, request: HostedRequest) -> HostedReply:
         """Call the model."""
         return _read(self._model.generate([request.prompt], **_options(request)))
 
-    async def areply(self, request: Request) -> Reply:
+    async def areply(self, request: HostedRequest) -> HostedReply:
         """Call the model without blocking the event loop."""
         return _read(await self._model.agenerate([request.prompt], **_options(request)))
 
-    def chunks(self, request: Request) -> Generator[tuple[str, Reply | None], None, None]:
+    def chunks(self, request: HostedRequest) -> Generator[tuple[str, HostedReply | None], None, None]:
         """Stream an answer."""
         ending, config = _heard(request.config)
         stop, settings = sent_stops(request.stop), dict(request.settings)
@@ -147,7 +156,7 @@ class TextWork(HostedWork):
             yield text, None
         yield "", replace(ending.reply, text="".join(parts))
 
-    async def achunks(self, request: Request) -> AsyncGenerator[tuple[str, Reply | None], None]:
+    async def achunks(self, request: HostedRequest) -> AsyncGenerator[tuple[str, HostedReply | None], None]:
         """Stream an answer without blocking the event loop."""
         ending, config = _heard(request.config)
         stop, settings = sent_stops(request.stop), dict(request.settings)
@@ -158,7 +167,7 @@ class TextWork(HostedWork):
         yield "", replace(ending.reply, text="".join(parts))
 
 
-def _options(request: Request) -> dict[str, Any]:
+def _options(request: HostedRequest) -> dict[str, Any]:
     config = request.config or {}
     traced = {name: config.get(name) for name in ("callbacks", "tags", "metadata")}
     return {"stop": sent_stops(request.stop), **traced, **request.settings}
@@ -170,7 +179,7 @@ def _heard(config: Any) -> tuple[Any, Any]:
     from langchain_core.runnables.config import merge_configs
 
     class Ending(BaseCallbackHandler):
-        reply = Reply("")
+        reply = HostedReply("")
 
         def on_llm_end(self, response: Any, **_: Any) -> None:
             self.reply = _read(response)
@@ -179,13 +188,13 @@ def _heard(config: Any) -> tuple[Any, Any]:
     return ending, merge_configs(config, {"callbacks": [ending]})
 
 
-def _read(result: Any) -> Reply:
+def _read(result: Any) -> HostedReply:
     generation = result.generations[0][0]
     info = generation.generation_info or {}
     spent = (result.llm_output or {}).get("token_usage") or {}
     usage = {"input_tokens": spent.get("prompt_tokens", 0), "output_tokens": spent.get("completion_tokens", 0)}
     finish = "length" if info.get("finish_reason") == "length" else "stop"
-    return Reply(generation.text, finish, message=usage if spent else None)
+    return HostedReply(generation.text, finish, message=usage if spent else None)
 
 
 def _instructions(slot: Slot) -> str:
@@ -213,7 +222,7 @@ def _calls(text: str, slot: Slot) -> tuple[ToolCall, ...]:
     return (ToolCall(name=call["name"], arguments=arguments, id="call"),)
 
 
-def by_regex(reply: Reply, slot: Slot) -> Reply:
+def by_regex(reply: HostedReply, slot: Slot) -> HostedReply:
     """The answer up to the first match of a `stop_regex`."""
     matches = [match for pattern in slot.stop_regex if (match := re.search(pattern, reply.text))]
     if not matches:
@@ -222,17 +231,17 @@ def by_regex(reply: Reply, slot: Slot) -> Reply:
     return replace(reply, text=reply.text[: first.start()], finish="stop", stop_text=first[0])
 
 
-def formed(reply: Reply, slot: Slot) -> Written | None:
+def formed(reply: HostedReply, slot: Slot) -> SlotResult | None:
     """What a slot holds after an answer, or None if the answer has another form."""
     finish = "length" if reply.finish == "length" else "stop"
     detail = "the model's bound on new tokens is reached" if finish == "length" else ""
     if slot.form is None:
-        return Written(text=reply.text, finish=finish, detail=detail, stop_text=reply.stop_text, scores=reply.scores)
+        return SlotResult(text=reply.text, finish=finish, detail=detail, stop_text=reply.stop_text, scores=reply.scores)
     text = forms.taken(slot.form, reply.text)
     if text is not None:
-        return Written(text=text, finish="complete", stop_text=reply.stop_text, scores=reply.scores)
+        return SlotResult(text=text, finish="complete", stop_text=reply.stop_text, scores=reply.scores)
     if finish == "length" and slot.form.schema is not None:
-        return Written(text=reply.text, finish="length", detail=detail)
+        return SlotResult(text=reply.text, finish="length", detail=detail)
     return None
 
 
@@ -244,7 +253,7 @@ def missed(slot: Slot, text: str) -> FormMissed:
     return error
 
 
-class NoEngine:
+class NoProgramModel:
     """Runs programs in which no model writes anything."""
 
     def __init__(self) -> None:
@@ -256,12 +265,12 @@ class NoEngine:
         """An empty text."""
         return TextContext(tally, config)
 
-    def work(self, *, streaming: bool, rows: int | None = None) -> _NoWork:
+    def runner(self, *, streaming: bool, rows: int | None = None) -> _NoJobRunner:
         """A place where jobs fail."""
-        return _NoWork()
+        return _NoJobRunner()
 
 
-class _NoWork:
+class _NoJobRunner:
     def __init__(self) -> None:
         self._numbers: list[int] = []
 

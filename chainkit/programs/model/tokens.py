@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chainkit.base.errors import UnsupportedProgram
-from chainkit.local.requests import common
+from chainkit.local.runtime import common
 from chainkit.local.session import LocalSession
-from chainkit.programs.model.chats import Opened, extended
-from chainkit.programs.model.engines import Tally, ToolCall, Written
+from chainkit.programs.model.chats import OpenMessage, extended
+from chainkit.programs.model.protocol import SlotResult, Tally, ToolCall
 from chainkit.programs.model.record import ROLE_BEGIN, ROLE_END
 
 _KEPT = 4096  # texts of templates whose tokens are known
@@ -20,7 +20,7 @@ _TAIL = 8  # tokens at the end of a text that may be cut otherwise when it goes 
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class TextPart:
     """Text at the end of a context, with its tokens once they are known.
 
     Attributes:
@@ -37,7 +37,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class HeldText:
     """What a context holds; frozen, so that a mark is the state itself.
 
     Attributes:
@@ -47,8 +47,8 @@ class Read:
     """
 
     messages: tuple[Any, ...] = ()
-    opened: Opened | None = None
-    parts: tuple[Part, ...] = ()
+    opened: OpenMessage | None = None
+    parts: tuple[TextPart, ...] = ()
 
 
 class Cuts:
@@ -96,7 +96,7 @@ class TokenContext:
     chat: Any
     tally: Tally
     name: str
-    held: Read = field(default_factory=Read)
+    held: HeldText = field(default_factory=HeldText)
     begun: tuple[Any, Any, str, list[int], str] | None = None  # messages, tools, role; their tokens and what ends them
 
     def __post_init__(self) -> None:
@@ -124,34 +124,34 @@ class TokenContext:
                     f"{self.name} takes messages, and {text.strip()[:40]!r} stands outside of them"
                 )
             return
-        self._add(Part(text))
+        self._add(TextPart(text))
 
     def open(self, role: str, attributes: Mapping[str, str]) -> None:
         """Begin a message."""
         if self.chat is None:
             told = "".join(f' {name}="{value}"' for name, value in attributes.items())
-            self._add(Part(f"{ROLE_BEGIN}{role}", special=True))
-            self._add(Part(f"{told}\n"))
-        self.held = replace(self.held, opened=Opened(role, attributes))
+            self._add(TextPart(f"{ROLE_BEGIN}{role}", special=True))
+            self._add(TextPart(f"{told}\n"))
+        self.held = replace(self.held, opened=OpenMessage(role, attributes))
 
     def close(self) -> None:
         """End the message that is open."""
         assert self.held.opened is not None
         if self.chat is None:
-            self._add(Part(ROLE_END, special=True))
+            self._add(TextPart(ROLE_END, special=True))
             self.held = replace(self.held, opened=None)
             return
         opened = replace(self.held.opened, text="".join(part.text for part in self.held.parts))
         said = opened.text or opened.role != "assistant"
         messages = extended(self.held.messages, opened) if said else self.held.messages
-        self.held = Read(messages)
+        self.held = HeldText(messages)
 
-    def told(self, call: ToolCall, result: str) -> None:
+    def add_tool_result(self, call: ToolCall, result: str) -> None:
         """The result of a call."""
         from langchain_core.messages import ToolMessage
 
         if self.chat is None:
-            self._add(Part(f"\nResult of the tool {call.name}: {result}\n"))
+            self._add(TextPart(f"\nResult of the tool {call.name}: {result}\n"))
         else:
             message = ToolMessage(result, tool_call_id=call.id, name=call.name)
             self.held = replace(self.held, messages=(*self.held.messages, message))
@@ -161,7 +161,7 @@ class TokenContext:
         from langchain_core.messages import AIMessage
 
         if self.chat is None:
-            self._add(Part(text))
+            self._add(TextPart(text))
             return
         wanted = [{"name": call.name, "args": dict(call.arguments), "id": call.id} for call in calls]
         message = AIMessage("", tool_calls=wanted)
@@ -179,7 +179,7 @@ class TokenContext:
         """A second context with the same text."""
         return TokenContext(self.session.fork(), self.chat, self.tally, self.name, self.held, self.begun)
 
-    def replay(self, written: Written) -> None:
+    def replay(self, written: SlotResult) -> None:
         """Take up what a slot wrote in an earlier run."""
         if written.calls:
             self.called(written.data, written.calls)
@@ -213,15 +213,15 @@ class TokenContext:
             length -= len(self.session.vocabulary.piece(tokens[used]))
             certain = data[:length].decode("utf-8", "ignore")
         if certain:
-            self._add(Part(certain, tuple(tokens[:used]), literal=False))
+            self._add(TextPart(certain, tuple(tokens[:used]), literal=False))
         if rest := (healed + text)[len(certain) :]:
-            self._add(Part(rest, literal=False))
+            self._add(TextPart(rest, literal=False))
 
     def synchronise(self, tools: Any = None) -> LocalSession:
         """The session with all tokens of this context, and no others."""
         soft, known = self.session.tokens[: self.session.virtual], cuts(self.session.vocabulary)
         tokens = [*soft, *self._beginning(tools)]
-        parts: list[Part] = []
+        parts: list[TextPart] = []
         for part in _joined(self.held.parts):
             if part.tokens is None:
                 whole = len(tokens) == len(soft) and not parts
@@ -274,7 +274,7 @@ class TokenContext:
         """Plain text with which the template ends the message that is open, where no special token ends it."""
         return self.begun[4] if self.chat is not None and self.begun is not None else ""
 
-    def _opening(self, opened: Opened) -> tuple[list[int], str]:
+    def _opening(self, opened: OpenMessage) -> tuple[list[int], str]:
         from chainkit.local.conversation import HERE  # needs jinja2, which models without messages do not
 
         return self.chat.conversation.begun(extended(self.held.messages, replace(opened, text=HERE)))
@@ -287,14 +287,14 @@ class TokenContext:
         shown = {"tools": list(toolbox.tools)} if toolbox is not None and toolbox.native else {}
         return list(conversation.tokens(messages, **shown))
 
-    def _add(self, part: Part) -> None:
+    def _add(self, part: TextPart) -> None:
         if part.text:
             self.held = replace(self.held, parts=(*self.held.parts, part))
 
 
-def _joined(parts: Sequence[Part]) -> list[Part]:
+def _joined(parts: Sequence[TextPart]) -> list[TextPart]:
     """Neighbours without tokens as one text, so that tokens may stand across their border."""
-    result: list[Part] = []
+    result: list[TextPart] = []
     for part in parts:
         last = result[-1] if result else None
         if last and last.tokens is None and part.tokens is None and last.special == part.special:

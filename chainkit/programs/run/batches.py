@@ -14,7 +14,7 @@ from langchain_core.runnables.config import (
 )
 
 from chainkit.base.errors import ChainkitError
-from chainkit.programs.model.engines import Engine
+from chainkit.programs.model.protocol import ProgramModel
 from chainkit.programs.run.live import Live, aruns, check_soft_prompt, child, engine_of, rows_of, runs
 from chainkit.programs.run.run import Run
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from chainkit.programs.run.runnable import Program
 
 Config = RunnableConfig | list[RunnableConfig] | None
-Told = tuple[int, Run | Exception]
+RunUpdate = tuple[int, Run | Exception]
 
 
 def completed(
@@ -65,7 +65,7 @@ async def acompleted(
     return [live.outcome() if live else result for live, result in zip(lives, results, strict=True)]
 
 
-def streamed(program: Program, inputs: Sequence[Any], config: Config, soft_prompt: Any) -> Iterator[Told]:
+def streamed(program: Program, inputs: Sequence[Any], config: Config, soft_prompt: Any) -> Iterator[RunUpdate]:
     """The place of a run and the run as it grows, or at its end its error."""
     configs = get_config_list(config, len(inputs))
     managers = [
@@ -96,7 +96,7 @@ def streamed(program: Program, inputs: Sequence[Any], config: Config, soft_promp
 
 async def astreamed(
     program: Program, inputs: Sequence[Any], config: Config, soft_prompt: Any
-) -> AsyncGenerator[Told, None]:
+) -> AsyncGenerator[RunUpdate, None]:
     """As `streamed`, without blocking the event loop."""
     configs = get_config_list(config, len(inputs))
     managers = [
@@ -134,7 +134,7 @@ def _begun(
 ) -> tuple[list[Live | None], list[Any]]:
     """The runs of a batch; where one cannot begin, its error."""
     programs = [program.with_options(soft_prompt=one) for one in _one_each(soft_prompt, len(inputs))]
-    engine: Engine | None = None
+    engine: ProgramModel | None = None
     if program.model is not None:
         engine = engine_of(program.template, program.model)
         for one in programs:

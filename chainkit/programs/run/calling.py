@@ -80,7 +80,7 @@ def _named(run: Executor, name: str) -> Any:
     if name in values.FUNCTIONS:
         return values.FUNCTIONS[name]
     if name == "llm" or name in text_calls.NAMES:
-        about = text_calls.Model(run.shared.abilities)
+        about = text_calls.TextCallModel(run.shared.abilities)
         return about if name == "llm" else about[name]
     raise MissingVariable(missing(name, run.scope.names()))
 

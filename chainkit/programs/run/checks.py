@@ -31,8 +31,8 @@ from chainkit.programs.language.syntax import (
     Template,
     Text,
 )
-from chainkit.programs.model.engines import Abilities
 from chainkit.programs.model.forms import TYPES
+from chainkit.programs.model.protocol import Abilities
 from chainkit.programs.run import text_calls
 from chainkit.programs.run.calling import missing, near_command, no_command
 from chainkit.programs.run.scope import root_of

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainkit.base.errors import ProgramError, UnsupportedProgram, nearest
 from chainkit.programs.language.syntax import Arguments, Body, Select, Show, Text
-from chainkit.programs.model.engines import Form, Generate, Method, Score, Scored, Slot, Written
+from chainkit.programs.model.protocol import Form, Generate, Method, OptionScores, Score, Slot, SlotResult
 from chainkit.programs.model.record import SlotBegun, SlotDone
 from chainkit.programs.run.steps import Ask, Steps
 from chainkit.programs.run.values import shown
@@ -51,7 +51,9 @@ def _selected(run: Executor, node: Select, following: str) -> Steps:
         chosen, chances = texts[0], {texts[0]: 0.0}
         run.context.append(chosen)
     elif run.shared.abilities.scores and (method != "greedy" or logprobs):
-        scored: Scored = yield Ask(Score(run.context, texts, following, "joint" if method == "greedy" else method))
+        scored: OptionScores = yield Ask(
+            Score(run.context, texts, following, "joint" if method == "greedy" else method)
+        )
         chances = normalised(dict(zip(texts, scored.logprobs, strict=True)))
         if method != "greedy":
             chosen = _drawn(chances, temperature, seed)
@@ -88,7 +90,7 @@ def _written(
         retries=retries,
         given=given,
     )
-    written: Written = yield Ask(Generate(run.context, slot))
+    written: SlotResult = yield Ask(Generate(run.context, slot))
     if written.text not in texts:
         raise ProgramError(f"the model's text {written.text[:80]!r} is none of the options: {written.detail}")
     return written.text

@@ -30,7 +30,7 @@ from chainkit.programs.language.syntax import (
     Show,
     Text,
 )
-from chainkit.programs.model.engines import Context
+from chainkit.programs.model.protocol import Context
 from chainkit.programs.model.record import (
     ROLE_BEGIN,
     ROLE_END,

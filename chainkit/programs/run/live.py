@@ -13,13 +13,13 @@ from langchain_core.runnables.config import patch_config
 
 from chainkit.base.errors import UnsupportedProgram
 from chainkit.programs.language.syntax import Template
-from chainkit.programs.model.engines import Context, Engine, Tally, engine_for
 from chainkit.programs.model.observed import observer
+from chainkit.programs.model.protocol import Context, ProgramModel, Tally, engine_for
 from chainkit.programs.model.record import Event
 from chainkit.programs.run import checks
+from chainkit.programs.run.driver import Driver, RunTask, replayed
 from chainkit.programs.run.executor import Executor
-from chainkit.programs.run.run import Run, State
-from chainkit.programs.run.scheduler import Scheduler, Task, replayed
+from chainkit.programs.run.run import Run, RunState
 from chainkit.programs.run.scope import Scope
 from chainkit.programs.run.shared import Shared
 from chainkit.programs.run.values import copied
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from chainkit.programs.run.runnable import Program
 
 
-def engine_of(template: Template, model: Any) -> Engine:
+def engine_of(template: Template, model: Any) -> ProgramModel:
     """What runs a program on a model.
 
     Raises:
@@ -51,7 +51,7 @@ class Live:
         more: Mapping[str, Any] | None = None,
         *,
         config: RunnableConfig | None = None,
-        engine: Engine | None = None,
+        engine: ProgramModel | None = None,
     ) -> None:
         self.program, self.given = program, copied(dict(given))
         checks.check_variables(program.template, self.given)
@@ -66,14 +66,14 @@ class Live:
         self.scope = Scope(copied(self.given))
         self.executor = Executor(self.shared, self.context, self.scope, program.text)
         replay = replayed(list(log), more) if more is not None else ()
-        self.task = Task(self.executor.run(program.template.body), check=self.shared.check)
+        self.task = RunTask(self.executor.run(program.template.body), check=self.shared.check)
         self.task.replay.extend(replay)
         self.task.observer = observer(config, self.shared.abilities, self.tally)
 
     def run(self, events: tuple[Event, ...] = ()) -> Run:
         """The run as it is now."""
         task = self.task
-        state = State(
+        state = RunState(
             self.program,
             self.given,
             list(task.log),
@@ -118,7 +118,7 @@ class Live:
         return self.result()
 
 
-def check_soft_prompt(engine: Engine, soft_prompt: Any) -> None:
+def check_soft_prompt(engine: ProgramModel, soft_prompt: Any) -> None:
     """Refuse a soft prompt on a model that takes none.
 
     Raises:
@@ -128,7 +128,9 @@ def check_soft_prompt(engine: Engine, soft_prompt: Any) -> None:
         raise UnsupportedProgram(f"soft prompts run on hf: and gguf: models, not on {engine.abilities.name}")
 
 
-def _context(engine: Engine, tally: Tally, roles: bool, config: RunnableConfig | None, soft_prompt: Any) -> Context:
+def _context(
+    engine: ProgramModel, tally: Tally, roles: bool, config: RunnableConfig | None, soft_prompt: Any
+) -> Context:
     check_soft_prompt(engine, soft_prompt)
     if soft_prompt is ... or not engine.abilities.soft_prompts:
         return engine.context(tally, roles=roles, config=config)
@@ -138,13 +140,13 @@ def _context(engine: Engine, tally: Tally, roles: bool, config: RunnableConfig |
 
 def runs(
     lives: Sequence[Live], *, streaming: bool = False, rows: int | None = None
-) -> Iterator[tuple[Task, Event | None]]:
+) -> Iterator[tuple[RunTask, Event | None]]:
     """Go on with runs until all are over, telling what happens in them; an event of None is the end of one."""
     if not lives:
         return
     by_task = {id(live.task): live for live in lives}
     try:
-        with closing(_scheduler(lives, streaming, rows).run()) as told:
+        with closing(_driver(lives, streaming, rows).run()) as told:
             for task, event in told:
                 if event is None:
                     by_task[id(task)].end()
@@ -156,13 +158,13 @@ def runs(
 
 async def aruns(
     lives: Sequence[Live], *, streaming: bool = False, rows: int | None = None
-) -> AsyncIterator[tuple[Task, Event | None]]:
+) -> AsyncIterator[tuple[RunTask, Event | None]]:
     """As `runs`, without blocking the event loop."""
     if not lives:
         return
     by_task = {id(live.task): live for live in lives}
     try:
-        async with aclosing(_scheduler(lives, streaming, rows).arun()) as told:
+        async with aclosing(_driver(lives, streaming, rows).arun()) as told:
             async for task, event in told:
                 if event is None:
                     by_task[id(task)].end()
@@ -172,11 +174,11 @@ async def aruns(
             live.end()
 
 
-def _scheduler(lives: Sequence[Live], streaming: bool, rows: int | None) -> Scheduler:
-    scheduler = Scheduler(lives[0].engine.work(streaming=streaming, rows=rows))
+def _driver(lives: Sequence[Live], streaming: bool, rows: int | None) -> Driver:
+    driver = Driver(lives[0].engine.runner(streaming=streaming, rows=rows))
     for live in lives:
-        scheduler.add(live.task)
-    return scheduler
+        driver.add(live.task)
+    return driver
 
 
 def rows_of(configs: Sequence[RunnableConfig]) -> int | None:
@@ -189,7 +191,7 @@ def child(config: RunnableConfig, run_manager: Any) -> RunnableConfig:
     return patch_config(config, callbacks=run_manager.get_child())
 
 
-def _no_model() -> Engine:
-    from chainkit.programs.model.texts import NoEngine
+def _no_model() -> ProgramModel:
+    from chainkit.programs.model.texts import NoProgramModel
 
-    return NoEngine()
+    return NoProgramModel()

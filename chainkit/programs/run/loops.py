@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from chainkit.base.errors import ProgramError
 from chainkit.programs.language.syntax import Body, Each, Gen, GenEach, Literal, Text
 from chainkit.programs.model import forms
-from chainkit.programs.model.engines import Generate, Slot, Written
+from chainkit.programs.model.protocol import Generate, Slot, SlotResult
 from chainkit.programs.model.record import SlotBegun, SlotDone
 from chainkit.programs.run.shared import Leave, Skip
 from chainkit.programs.run.steps import Ask, Steps, Together, beside
@@ -168,7 +168,7 @@ def _ended(run: Executor, plan: _Plan) -> Steps:
     length = min(len(stop[0]) + 2, _LONGEST_PROBE) if stop else 2
     mark = run.context.mark()
     slot = Slot(name=plan.name, max_tokens=length, stop=stop, given=frozenset({"max_tokens"}))
-    written: Written = yield Ask(Generate(run.context, slot))
+    written: SlotResult = yield Ask(Generate(run.context, slot))
     run.context.rewind(mark)
     run.shared.check()
     return written.finish != "length" and not written.text.strip()
@@ -195,7 +195,7 @@ def _single(run: Executor, node: GenEach, plan: _Plan, following: str) -> Steps:
     lead = node.body[0].text if leads and isinstance(node.body[0], Text) else ""
     yield from run.write(lead, "template")
     told = len(run.record.spans)
-    written: Written = yield Ask(Generate(run.context, slot), lambda piece: run.note(piece.text, "model", plan.name))
+    written: SlotResult = yield Ask(Generate(run.context, slot), lambda piece: run.note(piece.text, "model", plan.name))
     yield from run.add(written.text[len(run.text_since(told)) :], "model", plan.name)
     items: list[Any] = []
     for match in pattern.finditer(lead + written.text + plan.join):

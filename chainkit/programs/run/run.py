@@ -11,7 +11,7 @@ from chainkit.base.errors import MissingVariable, ProgramError, nearest
 from chainkit.programs.model.record import Event, Span, merged
 
 if TYPE_CHECKING:
-    from chainkit.programs.model.engines import Tally
+    from chainkit.programs.model.protocol import Tally
     from chainkit.programs.run.runnable import Program
 
 
@@ -39,7 +39,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class RunState:
     """All that a `Run` rests on.
 
     Attributes:
@@ -78,7 +78,7 @@ class Run:
     variable, and `run(name=...)` goes on with it.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: RunState) -> None:
         self._state = state
 
     @cached_property
@@ -195,7 +195,7 @@ class Run:
     def _spans(self) -> Sequence[Span]:
         return self._state.spans[: self._state.count]
 
-    def _resumable(self) -> State:
+    def _resumable(self) -> RunState:
         if self.waiting is None:
             state = "is finished" if self.finished else "has not come to its end"
             raise ProgramError(f"the run {state}; only one that waits for a variable can go on")

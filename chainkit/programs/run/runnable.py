@@ -16,7 +16,7 @@ from chainkit.programs.language.syntax import Template
 from chainkit.programs.run import batches, checks
 from chainkit.programs.run.limits import Limits
 from chainkit.programs.run.live import Live, aruns, check_soft_prompt, child, engine_of, runs
-from chainkit.programs.run.run import Run, State
+from chainkit.programs.run.run import Run, RunState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,12 +280,12 @@ class Program(Runnable[Any, Run]):
         if first is not None:
             raise first
 
-    def resumed(self, state: State, more: Mapping[str, Any]) -> Run:
+    def resumed(self, state: RunState, more: Mapping[str, Any]) -> Run:
         """Go on with a run that waits."""
         live = Live(self, state.given, state.log, more)
         return live.completed(runs([live]))
 
-    async def aresumed(self, state: State, more: Mapping[str, Any]) -> Run:
+    async def aresumed(self, state: RunState, more: Mapping[str, Any]) -> Run:
         """As `resumed`, without blocking the event loop."""
         live = Live(self, state.given, state.log, more)
         async for _ in aruns([live]):
@@ -297,7 +297,7 @@ class Program(Runnable[Any, Run]):
         model = "no model" if self.model is None else type(self.model).__name__
         return f"<Program {text!r} on {model}>"
 
-    def streamed(self, state: State, more: Mapping[str, Any]) -> Iterator[Run]:
+    def streamed(self, state: RunState, more: Mapping[str, Any]) -> Iterator[Run]:
         """As `resumed`, giving runs that grow."""
         live = Live(self, state.given, state.log, more)
         for _, event in runs([live], streaming=True):
@@ -305,7 +305,7 @@ class Program(Runnable[Any, Run]):
                 yield live.run((event,))
         yield live.result()
 
-    async def astreamed(self, state: State, more: Mapping[str, Any]) -> AsyncIterator[Run]:
+    async def astreamed(self, state: RunState, more: Mapping[str, Any]) -> AsyncIterator[Run]:
         """As `streamed`, without blocking the event loop."""
         live = Live(self, state.given, state.log, more)
         async for _, event in aruns([live], streaming=True):

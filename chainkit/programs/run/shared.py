@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from chainkit.base.errors import LimitReached
-from chainkit.programs.model.engines import Abilities, Tally
+from chainkit.programs.model.protocol import Abilities, Tally
 from chainkit.programs.model.record import Span
 from chainkit.programs.run.limits import Limits
 

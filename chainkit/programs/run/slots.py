@@ -11,7 +11,7 @@ from chainkit.base.errors import ConstraintError, ProgramError
 from chainkit.base.session import Piece
 from chainkit.programs.language.syntax import Arguments, Gen, Name
 from chainkit.programs.model import forms
-from chainkit.programs.model.engines import Generate, Slot, Written
+from chainkit.programs.model.protocol import Generate, Slot, SlotResult
 from chainkit.programs.model.record import SlotBegun, SlotDone, TextAdded
 from chainkit.programs.run import toolbox
 from chainkit.programs.run.steps import Ask, Steps, Together
@@ -85,7 +85,7 @@ def _rows(run: Executor, plan: _Plan) -> Steps:
     streamed = plan.streamed and plan.rows == 1
     first = Ask(Generate(run.context, plan.slot), heard if streamed else None)
     if plan.rows == 1:
-        written: list[Written] = [(yield first)]
+        written: list[SlotResult] = [(yield first)]
     else:
         written = yield from _several(run, plan, first)
     rest = written[0].text[shown_already[0] :]
@@ -109,7 +109,7 @@ def _one(ask: Ask) -> Steps:
     return (yield ask)
 
 
-def _value(run: Executor, plan: _Plan, written: Written) -> Any:
+def _value(run: Executor, plan: _Plan, written: SlotResult) -> Any:
     form = plan.wanted.form
     if form is None:
         return plan.wanted.read(written.text)
@@ -122,7 +122,7 @@ def _value(run: Executor, plan: _Plan, written: Written) -> Any:
         raise ProgramError(f"the model's text {written.text[:80]!r} is not {form}: {error}") from error
 
 
-def _store(run: Executor, plan: _Plan, all_written: Sequence[Written], results: list[Any]) -> None:
+def _store(run: Executor, plan: _Plan, all_written: Sequence[SlotResult], results: list[Any]) -> None:
     name, scope = plan.slot.name, run.scope
     if not name:
         return

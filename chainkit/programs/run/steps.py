@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from chainkit.base.session import Piece
-from chainkit.programs.model.engines import Generate, Score
+from chainkit.programs.model.protocol import Generate, Score
 from chainkit.programs.model.record import Beside, Event
 
 
 @dataclass(frozen=True)
 class Ask:
-    """Something for the model; the answer is a `Written` or a `Scored`.
+    """Something for the model; the answer is a `SlotResult` or a `OptionScores`.
 
     Attributes:
         job: What to do.

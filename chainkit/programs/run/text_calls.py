@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from chainkit.base.errors import ProgramError, nearest
-from chainkit.programs.model.engines import Abilities
+from chainkit.programs.model.protocol import Abilities
 
 if TYPE_CHECKING:
     from chainkit.programs.run.runnable import Program
@@ -68,7 +68,7 @@ def part(text: str, name: object) -> Any:
     return call and (call.name if name == "__name__" else dict(call.arguments))
 
 
-class Model(Mapping[str, Any]):
+class TextCallModel(Mapping[str, Any]):
     """What `llm` stands for in a template: what can be read of the model."""
 
     def __init__(self, abilities: Abilities) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainkit.base.errors import ProgramError
 from chainkit.programs.language.syntax import Arguments
-from chainkit.programs.model.engines import Generate, Slot, ToolCall, Written
+from chainkit.programs.model.protocol import Generate, Slot, SlotResult, ToolCall
 from chainkit.programs.model.record import ToolCalled
 from chainkit.programs.run.calling import misfit
 from chainkit.programs.run.steps import Ask, Invoke, Steps
@@ -83,13 +83,13 @@ def answered(run: Executor, slot: Slot, tools: Tools) -> Steps:
     for number in range(tools.rounds + 1):
         choice = "none" if number == tools.rounds else tools.choice if number == 0 else "auto"
         asked = replace(slot, tools=tools.described, tool_choice=choice)
-        written: Written = yield Ask(Generate(run.context, asked))
+        written: SlotResult = yield Ask(Generate(run.context, asked))
         if not written.calls:
             break
         run.shared.round()
         for call in written.calls:
             result = yield from _result(run, tools, call)
-            run.context.told(call, result)
+            run.context.add_tool_result(call, result)
             calls.append({"name": call.name, "arguments": dict(call.arguments), "result": result})
             yield ToolCalled(call.name, call.arguments, result)
     else:

@@ -15,7 +15,7 @@ import chainkit
 from chainkit.backends.ctransformers.kinds import kind_of, named_kind
 from chainkit.backends.ctransformers.models import CTransformersChat, CTransformersModel
 from chainkit.base.errors import ContextOverflow, ModelFileError, SpecError, TemplateError, Unsupported
-from chainkit.base.sampling import Sampling
+from chainkit.base.generation import GenerationRequest
 from tests.backends.ctransformers import tiny
 from tests.backends.session_contract import TEXT, SessionContract
 
@@ -24,7 +24,7 @@ class TestSession(SessionContract):
     limit = tiny.CONTEXT
 
     @pytest.fixture(autouse=True)
-    def _engine(self, model: CTransformersModel, file: Any) -> Any:
+    def _runtime(self, model: CTransformersModel, file: Any) -> Any:
         self._shared, self._other = model, CTransformersModel(model=str(file), n_batch=4)
         yield
         self._other.unload()
@@ -36,7 +36,7 @@ class TestSession(SessionContract):
 
     def alone(self) -> Any:
         session = self._other.session()
-        session.engine.forget()
+        session.runtime.forget()
         return session
 
 
@@ -52,8 +52,8 @@ def test_the_logits_are_those_of_transformers(model):
 @pytest.mark.parametrize("text", [TEXT, "the cat's 12  mats\n\n and\t42!", "漢字 🙂 é", "   ", "the<|endoftext|>cat"])
 def test_text_is_cut_as_the_library_cuts_it_and_nothing_is_lost(model, text):
     tokens = model.get_token_ids(text)
-    assert model.engine.vocabulary.detokenize(tokens) == text
-    assert tokens == model.engine.tokens_by_library(text.encode(), False)
+    assert model.runtime.vocabulary.detokenize(tokens) == text
+    assert tokens == model.runtime.tokens_by_library(text.encode(), False)
 
 
 def test_a_text_with_more_tokens_than_characters_breaks_nothing(model):
@@ -68,12 +68,12 @@ def test_a_full_context_is_an_error_and_nothing_is_dropped(model):
     with pytest.raises(ContextOverflow, match=f"the context holds {tiny.CONTEXT}"):
         model.invoke("the " * 200)
     session = model.session("cat " * 60)
-    last = list(session.generate(Sampling(max_tokens=None)))[-1]
+    last = list(session.generate(GenerationRequest(max_tokens=None)))[-1]
     assert last.finish in ("length", "eos")
 
 
 def test_multi_byte_characters_and_newlines_come_out_whole(model):
-    vocabulary = model.engine.vocabulary
+    vocabulary = model.runtime.vocabulary
     wanted = "é\n\n🙂".encode()
     tokens = [vocabulary._tokens["é".encode()], vocabulary._tokens[b"\n\n"], *"🙂".encode()]
     assert b"".join(map(vocabulary.piece, tokens)) == wanted
@@ -128,7 +128,7 @@ def test_messages_are_written_by_a_named_template(file):
 def test_a_child_that_dies_is_an_error_and_the_next_call_starts_another(file):
     model = CTransformersModel(model=str(file), n_batch=3, max_tokens=2)
     text = model.invoke("the cat")
-    model.engine._child.kill()
+    model.runtime._child.kill()
     with pytest.raises(ModelFileError, match="ended ctransformers"):
         model.invoke("the cat")
     model.unload()
@@ -137,7 +137,7 @@ def test_a_child_that_dies_is_an_error_and_the_next_call_starts_another(file):
 
 def test_unloading_ends_the_process(file):
     model = CTransformersModel(model=str(file), n_batch=5)
-    child = model.engine._child
+    child = model.runtime._child
     model.unload()
     assert child.poll() is not None
 
@@ -182,7 +182,7 @@ def test_the_kind_is_found_in_the_file_or_its_name(file, tmp_path):
 
 def test_a_context_longer_than_the_model_is_refused(file):
     with pytest.raises(Unsupported, match="can read 128 tokens"):
-        CTransformersModel(model=str(file), n_ctx=4096).invoke("the")
+        CTransformersModel(model=str(file), context_length=4096).invoke("the")
 
 
 def test_a_ggml_file_of_another_family_goes_to_ctransformers(file):

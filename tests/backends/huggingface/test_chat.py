@@ -117,7 +117,7 @@ def test_a_template_from_a_stranger_cannot_run_without_end(folder: Folder) -> No
 
 def test_what_a_model_cannot_do_is_named(chat: HuggingFaceChat, folder: Folder) -> None:
     with pytest.raises(ContextOverflow):
-        HuggingFaceChat(model=folder("llama"), n_ctx=16).invoke(CHAT)
+        HuggingFaceChat(model=folder("llama"), context_length=16).invoke(CHAT)
     with pytest.raises(Unsupported, match="reads text only"):
         chat.invoke([HumanMessage([{"type": "image_url", "image_url": {"url": "x"}}])])
     with pytest.raises(Unsupported, match="reads with an encoder"):

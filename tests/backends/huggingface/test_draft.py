@@ -8,7 +8,7 @@ import torch
 import chainkit
 from chainkit.backends.huggingface.models import HuggingFaceModel
 from chainkit.base.errors import Unsupported
-from chainkit.base.sampling import Sampling
+from chainkit.base.generation import GenerationRequest
 from tests.backends.huggingface import tiny
 
 PROMPTS = ["the cat sat", "What is the colour", "12 and 30"]
@@ -31,7 +31,7 @@ def test_the_text_is_that_of_the_model_alone_token_for_token(folder, near, promp
     model = folder("llama")
     wanted = HuggingFaceModel(model=model).session(prompt)
     found = HuggingFaceModel(model=model, draft=near).session(prompt)
-    sampling = Sampling(max_tokens=40, **settings)
+    sampling = GenerationRequest(max_tokens=40, **settings)
     assert [p.tokens for p in found.generate(sampling)] == [p.tokens for p in wanted.generate(sampling)]
     assert 0 < found.counters.accepted <= found.counters.drafted
     assert found.counters.passes < wanted.counters.passes

@@ -47,7 +47,7 @@ def reference(model: HuggingFaceModel, prompt: str, count: int) -> str:
 def test_the_spec_and_its_alias_name_it(folder: Folder) -> None:
     name = folder("llama")
     assert isinstance(chainkit.llm(f"hf:{name}"), HuggingFaceModel)
-    same = chainkit.llm(f"HuggingFace:{name}?max_tokens=3&n_ctx=none&dtype=float32")
+    same = chainkit.llm(f"HuggingFace:{name}?max_tokens=3&context_length=none&dtype=float32")
     assert isinstance(same, BaseLLM)
     assert same.max_tokens == 3
 
@@ -138,13 +138,13 @@ def test_a_prompt_that_was_read_is_not_read_again(folder: Folder) -> None:
     model = HuggingFaceModel(model=folder("gpt2"), max_tokens=2)
     model.invoke("the cat sat on the mat and the dog")
     session = model.session("the cat sat on the mat and the cat")
-    list(session.generate(model.call(None, {}).sampling))
+    list(session.generate(model.call(None, {})))
     assert session.counters.cached > 6
 
 
 @pytest.mark.parametrize("kind", ["llama", "t5"])
 def test_too_long_a_prompt_is_an_error_that_says_by_how_much(folder: Folder, kind: str) -> None:
-    model = HuggingFaceModel(model=folder(kind), n_ctx=16)
+    model = HuggingFaceModel(model=folder(kind), context_length=16)
     with pytest.raises(ContextOverflow, match="the context holds 16") as caught:
         model.invoke("the cat " * 30)
     assert caught.value.tokens > 16
@@ -153,7 +153,7 @@ def test_too_long_a_prompt_is_an_error_that_says_by_how_much(folder: Folder, kin
 
 
 def test_a_full_context_is_the_end_and_says_so(folder: Folder) -> None:
-    model = HuggingFaceModel(model=folder("gpt2"), n_ctx=16, max_tokens=None)
+    model = HuggingFaceModel(model=folder("gpt2"), context_length=16, max_tokens=None)
     for generations in (model.generate([PROMPTS[0]]).generations, model.generate(PROMPTS[:2]).generations):
         info = generations[0][0].generation_info
         assert info is not None
@@ -171,7 +171,7 @@ def test_special_tokens_of_a_prompt_are_text_unless_asked_for(folder: Folder) ->
     assert len(written.get_token_ids("<|im_end|>")) == 1 < len(plain.get_token_ids("<|im_end|>"))
 
 
-@pytest.mark.parametrize("call", [{"temprature": 1}, {"n_ctx": 8}, {"dtype": "auto"}])
+@pytest.mark.parametrize("call", [{"temprature": 1}, {"context_length": 8}, {"dtype": "auto"}])
 def test_unknown_settings_of_a_call_are_refused(model: HuggingFaceModel, call: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match="did you mean 'temperature'|belongs to the model"):
         model.invoke("a", **call)
@@ -179,7 +179,14 @@ def test_unknown_settings_of_a_call_are_refused(model: HuggingFaceModel, call: d
 
 @pytest.mark.parametrize(
     "option",
-    ["dtype=float8", "n_ctx=1", "max_tokens=0", "temperature=-1", "unknown=1", "load_in_4bit=1&load_in_8bit=1"],
+    [
+        "dtype=float8",
+        "context_length=1",
+        "max_tokens=0",
+        "temperature=-1",
+        "unknown=1",
+        "load_in_4bit=1&load_in_8bit=1",
+    ],
 )
 def test_wrong_options_are_named(folder: Folder, option: str) -> None:
     with pytest.raises(SpecError, match=option.partition("=")[0]):
@@ -202,7 +209,7 @@ def test_copies_and_pickles_write_the_same(model: HuggingFaceModel) -> None:
 def test_two_models_of_the_same_folder_share_their_weights(folder: Folder) -> None:
     one, other = (HuggingFaceModel(model=folder("llama"), temperature=heat) for heat in (0.0, 1.0))
     assert one.loaded is other.loaded
-    assert one.engine is other.engine
+    assert one.runtime is other.runtime
     assert HuggingFaceModel(model=folder("llama"), dtype="bfloat16").loaded is not one.loaded
 
 

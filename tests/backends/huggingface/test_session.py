@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from chainkit.backends.huggingface.engine import Engine
 from chainkit.backends.huggingface.loading import Loading, load
-from chainkit.backends.huggingface.session import TransformersSession
-from chainkit.base.sampling import Sampling
+from chainkit.backends.huggingface.runtime import TransformersRuntime
+from chainkit.base.generation import GenerationRequest
+from chainkit.local.session import LocalSession
 from tests.backends.huggingface import tiny
 from tests.backends.session_contract import TEXT, SessionContract, tokens_of
 
@@ -25,15 +25,15 @@ class TransformersContract(SessionContract):
     kind: str
 
     @pytest.fixture(autouse=True)
-    def _engine(self, folder: Folder) -> None:
+    def _runtime(self, folder: Folder) -> None:
         self.loaded = load(folder(self.kind), Loading())
-        self.engine = Engine(self.loaded, limit=self.limit, n_batch=16)
+        self.runtime = TransformersRuntime(self.loaded, context_length=self.limit, n_batch=16)
 
-    def make(self) -> TransformersSession:
-        return TransformersSession(self.engine)
+    def make(self) -> LocalSession:
+        return LocalSession(self.runtime)
 
-    def alone(self) -> TransformersSession:
-        return TransformersSession(Engine(self.loaded, limit=self.limit))
+    def alone(self) -> LocalSession:
+        return LocalSession(TransformersRuntime(self.loaded, context_length=self.limit))
 
 
 class TestLlama(TransformersContract):
@@ -66,9 +66,9 @@ class TestMistralWithAFullWindow(TransformersContract):
 @pytest.mark.parametrize("text", ["a", TEXT])
 def test_greedy_text_is_that_of_generate(folder: Folder, kind: str, text: str) -> None:
     loaded = load(folder(kind), Loading())
-    session = TransformersSession(Engine(loaded, n_batch=7)).append(text)
+    session = LocalSession(TransformersRuntime(loaded, n_batch=7)).append(text)
     prompt = torch.tensor([session.tokens])
-    ours = tokens_of(session.generate(Sampling(max_tokens=48)))
+    ours = tokens_of(session.generate(GenerationRequest(max_tokens=48)))
     theirs = loaded.model.generate(
         prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=48, do_sample=False, pad_token_id=0
     )[0, prompt.shape[1] :].tolist()
@@ -78,7 +78,7 @@ def test_greedy_text_is_that_of_generate(folder: Folder, kind: str, text: str) -
 
 def test_logits_are_those_of_one_full_pass(folder: Folder) -> None:
     loaded = load(folder("llama"), Loading())
-    session = TransformersSession(Engine(loaded, n_batch=3)).append(TEXT)
+    session = LocalSession(TransformersRuntime(loaded, n_batch=3)).append(TEXT)
     with torch.inference_mode():
         whole = loaded.model(torch.tensor([session.tokens])).logits[0, -1].numpy()
     np.testing.assert_allclose(session.logits(), whole, atol=1e-4)
@@ -86,24 +86,24 @@ def test_logits_are_those_of_one_full_pass(folder: Folder) -> None:
 
 def test_a_failed_computation_leaves_nothing_half_read(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load(folder("llama"), Loading())
-    engine = Engine(loaded, n_batch=8)
-    session = TransformersSession(engine).append(TEXT)
+    runtime = TransformersRuntime(loaded, n_batch=8)
+    session = LocalSession(runtime).append(TEXT)
     session.logits()
     real = loaded.model.lm_head.forward
     monkeypatch.setattr(loaded.model.lm_head, "forward", lambda _: (_ for _ in ()).throw(RuntimeError("out of memory")))
     with pytest.raises(RuntimeError, match="out of memory"):
         session.append(" is red").logits()
     monkeypatch.setattr(loaded.model.lm_head, "forward", real)
-    alone = TransformersSession(Engine(loaded)).append(session.tokens)
+    alone = LocalSession(TransformersRuntime(loaded)).append(session.tokens)
     np.testing.assert_allclose(session.logits(), alone.logits(), atol=1e-4)
 
 
 def test_memories_are_bounded(folder: Folder) -> None:
-    engine = Engine(load(folder("llama"), Loading()), n_memories=2)
-    sessions = [TransformersSession(engine).append(f"{number} {TEXT}") for number in range(6)]
+    runtime = TransformersRuntime(load(folder("llama"), Loading()), n_sequences=2)
+    sessions = [LocalSession(runtime).append(f"{number} {TEXT}") for number in range(6)]
     for session in sessions:
         session.logits()
-    assert len(engine._memories) == 2
+    assert len(runtime._sequences) == 2
 
 
 def test_a_model_is_freed_when_nothing_uses_it(tmp_path: Path) -> None:
@@ -128,11 +128,13 @@ def test_a_model_is_freed_when_nothing_uses_it(tmp_path: Path) -> None:
 )
 def test_a_constraint_is_kept_at_any_temperature(folder: Folder, kind: str, make: Any, valid: str) -> None:
     constraints = pytest.importorskip("chainkit.decoding.constraints")
-    engine = Engine(load(folder(kind), Loading()))
+    runtime = TransformersRuntime(load(folder(kind), Loading()))
     forced = 0
     for seed in range(8):
-        session = TransformersSession(engine).append(TEXT)
-        pieces = list(session.generate(Sampling(temperature=1.5, seed=seed, max_tokens=80), make(constraints)))
+        session = LocalSession(runtime).append(TEXT)
+        pieces = list(
+            session.generate(GenerationRequest(temperature=1.5, seed=seed, max_tokens=80, constraint=make(constraints)))
+        )
         assert re.fullmatch(valid, "".join(piece.text for piece in pieces))
         assert pieces[-1].finish in ("complete", "eos")
         forced += session.counters.forced

@@ -14,7 +14,7 @@ pytest.importorskip("gguf")
 from chainkit.backends.huggingface.models import HuggingFaceModel
 from chainkit.backends.llama_cpp.ggml import GGMLModel
 from chainkit.backends.llama_cpp.models import GGUFModel
-from chainkit.base.sampling import Sampling
+from chainkit.base.generation import GenerationRequest
 from tests.backends.huggingface import tiny as hf
 from tests.backends.llama_cpp import old_files
 from tests.backends.llama_cpp import tiny as gguf
@@ -45,7 +45,7 @@ def as_safetensors(folder: Path) -> LlamaForCausalLM:
 
 def test_64_greedy_tokens_are_the_same_on_all_three_backends_and_in_the_raw_library(tmp_path: Path) -> None:
     raw = as_safetensors(tmp_path / "hf")
-    exact = {"n_ctx": 256, "n_threads": 1, "flash_attention": False, "kv_type": "f32", "probe": False}
+    exact = {"context_length": 256, "n_threads": 1, "flash_attention": False, "kv_type": "f32", "probe": False}
     models = [
         HuggingFaceModel(model=str(tmp_path / "hf")),
         GGUFModel(model=str(old_files.write_reference(tmp_path / "m.gguf")), **exact),
@@ -56,7 +56,7 @@ def test_64_greedy_tokens_are_the_same_on_all_three_backends_and_in_the_raw_libr
     logits = [np.array(session.logits()) for session in sessions]
     np.testing.assert_allclose(logits[0], logits[1], atol=2e-3)
     assert np.array_equal(logits[1], logits[2])
-    written = [tokens_of(session.generate(Sampling(max_tokens=64))) for session in sessions]
+    written = [tokens_of(session.generate(GenerationRequest(max_tokens=64))) for session in sessions]
     inputs = torch.tensor([prompt])
     theirs = raw.generate(inputs, attention_mask=torch.ones_like(inputs), max_new_tokens=64, do_sample=False)
     assert written[0] == written[1] == written[2] == theirs[0, len(prompt) :].tolist()

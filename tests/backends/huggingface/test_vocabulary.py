@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chainkit.backends.huggingface.vocabulary import Vocabulary
+from chainkit.backends.huggingface.vocabulary import TransformersVocabulary
 from tests.backends.huggingface import tiny
 
 TEXTS = ["the cat", " the  cat ", "", "\n", "12 and\t30\n\n", "漢字 🙂 é\u0301", "▁x", "<0x41>", "a" * 300]
 TOKENIZERS = {"bpe": tiny.bpe, "spm": tiny.spm, "unigram": tiny.unigram}
 
 
-def vocabulary(kind: str) -> Vocabulary:
+def vocabulary(kind: str) -> TransformersVocabulary:
     tokenizer = TOKENIZERS[kind]()
-    return Vocabulary(tokenizer, len(tokenizer))
+    return TransformersVocabulary(tokenizer, len(tokenizer))
 
 
 @pytest.mark.parametrize("kind", ["bpe", "spm"])
@@ -60,14 +60,14 @@ def test_names_of_special_tokens_are_text_unless_asked_for() -> None:
 def test_all_tokens_have_bytes_and_none_is_out_of_range() -> None:
     for kind, make in TOKENIZERS.items():
         tokenizer = make()
-        vocab = Vocabulary(tokenizer, len(tokenizer) + 3)
+        vocab = TransformersVocabulary(tokenizer, len(tokenizer) + 3)
         for token in range(len(tokenizer)):
             assert vocab.piece(token) or vocab.is_control(token), (kind, token)
         assert vocab.piece(len(tokenizer) + 1) == b""  # padding of the logits
 
 
 def test_ends_are_what_the_settings_say() -> None:
-    vocab = Vocabulary(tiny.bpe(), 400, ends=[7])
+    vocab = TransformersVocabulary(tiny.bpe(), 400, ends=[7])
     assert vocab.is_end(7)
     assert not vocab.is_end(8)
 

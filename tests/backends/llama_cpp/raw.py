@@ -1,4 +1,4 @@
-"""The reference: llama.cpp called as its own examples call it, with nothing of chainkit's engine in between."""
+"""The reference: llama.cpp called as its own examples call it, with nothing of chainkit's runtime in between."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from chainkit.backends.llama_cpp.capi import Library, library
 class Raw:
     """A model and a context of its own."""
 
-    def __init__(self, path, n_ctx: int = 512, kv_type: int = 1, flash: int = -1) -> None:
+    def __init__(self, path, context_length: int = 512, kv_type: int = 1, flash: int = -1) -> None:
         self.llama: Library = library()
         self.model = self.llama.load(str(path), self.llama.model_params(n_gpu_layers=0))
         assert self.model, self.llama.last_errors()
         self.vocab = self.llama.llama_model_get_vocab(self.model)
         self.size = self.llama.llama_vocab_n_tokens(self.vocab)
         params = self.llama.context_params(
-            n_ctx=n_ctx,
+            n_ctx=context_length,
             n_batch=512,
             n_threads=1,
             n_threads_batch=1,
@@ -40,9 +40,9 @@ class Raw:
 
     def greedy(self, tokens: list[int], count: int) -> list[int]:
         init = self.llama._cdll["llama_batch_get_one"]
-        from chainkit.backends.llama_cpp.layouts import Batch
+        from chainkit.backends.llama_cpp.layouts import LlamaBatch
 
-        init.restype, init.argtypes = Batch, (ctypes.c_void_p, ctypes.c_int32)
+        init.restype, init.argtypes = LlamaBatch, (ctypes.c_void_p, ctypes.c_int32)
         result: list[int] = []
         feed = list(tokens)
         while len(result) < count:

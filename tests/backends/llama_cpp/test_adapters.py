@@ -92,7 +92,7 @@ def test_models_with_and_without_an_adapter_share_weights_and_keep_their_own_tex
     alone = plain.invoke(TEXT)
     worn = chainkit.llm(f"gguf:{bpe_model}?lora={adapter}&max_tokens=12")
     assert worn.invoke(TEXT) != alone == plain.invoke(TEXT)
-    assert worn.engine.weights is plain.engine.weights
+    assert worn.runtime.weights is plain.runtime.weights
     nothing = GGUFModel(model=str(bpe_model), lora=str(adapter), lora_scale=0, max_tokens=12)
     assert nothing.invoke(TEXT) == alone
 
@@ -100,7 +100,7 @@ def test_models_with_and_without_an_adapter_share_weights_and_keep_their_own_tex
 def test_a_chat_takes_adapters_in_its_spec(bpe_model, adapter, second):
     chat = chainkit.chat_model(f"gguf:{bpe_model}?lora={adapter},{second}&lora_scale=1,0.5&max_tokens=3")
     assert isinstance(chat, GGUFChat)
-    assert [worn.scale for worn in chat.engine.settings.adapters] == [1.0, 0.5]
+    assert [worn.scale for worn in chat.runtime.settings.adapters] == [1.0, 0.5]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ PROMPTS = ["the cat", "the cat sat on", "What is the colour", "12 and", "the dog
 
 def model(path, **settings):
     return GGUFModel(
-        model=str(path), **{"n_ctx": 512, "max_tokens": 12, "kv_type": "f32", "flash_attention": False} | settings
+        model=str(path),
+        **{"context_length": 512, "max_tokens": 12, "kv_type": "f32", "flash_attention": False} | settings,
     )
 
 
@@ -25,9 +26,9 @@ def alone(bpe_model):
 
 def test_a_batch_takes_the_passes_of_one(bpe_model, alone):
     made = model(bpe_model)
-    before = made.engine.passes
+    before = made.runtime.passes
     assert made.batch(PROMPTS) == alone
-    assert made.engine.passes - before <= 12 + 1
+    assert made.runtime.passes - before <= 12 + 1
     assert asyncio.run(made.abatch(PROMPTS)) == alone
 
 
@@ -61,21 +62,21 @@ def test_one_item_that_is_too_long_is_its_own_fault(bpe_model, alone):
 
 
 def test_more_texts_than_there_is_room_for_come_after_one_another(bpe_model):
-    small, large = model(bpe_model, n_ctx=64, max_tokens=30), model(bpe_model, max_tokens=30)
+    small, large = model(bpe_model, context_length=64, max_tokens=30), model(bpe_model, max_tokens=30)
     inputs = [f"the cat {number} " for number in range(20)]
     assert small.batch(inputs) == large.batch(inputs)
 
 
 def test_texts_that_grow_beyond_the_room_are_written_all_the_same(bpe_model):
     """Without a bound on their length, all begin; then there is no room for all of them."""
-    small = model(bpe_model, n_ctx=160, max_tokens=None)
+    small = model(bpe_model, context_length=160, max_tokens=None)
     assert small.batch(PROMPTS) == [small.invoke(prompt) for prompt in PROMPTS]
 
 
 def test_max_concurrency_bounds_the_rows(bpe_model, alone, monkeypatch):
     made, most = model(bpe_model), []
-    real = made.engine.together
-    monkeypatch.setattr(made.engine, "together", lambda requests: most.append(len(requests)) or real(requests))
+    real = made.runtime.forward
+    monkeypatch.setattr(made.runtime, "forward", lambda requests: most.append(len(requests)) or real(requests))
     assert made.batch(PROMPTS, {"max_concurrency": 2}) == alone
     assert max(most) == 2
 
@@ -84,8 +85,8 @@ def test_conversations_are_answered_side_by_side(bpe_model, monkeypatch):
     made = GGUFChat(model=str(bpe_model), max_tokens=40, chat_template="chatml", kv_type="f32", flash_attention=False)
     wanted = [made.invoke(prompt).content for prompt in PROMPTS]
     most = []
-    real = made.engine.together
-    monkeypatch.setattr(made.engine, "together", lambda requests: most.append(len(requests)) or real(requests))
+    real = made.runtime.forward
+    monkeypatch.setattr(made.runtime, "forward", lambda requests: most.append(len(requests)) or real(requests))
     for answers in (made.batch(PROMPTS), asyncio.run(made.abatch(PROMPTS))):
         assert [answer.content for answer in answers] == wanted
         assert all(answer.usage_metadata["output_tokens"] for answer in answers)

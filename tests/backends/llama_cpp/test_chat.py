@@ -33,8 +33,8 @@ def test_the_answer_is_that_of_a_bare_loop_on_the_rendered_text(bpe_model):
     assert made.conversation.tokens(TALK) == tokens
     wanted = raw.greedy(tokens, 24)
     raw.close()
-    assert made.invoke(TALK).content == made.engine.vocabulary.detokenize(wanted).rstrip("\ufffd") or (
-        made.engine.vocabulary.detokenize(wanted).startswith(made.invoke(TALK).content)
+    assert made.invoke(TALK).content == made.runtime.vocabulary.detokenize(wanted).rstrip("\ufffd") or (
+        made.runtime.vocabulary.detokenize(wanted).startswith(made.invoke(TALK).content)
     )
 
 
@@ -101,7 +101,7 @@ def test_stop_texts_of_model_and_call_both_end_the_answer(bpe_model):
 
 
 def test_a_conversation_that_is_too_long_is_refused_with_the_numbers(bpe_model):
-    made = model(bpe_model, n_ctx=32)
+    made = model(bpe_model, context_length=32)
     with pytest.raises(ContextOverflow) as caught:
         made.invoke("the cat " * 50)
     assert caught.value.tokens == made.get_num_tokens_from_messages([HumanMessage("the cat " * 50)])

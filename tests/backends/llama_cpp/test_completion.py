@@ -32,9 +32,9 @@ def test_greedy_text_is_that_of_a_bare_loop_token_by_token(any_model, prompt):
     wanted = raw.greedy(tokens, 64)
     session = model(any_model).session(prompt)
     assert session.tokens == tokens
-    from chainkit.base.sampling import Sampling
+    from chainkit.base.generation import GenerationRequest
 
-    found = [token for piece in session.generate(Sampling(max_tokens=64)) for token in piece.tokens]
+    found = [token for piece in session.generate(GenerationRequest(max_tokens=64)) for token in piece.tokens]
     raw.close()
     assert found == wanted
 
@@ -65,7 +65,7 @@ def test_two_threads_at_once_give_what_one_after_the_other_gives(kind, bpe_model
 
 
 def test_texts_that_do_not_fit_into_memory_together_still_come_out_right(bpe_model):
-    small = model(bpe_model, n_ctx=64, n_sequences=4, max_tokens=24, **EXACT)
+    small = model(bpe_model, context_length=64, n_sequences=4, max_tokens=24, **EXACT)
     prompts = [f"{prompt} the red house near the sea" for prompt in PROMPTS]
     alone = [small.invoke(prompt) for prompt in prompts]
     streams = [small.stream(prompt) for prompt in prompts]
@@ -99,20 +99,20 @@ async def test_the_event_loop_goes_on_during_a_generation(bpe_model):
     assert ticks >= 3
 
 
-def wait_until_idle(engine):
-    with engine.lock:
-        assert engine.lock.wait_for(lambda: not any(slot.busy for slot in engine._slots.all), timeout=60)
+def wait_until_idle(runtime):
+    with runtime.lock:
+        assert runtime.lock.wait_for(lambda: not any(slot.busy for slot in runtime._sequences.all), timeout=60)
 
 
 async def test_cancelling_the_task_ends_the_generation(bpe_model):
-    made = model(bpe_model, max_tokens=None, n_ctx=512)
-    made.engine  # noqa: B018 - load it first
+    made = model(bpe_model, max_tokens=None, context_length=512)
+    made.runtime  # noqa: B018 - load it first
     task = asyncio.create_task(made.ainvoke("the"))
     await asyncio.sleep(0.005)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.to_thread(wait_until_idle, made.engine)
+    await asyncio.to_thread(wait_until_idle, made.runtime)
 
 
 async def test_leaving_an_async_stream_ends_the_generation(bpe_model):
@@ -120,7 +120,7 @@ async def test_leaving_an_async_stream_ends_the_generation(bpe_model):
     stream = made.astream("the")
     await anext(stream)
     await stream.aclose()
-    await asyncio.to_thread(wait_until_idle, made.engine)
+    await asyncio.to_thread(wait_until_idle, made.runtime)
 
 
 def whole_text(path, prompt="the cat sat on"):
@@ -152,7 +152,7 @@ def test_stops_of_model_and_call_count_both(bpe_model):
 
 
 def test_a_text_that_is_too_long_is_refused_with_the_numbers(bpe_model):
-    made = model(bpe_model, n_ctx=32)
+    made = model(bpe_model, context_length=32)
     with pytest.raises(ContextOverflow) as caught:
         made.invoke("the cat " * 100)
     assert caught.value.limit == 32
@@ -161,15 +161,15 @@ def test_a_text_that_is_too_long_is_refused_with_the_numbers(bpe_model):
 
 
 def test_nothing_is_computed_before_all_prompts_fit(bpe_model):
-    made = model(bpe_model, n_ctx=32, n_sequences=3)
-    before = [list(slot.tokens) for slot in made.engine._slots.all]
+    made = model(bpe_model, context_length=32, n_sequences=3)
+    before = [list(slot.tokens) for slot in made.runtime._sequences.all]
     with pytest.raises(ContextOverflow):
         made.batch(["the cat", "the cat " * 100])
-    assert [list(slot.tokens) for slot in made.engine._slots.all] == before
+    assert [list(slot.tokens) for slot in made.runtime._sequences.all] == before
 
 
 def test_running_into_the_end_of_the_context_is_said(bpe_model):
-    result = model(bpe_model, n_ctx=32, max_tokens=None).generate(["the cat"])
+    result = model(bpe_model, context_length=32, max_tokens=None).generate(["the cat"])
     info = result.generations[0][0].generation_info
     assert info["finish_reason"] == "length"
     assert "context of 32 tokens" in info["finish_detail"]
@@ -183,9 +183,9 @@ def test_max_tokens_ends_with_its_reason_and_is_counted(bpe_model):
 
 
 def test_the_default_context_is_what_the_model_was_trained_on_and_at_most_4096(tmp_path, bpe_model):
-    assert model(bpe_model).engine.limit == tiny.CONTEXT
+    assert model(bpe_model).runtime.context_length == tiny.CONTEXT
     large = tiny.write_model(tmp_path / "large.gguf", context=100_000)
-    assert model(large, probe=False).engine.limit == 4096
+    assert model(large, probe=False).runtime.context_length == 4096
 
 
 def test_a_prompt_longer_than_a_batch_is_read_in_pieces(bpe_model):
@@ -222,7 +222,7 @@ def test_logprobs_are_those_of_the_chosen_tokens(bpe_model):
 
 WRONG_CALLS = {
     "temprature": (TypeError, "did you mean 'temperature'"),
-    "n_ctx": (TypeError, "belongs to the model"),
+    "context_length": (TypeError, "belongs to the model"),
     "tools": (Unsupported, "tools"),
     "nonsense": (TypeError, "settings of a call"),
 }
@@ -242,8 +242,8 @@ def test_unknown_settings_of_a_call_are_errors(bpe_model, name):
     [
         {"temperature": -1},
         {"top_p": 0},
-        {"n_ctx": -5},
-        {"n_ctx": 2**40},
+        {"context_length": -5},
+        {"context_length": 2**40},
         {"max_tokens": 0},
         {"stop": [""]},
         {"seed": -1},
@@ -262,8 +262,16 @@ def test_settings_out_of_range_are_refused(bpe_model, options):
 
 
 def test_a_spec_makes_the_model_with_its_options(bpe_model):
-    made = chainkit.llm(f"gguf:{bpe_model}?max_tokens=7&temperature=0.5&n_ctx=none&use_mmap=false&stop=xyz&seed=3")
-    assert (made.max_tokens, made.temperature, made.n_ctx, made.use_mmap, made.stop) == (7, 0.5, None, False, ["xyz"])
+    made = chainkit.llm(
+        f"gguf:{bpe_model}?max_tokens=7&temperature=0.5&context_length=none&use_mmap=false&stop=xyz&seed=3"
+    )
+    assert (made.max_tokens, made.temperature, made.context_length, made.use_mmap, made.stop) == (
+        7,
+        0.5,
+        None,
+        False,
+        ["xyz"],
+    )
     assert chainkit.llm(str(bpe_model)).invoke("the", max_tokens=4)
     with pytest.raises(SpecError, match="max_tokens"):
         chainkit.llm(f"gguf:{bpe_model}?max_token=7")
@@ -275,12 +283,12 @@ def test_a_file_that_is_not_there_is_named():
 
 
 def test_models_of_one_file_share_the_engine_and_unload_frees_it(bpe_model):
-    first, second = model(bpe_model, n_ctx=96), model(bpe_model, n_ctx=96, temperature=1)
-    assert first.engine is second.engine
-    assert model(bpe_model, n_ctx=128).engine.weights is first.engine.weights
+    first, second = model(bpe_model, context_length=96), model(bpe_model, context_length=96, temperature=1)
+    assert first.runtime is second.runtime
+    assert model(bpe_model, context_length=128).runtime.weights is first.runtime.weights
     import weakref
 
-    watch = weakref.ref(first.engine)
+    watch = weakref.ref(first.runtime)
     first.unload()
     assert watch() is not None
     second.unload()

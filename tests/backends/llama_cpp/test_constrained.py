@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from chainkit.backends.llama_cpp.models import GGUFChat, GGUFModel
 from chainkit.base.errors import ConstraintError, Unsupported
-from chainkit.base.sampling import Sampling
+from chainkit.base.generation import GenerationRequest
 from chainkit.decoding.constraints import choices, json_schema, regex
 from tests.backends.llama_cpp import tiny
 
@@ -83,7 +83,7 @@ def test_a_thousand_texts_of_the_demo_model_are_valid(demo_model, kind):
 
 def test_forced_tokens_are_never_sampled_and_are_read_in_one_pass(bpe_model):
     session = GGUFModel(model=str(bpe_model)).session("the")
-    pieces = list(session.generate(Sampling(), choices(["the cat sat on the mat"])))
+    pieces = list(session.generate(GenerationRequest(constraint=choices(["the cat sat on the mat"]))))
     assert "".join(piece.text for piece in pieces) == "the cat sat on the mat"
     assert session.counters.sampled == 0
     assert session.counters.forced == len(session.tokens) - 1

@@ -13,7 +13,7 @@ from tests.backends.llama_cpp.corrupt import damaged
 
 def outcome(path):
     try:
-        made = GGUFModel(model=str(path), max_tokens=8, n_ctx=64)
+        made = GGUFModel(model=str(path), max_tokens=8, context_length=64)
         made.invoke("the cat sat on 漢字")
         made.unload()
     except ChainkitError:
@@ -65,7 +65,7 @@ def test_what_kills_native_code_kills_only_the_child(bpe_model, tmp_path, monkey
         GGUFModel(model=str(path)).invoke("a")
     monkeypatch.delenv("PYTHONPATH")
     assert GGUFModel(model=str(path), max_tokens=3).invoke("a")
-    assert probe._fingerprint(path, GGUFModel(model=str(path)).engine.library.path) in probe._passed
+    assert probe._fingerprint(path, GGUFModel(model=str(path)).runtime.library.path) in probe._passed
 
 
 def test_a_file_that_passed_is_not_tried_again(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 import chainkit
 from chainkit.backends.llama_cpp.models import GGUFChat, GGUFModel
 from chainkit.base.errors import ModelFileError, Unsupported
-from chainkit.base.sampling import Sampling
+from chainkit.base.generation import GenerationRequest
 from chainkit.decoding.constraints import regex
 from chainkit.decoding.sampler import distribution
 from tests.backends.llama_cpp import tiny
@@ -32,8 +32,8 @@ class TestSession(SessionContract):
 
     @pytest.fixture(autouse=True)
     def _models(self, bpe_model):
-        self._model = GGUFModel(model=str(bpe_model), draft=str(bpe_model), n_ctx=128, **EXACT)
-        self._other = GGUFModel(model=str(bpe_model), n_ctx=128, n_batch=64, **EXACT)
+        self._model = GGUFModel(model=str(bpe_model), draft=str(bpe_model), context_length=128, **EXACT)
+        self._other = GGUFModel(model=str(bpe_model), context_length=128, n_batch=64, **EXACT)
         yield
         self._model.unload()
         self._other.unload()
@@ -61,7 +61,7 @@ def near(models):
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_the_text_is_that_of_the_model_alone_token_for_token(bpe_model, near, prompt, settings):
     alone, drafted = pair(bpe_model, near)
-    sampling = Sampling(max_tokens=40, **settings)
+    sampling = GenerationRequest(max_tokens=40, **settings)
     wanted, found = (model.session(prompt) for model in (alone, drafted))
     assert [p.tokens for p in found.generate(sampling)] == [p.tokens for p in wanted.generate(sampling)]
     assert 0 < found.counters.accepted <= found.counters.drafted
@@ -78,7 +78,7 @@ def test_a_draft_that_is_always_wrong_changes_nothing(bpe_model, models):
 def test_an_equal_draft_is_accepted_and_saves_passes(bpe_model):
     alone, drafted = pair(bpe_model, bpe_model)
     wanted, found = alone.session("the cat"), drafted.session("the cat")
-    sampling = Sampling(max_tokens=20)
+    sampling = GenerationRequest(max_tokens=20)
     assert [p.text for p in found.generate(sampling)] == [p.text for p in wanted.generate(sampling)]
     assert found.counters.accepted <= found.counters.drafted
     assert found.counters.passes <= 0.6 * wanted.counters.passes
@@ -91,14 +91,14 @@ def test_drawn_tokens_have_the_distribution_of_the_model(bpe_model, near):
     length = len(session.tokens)
     settings = {"temperature": 3.0, "top_k": 5, "max_tokens": 2}
     for seed in range(800):
-        list(session.generate(Sampling(**settings, seed=seed)))
+        list(session.generate(GenerationRequest(**settings, seed=seed)))
         pairs[tuple(session.tokens[length:])] += 1
         session.rewind(length)
     assert session.counters.accepted > 100
     first = Counter(pair_[0] for pair_ in pairs.elements()).most_common(1)[0][0]
     for before, counts in (((), Counter(pair_[0] for pair_ in pairs.elements())), ((first,), _second(pairs, first))):
         reference = alone.session("the cat").append(list(before))
-        candidates, chances = distribution(reference.logits(), Sampling(**settings))
+        candidates, chances = distribution(reference.logits(), GenerationRequest(**settings))
         total = counts.total()
         assert total == sum(counts[int(token)] for token in candidates) > 100
         observed = [counts[int(token)] for token in candidates]
@@ -130,8 +130,8 @@ def test_usage_says_how_many_drafts_were_taken(bpe_model, near):
 
 
 def test_a_context_that_fills_up_ends_as_without_a_draft(bpe_model):
-    alone, drafted = (model.session("the cat") for model in pair(bpe_model, bpe_model, n_ctx=32))
-    sampling = Sampling(max_tokens=None)
+    alone, drafted = (model.session("the cat") for model in pair(bpe_model, bpe_model, context_length=32))
+    sampling = GenerationRequest(max_tokens=None)
     wanted = list(alone.generate(sampling))
     assert [p.tokens for p in drafted.generate(sampling)] == [p.tokens for p in wanted]
 

@@ -20,32 +20,36 @@ import chainkit
 from chainkit.backends.llama_cpp import conversion, ggjt
 from chainkit.backends.llama_cpp.checks import check_model
 from chainkit.backends.llama_cpp.conversion import Unstored, convert, converted, plan
-from chainkit.backends.llama_cpp.engine import Engine, EngineSettings, open_engine
 from chainkit.backends.llama_cpp.ggml import GGMLChat, GGMLModel
 from chainkit.backends.llama_cpp.header import read_header
-from chainkit.backends.llama_cpp.session import LlamaSession
-from chainkit.backends.llama_cpp.weights import Loading
+from chainkit.backends.llama_cpp.runtime import LlamaRuntime, LlamaSettings, open_runtime
+from chainkit.backends.llama_cpp.weights import LlamaLoading
 from chainkit.base.errors import ChainkitError, ModelFileError, SpecError, TemplateError
+from chainkit.base.generation import GenerationRequest
 from chainkit.base.paths import cache_dir
-from chainkit.base.sampling import Sampling
+from chainkit.local.session import LocalSession
 from tests.backends.llama_cpp import tiny
 from tests.backends.llama_cpp.old_files import old_tokens, write_old, write_reference
 from tests.backends.session_contract import SessionContract
 
-EXACT = EngineSettings(
-    n_ctx=256, n_threads=1, flash_attention=False, kv_type="f32", loading=Loading(probe=False, repack=False)
+EXACT = LlamaSettings(
+    context_length=256,
+    n_threads=1,
+    flash_attention=False,
+    kv_type="f32",
+    loading=LlamaLoading(probe=False, repack=False),
 )
 TINY = Unstored(rms_eps=tiny.EPSILON)
 PROMPT = "the cat sat on the house"
 
 
-def session(path: Path) -> LlamaSession:
-    return LlamaSession(open_engine(path, EXACT))
+def session(path: Path) -> LocalSession:
+    return LocalSession(open_runtime(path, EXACT))
 
 
 def greedy(path: Path, count: int = 64) -> list[int]:
     run = session(path).append(PROMPT)
-    return [token for piece in run.generate(Sampling(max_tokens=count)) for token in piece.tokens]
+    return [token for piece in run.generate(GenerationRequest(max_tokens=count)) for token in piece.tokens]
 
 
 @pytest.fixture
@@ -352,9 +356,9 @@ class TestRefused:
         words = [*old_tokens(), b"", b"", b" the", b"<s>"]
         path = tmp_path / "new.gguf"
         convert(write_old(tmp_path / "old.bin", vocab=words), path)
-        engine = open_engine(path, EXACT)
-        assert engine.vocabulary.piece(len(words) - 3) == b""
-        engine.try_out()
+        runtime = open_runtime(path, EXACT)
+        assert runtime.vocabulary.piece(len(words) - 3) == b""
+        runtime.try_out()
 
 
 class TestModels:
@@ -374,9 +378,9 @@ class TestModels:
         assert chainkit.llm(name, probe=False, max_tokens=64).invoke(PROMPT) == gguf.invoke(PROMPT)
 
     def test_the_trained_context_is_the_context(self, name: str) -> None:
-        assert chainkit.llm(name, probe=False).engine.limit == 4096
-        assert chainkit.llm(name, probe=False, trained_context=100).engine.limit == 100
-        assert chainkit.llm(f"{name}?trained_context=none&n_ctx=50&probe=no").engine.limit == 50
+        assert chainkit.llm(name, probe=False).runtime.context_length == 4096
+        assert chainkit.llm(name, probe=False, trained_context=100).runtime.context_length == 100
+        assert chainkit.llm(f"{name}?trained_context=none&context_length=50&probe=no").runtime.context_length == 50
 
     def test_nothing_is_laid_out_before_it_is_used(self, name: str) -> None:
         seen: list[tuple[int, int]] = []
@@ -403,7 +407,9 @@ class TestModels:
         path = write_reference(tmp_path / "new.bin")
         assert chainkit.llm(str(path), max_tokens=4).path == path
 
-    @pytest.mark.parametrize("option", ["rms_eps=0", "rope_base=-1", "trained_context=x", "unknown=1", "n_ctx=0"])
+    @pytest.mark.parametrize(
+        "option", ["rms_eps=0", "rope_base=-1", "trained_context=x", "unknown=1", "context_length=0"]
+    )
     def test_wrong_options_are_named(self, name: str, option: str) -> None:
         with pytest.raises(SpecError, match=option.partition("=")[0]):
             chainkit.llm(f"ggml:{name}?{option}")
@@ -416,13 +422,13 @@ class TestSession(SessionContract):
     def _path(self, tmp_path: Path) -> None:
         self.path = tmp_path / "new.gguf"
         convert(write_old(tmp_path / "old.bin"), self.path, TINY)
-        self.engine = open_engine(self.path, dataclasses.replace(EXACT, n_ctx=self.limit))
+        self.runtime = open_runtime(self.path, dataclasses.replace(EXACT, context_length=self.limit))
 
-    def make(self) -> LlamaSession:
-        return LlamaSession(self.engine)
+    def make(self) -> LocalSession:
+        return LocalSession(self.runtime)
 
-    def alone(self) -> LlamaSession:
-        return LlamaSession(Engine(self.engine.weights, dataclasses.replace(EXACT, n_ctx=self.limit)))
+    def alone(self) -> LocalSession:
+        return LocalSession(LlamaRuntime(self.runtime.weights, dataclasses.replace(EXACT, context_length=self.limit)))
 
 
 class TestChat:
@@ -466,7 +472,7 @@ class TestChat:
 
     def test_a_named_template_brings_its_stop_texts(self, tmp_path: Path) -> None:
         call = self.chat(tmp_path, chat_template="vicuna", stop=["a"]).call(["b"], {})
-        assert set(call.sampling.stop) == {"a", "b", "USER:"}
+        assert set(call.stop) == {"a", "b", "USER:"}
 
     def test_jinja_is_taken_as_it_is(self, tmp_path: Path) -> None:
         chat = self.chat(tmp_path, chat_template="{{ messages[-1]['content'] }}!")
@@ -497,9 +503,9 @@ def outcome(path: Path) -> str:
     try:
         model = converted(path)
         check_model(read_header(model))
-        run = LlamaSession(open_engine(model, EngineSettings(n_ctx=64, n_threads=1, n_batch=32)))
+        run = LocalSession(open_runtime(model, LlamaSettings(context_length=64, n_threads=1, n_batch=32)))
         run.append("the cat\n漢")
-        for _ in run.generate(Sampling(max_tokens=4)):
+        for _ in run.generate(GenerationRequest(max_tokens=4)):
             pass
     except ChainkitError:
         return "error"

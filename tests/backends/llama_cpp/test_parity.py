@@ -46,7 +46,7 @@ def exact(bpe_model):
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_tokens_are_those_of_the_tokenizer(exact, text):
-    assert exact.engine.vocabulary.tokenize(text, special=True) == tiny.bpe_tokenizer().encode(text).ids
+    assert exact.runtime.vocabulary.tokenize(text, special=True) == tiny.bpe_tokenizer().encode(text).ids
 
 
 @pytest.mark.parametrize("text", TEXTS[:5])
@@ -62,11 +62,11 @@ def test_logits_are_those_of_transformers(exact, reference, text):
 def test_greedy_tokens_are_those_of_transformers(exact, reference):
     import torch
 
-    from chainkit.base.sampling import Sampling
+    from chainkit.base.generation import GenerationRequest
 
     session = exact.session("the cat sat on")
     start = len(session.tokens)
-    list(session.generate(Sampling(max_tokens=48)))
+    list(session.generate(GenerationRequest(max_tokens=48)))
     prompt = torch.tensor([session.tokens[:start]])
     wanted = reference.generate(
         prompt,

@@ -1,4 +1,4 @@
-"""Loading asks for room in memory first."""
+"""LlamaLoading asks for room in memory first."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def free(monkeypatch: pytest.MonkeyPatch):
 def test_a_model_without_room_is_refused_before_its_weights_are_read(file: str, free, kind) -> None:
     free(50_000)
     with pytest.raises(NotEnoughMemory, match=r"room\.gguf needs 0\.00 GB .*force=true"):
-        _ = kind(model=file, probe=False).engine
+        _ = kind(model=file, probe=False).runtime
     free(None)  # a system that does not say is no reason
-    assert kind(model=file, probe=False).engine
+    assert kind(model=file, probe=False).runtime
 
 
 def test_force_loads_it_all_the_same(file: str, free) -> None:
@@ -42,12 +42,12 @@ def test_force_loads_it_all_the_same(file: str, free) -> None:
 
 def test_a_second_context_on_the_same_weights_needs_room_too(file: str, free) -> None:
     first = GGUFModel(model=file, probe=False)
-    engine = first.engine
+    runtime = first.runtime
     free(100_000)
-    assert GGUFModel(model=file, probe=False).engine is engine  # nothing is added
+    assert GGUFModel(model=file, probe=False).runtime is runtime  # nothing is added
     with pytest.raises(NotEnoughMemory, match="to remember 8192"):
-        _ = GGUFModel(model=file, probe=False, n_ctx=8192).engine
-    del engine
+        _ = GGUFModel(model=file, probe=False, context_length=8192).runtime
+    del runtime
     first.unload()
     gc.collect()
 
@@ -60,4 +60,4 @@ def test_embeddings_ask_too(file: str, free) -> None:
 
 def test_what_a_gpu_holds_is_not_judged(file: str, free) -> None:
     free(0)
-    assert GGUFModel(model=file, probe=False, n_gpu_layers=1).engine
+    assert GGUFModel(model=file, probe=False, n_gpu_layers=1).runtime

@@ -7,7 +7,7 @@ import pytest
 
 from chainkit.backends.llama_cpp.models import GGUFModel
 from chainkit.base.errors import ContextOverflow
-from chainkit.base.sampling import Sampling
+from chainkit.base.generation import GenerationRequest
 from chainkit.decoding.sampler import log_softmax
 
 
@@ -18,11 +18,11 @@ def exact(any_model):
 
 def fresh_logits(made, tokens):
     """From a context that has read nothing yet."""
-    from chainkit.backends.llama_cpp.engine import Engine, EngineSettings
-    from chainkit.backends.llama_cpp.session import LlamaSession
+    from chainkit.backends.llama_cpp.runtime import LlamaRuntime, LlamaSettings
+    from chainkit.local.session import LocalSession
 
-    settings = EngineSettings(kv_type="f32", flash_attention=False, n_ctx=256)
-    return LlamaSession(Engine(made.engine.weights, settings), tokens).logits()
+    settings = LlamaSettings(kv_type="f32", flash_attention=False, context_length=256)
+    return LocalSession(LlamaRuntime(made.runtime.weights, settings), tokens).logits()
 
 
 def tolerance(made):
@@ -110,13 +110,13 @@ def test_next_tokens_are_the_likeliest_ones(exact):
 def test_what_is_generated_becomes_part_of_the_session(exact):
     session = exact.session("the cat")
     start = len(session.tokens)
-    pieces = list(session.generate(Sampling(max_tokens=9)))
+    pieces = list(session.generate(GenerationRequest(max_tokens=9)))
     assert session.tokens[start:] == [token for piece in pieces for token in piece.tokens]
     assert session.counters.sampled == len(session.tokens) - start
 
 
 def test_there_is_no_room_behind_the_end_of_the_context(any_model):
-    session = GGUFModel(model=str(any_model), n_ctx=16).session("the")
+    session = GGUFModel(model=str(any_model), context_length=16).session("the")
     with pytest.raises(ContextOverflow, match="16"):
         session.append("the cat sat on the mat " * 9)
     assert len(session.tokens) <= 2
@@ -128,12 +128,12 @@ def test_a_cancelled_session_stops_before_it_computes(exact):
     session = exact.session("the cat")
     session.cancel()
     with pytest.raises(Cancelled):
-        list(session.generate(Sampling()))
+        list(session.generate(GenerationRequest()))
 
 
 def test_nothing_can_be_continued_only_where_a_first_token_exists(spm_model):
     session = GGUFModel(model=str(spm_model)).session()
-    assert len(list(session.generate(Sampling(max_tokens=3)))) == 4
+    assert len(list(session.generate(GenerationRequest(max_tokens=3)))) == 4
     assert session.tokens[0] == session.vocabulary.bos
 
 

@@ -5,29 +5,29 @@ from typing import Any
 
 import pytest
 
-from chainkit.backends.llama_cpp.engine import Engine, EngineSettings
-from chainkit.backends.llama_cpp.session import LlamaSession
-from chainkit.backends.llama_cpp.weights import Loading, load_weights
+from chainkit.backends.llama_cpp.runtime import LlamaRuntime, LlamaSettings
+from chainkit.backends.llama_cpp.weights import LlamaLoading, load_weights
+from chainkit.local.session import LocalSession
 from tests.backends.session_contract import SessionContract
 
 
 class GGUFContract(SessionContract):
     path: Path
 
-    def engine_of(self, **changes: Any) -> Engine:
-        settings = EngineSettings(n_ctx=self.limit, kv_type="f32", flash_attention=False, **changes)
-        return Engine(load_weights(self.path, Loading(probe=False)), settings)
+    def runtime_of(self, **changes: Any) -> LlamaRuntime:
+        settings = LlamaSettings(context_length=self.limit, kv_type="f32", flash_attention=False, **changes)
+        return LlamaRuntime(load_weights(self.path, LlamaLoading(probe=False)), settings)
 
     @pytest.fixture(autouse=True)
-    def _engine(self, path: Path) -> None:
+    def _runtime(self, path: Path) -> None:
         self.path = path
-        self.engine = self.engine_of(n_batch=32)
+        self.runtime = self.runtime_of(n_batch=32)
 
-    def make(self) -> LlamaSession:
-        return LlamaSession(self.engine)
+    def make(self) -> LocalSession:
+        return LocalSession(self.runtime)
 
-    def alone(self) -> LlamaSession:
-        return LlamaSession(self.engine_of())
+    def alone(self) -> LocalSession:
+        return LocalSession(self.runtime_of())
 
 
 class TestBPE(GGUFContract):

@@ -69,7 +69,7 @@ def test_a_state_of_other_settings_is_refused(bpe_model, saved):
     with pytest.raises(StateMismatch, match="kv_type=f32, and this model has kv_type=f16"):
         fresh(bpe_model, kv_type="f16").load_state(saved)
     with pytest.raises(ContextOverflow):
-        fresh(bpe_model, n_ctx=16).load_state(saved)
+        fresh(bpe_model, context_length=16).load_state(saved)
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "magic", "empty", "absent", "version"])

@@ -16,9 +16,9 @@ from chainkit.backends.llama_cpp.models import GGUFModel
 gc.disable()
 model = GGUFModel(model=sys.argv[1], max_tokens=2)
 model.invoke("Hello")
-engine, weights = weakref.ref(model.engine), weakref.ref(model.engine.weights)
+runtime, weights = weakref.ref(model.runtime), weakref.ref(model.runtime.weights)
 model.unload()
-print(engine() is None, weights() is None)
+print(runtime() is None, weights() is None)
 """
 
 

@@ -22,10 +22,12 @@ import numpy as np
 
 from chainkit.backends.ctransformers import worker
 from chainkit.backends.ctransformers.kinds import memory_needed
-from chainkit.backends.ctransformers.vocabulary import Vocabulary
+from chainkit.backends.ctransformers.vocabulary import CTransformersVocabulary
 from chainkit.base.errors import ChainkitError, MissingLibrary, ModelFileError, Unsupported
 from chainkit.decoding.sampler import Logits
-from chainkit.local.requests import Answer, Request, common
+from chainkit.local.lookup import Pace
+from chainkit.local.runtime import ForwardRequest, ForwardResult, KVSequence, common
+from chainkit.local.soft_prompt import SoftPrompt
 from chainkit.local.threads import Cancelled
 
 _DEFAULT_CONTEXT = 2048  # of the kinds whose files do not say; the library's own is 512
@@ -34,49 +36,58 @@ _SECONDS, _BYTES_PER_SECOND = 30, 20_000_000  # to load; a slow SD card
 
 
 @dataclass(frozen=True, kw_only=True)
-class EngineSettings:
-    """What makes one engine different from another on the same file.
+class CTransformersSettings:
+    """What makes one runtime different from another on the same file.
 
     Attributes:
         kind: One of `kinds.KINDS`.
-        n_ctx: Tokens that the model can read; None: what the file says, or 2048.
+        context_length: Tokens that the model can read; None: what the file says, or 2048.
         n_threads: None: half of the cores, at most 4: they wait for each other by spinning.
         n_batch: Tokens that the library computes at once while it reads.
     """
 
     kind: str
-    n_ctx: int | None = None
+    context_length: int | None = None
     n_threads: int | None = None
     n_batch: int = 8
 
 
-class Engine:
+class CTransformersRuntime:
     """A model in its child. Its methods may be called from any thread; one computes at a time.
 
     Attributes:
         path: The file.
-        limit: Tokens that the context holds.
+        context_length: Number of tokens that the context holds.
         vocabulary: The model's tokens.
     """
 
-    def __init__(self, path: Path, settings: EngineSettings) -> None:
-        self._room = memory_needed(path, settings.kind, settings.n_ctx)
+    def __init__(self, path: Path, settings: CTransformersSettings) -> None:
+        self._room = memory_needed(path, settings.kind, settings.context_length)
         if importlib.util.find_spec("ctransformers") is None:
             raise MissingLibrary("ctransformers", extra="ctransformers")
         self.path, self.settings = path, settings
+        self.pace = Pace()
         self.lock = threading.RLock()
+        self._begin()
+        self._understand(self._loaded())
+
+    def _begin(self) -> None:
+        """Start the child, which knows nothing yet."""
         self._read: list[int] = []
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the engine lives
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the child lives
         self._child = _start(self._errors)
-        weakref.finalize(self, _end, self._child, self._errors)
-        self._load()
+        self._answered = True  # whether the child has answered the last message
+        self._stop = weakref.finalize(self, _end, self._child, self._errors)
 
-    @property
-    def rows(self) -> int:
-        """One text at a time: the library knows no others."""
-        return 1
+    parallel = 1  # the library knows no others
+    room: int | None = None
+    crowded = looks_ahead = takes_soft_prompts = False
 
-    def together(self, requests: Sequence[Request[None]]) -> list[Answer[None]]:
+    def fingerprint(self) -> None:
+        """None: results are not kept."""
+        return
+
+    def forward(self, requests: Sequence[ForwardRequest]) -> list[ForwardResult]:
         """Read what is missing of all texts, one after the other.
 
         Raises:
@@ -84,14 +95,32 @@ class Engine:
             ModelFileError: The child has died.
         """
         with self.lock:
+            self._mend()
             return [self._answer(request) for request in requests]
+
+    def _mend(self) -> None:
+        """After a call that was cut short, begin anew: what the child still says belongs to that call."""
+        if not self._answered and self.alive:
+            self._stop()
+            self._begin()
+            self._loaded()
+
+    def pause(self, sequence: KVSequence | None) -> None:
+        """No text waits for a place here."""
+
+    def drop(self, sequence: KVSequence | None, owner: object) -> None:
+        """Nothing to give back: what was read stays until another text takes its place."""
+
+    def require_fit(self, prompt: SoftPrompt) -> None:
+        """Refuse soft prompts: see `takes_soft_prompts`."""
+        raise Unsupported("ctransformers reads tokens only, no soft prompts")
 
     def forget(self) -> None:
         """Read everything again from here on."""
         with self.lock:
             self._read.clear()
 
-    def _answer(self, request: Request[None]) -> Answer[None]:
+    def _answer(self, request: ForwardRequest) -> ForwardResult:
         tokens, branches = list(request.tokens), request.branches
         computed, passes, logits = self._advance(tokens, request.cancelled)
         rows = [logits]
@@ -101,7 +130,7 @@ class Engine:
             _, more, logits = self._advance(tokens + path, request.cancelled)
             passes += more
             rows.append(logits)
-        return Answer(None, computed, passes, np.stack(rows))
+        return ForwardResult(None, computed, passes, np.stack(rows))
 
     def _advance(self, tokens: list[int], cancelled: Callable[[], bool]) -> tuple[int, int, Logits]:
         """How many tokens had to be computed, in how many passes, and the logits of the next one, [V]."""
@@ -119,13 +148,15 @@ class Engine:
             self._read.extend(piece)
         return len(tokens) - same, passes, np.frombuffer(answer, np.float32)
 
-    def _load(self) -> None:
+    def _loaded(self) -> bytes:
+        """What the child says of the model once it has loaded it."""
         settings, threads = self.settings, os.cpu_count() or 1
         size = self.path.stat().st_size
+        unset = _DEFAULT_CONTEXT if settings.kind in ("llama", "gguf", "falcon") else -1
         request: dict[str, Any] = {
             "path": str(self.path),
             "kind": settings.kind,
-            "n_ctx": settings.n_ctx or (_DEFAULT_CONTEXT if settings.kind in ("llama", "gguf", "falcon") else -1),
+            "context_length": settings.context_length or unset,
             "threads": settings.n_threads or max(1, min(4, threads // 2)),
             "batch": settings.n_batch,
             "room": self._room,
@@ -135,10 +166,9 @@ class Engine:
         timer.daemon = True
         timer.start()
         try:
-            answer = self._ask(worker.LOAD, json.dumps(request).encode())
+            return self._ask(worker.LOAD, json.dumps(request).encode())
         finally:
             timer.cancel()
-        self._understand(answer)
 
     def _understand(self, answer: bytes) -> None:
         (length,) = struct.unpack_from("<I", answer)
@@ -146,8 +176,8 @@ class Engine:
         lengths = array.array("I", answer[4 + length : 4 + length + 4 * told["size"]])
         ends = np.cumsum([4 + length + 4 * told["size"], *lengths]).tolist()
         pieces = [answer[start:end] for start, end in pairwise(ends)]
-        self.limit = _limit(self.settings, told["limit"])
-        self.vocabulary = Vocabulary(
+        self.context_length = _context_length(self.settings, told["limit"])
+        self.vocabulary = CTransformersVocabulary(
             pieces, self.settings.kind, bos=told["bos"], eos=told["eos"], tokenize=_tokenizer(weakref.ref(self))
         )
 
@@ -158,17 +188,21 @@ class Engine:
 
     def tokens_by_library(self, text: bytes, first: bool) -> list[int]:
         """The tokens of a text as the library cuts it."""
-        return array.array("i", self._ask(worker.TOKENIZE, bytes([first]) + text)).tolist()
+        with self.lock:
+            self._mend()
+            return array.array("i", self._ask(worker.TOKENIZE, bytes([first]) + text)).tolist()
 
     def _ask(self, kind: int, payload: bytes) -> bytes:
         with self.lock:
             assert self._child.stdin is not None  # both are pipes
             assert self._child.stdout is not None
+            self._answered = False
             try:
                 worker.send(self._child.stdin, kind, payload)  # type: ignore[arg-type]
                 answer = worker.receive(self._child.stdout)  # type: ignore[arg-type]
             except OSError:
                 answer = None
+            self._answered = True
             if answer is None:
                 raise ModelFileError(self.path, self._last_words())
             status, content = answer
@@ -184,9 +218,9 @@ class Engine:
         return f"ended ctransformers with status {status} ({reason}); the file is damaged or of another kind"
 
 
-def _tokenizer(engine: weakref.ref[Engine]) -> Callable[[bytes, bool], list[int]]:
+def _tokenizer(runtime: weakref.ref[CTransformersRuntime]) -> Callable[[bytes, bool], list[int]]:
     def tokenize(text: bytes, first: bool) -> list[int]:
-        there = engine()
+        there = runtime()
         if there is None:
             raise ChainkitError("the model was unloaded")
         return there.tokens_by_library(text, first)
@@ -194,10 +228,12 @@ def _tokenizer(engine: weakref.ref[Engine]) -> Callable[[bytes, bool], list[int]
     return tokenize
 
 
-def _limit(settings: EngineSettings, told: int) -> int:
-    if settings.n_ctx and told < settings.n_ctx:
-        raise Unsupported(f"the model can read {told} tokens, and n_ctx={settings.n_ctx} was asked for")
-    return min(told, settings.n_ctx or told)
+def _context_length(settings: CTransformersSettings, told: int) -> int:
+    if settings.context_length and told < settings.context_length:
+        raise Unsupported(
+            f"the model can read {told} tokens, and context_length={settings.context_length} was asked for"
+        )
+    return min(told, settings.context_length or told)
 
 
 def _start(errors: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -223,12 +259,12 @@ def _end(child: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
                 continue
 
 
-_engines: weakref.WeakValueDictionary[tuple[object, ...], Engine] = weakref.WeakValueDictionary()
+_runtimes: weakref.WeakValueDictionary[tuple[object, ...], CTransformersRuntime] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
 
 
-def open_engine(path: Path, settings: EngineSettings) -> Engine:
-    """The engine of a file and settings; one is made if there is none. Its process ends when nothing refers to it.
+def open_runtime(path: Path, settings: CTransformersSettings) -> CTransformersRuntime:
+    """The runtime of a file and settings; one is made if there is none. Its process ends when nothing refers to it.
 
     Raises:
         ModelFileError: The file is no model, or a damaged one.
@@ -240,7 +276,7 @@ def open_engine(path: Path, settings: EngineSettings) -> Engine:
         except OSError as error:
             raise ModelFileError(path, f"cannot be read ({error})") from error
         key = (path.resolve(), status.st_size, status.st_mtime_ns, settings)
-        engine = _engines.get(key)
-        if engine is None or not engine.alive:
-            engine = _engines[key] = Engine(path, settings)
-        return engine
+        runtime = _runtimes.get(key)
+        if runtime is None or not runtime.alive:
+            runtime = _runtimes[key] = CTransformersRuntime(path, settings)
+        return runtime

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chainkit.base.session import Piece
-from chainkit.programs.model.engines import Generate, Scored, Work, Written
 from chainkit.programs.model.observed import Observer
+from chainkit.programs.model.protocol import Generate, JobRunner, OptionScores, SlotResult
 from chainkit.programs.model.record import Event, Paused
 from chainkit.programs.run.steps import Ask, Invoke, Step, Steps, Together, Wait
 
@@ -21,7 +21,7 @@ Log = list[Any]
 
 
 @dataclass(eq=False)
-class Task:
+class RunTask:
     """A run, or a part of one that runs beside others.
 
     Attributes:
@@ -29,7 +29,7 @@ class Task:
         replay: Answers of an earlier run, which are given again instead of asking.
         log: All answers so far.
         check: Looks whether the run has gone on for too long.
-        observer: Told of what the model is asked.
+        observer: RunUpdate of what the model is asked.
         result: What `steps` has returned, once it is done.
         error: What it has raised, once it is done.
         waiting: The variable that it waits for.
@@ -38,7 +38,7 @@ class Task:
     steps: Steps
     replay: deque[Any] = field(default_factory=deque[Any])
     check: Callable[[], None] | None = None
-    parent: Task | None = None
+    parent: RunTask | None = None
     observer: Observer | None = None
     log: Log = field(default_factory=Log)
     result: Any = None
@@ -47,36 +47,36 @@ class Task:
     done: bool = False
     answer: Any = None
     ask: Ask | None = None
-    parts: list[Task] = field(default_factory=list["Task"])
+    parts: list[RunTask] = field(default_factory=list["RunTask"])
 
     @property
-    def root(self) -> Task:
+    def root(self) -> RunTask:
         """The run that this is a part of."""
         return self if self.parent is None else self.parent.root
 
 
-Told = tuple[Task, Event | None]
+RunUpdate = tuple[RunTask, Event | None]
 """A run and what happened in it; None when it is over."""
 
-Call = Callable[[Task, Invoke], bool]
+Call = Callable[[RunTask, Invoke], bool]
 
 
-class Scheduler:
-    """Runs tasks on one `Work`, until all are done."""
+class Driver:
+    """Runs tasks on one `JobRunner`, until all are done."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: JobRunner) -> None:
         self._work = work
-        self._ready: deque[Task] = deque()
-        self._asking: dict[int, Task] = {}
-        self._calls: dict[asyncio.Task[Any], Task] = {}
+        self._ready: deque[RunTask] = deque()
+        self._asking: dict[int, RunTask] = {}
+        self._calls: dict[asyncio.Task[Any], RunTask] = {}
         self._number = 0
-        self._told: deque[Told] = deque()
+        self._told: deque[RunUpdate] = deque()
 
-    def add(self, task: Task) -> None:
+    def add(self, task: RunTask) -> None:
         """Take up a run."""
         self._ready.append(task)
 
-    def run(self) -> Generator[Told, None, None]:
+    def run(self) -> Generator[RunUpdate, None, None]:
         """Run all tasks, telling what happens; only the errors of single tasks are kept in them."""
         try:
             while self._ready or self._asking:
@@ -89,7 +89,7 @@ class Scheduler:
         finally:
             self._end()
 
-    async def arun(self) -> AsyncGenerator[Told, None]:
+    async def arun(self) -> AsyncGenerator[RunUpdate, None]:
         """As `run`, without blocking the event loop."""
         step: asyncio.Task[Any] | None = None
         try:
@@ -115,11 +115,11 @@ class Scheduler:
                 pending.cancel()
             self._end()
 
-    def _news(self) -> Iterator[Told]:
+    def _news(self) -> Iterator[RunUpdate]:
         while self._told:
             yield self._told.popleft()
 
-    async def _anews(self) -> AsyncGenerator[Told, None]:
+    async def _anews(self) -> AsyncGenerator[RunUpdate, None]:
         for told in self._news():
             if (observer := told[0].observer) is not None:
                 await observer.flush()
@@ -131,7 +131,7 @@ class Scheduler:
             task.steps.close()
             task.root.steps.close()
 
-    def _advance(self, task: Task, call: Call) -> None:
+    def _advance(self, task: RunTask, call: Call) -> None:
         """Go on with a task until it asks for something that takes time, or is done."""
         if task.done or task.root.done:
             task.steps.close()
@@ -150,7 +150,7 @@ class Scheduler:
                 return
             going = self._take(task, step, call)
 
-    def _take(self, task: Task, step: Step, call: Call) -> bool:
+    def _take(self, task: RunTask, step: Step, call: Call) -> bool:
         """Do what a task asks for; whether it can go on at once."""
         match step:
             case Ask():
@@ -165,11 +165,11 @@ class Scheduler:
         self._ready.appendleft(task)  # who listens sees the run as it is at this event
         return False
 
-    def _ask(self, task: Task, ask: Ask) -> bool:
+    def _ask(self, task: RunTask, ask: Ask) -> bool:
         """Whether the answer is there already, from an earlier run."""
         if task.replay:
             answer = task.replay.popleft()
-            if isinstance(answer, Written) and isinstance(ask.job, Generate):
+            if isinstance(answer, SlotResult) and isinstance(ask.job, Generate):
                 ask.job.context.replay(answer)
             task.log.append(answer)
             task.answer = answer
@@ -181,21 +181,21 @@ class Scheduler:
         self._work.submit(self._number, ask.job)
         return False
 
-    def _begin(self, task: Task, parts: Sequence[Steps]) -> bool:
+    def _begin(self, task: RunTask, parts: Sequence[Steps]) -> bool:
         """Whether there is nothing to wait for."""
         earlier = task.replay.popleft() if task.replay else []
         logs: list[Any] = []
         task.log.append(logs)
         task.parts = []
         for number, steps in enumerate(parts):
-            part = Task(steps, deque(earlier[number] if number < len(earlier) else ()), task.check, task)
+            part = RunTask(steps, deque(earlier[number] if number < len(earlier) else ()), task.check, task)
             logs.append(part.log)
             task.parts.append(part)
         self._ready.extend(task.parts)
         task.answer = []
         return not task.parts
 
-    def _wait(self, task: Task, wait: Wait) -> bool:
+    def _wait(self, task: RunTask, wait: Wait) -> bool:
         """Whether the variable was given already."""
         if task.replay:
             task.answer = task.replay.popleft()
@@ -208,7 +208,7 @@ class Scheduler:
         task.steps.close()
         return False
 
-    def _finish(self, task: Task, *, result: Any = None, error: BaseException | None = None) -> None:
+    def _finish(self, task: RunTask, *, result: Any = None, error: BaseException | None = None) -> None:
         task.done, task.result, task.error = True, result, error
         parent = task.parent
         if parent is None:
@@ -227,7 +227,7 @@ class Scheduler:
             parent.answer, parent.parts = [part.result for part in parent.parts], []
             self._ready.append(parent)
 
-    def _drop(self, task: Task) -> None:
+    def _drop(self, task: RunTask) -> None:
         """Forget what a task asked for; an answer that still comes finds nobody."""
         for part in task.parts:
             part.done = True
@@ -253,12 +253,12 @@ class Scheduler:
             if isinstance(what, BaseException):
                 task.error = what
             else:
-                assert isinstance(what, Written | Scored)
+                assert isinstance(what, SlotResult | OptionScores)
                 task.log.append(what)
                 task.answer = what
             self._ready.append(task)
 
-    def _heard(self, task: Task, piece: Piece) -> None:
+    def _heard(self, task: RunTask, piece: Piece) -> None:
         if task.done or task.root.done or task.ask is None:
             return
         try:
@@ -274,14 +274,14 @@ class Scheduler:
         if event is not None:
             self._told.append((task.root, event))
 
-    def _replayed(self, task: Task) -> bool:
+    def _replayed(self, task: RunTask) -> bool:
         if not task.replay:
             return False
         task.answer = task.replay.popleft()
         task.log.append(task.answer)
         return True
 
-    def _call(self, task: Task, invoke: Invoke) -> bool:
+    def _call(self, task: RunTask, invoke: Invoke) -> bool:
         if self._replayed(task):
             return True
         try:
@@ -292,7 +292,7 @@ class Scheduler:
             task.error = error
         return True
 
-    def _acall(self, task: Task, invoke: Invoke) -> bool:
+    def _acall(self, task: RunTask, invoke: Invoke) -> bool:
         if self._replayed(task):
             return True
 

@@ -1,4 +1,4 @@
-"""One llama.cpp context, shared by all sessions on a model file: what has been read stays, and is never read twice."""
+"""One llama.cpp context, shared by all sessions on a model file: what was read stays, and is never read twice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +18,14 @@ import numpy as np
 from chainkit.backends.llama_cpp.adapters import Adapter, put_on
 from chainkit.backends.llama_cpp.batch import BatchBuffer
 from chainkit.backends.llama_cpp.capi import Handle
-from chainkit.backends.llama_cpp.passes import END, Part, Row, ends, groups
-from chainkit.backends.llama_cpp.slots import Slot, Slots
+from chainkit.backends.llama_cpp.passes import LlamaRead, PassPart, ends, groups
+from chainkit.backends.llama_cpp.sequences import LlamaSequence, LlamaSequences
 from chainkit.backends.llama_cpp.token_table import table_rows
-from chainkit.backends.llama_cpp.weights import Loading, Progress, Weights, check_room, load_weights
+from chainkit.backends.llama_cpp.weights import LlamaLoading, Progress, Weights, check_room, load_weights
 from chainkit.base.errors import ModelFileError, Unsupported
 from chainkit.local.branches import Branches
 from chainkit.local.lookup import Pace
-from chainkit.local.requests import Answer, Request, common, still_known
+from chainkit.local.runtime import END, ForwardRequest, ForwardResult, KVSequence, common, still_known
 from chainkit.local.sharing import WORTH_A_PASS, share
 from chainkit.local.soft_prompt import SoftPrompt, is_virtual, sampled_tokens, vectors_of, virtual_count
 from chainkit.local.threads import Cancelled
@@ -48,36 +48,36 @@ class EncoderOnly(ModelFileError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EngineSettings:
-    """Everything that makes one engine different from another on the same file.
+class LlamaSettings:
+    """Everything that makes one runtime different from another on the same file.
 
     Attributes:
-        n_ctx: Tokens that all sessions together can keep in memory, and the longest text; None: what the model was
-            trained on, at most 4096.
+        context_length: Number of tokens that all sessions together can have in the KV cache, and of the longest text;
+            None: what the model was trained on, at most 4096.
         n_batch: Tokens computed at once while a prompt is read.
         n_threads: None: all cores but one, at most 4.
-        n_sequences: Texts that can be kept apart in memory.
+        n_sequences: Number of texts in the KV cache.
         flash_attention: None leaves it to llama.cpp.
         kv_type: How the memory of what was read is stored: "f16", "f32", or "q8_0" for half the size.
         loading: How the weights are loaded.
         adapters: LoRA adapters that are put on the weights.
     """
 
-    n_ctx: int | None = None
+    context_length: int | None = None
     n_batch: int = 512
     n_threads: int | None = None
     n_sequences: int = 8
     flash_attention: bool | None = None
     kv_type: str = "f16"
-    loading: Loading = field(default_factory=Loading)
+    loading: LlamaLoading = field(default_factory=LlamaLoading)
     adapters: tuple[Adapter, ...] = ()
 
 
-class Engine:
+class LlamaRuntime:
     """A context on loaded weights. Its methods may be called from any thread; one computes at a time.
 
     Attributes:
-        limit: Tokens that the context holds.
+        context_length: Number of tokens that the context holds.
         vocabulary: The model's tokens.
         passes: Calls of llama.cpp so far.
         tokens_read: Tokens computed in them.
@@ -85,10 +85,10 @@ class Engine:
         crowded: Whether at the last call there was no room for all texts at once.
     """
 
-    def __init__(self, weights: Weights, settings: EngineSettings) -> None:
+    def __init__(self, weights: Weights, settings: LlamaSettings) -> None:
         self.weights, self.settings, self.library = weights, settings, weights.library
         self.vocabulary = weights.vocabulary
-        wanted = settings.n_ctx or min(weights.trained_context, DEFAULT_CONTEXT)
+        wanted = settings.context_length or min(weights.trained_context, DEFAULT_CONTEXT)
         # llama.cpp lowers it to the context without a word, and ends the process at a larger pass
         self.settings = settings = replace(settings, n_batch=min(settings.n_batch, wanted))
         threads = settings.n_threads or default_threads()
@@ -99,7 +99,7 @@ class Engine:
         self._context = _context(weights, settings, wanted, threads, texts + branches)
         weakref.finalize(self, _free, weights, self._context).atexit = False
         put_on(weights, self._context, settings.adapters)
-        self.limit = min(wanted, self.library.llama_n_ctx(self._context))
+        self.context_length = min(wanted, self.library.llama_n_ctx(self._context))
         self._alone = threading.RLock()  # what `lock` holds; the way to it is shorter
         self.lock = threading.Condition(self._alone)
         self._memory = self.library.llama_get_memory(self._context)
@@ -108,14 +108,17 @@ class Engine:
         self.passes = self.tokens_read = 0
         self.pace = Pace()
         self.crowded = False
+        self._whole = True  # whether the last call came to its end
+        self._fingerprint: str | None = None
         self._fitting: weakref.WeakSet[SoftPrompt] = weakref.WeakSet()
         self._batch = BatchBuffer(settings.n_batch, 1 + branches)
         self._branch_numbers = range(texts, texts + branches)
-        self._slots = Slots(self.library, self._memory, texts, self.lock, partial=not whole)
+        self._sequences = LlamaSequences(self.library, self._memory, texts, self.lock, partial=not whole)
 
-    @cached_property
     def fingerprint(self) -> str:
         """What makes its results different from those of other models and settings."""
+        if self._fingerprint is not None:
+            return self._fingerprint
         path = self.weights.path
         status, seen = path.stat(), hashlib.blake2b(digest_size=16)
         with path.open("rb") as file:  # a part of a large file, since all of it would take seconds
@@ -123,88 +126,114 @@ class Engine:
                 file.seek(place)
                 seen.update(file.read(_SAMPLE))
         version = f"{self.library.layout.package} {self.library.layout.version}"
-        return f"{seen.hexdigest()} {status.st_size} {self.settings!r} {version}"
+        self._fingerprint = f"{seen.hexdigest()} {status.st_size} {self.settings!r} {version}"
+        return self._fingerprint
 
     @property
-    def rows(self) -> int:
-        """How many texts it does well to compute at once."""
-        return len(self._slots.all)
+    def takes_soft_prompts(self) -> bool:
+        """Whether virtual tokens can stand before a text."""
+        return True
+
+    @property
+    def parallel(self) -> int:
+        """Number of texts that are best computed in one pass."""
+        return len(self._sequences.all)
 
     @property
     def room(self) -> int:
-        """Tokens that all texts together can have in memory."""
-        return self.limit
+        """Number of tokens that all texts together can have in the KV cache."""
+        return self.context_length
 
     @property
     def looks_ahead(self) -> bool:
         """Whether tokens that may come next are computed in the same pass, and forgotten if they do not come."""
-        return self._slots.partial
+        return self._sequences.partial
 
-    def together(self, requests: Sequence[Request[Slot]]) -> list[Answer[Slot]]:
-        """Read what is missing of all texts, in as few passes as can be; no owner may come twice.
+    def forward(self, requests: Sequence[ForwardRequest]) -> list[ForwardResult]:
+        """Read what is missing of all texts, in as few passes as possible; no owner may come twice.
 
         Raises:
             Cancelled: One of them was cancelled.
         """
         with self._alone:
+            self._mend()
+            self._whole = False  # until this call has come to its end
             self.crowded = False
-            if len(requests) == 1 and (answer := self._next(requests[0])) is not None:
-                return [answer]
-            rows = [Row(request, request.place) for request in requests]
+            if len(requests) == 1 and (result := self._next(requests[0])) is not None:
+                self._whole = True
+                return [result]
+            reads = [LlamaRead(request, sequence=_own(request.sequence)) for request in requests]
             try:
-                for start in range(0, len(rows), self.rows):
-                    waiting = rows[start : start + self.rows]
+                for start in range(0, len(reads), self.parallel):
+                    waiting = reads[start : start + self.parallel]
                     while waiting:
                         self._settle(waiting)
                         waiting = self._read(waiting)
             except BaseException:  # its owner may not know its place yet, and so cannot release it
-                for row in rows:
-                    self.release(row.slot)
+                for read in reads:
+                    self.pause(read.sequence)
                 raise
-            return [row.answer() for row in rows]
+            self._whole = True
+            return [read.result(read.place) for read in reads]
 
-    def release(self, slot: Slot | None) -> None:
+    def _mend(self) -> None:
+        """After a call that was cut short, make llama.cpp's memory again what the sequences say."""
+        if self._whole:
+            return
+        for number in self._branch_numbers:
+            self.library.llama_memory_seq_rm(self._memory, number, -1, -1)
+        for sequence in self._sequences.all:
+            self._sequences.mend(sequence)
+            sequence.busy = sequence.busy and sequence.in_use
+        self._whole = True
+
+    def pause(self, sequence: KVSequence | None) -> None:
         """A generation has ended: others may take its place in memory, and until then it stays for reuse."""
-        if slot is not None:
+        if isinstance(sequence, LlamaSequence):
             with self.lock:
-                slot.busy = False
+                sequence.busy = False
                 self.lock.notify_all()
 
-    def drop(self, slot: Slot | None, owner: object) -> None:
-        """The owner needs its slot no more; the tokens stay until the place is needed."""
-        if slot is not None:
+    def drop(self, sequence: KVSequence | None, owner: object) -> None:
+        """The owner needs its sequence no more; the tokens stay until the place is needed."""
+        if isinstance(sequence, LlamaSequence):
             with self.lock:
-                if slot.belongs_to(owner):
-                    slot.owner, slot.busy = None, False
+                if sequence.belongs_to(owner):
+                    sequence.owner, sequence.busy = None, False
                     self.lock.notify_all()
 
-    def state(self, slot: Slot) -> bytes:
-        """What was computed of a slot's tokens, for `take_state`.
+    def state(self, sequence: KVSequence | None) -> bytes:
+        """What was computed of a sequence's tokens, for `take_state`.
 
         Raises:
             Unsupported: The model cannot give it away.
         """
         with self.lock:
-            size = self.library.llama_state_seq_get_size(self._context, slot.number)
+            self._mend()
+            assert isinstance(sequence, LlamaSequence)
+            size = self.library.llama_state_seq_get_size(self._context, sequence.number)
             buffer = (ctypes.c_uint8 * size)()
-            written = self.library.llama_state_seq_get_data(self._context, buffer, size, slot.number)
+            written = self.library.llama_state_seq_get_data(self._context, buffer, size, sequence.number)
         if not 0 < written <= size:
             raise Unsupported(f"{self.weights.path}: llama.cpp cannot save what this model has read")
         return ctypes.string_at(buffer, written)
 
     def take_state(self, tokens: Sequence[int], data: bytes) -> bool:
         """Put back what was computed of tokens; it stays for reuse. False if llama.cpp does not take it."""
-        owner = Slot(-1)
+        owner = LlamaSequence(number=-1)
         buffer = (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
         with self.lock:
-            slot = self._slots.claim(owner, (), ())
-            self._slots.empty(slot)
-            taken = self.library.llama_state_seq_set_data(self._context, buffer, len(data), slot.number)
-            if taken != len(data):
-                self._slots.empty(slot)
-                return False
-            slot.tokens, slot.used = list(tokens), time.monotonic()
-            return True
+            self._mend()
+            self._whole = False
+            sequence = self._sequences.claim(owner, (), ())
+            self._sequences.empty(sequence)
+            taken = self.library.llama_state_seq_set_data(self._context, buffer, len(data), sequence.number)
+            if taken == len(data):
+                sequence.tokens, sequence.used = list(tokens), time.monotonic()
+            else:
+                self._sequences.empty(sequence)
+            self._whole = True
+            return taken == len(data)
 
     def try_out(self) -> None:
         """Compute a few tokens.
@@ -213,95 +242,95 @@ class Engine:
             ModelFileError: The model cannot compute, or gives no numbers.
         """
         tokens = [token % self.vocabulary.size for token in (1, 2, 3, 5, 8, 13, 21, 34)]
-        (answer,) = self.together([Request(self, None, tokens, 0, lambda: False)])
-        self.drop(answer.place, self)
-        if not np.isfinite(answer.logits).all():
+        (result,) = self.forward([ForwardRequest(self, None, tokens, 0, lambda: False)])
+        self.drop(result.sequence, self)
+        if not np.isfinite(result.logits).all():
             raise ModelFileError(self.weights.path, "is damaged: the model computes values that are no numbers")
 
-    def _next(self, request: Request[Slot]) -> Answer[Slot] | None:
+    def _next(self, request: ForwardRequest) -> ForwardResult | None:
         """One more token of a text that is where it was, as in most passes; None leaves it to the longer way."""
-        slot, tokens = request.place, request.tokens
-        if slot is None or request.branches is not None or not slot.belongs_to(request.owner):
+        sequence, tokens = _own(request.sequence), request.tokens
+        if sequence is None or request.branches is not None or not sequence.belongs_to(request.owner):
             return None
-        held = len(slot.tokens)
+        held = len(sequence.tokens)
         if held != request.known or held != len(tokens) - 1 or is_virtual(tokens[held]) or request.cancelled():
             return None
-        batch = self._batch.fill_one(tokens[held], held, slot.number)
+        batch = self._batch.fill_one(tokens[held], held, sequence.number)
         start = time.monotonic()
         if self.library.llama_decode(self._context, batch):
-            self.library.llama_memory_seq_rm(self._memory, slot.number, held, -1)
+            self.library.llama_memory_seq_rm(self._memory, sequence.number, held, -1)
             return None
-        slot.used = end = time.monotonic()
+        sequence.used = end = time.monotonic()
         self.pace.note(1, end - start)
-        slot.tokens.append(tokens[held])
-        slot.busy = True
+        sequence.tokens.append(tokens[held])
+        sequence.busy = True
         self.passes += 1
         self.tokens_read += 1
         logits = self._batch.logits(self.library, self._context, self.vocabulary.size)
-        return Answer(slot, 1, 1, logits[None])
+        return ForwardResult(sequence, 1, 1, logits[None])
 
-    def _settle(self, rows: Sequence[Row]) -> None:
-        """A slot for each row, with as much of its text in it as can be found."""
-        known = {id(row): still_known(row.slot.tokens, row.request) for row in rows if row.slot}
-        while homeless := [row for row in rows if not row.settled]:
-            for row in homeless:  # while one waits, others may lose theirs
-                keep = [other.place for other in rows if other.settled]
-                row.slot = self._slots.claim(row.request.owner, row.request.tokens, keep)
-                row.slot.busy = True
-                known[id(row)] = common(row.slot.tokens, row.request.tokens)
-        for row in rows:
-            row.place.busy = True
-            row.start = self._slots.trim(row.place, min(known[id(row)], len(row.request.tokens) - 1))
-            if len(row.request.tokens) - row.start > WORTH_A_PASS:
-                row.start = self._slots.extend(row.place, row.request.tokens[:-1])
+    def _settle(self, reads: Sequence[LlamaRead]) -> None:
+        """A sequence for each read, with as much of its text in it as can be found."""
+        known = {id(read): still_known(read.sequence.tokens, read.request) for read in reads if read.sequence}
+        while homeless := [read for read in reads if not read.settled]:
+            for read in homeless:  # while one waits, others may lose theirs
+                keep = [other.place for other in reads if other.settled]
+                read.sequence = self._sequences.claim(read.request.owner, read.request.tokens, keep)
+                read.sequence.busy = True
+                known[id(read)] = common(read.sequence.tokens, read.request.tokens)
+        for read in reads:
+            read.place.busy = True
+            read.start = self._sequences.trim(read.place, min(known[id(read)], len(read.request.tokens) - 1))
+            if len(read.request.tokens) - read.start > WORTH_A_PASS:
+                read.start = self._sequences.extend(read.place, read.request.tokens[:-1])
 
-    def _read(self, rows: Sequence[Row]) -> list[Row]:
-        """Compute what is missing; the rows that lost their place, or for whom there was no room beside the others."""
-        if self._slots.partial:
-            share(rows, self._read_up_to, self._copy)
-        left = self._advance(rows, None)
-        for row in rows:
-            while row not in left and row.nodes:
-                self._read_branches(row)
+    def _read(self, reads: Sequence[LlamaRead]) -> list[LlamaRead]:
+        """Compute what is missing; the reads that lost their place, or for whom there was no room beside the others."""
+        if self._sequences.partial:
+            share(reads, self._read_up_to, self._copy)
+        left = self._advance(reads, None)
+        for read in reads:
+            while read not in left and read.nodes:
+                self._read_branches(read)
         return left
 
-    def _copy(self, donor: Row, row: Row, length: int) -> None:
-        self._slots.copy(donor.place, row.place, length)
-        row.start = length
+    def _copy(self, donor: LlamaRead, read: LlamaRead, length: int) -> None:
+        self._sequences.copy(donor.place, read.place, length)
+        read.start = length
 
-    def _read_up_to(self, row: Row, length: int) -> None:
-        self._advance([row], length)
+    def _read_up_to(self, read: LlamaRead, length: int) -> None:
+        self._advance([read], length)
 
-    def _advance(self, rows: Sequence[Row], length: int | None) -> list[Row]:
-        """Compute texts up to a length or their ends, and those that are ready together; the rows that had to leave."""
-        left: list[Row] = []
+    def _advance(self, reads: Sequence[LlamaRead], length: int | None) -> list[LlamaRead]:
+        """Compute texts up to a length or their ends, in common passes; gives the reads that had to leave."""
+        left: list[LlamaRead] = []
         while True:
-            left += [row for row in rows if row not in left and not row.settled]
-            waiting = [row for row in rows if row not in left and row.held < (length or len(row.request.tokens))]
+            left += [read for read in reads if read not in left and not read.settled]
+            waiting = [read for read in reads if read not in left and read.held < (length or len(read.request.tokens))]
             if not waiting:
                 return left
-            if any(row.request.cancelled() for row in rows):
+            if any(read.request.cancelled() for read in reads):
                 raise Cancelled("the generation was cancelled")
             parts = self._parts(waiting, length)
-            if self._decode(parts) or self._slots.make_room([row.place for row in waiting]):
+            if self._decode(parts) or self._sequences.make_room([read.place for read in waiting]):
                 continue
             if len(waiting) == 1:
                 raise ModelFileError(self.weights.path, "llama.cpp has no room for a text that fits the context")
             self.crowded = True
             left.append(waiting[-1])  # it is read again when the others are done
-            self._slots.empty(waiting[-1].place)
+            self._sequences.empty(waiting[-1].place)
 
-    def _parts(self, rows: Sequence[Row], length: int | None) -> list[Part]:
+    def _parts(self, reads: Sequence[LlamaRead], length: int | None) -> list[PassPart]:
         """The next pass: `n_batch` tokens at most, with the branches of texts that are read with it."""
-        parts, room, free = list[Part](), self.settings.n_batch, list(self._branch_numbers)
-        for row in rows:
+        parts, room, free = list[PassPart](), self.settings.n_batch, list(self._branch_numbers)
+        for read in reads:
             if room <= 0:
                 break
-            tokens = row.request.tokens[row.held : min(length or len(row.request.tokens), row.held + room)]
-            part = Part(row, tokens[: virtual_count(tokens) or len(tokens)])
+            tokens = read.request.tokens[read.held : min(length or len(read.request.tokens), read.held + room)]
+            part = PassPart(read, tokens[: virtual_count(tokens) or len(tokens)])
             parts.append(part)
             room -= len(part.tokens)
-            branches, nodes = row.request.branches, row.nodes
+            branches, nodes = read.request.branches, read.nodes
             if part.whole and branches and branches.chain and self.looks_ahead and len(nodes) <= room:
                 part.chain = nodes
                 room -= len(nodes)
@@ -310,54 +339,54 @@ class Engine:
                 room -= len(nodes)
         return parts
 
-    def _read_branches(self, row: Row) -> None:
+    def _read_branches(self, read: LlamaRead) -> None:
         """Branches for which there was no room beside the text."""
-        branches = row.request.branches
+        branches = read.request.branches
         assert branches is not None
         most, width = self.settings.n_batch, len(self._branch_numbers)
-        for group in groups(branches, row.nodes, width, most) if width else ():
-            part = Part(row, ())
+        for group in groups(branches, read.nodes, width, most) if width else ():
+            part = PassPart(read, ())
             if len(group) > most:
                 break
             part.branch(group, list(self._branch_numbers))
             while not self._decode([part]):
-                self._make_room_for_branches(row)
-        for node in row.nodes:  # a model without branches, or one that is longer than a pass
-            self._read_node(row, branches, node)
-        self._slots.trim(row.place, len(row.request.tokens))
+                self._make_room_for_branches(read)
+        for node in read.nodes:  # a model without branches, or one that is longer than a pass
+            self._read_node(read, branches, node)
+        self._sequences.trim(read.place, len(read.request.tokens))
 
-    def _read_node(self, row: Row, branches: Branches, node: int) -> None:
-        wanted, slot = [*row.request.tokens, *(branches.tokens[one] for one in branches.before(node))], row.place
-        self._slots.trim(slot, min(common(slot.tokens, wanted), len(wanted) - 1))
-        while len(slot.tokens) < len(wanted):
-            start = len(slot.tokens)
+    def _read_node(self, read: LlamaRead, branches: Branches, node: int) -> None:
+        wanted, sequence = [*read.request.tokens, *(branches.tokens[one] for one in branches.before(node))], read.place
+        self._sequences.trim(sequence, min(common(sequence.tokens, wanted), len(wanted) - 1))
+        while len(sequence.tokens) < len(wanted):
+            start = len(sequence.tokens)
             tokens = wanted[start : start + self.settings.n_batch]
-            if not self._decode([Part(row, tokens[: virtual_count(tokens) or len(tokens)])]):
-                self._make_room_for_branches(row)
-        row.found[node] = self._batch.logits(self.library, self._context, self.vocabulary.size)
+            if not self._decode([PassPart(read, tokens[: virtual_count(tokens) or len(tokens)])]):
+                self._make_room_for_branches(read)
+        read.logits[node] = self._batch.logits(self.library, self._context, self.vocabulary.size)
 
-    def _make_room_for_branches(self, row: Row) -> None:
-        if not self._slots.make_room([row.place]):
+    def _make_room_for_branches(self, read: LlamaRead) -> None:
+        if not self._sequences.make_room([read.place]):
             raise ModelFileError(self.weights.path, "llama.cpp has no room for texts that fit the context")
 
-    def _decode(self, parts: Sequence[Part]) -> bool:
+    def _decode(self, parts: Sequence[PassPart]) -> bool:
         """One pass; False if there is no room for it. Soft prompts have a pass of their own, before all else."""
         if virtual := [part for part in parts if part.tokens and is_virtual(part.tokens[0])]:
             return self._decode_vectors(virtual)
         for part in parts:
             for number in part.numbers:
-                self.library.llama_memory_seq_cp(self._memory, part.row.place.number, number, 0, part.start)
-        wanted: list[tuple[Row, int, int]] = []
+                self.library.llama_memory_seq_cp(self._memory, part.read.place.number, number, 0, part.start)
+        wanted: list[tuple[LlamaRead, int, int]] = []
         if len(parts) == 1 and not parts[0].sequences and not parts[0].chain:  # the most frequent by far
             (part,) = parts
-            batch = self._batch.fill(part.tokens, part.start, part.row.place.number)
-            wanted += [(part.row, END, -1)] if part.whole else []
+            batch = self._batch.fill(part.tokens, part.start, part.read.place.number)
+            wanted += [(part.read, END, -1)] if part.whole else []
         else:
-            items = [(part.row, *item) for part in parts for item in part.items()]
+            items = [(part.read, *item) for part in parts for item in part.items()]
             batch = self._batch.fill_rows(
                 [(token, at, numbers, node is not None) for _, token, at, numbers, node in items]
             )
-            wanted += [(row, node, place) for place, (row, *_, node) in enumerate(items) if node is not None]
+            wanted += [(read, node, place) for place, (read, *_, node) in enumerate(items) if node is not None]
         start = time.perf_counter()
         status = self.library.llama_decode(self._context, batch)
         self.pace.note(batch.n_tokens, time.perf_counter() - start)
@@ -367,16 +396,16 @@ class Engine:
             raise ModelFileError(self.weights.path, f"llama.cpp could not compute (status {status}): {reason}")
         if status == 0:
             self._note(parts)
-            for row, node, place in wanted:
-                row.found[node] = self._batch.logits(self.library, self._context, self.vocabulary.size, place)
+            for read, node, place in wanted:
+                read.logits[node] = self._batch.logits(self.library, self._context, self.vocabulary.size, place)
         return status == 0
 
-    def _decode_vectors(self, parts: Sequence[Part]) -> bool:
+    def _decode_vectors(self, parts: Sequence[PassPart]) -> bool:
         """One pass over virtual tokens; False if there is no room for it."""
         vectors = vectors_of([token for part in parts for token in part.tokens])
         places = [part.start + place for part in parts for place in range(len(part.tokens))]
-        slots = [part.row.place.number for part in parts for _ in part.tokens]
-        status = self.library.llama_decode(self._context, self._batch.fill_vectors(vectors, places, slots))
+        sequences = [part.read.place.number for part in parts for _ in part.tokens]
+        status = self.library.llama_decode(self._context, self._batch.fill_vectors(vectors, places, sequences))
         self._clean_up(parts, failed=status != 0)
         if status not in (0, _NO_ROOM):
             reason = self.library.last_errors()
@@ -392,24 +421,29 @@ class Engine:
             SoftPromptMismatch: It is one.
         """
         if prompt not in self._fitting:
-            rows = table_rows(self.weights.header, self.library, sampled_tokens(self.vocabulary.size))
-            prompt.require_fit(self.library.llama_model_n_embd(self.weights.handle), self.vocabulary.size, rows)
+            reads = table_rows(self.weights.header, self.library, sampled_tokens(self.vocabulary.size))
+            prompt.require_fit(self.library.llama_model_n_embd(self.weights.handle), self.vocabulary.size, reads)
             self._fitting.add(prompt)
 
-    def _clean_up(self, parts: Sequence[Part], *, failed: bool) -> None:
+    def _clean_up(self, parts: Sequence[PassPart], *, failed: bool) -> None:
         for part in parts:
             for number in part.numbers:
                 self.library.llama_memory_seq_rm(self._memory, number, -1, -1)
             if failed:  # the part of the batch that was computed is still in memory
-                self.library.llama_memory_seq_rm(self._memory, part.row.place.number, part.start, -1)
+                self.library.llama_memory_seq_rm(self._memory, part.read.place.number, part.start, -1)
 
-    def _note(self, parts: Sequence[Part]) -> None:
+    def _note(self, parts: Sequence[PassPart]) -> None:
         self.passes += 1
         self.tokens_read += sum(len(part.tokens) + len(part.sequences) + len(part.chain) for part in parts)
         for part in parts:
-            part.row.place.tokens.extend([*part.tokens, *part.chained])
-            part.row.place.used = time.monotonic()
-            part.row.passes += 1
+            part.read.place.tokens.extend([*part.tokens, *part.chained])
+            part.read.place.used = time.monotonic()
+            part.read.passes += 1
+
+
+def _own(sequence: KVSequence | None) -> LlamaSequence | None:
+    assert sequence is None or isinstance(sequence, LlamaSequence)
+    return sequence
 
 
 def default_threads() -> int:
@@ -418,14 +452,14 @@ def default_threads() -> int:
     return max(1, min(4, cores - 1))
 
 
-_engines: weakref.WeakValueDictionary[tuple[object, ...], Engine] = weakref.WeakValueDictionary()
+_runtimes: weakref.WeakValueDictionary[tuple[object, ...], LlamaRuntime] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
 
 
-def open_engine(
-    path: Path, settings: EngineSettings, *, force: bool = False, on_progress: Progress | None = None
-) -> Engine:
-    """The engine of a file and settings; one is made if there is none. It is freed when nothing refers to it.
+def open_runtime(
+    path: Path, settings: LlamaSettings, *, force: bool = False, on_progress: Progress | None = None
+) -> LlamaRuntime:
+    """The runtime of a file and settings; one is made if there is none. It is freed when nothing refers to it.
 
     Args:
         force: Do not ask whether there is room in memory.
@@ -440,17 +474,17 @@ def open_engine(
         path, settings.loading, None if force else partial(_require_room, path, settings), on_progress
     )
     with _lock:
-        engine = _engines.get((id(weights), settings))
-        if engine is None or engine.weights is not weights:
+        runtime = _runtimes.get((id(weights), settings))
+        if runtime is None or runtime.weights is not weights:
             if not force:
                 _require_room(path, settings, loaded=True)
-            engine = _engines[id(weights), settings] = Engine(weights, settings)
-        return engine
+            runtime = _runtimes[id(weights), settings] = LlamaRuntime(weights, settings)
+        return runtime
 
 
-def _require_room(path: Path, settings: EngineSettings, *, loaded: bool = False) -> None:
+def _require_room(path: Path, settings: LlamaSettings, *, loaded: bool = False) -> None:
     use = Use(
-        context=settings.n_ctx,
+        context=settings.context_length,
         batch=settings.n_batch,
         sequences=settings.n_sequences,
         kv_type=settings.kv_type,
@@ -465,12 +499,12 @@ def remembers_whole(weights: Weights) -> bool:
     return library.llama_model_is_recurrent(weights.handle) or library.llama_model_is_hybrid(weights.handle)
 
 
-def _context(weights: Weights, settings: EngineSettings, n_ctx: int, threads: int, sequences: int) -> Handle:
+def _context(weights: Weights, settings: LlamaSettings, context_length: int, threads: int, sequences: int) -> Handle:
     library = weights.library
     if not library.llama_model_has_decoder(weights.handle) or library.llama_model_has_encoder(weights.handle):
         raise EncoderOnly(weights)
     params = library.context_params(
-        n_ctx=n_ctx,
+        n_ctx=context_length,
         n_batch=settings.n_batch,
         n_ubatch=settings.n_batch,
         n_seq_max=sequences,
@@ -483,7 +517,9 @@ def _context(weights: Weights, settings: EngineSettings, n_ctx: int, threads: in
     )
     context = library.context(weights.handle, params)
     if context is None:
-        raise ModelFileError(weights.path, f"llama.cpp cannot make a context of {n_ctx}: {library.last_errors()}")
+        raise ModelFileError(
+            weights.path, f"llama.cpp cannot make a context of {context_length}: {library.last_errors()}"
+        )
     return context
 
 

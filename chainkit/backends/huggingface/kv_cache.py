@@ -42,11 +42,13 @@ class KeysValues:
         `length` stays as it is: a pass that fails leaves nothing half read.
         """
         end = self.length + keys.shape[2]
-        if layer == len(self.keys):
+        if layer == len(self.values):  # an interrupt may have come between keys and values
+            del self.keys[layer:]
             self.keys.append(_buffer(keys, end))
             self.values.append(_buffer(values, end))
-        elif end > self.keys[layer].shape[2]:
+        if end > self.keys[layer].shape[2]:
             self.keys[layer] = _grown(self.keys[layer], self.length, end)
+        if end > self.values[layer].shape[2]:
             self.values[layer] = _grown(self.values[layer], self.length, end)
         self.keys[layer][:, :, self.length : end] = keys
         self.values[layer][:, :, self.length : end] = values
@@ -54,6 +56,7 @@ class KeysValues:
 
     def crop(self, length: int) -> int:
         """Forget all but the first tokens."""
+        del self.keys[len(self.values) :]
         self.length = min(self.length, length)
         return self.length
 

@@ -1,16 +1,16 @@
 """What a program runs on: the one protocol through which the executor talks to any model.
 
 The executor never computes. It keeps a `Context` up to date (text that the model has in front of it; append, fork and
-rewind cost nothing until something is generated) and hands `Job`s to a `Work`:
+rewind cost nothing until something is generated) and hands `Job`s to a `JobRunner`:
 
-    work = engine.work(streaming=False)
+    work = engine.runner(streaming=False)
     work.submit(1, Generate(context, slot))          # any number of jobs, of any number of runs of any program
     work.submit(2, Score(other, ("yes", "no")))
     for number, news in work.step():                  # blocks until there is news; [] only when there are no jobs
-        ...                                           # Piece: text that came; Written or Scored: that job is done
+        ...                                           # Piece: text that came; SlotResult, OptionScores: the job is done
 
-All rows of a batch, of `each parallel=True`, of `gen n=3` and of a list of programs come as jobs of one `Work`, and a
-row that is done submits its next slot before the next `step`: an engine that reads several rows in one forward pass
+All rows of a batch, of `each parallel=True`, of `gen n=3` and of a list of programs come as jobs of one `JobRunner`,
+and a row that is done submits its next slot before the next `step`: a model that reads several rows in one forward pass
 sees them all. Jobs that are open at the same time never share a context; their contexts may be forks of one another.
 
 What the executor does itself, so that no engine need: loops, `n` (as forks), hidden blocks (as rewinds), seeds of rows
@@ -84,7 +84,7 @@ class Slot:
         token_healing: Whether the last token of the text before may be taken back, so that a token that begins with
             its bytes can stand there; None leaves it to the engine.
         following: Literal text that stands behind the slot in the template; "" where it is not known.
-        tools: Descriptions in OpenAI's form; the answer may then be calls, see `Written.calls`.
+        tools: Descriptions in OpenAI's form; the answer may then be calls, see `SlotResult.calls`.
         tool_choice: "auto", "any", "none" or the name of a tool.
         retries: How often a model that cannot be forced is asked again for an answer in the right form.
         settings: Settings of the model itself, passed through.
@@ -125,7 +125,7 @@ class ToolCall:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Written:
+class SlotResult:
     """What came of a slot. The context now ends with `text`.
 
     Attributes:
@@ -150,7 +150,7 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Scored:
+class OptionScores:
     """Natural logarithms, one per option, in the order of the options; larger is better.
 
     Attributes:
@@ -184,8 +184,8 @@ class Context(Protocol):
         """End the message that is open."""
         ...
 
-    def told(self, call: ToolCall, result: str) -> None:
-        """The result of a call that the last `Written` asked for; the next generation sees it."""
+    def add_tool_result(self, call: ToolCall, result: str) -> None:
+        """The result of a call that the last `SlotResult` asked for; the next generation sees it."""
         ...
 
     def mark(self) -> object:
@@ -200,7 +200,7 @@ class Context(Protocol):
         """A second context with the same text and the same tally; what was read is shared."""
         ...
 
-    def replay(self, written: Written) -> None:
+    def replay(self, written: SlotResult) -> None:
         """Take up what a slot wrote in an earlier run, as if it had been generated here."""
         ...
 
@@ -238,21 +238,21 @@ class Score:
 
 
 Job: TypeAlias = Generate | Score
-News: TypeAlias = Piece | Written | Scored
+JobUpdate: TypeAlias = Piece | SlotResult | OptionScores
 
 
-class Work(Protocol):
+class JobRunner(Protocol):
     """Jobs that run together. One thread, or one event loop, uses it."""
 
     def submit(self, number: int, job: Job) -> None:
         """Take up a job; nothing is computed yet."""
         ...
 
-    def step(self) -> Sequence[tuple[int, News | BaseException]]:
+    def step(self) -> Sequence[tuple[int, JobUpdate | BaseException]]:
         """Go on a little with all jobs and tell what came; an exception ends the one job whose number it has."""
         ...
 
-    async def astep(self) -> Sequence[tuple[int, News | BaseException]]:
+    async def astep(self) -> Sequence[tuple[int, JobUpdate | BaseException]]:
         """As `step`, without blocking the event loop."""
         ...
 
@@ -287,7 +287,7 @@ class Abilities:
     soft_prompts: bool = False
 
 
-class Engine(Protocol):
+class ProgramModel(Protocol):
     """A model as programs see it. Safe to use from several threads; each run has contexts and works of its own."""
 
     abilities: Abilities
@@ -302,41 +302,41 @@ class Engine(Protocol):
         """
         ...
 
-    def work(self, *, streaming: bool, rows: int | None = None) -> Work:
+    def runner(self, *, streaming: bool, rows: int | None = None) -> JobRunner:
         """A place for jobs.
 
         Args:
-            streaming: Whether pieces are wanted as they come; if not, only `Written` and `Scored` need to be told.
+            streaming: Whether pieces are wanted as they come; if not, only the results need to be told.
             rows: How many jobs may be computed at once; None leaves it to the engine.
         """
         ...
 
 
-def engine_for(model: Any) -> Engine:
+def engine_for(model: Any) -> ProgramModel:
     """The engine that runs programs on a model.
 
     Args:
-        model: An `Engine`, a local model of chainkit, or any chat model or language model of langchain-core.
+        model: An `ProgramModel`, a local model of chainkit, or any chat model or language model of langchain-core.
 
     Raises:
         TypeError: It is none of these.
     """
     from langchain_core.language_models import BaseChatModel, BaseLLM
 
-    if hasattr(model, "abilities") and hasattr(model, "work"):
+    if hasattr(model, "abilities") and hasattr(model, "runner"):
         return model
     if _steered(model):
-        from chainkit.programs.model.local import LocalEngine
+        from chainkit.programs.model.local import LocalProgramModel
 
-        return LocalEngine(model)
+        return LocalProgramModel(model)
     if isinstance(model, BaseChatModel):
-        from chainkit.programs.model.chats import ChatEngine
+        from chainkit.programs.model.chats import ChatProgramModel
 
-        return ChatEngine(model)
+        return ChatProgramModel(model)
     if isinstance(model, BaseLLM):
-        from chainkit.programs.model.texts import TextEngine
+        from chainkit.programs.model.texts import TextProgramModel
 
-        return TextEngine(model)
+        return TextProgramModel(model)
     raise TypeError(f"a program runs on a language model or a chat model, not on {type(model).__name__}")
 
 

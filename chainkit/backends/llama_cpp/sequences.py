@@ -1,0 +1,133 @@
+"""Which session has which sequence of llama.cpp's KV cache, and what stays in it."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from chainkit.backends.llama_cpp.capi import Handle, Library
+from chainkit.local.runtime import KVSequence, common
+
+_GRACE_SECONDS = 1.0  # a generation that has gone on within this time keeps its place in memory
+
+
+@dataclass(eq=False)
+class LlamaSequence(KVSequence):
+    """A sequence of llama.cpp.
+
+    Attributes:
+        number: By which llama.cpp knows it.
+        busy: Whether a generation computes on it.
+    """
+
+    number: int = 0
+    busy: bool = False
+
+
+class LlamaSequences:
+    """All sequences. The runtime's lock is held by whoever calls.
+
+    Attributes:
+        all: The sequences.
+        partial: Whether the first tokens of a sequence can be kept without the others; a recurrent model cannot.
+    """
+
+    def __init__(
+        self, library: Library, memory: Handle, count: int, lock: threading.Condition, *, partial: bool
+    ) -> None:
+        self.all = [LlamaSequence(number=number) for number in range(count)]
+        self.partial = partial
+        self._library, self._memory, self._lock = library, memory, lock
+
+    def claim(self, owner: object, tokens: Sequence[int], keep: Collection[LlamaSequence]) -> LlamaSequence:
+        """A sequence for the owner, with as much of the text in it as can be found in memory; may wait for one.
+
+        Args:
+            owner: Who it is kept for.
+            tokens: The text.
+            keep: Sequences that must not be taken.
+        """
+        self._await_one(keep)
+        donor = max(self.all, key=lambda sequence: (common(sequence.tokens, tokens), not sequence.in_use))
+        shared = common(donor.tokens, tokens)
+        whole = shared == len(donor.tokens)
+        if shared and whole and not donor.in_use and donor not in keep:
+            sequence = donor
+        else:
+            sequence = self._free(donor, keep)
+            self.empty(sequence)
+            if shared and (whole or self.partial) and donor.tokens:
+                self.copy(donor, sequence, shared)
+        sequence.owner, sequence.used = weakref.ref(owner), time.monotonic()
+        return sequence
+
+    def copy(self, donor: LlamaSequence, sequence: LlamaSequence, length: int) -> None:
+        """Let a sequence have the first tokens of another instead of its own; they take no place of their own."""
+        if donor is not sequence:
+            sequence.tokens = []
+            self._library.llama_memory_seq_rm(self._memory, sequence.number, -1, -1)
+            self._library.llama_memory_seq_cp(self._memory, donor.number, sequence.number, 0, length)
+            sequence.tokens = donor.tokens[:length]
+
+    def extend(self, sequence: LlamaSequence, tokens: Sequence[int]) -> int:
+        """Let a sequence have what another knows of the tokens that follow its own; how many are there then."""
+        held = len(sequence.tokens)
+        donor = max(self.all, key=lambda other: common(other.tokens, tokens))
+        shared = common(donor.tokens, tokens)
+        if self.partial and donor is not sequence and shared > held:
+            self._library.llama_memory_seq_cp(self._memory, donor.number, sequence.number, held, shared)
+            sequence.tokens.extend(tokens[held:shared])
+        return len(sequence.tokens)
+
+    def trim(self, sequence: LlamaSequence, length: int) -> int:
+        """Forget all but the first tokens of a sequence; some models can only forget everything."""
+        if length < len(sequence.tokens):
+            del sequence.tokens[length:]
+            self.mend(sequence)
+        return len(sequence.tokens)
+
+    def mend(self, sequence: LlamaSequence) -> None:
+        """Forget what llama.cpp holds beyond a sequence's tokens, all of it where a model cannot forget a part.
+
+        Tokens are forgotten here before they are there, and added here after they are there: so whatever interrupts a
+        call, this makes both the same again.
+        """
+        if not self._library.llama_memory_seq_rm(self._memory, sequence.number, len(sequence.tokens), -1):
+            sequence.tokens = []
+            self._library.llama_memory_seq_rm(self._memory, sequence.number, -1, -1)
+
+    def empty(self, sequence: LlamaSequence) -> None:
+        """Forget all, and whose it was."""
+        sequence.tokens, sequence.owner, sequence.busy = [], None, False
+        self._library.llama_memory_seq_rm(self._memory, sequence.number, -1, -1)
+
+    def make_room(self, keep: Collection[LlamaSequence]) -> bool:
+        """Empty the sequence that was used longest ago, or wait for other threads; False if there is none."""
+        others = [sequence for sequence in self.all if sequence not in keep and sequence.tokens]
+        if not others:
+            return False
+        victim = min(others, key=lambda sequence: (sequence.busy, sequence.in_use, sequence.used))
+        remaining = victim.used + _GRACE_SECONDS - time.monotonic()
+        if victim.busy and remaining > 0:
+            self._lock.wait(remaining)
+        else:
+            self.empty(victim)
+        return True
+
+    def _await_one(self, keep: Collection[LlamaSequence]) -> None:
+        """Wait while every sequence belongs to a generation that is going on."""
+        while all(sequence.busy for sequence in self.all):
+            others = [sequence.used for sequence in self.all if sequence not in keep]
+            remaining = min(others) + _GRACE_SECONDS - time.monotonic() if others else 0
+            if remaining <= 0:
+                return
+            self._lock.wait(remaining)
+
+    def _free(self, donor: LlamaSequence, keep: Collection[LlamaSequence]) -> LlamaSequence:
+        sequences = [sequence for sequence in self.all if sequence is not donor and sequence not in keep] or [donor]
+        return min(
+            sequences, key=lambda sequence: (sequence.busy, sequence.in_use, bool(sequence.tokens), sequence.used)
+        )
