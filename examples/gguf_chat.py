@@ -1,6 +1,7 @@
 """Talk to a model on this machine: python examples/gguf_chat.py [SPEC]
 
-SPEC is any chat model, as in `gguf:./llama-2-7b-chat.Q4_K_M.gguf?context_length=2048`; without one, the demo model is used.
+SPEC is any chat model, as in `gguf:./llama-2-7b-chat.Q4_K_M.gguf?context_length=2048`; without one, the demo model
+answers.
 """
 
 from __future__ import annotations

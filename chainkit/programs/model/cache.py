@@ -22,7 +22,6 @@ from contextvars import ContextVar
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -91,7 +90,9 @@ def _written(result: SlotResult | OptionScores) -> bytes:
 
 def _read(value: bytes) -> SlotResult | OptionScores:
     kind, fields = json.loads(value)
-    return TypeAdapter[SlotResult | OptionScores](OptionScores if kind == "scored" else SlotResult).validate_python(fields)
+    return TypeAdapter[SlotResult | OptionScores](OptionScores if kind == "scored" else SlotResult).validate_python(
+        fields
+    )
 
 
 def results() -> Results | None:
