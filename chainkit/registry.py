@@ -45,6 +45,7 @@ _SERVICES: Mapping[str, str] = {
     "nvidia": "chat embeddings",
     "ollama": "chat text embeddings",
     "openrouter": "chat text embeddings",
+    "perplexity": "chat",
     "together": "chat text embeddings",
     "vllm": "chat text embeddings",
     "xai": "chat",
@@ -258,7 +259,7 @@ def _refuse_chat_model(spec: Spec, options: Mapping[str, Any]) -> None:
     """OpenAI's API for completions knows hardly a model of today and says so only at the first call."""
     if ALIASES.get(spec.provider, spec.provider) != "openai" or _instructed(spec.name) or not spec.name:
         return
-    elsewhere = "base_url" in {*spec.options, *options} or os.environ.get("OPENAI_BASE_URL")
+    elsewhere = {"base_url", "service"} & {*spec.options, *options} or os.environ.get("OPENAI_BASE_URL")
     if not elsewhere or _OPENAI_CHATS.match(spec.name):
         raise SpecError(
             f"{spec.provider}:{spec.name} is a chat model; write chat_model('{spec.provider}:{spec.name}'). "

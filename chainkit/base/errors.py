@@ -112,10 +112,11 @@ class MissingLibrary(ChainkitError, ImportError):
         extra: The chainkit extra that brings it.
     """
 
-    def __init__(self, library: str, extra: str) -> None:
+    def __init__(self, library: str, extra: str, reason: str = "") -> None:
         self.library = library
         self.extra = extra
-        super().__init__(f"{library} is not installed; run: pip install 'chainkit[{extra}]'")
+        why = f" ({reason})" if reason else ""
+        super().__init__(f"{library} is not installed{why}; run: pip install 'chainkit[{extra}]'")
 
 
 class LibraryMismatch(MissingLibrary):

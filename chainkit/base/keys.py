@@ -29,6 +29,7 @@ KEY_VARIABLES: dict[str, tuple[str, ...]] = {
     "fireworks": ("FIREWORKS_API_KEY",),
     "nvidia": ("NVIDIA_API_KEY",),
     "openrouter": ("OPENROUTER_API_KEY",),
+    "perplexity": ("PERPLEXITY_API_KEY", "PPLX_API_KEY"),
     "together": ("TOGETHER_API_KEY", "TOGETHERAI_API_KEY"),
     "xai": ("XAI_API_KEY",),
 }

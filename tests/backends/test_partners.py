@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.util
 import sys
 import tomllib
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +25,7 @@ from chainkit.backends.partners import PARTNERS, Partner
 from chainkit.base.errors import KeyWithheld, MissingKey, MissingLibrary, SpecError
 from chainkit.base.keys import KEY_VARIABLES, store_key
 from chainkit.registry import CHAT_MODELS, EMBEDDINGS
+from chainkit.testing.server.wire import Answer, Server
 
 EXTRAS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 each = pytest.mark.parametrize("partner", PARTNERS, ids=lambda partner: partner.name)
@@ -137,9 +141,9 @@ def test_a_key_that_was_found_goes_to_no_other_address(option: str, monkeypatch:
         chainkit.chat_model(f"anthropic:claude?{option}=https://example.org")
     assert "found" not in str(caught.value).replace("not found", "")
     assert not made
-    model = chainkit.chat_model(f"anthropic:claude?{option}=https://example.org", api_key="its own")
+    model = chainkit.chat_model(f"anthropic:claude?{option}=https://example.org", api_key="its-own")
     assert isinstance(model, Chat)
-    assert model.anthropic_api_key.get_secret_value() == "its own"
+    assert model.anthropic_api_key.get_secret_value() == "its-own"
 
 
 def test_credentials_that_nobody_sees_follow_no_address() -> None:
@@ -192,3 +196,74 @@ def test_every_row_points_at_a_class_of_the_released_package(partner: Partner, m
         model = partner(model="amazon.nova-lite-v1:0", **place)
     assert isinstance(model, found)
     assert "not-a-real-one" not in repr(model)
+
+
+PATHS = {
+    "ChatAnthropic": "/v1/messages",
+    "ChatBedrockConverse": "/model/a-model/converse",
+    "BedrockEmbeddings": "/model/a-model/invoke",
+    "ChatCohere": "/v2/chat",
+    "CohereEmbeddings": "/v1/embed",
+    "ChatGoogleGenerativeAI": "/models/a-model:generateContent",
+    "GoogleGenerativeAIEmbeddings": "/models/a-model:batchEmbedContents",
+}
+
+
+@contextmanager
+def recording() -> Iterator[Server]:
+    """A service that refuses everything; what the packages leave open is collected before it ends."""
+    server = Server(lambda request: REFUSED)
+    server.start()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the packages, and of libraries that they import
+        try:
+            yield server
+        finally:
+            gc.collect()
+            server.stop()
+
+
+REFUSED = Answer(400, {"content-type": "application/json"}, (b'{"message": "no", "error": {"message": "no"}}',))
+
+
+@pytest.mark.slow
+@each
+def test_the_released_package_sends_the_key_and_the_text_where_its_service_is(
+    partner: Partner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if importlib.util.find_spec(partner.package) is None:
+        pytest.skip(f"{partner.package} is not installed")
+    key = "Zq7-not-a-real-one"
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(variable, key)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # some packages repeat what was refused, for long
+    with recording() as server:
+        address = f"http://127.0.0.1:{server.port}"
+        if partner.key_option:
+            model = partner(model="a-model", api_key=key, base_url=address)
+        else:
+            model = partner.load()(**{partner.model_option: "a-model"}, region_name="x", endpoint_url=address)
+        with pytest.raises(Exception):  # noqa: B017, PT011 - each package has its own
+            (model.invoke if isinstance(model, BaseChatModel) else model.embed_query)("Hello")
+        del model
+    request = server.requests[0]
+    assert request.method == "POST"
+    assert request.path.split("?")[0].endswith(PATHS[partner.name])
+    assert b"Hello" in request.body
+    told = request.headers.get("authorization") or request.headers["x-goog-api-key"]
+    assert told in (f"Bearer {key}", key) or told.startswith(f"AWS4-HMAC-SHA256 Credential={key}/")
+
+
+@pytest.mark.slow
+def test_the_limit_on_new_tokens_has_the_same_name_for_cohere() -> None:
+    pytest.importorskip("langchain_cohere")
+    with recording() as server:
+        address = f"http://127.0.0.1:{server.port}"
+        model = chainkit.chat_model("cohere:command?max_tokens=7&timeout=5", api_key="k" * 9, base_url=address)
+        for options in ({}, {"max_tokens": 9}):
+            with pytest.raises(Exception):  # noqa: B017, PT011 - the package's own
+                model.invoke("x", **options)
+            with pytest.raises(Exception):  # noqa: B017, PT011 - likewise
+                list(model.stream("x", **options))
+        del model
+    assert [request.json["max_tokens"] for request in server.requests] == [7, 7, 9, 9]

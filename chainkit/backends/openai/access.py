@@ -53,7 +53,7 @@ def find_access(service: Service, base_url: str | None, api_key: str | None) -> 
         MissingKey: There is no key.
         KeyWithheld: There may be one, but this host does not get it.
     """
-    address = base_url if base_url is not None else _usual_address(service)
+    address = base_of(base_url if base_url is not None else _usual_address(service))
     if not address:
         raise ValueError(f"{service.name} has no address of its own; give base_url or set {service.base_url_variable}")
     url = checked_url(address)
@@ -103,6 +103,18 @@ def checked_url(address: str) -> httpx2.URL:
     if url.userinfo or url.query or url.fragment:
         raise ValueError(f"base_url must hold no user, password, query or fragment, like {EXAMPLE}")
     return url
+
+
+_ENDPOINTS = re.compile(r"/(?:chat/completions|completions|responses|embeddings|models)/?$")
+
+
+def base_of(address: str) -> str:
+    """The address up to `/v1`, where that of an endpoint was given.
+
+    >>> base_of("http://localhost:8000/v1/chat/completions")
+    'http://localhost:8000/v1'
+    """
+    return _ENDPOINTS.sub("", address)
 
 
 def _usual_address(service: Service) -> str:

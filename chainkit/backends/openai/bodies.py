@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 
 from chainkit.backends.openai.client import Connection
 from chainkit.backends.openai.errors import malformed
@@ -70,7 +71,7 @@ def pieces(response: httpx2.Response, connection: Connection) -> Iterator[bytes]
         yield from body.feed(data)
 
 
-async def apieces(response: httpx2.Response, connection: Connection) -> AsyncIterator[bytes]:
+async def apieces(response: httpx2.Response, connection: Connection) -> AsyncGenerator[bytes]:
     """The body of an answer while it comes."""
     body = Body(response, connection)
     async for data in response.aiter_raw():
@@ -94,9 +95,10 @@ async def awhole(response: httpx2.Response, connection: Connection) -> bytes:
     """The whole body; of an error only the beginning. The connection is free afterwards."""
     gathered = Gathered(response)
     try:
-        async for piece in apieces(response, connection):
-            if gathered.add(piece):
-                break
+        async with aclosing(apieces(response, connection)) as incoming:
+            async for piece in incoming:
+                if gathered.add(piece):
+                    break
     finally:
         await response.aclose()
     return bytes(gathered.data)

@@ -16,6 +16,7 @@ from pydantic import Field
 from chainkit.backends.openai import calls, structured
 from chainkit.backends.openai.client import Connection
 from chainkit.backends.openai.generating import Generating
+from chainkit.backends.openai.given import say_what_is_missing
 from chainkit.backends.openai.hosted import JsonObject, Texts
 from chainkit.backends.openai.profiles import profile
 from chainkit.backends.openai.reply import ChatReading, chat_result
@@ -193,7 +194,9 @@ class OpenAIChat(Generating, BaseChatModel):
     ) -> ChatResult:
         connection = self._connection()
         path, body, read = self._asked(messages, stop, kwargs, connection)
-        return calls.post(self._clients, connection, path, body).read(read)
+        result = calls.post(self._clients, connection, path, body).read(read)
+        say_what_is_missing(body, result, connection)
+        return result
 
     async def _agenerate(
         self,
@@ -204,7 +207,9 @@ class OpenAIChat(Generating, BaseChatModel):
     ) -> ChatResult:
         connection = self._connection()
         path, body, read = self._asked(messages, stop, kwargs, connection)
-        return (await calls.apost(self._clients, connection, path, body)).read(read)
+        result = (await calls.apost(self._clients, connection, path, body)).read(read)
+        say_what_is_missing(body, result, connection)
+        return result
 
     def _stream(
         self,

@@ -7,7 +7,8 @@ import ssl
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Generic, TypeVar
@@ -138,7 +139,8 @@ class Clients:
             if other.is_closed():
                 self.forget(other)
         # the package's own HTTP client closes itself when collected, in whatever loop then runs; this one does not
-        http = openai.DefaultAsyncHttpxClient(verify=_tls())
+        with _proxies_that_work():
+            http = openai.DefaultAsyncHttpxClient(verify=_tls())
         line = Line(http, openai.AsyncOpenAI(**_arguments(connection), http_client=http), connection)
         self._for_loops.setdefault(loop, {})[connection] = line
         owner: weakref.ref[Clients] = weakref.ref(self)
@@ -154,9 +156,21 @@ def _forget(owner: weakref.ref[Clients], loop: asyncio.AbstractEventLoop) -> Non
 
 
 def _sync_line(connection: Connection) -> Line[httpx2.Client]:
-    http = openai.DefaultHttpxClient(verify=_tls())
+    with _proxies_that_work():
+        http = openai.DefaultHttpxClient(verify=_tls())
     join_writes(http)
     return Line(http, openai.OpenAI(**_arguments(connection), http_client=http), connection)
+
+
+@contextmanager
+def _proxies_that_work() -> Iterator[None]:
+    """Name what a SOCKS proxy of the environment needs; the HTTP client names a library that is not in use here."""
+    try:
+        yield
+    except ImportError as error:
+        if "socks" not in str(error).lower():
+            raise
+        raise MissingLibrary("socksio", extra="socks", reason="the environment names a SOCKS proxy") from error
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import Any
 
 from chainkit.backends.openai.access import NO_KEY
 from chainkit.backends.openai.client import Connection
+from chainkit.backends.openai.segments import NO_HANDSHAKE
 from chainkit.backends.openai.unreachable import about_tls, why
 from chainkit.base.errors import (
     AuthenticationFailed,
@@ -46,9 +47,12 @@ BY_STATUS: dict[int, type[ProviderError]] = {
 
 
 _TOO_LONG = re.compile(
-    r"maximum context length|exceeds? the (?:available |model's )?context|context window", re.IGNORECASE
+    r"maximum context length|exceeds? the (?:available |model's )?context|context window|too large to process",
+    re.IGNORECASE,
 )
 """OpenAI's and vLLM's words, llama.cpp's, and others'."""
+
+_ABOUT_MODEL = re.compile(r"model|deployment|engine", re.IGNORECASE)
 
 NO_ANSWER = (httpx2.RequestError, OSError, anyio.EndOfStream)
 """What the HTTP client raises; the last two where it does not name what its own libraries raise."""
@@ -82,6 +86,12 @@ def translated(failure: Failure, connection: Connection) -> ProviderError:
     """A failed try as one of chainkit's errors."""
     if isinstance(failure, Failed):
         return _from_status(failure, connection)
+    if NO_HANDSHAKE in str(failure):
+        plain = connection.access.base_url.replace("https://", "http://", 1)
+        told = (
+            f"{_place(connection)}: {NO_HANDSHAKE} within {connection.connect_timeout:g} s; does the service speak TLS?"
+        )
+        return TimedOut(f"{told} Without it, its address is {plain}", provider=connection.provider)
     if isinstance(failure, httpx2.TimeoutException):
         return TimedOut(
             f"{_place(connection)} did not answer in time (timeout {connection.timeout:g} s, "
@@ -94,7 +104,7 @@ def translated(failure: Failure, connection: Connection) -> ProviderError:
 def may_pass(failure: Failure) -> bool:
     """Whether the same request may succeed a little later."""
     if not isinstance(failure, Failed):
-        return not about_tls(failure)
+        return not about_tls(failure) and NO_HANDSHAKE not in str(failure)
     if _told(failure).get("code") == "insufficient_quota":
         return False
     if (said := failure.headers.get("x-should-retry")) in {"true", "false"}:
@@ -140,8 +150,11 @@ def _from_status(response: Failed, connection: Connection) -> ProviderError:
     details: dict[str, Any] = {"provider": connection.provider, "status": status, "request_id": id_}
     if status == 401:
         return AuthenticationFailed(_about_key(connection), **details)
-    if status == 400 and (told.get("code") == "context_length_exceeded" or _TOO_LONG.search(said)):
+    if told.get("code") == "context_length_exceeded" or _TOO_LONG.search(said):
         return _too_long(said, connection, details)
+    if status == 404 and not _ABOUT_MODEL.search(f"{said} {told.get('code')}"):
+        asked = f"nothing is served below {connection.access.base_url}; most services want an address that ends in /v1"
+        return BadRequest(f"{_place(connection)} answered 404: {said}; {asked}", **details)
     kind = BY_STATUS.get(status, ServerFailed if status >= 500 else BadRequest)
     error = kind(f"{_place(connection)} answered {status}: {said}", **details)
     if isinstance(error, RateLimited):
@@ -183,10 +196,10 @@ def _about_key(connection: Connection) -> str:
 
 
 def _too_long(said: str, connection: Connection, details: dict[str, Any]) -> RequestTooLong:
-    error = RequestTooLong(f"{_place(connection)} answered 400: {said}", **details)
+    error = RequestTooLong(f"{_place(connection)} answered {details['status']}: {said}", **details)
     if limit := re.search(r"(?:maximum context length is|context size \(|context window of) ?(\d+)", said):
         error.limit = int(limit[1])
-    if tokens := re.search(r"(?:resulted in|requested|contains? at least|request \() ?(\d+)", said):
+    if tokens := re.search(r"(?:resulted in|requested|contains? at least|request \(|input \() ?(\d+)", said):
         error.tokens = int(tokens[1])
     return error
 

@@ -111,6 +111,9 @@ class Hosted(BaseModel):
                     advice = f"did you mean '{hint}'? " if hint else ""
                     other = "what only this service knows goes into extra_body={...}"
                     raise ValueError(f"no option '{option}'; {advice}{other}")
+            service = SERVICES.get(str(given.get("service")))
+            if service and service.any_model and not str(given.get("model") or "").strip():
+                return {**given, "model": service.any_model}
         return given
 
     @field_validator("model")

@@ -43,6 +43,8 @@ class Service:
         thoughts_back: Which thoughts go back: "with_calls" only those of messages that call a tool, as long as no
             later message of the user follows them, "all" all.
         tells_usage: Whether a stream may be asked for its usage; others tell it unasked or not at all.
+        any_model: What a model without a name is called, for a server that answers with the one that it has; empty
+            where a name is needed.
         translator: The name under which langchain-core knows the shape of its replies.
     """
 
@@ -65,6 +67,7 @@ class Service:
     thought_field: str = ""
     thoughts_back: Literal["with_calls", "all"] = "with_calls"
     tells_usage: bool = True
+    any_model: str = ""
     translator: str = "openai_compatible"
 
 
@@ -146,7 +149,7 @@ SERVICES: Mapping[str, Service] = {
             base_url="https://router.huggingface.co/v1",
             one_system=True,
         ),
-        _own("llamacpp", "http://localhost:8080/v1", kinds=ALL, one_system=True),
+        _own("llamacpp", "http://localhost:8080/v1", kinds=ALL | RESPONSES, one_system=True, any_model="default"),
         _own("lmstudio", "http://localhost:1234/v1", kinds=ALL | RESPONSES, one_system=True),
         _hosted(
             "mistral",
@@ -180,6 +183,15 @@ SERVICES: Mapping[str, Service] = {
             kinds=ALL | RESPONSES,
             thought_field="reasoning",
             thoughts_back="all",
+        ),
+        _hosted(
+            "perplexity",
+            "https://api.perplexity.ai",
+            "PERPLEXITY_API_KEY",
+            "PPLX_API_KEY",
+            methods=("json_schema",),
+            lacks=frozenset({"n", "seed", "logprobs", "top_logprobs", "logit_bias", "user", "tools"}),
+            tells_usage=False,
         ),
         _hosted("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY", "TOGETHERAI_API_KEY", kinds=ALL),
         _own("vllm", "http://localhost:8000/v1", kinds=ALL | RESPONSES, one_system=True),

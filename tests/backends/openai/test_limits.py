@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
+import sys
 import time
+import traceback
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,14 +19,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import chainkit
 from chainkit.backends.openai import OpenAIChat, OpenAIEmbeddings, OpenAIModel
 from chainkit.backends.openai.calls import Events, Reply
 from chainkit.backends.openai.client import Connection
 from chainkit.backends.openai.completion import TextReading, result
 from chainkit.backends.openai.embeddings import read_vectors
+from chainkit.backends.openai.given import AskedNotGiven
 from chainkit.backends.openai.reply import ChatReading, chat_result
 from chainkit.backends.openai.responses_reply import ResponsesReading, responses_result
-from chainkit.base.errors import ChainkitError, MalformedReply, ProviderError, ReplyTooLarge, TimedOut
+from chainkit.base.errors import (
+    BadRequest,
+    ChainkitError,
+    MalformedReply,
+    MissingLibrary,
+    ProviderError,
+    ReplyTooLarge,
+    RequestTooLong,
+    SpecError,
+    TimedOut,
+)
+from chainkit.testing.server.openai import OpenAIServer
 
 from .raw import Play, dripping, endless, head, raw_server
 
@@ -191,6 +207,83 @@ def test_the_errors_of_fastapi_are_unwrapped() -> None:
     play = lambda: [head(status="400 Bad"), json.dumps({"detail": "Server is pinned"}).encode()]  # noqa: E731
     with raw_server(play) as address, pytest.raises(ProviderError, match="answered 400: Server is pinned"):
         chat(address).invoke("x")
+
+
+@pytest.mark.parametrize("body", [{"detail": "Not Found"}, {"error": {"message": "File Not Found", "code": 404}}])
+def test_an_address_where_nothing_is_served_is_no_missing_model(body: Any) -> None:
+    play = lambda: [head(status="404 Not Found"), json.dumps(body).encode()]  # noqa: E731
+    with raw_server(play) as address, pytest.raises(BadRequest, match="nothing is served below"):
+        chat(address).invoke("x")
+
+
+def test_the_address_of_an_endpoint_is_understood(server: OpenAIServer) -> None:
+    model = chat(f"{server.base_url}/chat/completions", model="gpt-4o-mini", api_key=server.key, timeout=30)
+    assert model.invoke("say:yes").text == "yes"
+
+
+def test_a_server_that_does_not_speak_tls_is_told_so_without_repeats() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        model = chat(f"https://127.0.0.1:{silent.getsockname()[1]}/v1", max_retries=2, connect_timeout=0.3, timeout=9)
+        with pytest.raises(TimedOut, match="does the service speak TLS.* its address is http://127.0.0.1") as caught:
+            model.invoke("x")
+    assert caught.value.retries == 0
+
+
+def test_a_text_too_long_for_llama_cpps_embeddings_is_named() -> None:
+    body = {"error": {"code": 500, "message": "input (6001 tokens) is too large to process. increase the batch size"}}
+    with raw_server(lambda: [head(status="500 Oh"), json.dumps(body).encode()]) as address:
+        model = OpenAIEmbeddings(model="m", base_url=address, max_retries=0)
+        with pytest.raises(RequestTooLong, match="6001 tokens") as caught:
+            model.embed_query("x")
+    assert caught.value.tokens == 6001
+
+
+def test_what_is_asked_for_and_not_given_is_said_once() -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+    with raw_server(lambda: [head(), json.dumps(GOOD).encode()]) as address:
+        for options, missing in (({"n": 2}, "n"), ({"logprobs": True}, "logprobs")):
+            model = chat(address, **options)
+            with pytest.warns(AskedNotGiven, match=f"ignores {missing}: "):
+                model.invoke("x")
+            model.invoke("x")
+        with pytest.warns(AskedNotGiven, match="a call was demanded, and the model made none"):
+            asyncio.run(chat(address).bind_tools([tool], tool_choice="any").ainvoke("x"))
+
+
+def test_a_socks_proxy_names_the_library_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    for way in ("invoke", "ainvoke"):
+        with pytest.raises(MissingLibrary, match=r"the environment names a SOCKS proxy\).*chainkit\[socks\]"):
+            ask(chat("http://127.0.0.1:1/v1"), way)
+
+
+def test_a_server_with_one_model_needs_no_name_for_it() -> None:
+    assert chainkit.chat_model("llamacpp:").model == "default"  # type: ignore[attr-defined]
+    with pytest.raises(SpecError, match="needs the name of a model"):
+        chainkit.chat_model("vllm:")
+
+
+@pytest.mark.parametrize("name", ["m? api_key=canary-1234", "m&api_key=canary-1234"])
+def test_a_key_never_becomes_a_part_of_the_name(name: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        chainkit.chat_model(f"openai:{name}")
+    assert "canary-1234" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["Zq7canary1234\n", " Zq7canary1234 "])
+def test_white_space_around_a_key_is_no_part_of_it(key: str, server: OpenAIServer) -> None:
+    server.key = key.strip()
+    assert chat(server.base_url, model="gpt-4o-mini", api_key=key, timeout=30).invoke("say:yes").text == "yes"
+
+
+@pytest.mark.parametrize("key", ["Zq7can\nary1234", "Zq7canary1234\u00e9\u2603", "Zq7canary 1234", " \n"])
+@pytest.mark.parametrize("kind", [OpenAIChat, OpenAIModel, OpenAIEmbeddings])
+def test_a_key_that_cannot_be_sent_is_refused_when_the_model_is_made(kind: Any, key: str) -> None:
+    with pytest.raises(ValueError, match=r"cannot be sent: character \d+ of \d+ is U\+|is empty") as caught:
+        kind(model="m", api_key=key, base_url="http://127.0.0.1:1/v1")
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "Zq7can" not in shown
 
 
 JSON = st.recursive(
