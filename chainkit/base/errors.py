@@ -5,7 +5,8 @@
     │   └── UnknownProvider
     ├── NoModel                           nothing to run on was found
     ├── MissingLibrary (ImportError)      an extra is not installed
-    │   └── LibraryMismatch               it is installed, but in a build that is not known
+    │   ├── LibraryMismatch               it is installed, but in a build that is not known
+    │   └── MissingSystemLibrary          it is installed, and the operating system lacks what it needs
     ├── MissingKey                        no API key was found
     │   └── KeyWithheld                   there is one, but not for this host
     ├── ModelFileError                    a model file is absent, cut short, or of another kind
@@ -125,6 +126,20 @@ class LibraryMismatch(MissingLibrary):
     def __init__(self, library: str, extra: str, reason: str) -> None:
         super().__init__(library, extra)
         self.msg = f"{library} cannot be used: {reason}; run: pip install 'chainkit[{extra}]'"  # what str() shows
+        self.args = (self.msg,)
+
+
+class MissingSystemLibrary(MissingLibrary):
+    """A library that is installed needs one of the operating system, which is not there.
+
+    Attributes:
+        needed: The file of that library.
+    """
+
+    def __init__(self, library: str, extra: str, needed: str, remedy: str) -> None:
+        super().__init__(library, extra)
+        self.needed = needed
+        self.msg = f"{library} needs {needed}, which this system lacks; run: {remedy}"  # what str() shows
         self.args = (self.msg,)
 
 

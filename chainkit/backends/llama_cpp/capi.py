@@ -20,8 +20,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from chainkit.backends.llama_cpp import openmp
 from chainkit.backends.llama_cpp.layouts import LAYOUTS, Layout, LlamaBatch, LogCallback, ModelParams, defaults
-from chainkit.base.errors import LibraryMismatch, MissingLibrary, Unsupported
+from chainkit.base.errors import LibraryMismatch, MissingLibrary, MissingSystemLibrary, Unsupported
 
 log = logging.getLogger("chainkit.llama_cpp")
 
@@ -276,7 +277,13 @@ def _by_path(path: Path) -> Library:
 def _opened(path: Path, layout: Layout) -> Library:
     try:
         return Library(path, layout)
-    except (OSError, AttributeError) as error:
+    except OSError as error:
+        if not openmp.lacking(error):
+            raise LibraryMismatch(layout.package, layout.extra, f"{path} cannot be loaded ({error})") from error
+        if not openmp.bring():
+            raise MissingSystemLibrary(layout.package, layout.extra, openmp.NAME, openmp.REMEDY) from error
+        return Library(path, layout)
+    except AttributeError as error:
         raise LibraryMismatch(layout.package, layout.extra, f"{path} cannot be loaded ({error})") from error
 
 

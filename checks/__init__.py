@@ -1,0 +1,1 @@
+"""What checks chainkit as it is installed, elsewhere than on the machine it is written on."""
