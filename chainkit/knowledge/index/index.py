@@ -63,6 +63,7 @@ class Index(PassageStore):
         self.target_tokens = target_tokens
         self._encoder = Encoder(opened_embeddings(embeddings))
         self._store = Store(Path(path) if path is not None else None)
+        self._addresses: dict[str, str] = {}  # with the secrets that are not stored
         if follow_links is not None:
             self._store.set("follow_links", int(follow_links))
         self._lookup = Lookup(self._store, self._encoder)
@@ -120,10 +121,12 @@ class Index(PassageStore):
         """Follow more files, folders, patterns such as `docs/**/*.md`, and web pages; bring the index up to date.
 
         Pages are fetched anew at every update, each with a limit of 20 MB and 30 seconds, and nothing they refer to.
+        Secrets in their addresses are not stored: those pages are fetched only as long as this object lives.
 
         Args:
             progress: Called with a stage ("checking", "indexing"), how many files are done, and how many there are.
         """
+        self._addresses |= {absolute(path): path for path in listed(paths)}
         self._store.add_sources(absolute(path) for path in listed(paths))
         return self.update(progress=progress)
 
@@ -148,7 +151,7 @@ class Index(PassageStore):
         index wait for each other.
         """
         links = bool(self._store.meta("follow_links"))
-        indexing = Indexing(self._store, self._encoder, self.target_tokens, progress)
+        indexing = Indexing(self._store, self._encoder, self.target_tokens, progress, self._addresses)
         return indexing.run(lambda: find(self.sources, follow_links=links))
 
     def remove(self, paths: Paths) -> Report:

@@ -66,9 +66,19 @@ class Indexing:
     Files that are complete are stored in one transaction for about every `BATCH_PASSAGES` passages; the passages of a
     file that is still being read wait outside the index. An update that is interrupted at any moment leaves whole
     files, and the next one goes on from there.
+
+    Args:
+        addresses: Of pages that are stored without the secrets in their addresses.
     """
 
-    def __init__(self, store: Store, encoder: Encoder, target_tokens: int, progress: Progress | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        encoder: Encoder,
+        target_tokens: int,
+        progress: Progress | None,
+        addresses: Mapping[str, str] | None = None,
+    ) -> None:
         self.report = Report()
         self._store = store
         self._encoder = encoder
@@ -77,6 +87,7 @@ class Indexing:
         self._waiting: list[Passage] = []
         self._complete: list[Stored] = []
         self._embedded = Embedded(store)
+        self._addresses = addresses or {}
 
     def run(self, look: Callable[[], Found]) -> Report:
         """Make the store hold the files and pages that `look` finds, and no others.
@@ -166,7 +177,7 @@ class Indexing:
         if not is_page(name):
             return Path(name)
         try:
-            return fetch(name, folder, str(number))
+            return fetch(self._addresses.get(name, name), folder, str(number))
         except DocumentError as error:
             kept = "; its earlier version is kept" if stored else ""
             self.report.skipped.append(Remark(name, error.reason + kept))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chainkit.base.errors import NO_SUCH_FILE, NO_SUCH_PATH, of_system
-from chainkit.knowledge.readers.web import is_page
+from chainkit.knowledge.readers.web import is_page, without_secrets
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 LEFT_OUT = frozenset(("__pycache__", "node_modules"))
@@ -76,9 +76,9 @@ def listed(paths: Paths) -> list[str]:
 
 
 def absolute(path: str) -> str:
-    """A path or pattern that means the same from every folder; the address of a web page is left as it is."""
+    """A path or pattern that means the same from every folder; of the address of a web page, secrets are masked."""
     if is_page(path):
-        return path
+        return without_secrets(path)
     return os.path.abspath(os.path.expanduser(path)) if path and "\0" not in path else path
 
 
