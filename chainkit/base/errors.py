@@ -15,6 +15,7 @@
     ├── NotEnoughMemory (MemoryError)     a model does not fit in the memory that is free
     ├── ContextOverflow (ValueError)      the text does not fit the model's context
     ├── ConstraintError (ValueError)      a constraint that no generation can follow
+    │   └── ConstraintNotMet              what no grammar can say was not met in the tries there are
     ├── TemplateError (ValueError)        a chat template cannot be rendered
     ├── BadVectors (ValueError)           vectors that cannot be compared
     ├── BadTexts (ValueError)             texts that cannot be embedded or grouped
@@ -232,6 +233,25 @@ class TemplateError(ChainkitError, ValueError):
 
 class ConstraintError(ChainkitError, ValueError):
     """A regular expression, schema or grammar is wrong, or cannot be followed with the tokens of the model."""
+
+
+class ConstraintNotMet(ConstraintError):
+    """A model found no text that holds what a grammar cannot say, in all the ways that were tried.
+
+    Attributes:
+        reason: What the last text lacked.
+        tries: How often the text went back.
+    """
+
+    def __init__(self, name: str, reason: str, tries: int) -> None:
+        self.reason, self.tries, self._name = reason, tries, name
+        super().__init__(
+            f"the model wrote nothing that holds {name} in {tries} tries: {reason}; "
+            "say in the prompt what is wanted, raise the temperature or take a simpler schema"
+        )
+
+    def __reduce__(self) -> Any:
+        return type(self), (self._name, self.reason, self.tries)
 
 
 class BadVectors(ChainkitError, ValueError):

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from chainkit.base.errors import ConstraintError, MissingLibrary
+from chainkit.decoding.schemas import closed, plain, schema_of
+from chainkit.decoding.validation import Validator
 
 try:
     from llguidance import LLMatcher, regex_to_lark
 except ImportError as error:
     raise MissingLibrary("llguidance", extra="gguf") from error
 
-
-_VALUES = frozenset({"enum", "const", "default", "examples"})  # these hold values, not schemas
+WHITESPACE = r"(\n[ ]{0,12}|[ ])?"
+"""What may stand between the parts of JSON: nothing, a space, or a line break and its indentation."""
 
 
 @dataclass(frozen=True)
@@ -25,18 +28,26 @@ class Constraint:
     Attributes:
         grammar: It as an llguidance grammar.
         name: It in words, for messages.
+        check: What a text must hold beyond the grammar; it is then shown when it is whole.
     """
 
     grammar: str
     name: str
+    check: Validator | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         fault = LLMatcher.validate_grammar(self.grammar)
         if fault:
             raise ConstraintError(f"{self.name} cannot be followed: {fault.strip()[:500]}")
 
+    @property
+    def digest(self) -> str:
+        """What tells it from others, for caches."""
+        said = self.grammar if self.check is None else f"{self.grammar}{self.check.text}{self.check.source!r}"
+        return hashlib.sha256(said.encode()).hexdigest()[:32]
+
     def __repr__(self) -> str:
-        return f"Constraint({self.name})"
+        return f"Constraint({self.name}, {self.digest})"  # langchain-core's caches take it as a part of their keys
 
 
 def regex(pattern: str) -> Constraint:
@@ -62,13 +73,39 @@ def lark(grammar: str) -> Constraint:
     return Constraint(LLMatcher.grammar_from_lark(grammar), "the grammar")
 
 
-def json_schema(schema: Any) -> Constraint:
+def json_schema(schema: Any, *, other_keys: bool | None = None) -> Constraint:
     """JSON of a schema: a pydantic model, a TypedDict, a dataclass, any type pydantic knows, or a schema as a dict.
 
-    The JSON is written without optional white space, and objects have no other keys than their schema names.
+    What a grammar can say holds for each token. The rest (`not`, `uniqueItems`, `if`, `dependencies`, exactly one of
+    `oneOf`, validators of pydantic) is checked whenever a key or value is whole; where it fails, the text goes back to
+    that place and on in another way. Unknown formats are annotations, as JSON Schema has it.
+
+    Args:
+        schema: What is to be written.
+        other_keys: Whether objects may have keys that the schema does not name and does not forbid. None says yes for
+            a dict, which is then followed to the letter, and no for a type.
+
+    Raises:
+        ConstraintError: It is no JSON schema, or no value can be of it.
     """
-    plain = closed(schema_of(schema))
-    return Constraint(_json_grammar(plain), f"the JSON schema {plain.get('title', '')!r}")
+    validator = Validator.of(schema)
+    given = plain(schema_of(schema))
+    name = f"the JSON schema {given.get('title', '')!r}"
+    whole = validator.source is None if other_keys is None else other_keys
+    wanted = given if whole else closed(given)
+    exact = _json_grammar(wanted)
+    if not LLMatcher.validate_grammar(exact):
+        return Constraint(exact, name, validator if _said_elsewhere(validator) else None)
+    if validator.impossible:
+        raise ConstraintError(f"{name} cannot be followed: no value satisfies it")
+    if not whole:
+        for one in (wanted, given):
+            wide = _json_grammar(one, lenient=True, coerce_one_of=True)
+            if not LLMatcher.validate_grammar(wide):
+                return Constraint(wide, name, validator)
+    from chainkit.decoding.loose import loose_grammar
+
+    return Constraint(LLMatcher.grammar_from_lark(loose_grammar(wanted, WHITESPACE)), name, validator)
 
 
 def any_json_object() -> Constraint:
@@ -76,39 +113,12 @@ def any_json_object() -> Constraint:
     return Constraint(_json_grammar({"type": "object"}), "a JSON object")
 
 
-def schema_of(schema: Any) -> dict[str, Any]:
-    """The JSON schema of a type."""
-    if isinstance(schema, Mapping):
-        return {str(key): value for key, value in schema.items()}
-    from pydantic import PydanticUserError, TypeAdapter
-    from typing_extensions import is_typeddict
-
-    old = isinstance(schema, type) and not hasattr(schema, "model_json_schema") and hasattr(schema, "__fields__")
-    if old or is_typeddict(schema):  # pydantic 2 refuses models of pydantic 1, and TypedDicts before Python 3.12
-        from langchain_core.utils.function_calling import convert_to_json_schema
-
-        return convert_to_json_schema(schema)
-    try:
-        return TypeAdapter(schema).json_schema()
-    except PydanticUserError as error:
-        raise ConstraintError(f"{schema!r} has no JSON schema: {error.message}") from error
+def _said_elsewhere(validator: Validator) -> bool:
+    """Whether a grammar that says all of the schema may still be too wide: for formats, and functions of a type."""
+    return '"format"' in validator.text or validator.typed_further
 
 
-def closed(schema: Any) -> Any:
-    """The schema with no room for keys that it does not name, unless it says itself what they may be."""
-    if isinstance(schema, list):
-        return [closed(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    result = {key: value if key in _VALUES else closed(value) for key, value in schema.items()}
-    if isinstance(schema.get("properties"), dict) and "additionalProperties" not in schema:
-        result["additionalProperties"] = False
-    return result
-
-
-def _json_grammar(schema: dict[str, Any]) -> str:
-    try:
-        # with flexible white space a model can write spaces for ever
-        return LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides={"whitespace_flexible": False})
-    except (ValueError, TypeError) as error:
-        raise ConstraintError(f"the JSON schema cannot be followed: {error}") from error
+def _json_grammar(schema: dict[str, Any], **options: bool) -> str:
+    # with flexible white space a model can write spaces for ever
+    overrides: Any = {"whitespace_pattern": WHITESPACE, **options}
+    return LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=overrides)

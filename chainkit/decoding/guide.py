@@ -12,6 +12,7 @@ from chainkit.decoding.constraints import Constraint
 from chainkit.decoding.healing import spellings
 from chainkit.decoding.loop import Vocabulary
 from chainkit.decoding.sampler import Logits
+from chainkit.decoding.trail import Trail
 
 try:
     import llguidance.numpy as bitmasks
@@ -44,21 +45,45 @@ class Guide:
         self._constraint = constraint
         self._behind, self._vocabulary = [text.encode() for text in behind if text], vocabulary
         self._closing: NDArray[np.int64] | None = None
-        self._tokenizer = tokenizer
         self._matcher = LLMatcher(tokenizer, constraint.grammar, log_level=0)
         self._ends = frozenset(tokenizer.eos_tokens)
         self._mask = bitmasks.allocate_token_bitmask(1, tokenizer.vocab_size)
+        self._tokenizer = tokenizer
+        self._trail = Trail(constraint.check, constraint.name) if constraint.check is not None else None
         self._check()
+
+    @property
+    def held(self) -> bool:
+        """Whether the text may be taken back until it is whole, so that nothing of it is certain before."""
+        return self._trail is not None
 
     @property
     def complete(self) -> bool:
         """Whether nothing can follow."""
-        return self._matcher.is_stopped()
+        return self._matcher.is_stopped() and (self._trail is None or self._trail.whole())
 
     @property
     def fulfilled(self) -> bool:
         """Whether the text so far is one that the constraint allows."""
-        return self._matcher.is_accepting()
+        return self._matcher.is_accepting() and (self._trail is None or self._trail.whole())
+
+    @property
+    def stuck(self) -> bool:
+        """Whether nothing may follow, though the text is not one that the constraint allows."""
+        if self._trail is None:
+            return False
+        return self._trail.stuck or (self._matcher.is_stopped() and not self._trail.whole())
+
+    def retreat(self) -> int:
+        """Go back to where another way can be tried, after `stuck`; how many tokens are taken back.
+
+        Raises:
+            ConstraintNotMet: There is none, or too many have been tried.
+        """
+        assert self._trail is not None
+        gone = self._trail.retreat(ended=self._matcher.is_accepting())
+        self._matcher.rollback(len(gone))
+        return len(gone)
 
     def forced(self) -> list[int]:
         """Tokens that are the only way on."""
@@ -67,25 +92,47 @@ class Guide:
             if token in self._ends:
                 break
             tokens.append(token)
+        if tokens and self._trail is not None:
+            self._trail.stuck = self._trail.stuck or not self._trail.permits(self._bytes(tokens))
         return tokens
 
     def allowed(self, logits: Logits) -> Logits:
-        """A copy of the scores, [V], with -inf for every token that may not come."""
+        """A copy of the scores, [V], with -inf for every token that may not come; none may if it is then `stuck`."""
         bitmasks.fill_next_token_bitmask(self._matcher, self._mask)
         bits = np.unpackbits(self._mask.view(np.uint8).ravel(), count=len(logits), bitorder="little")
         if self._behind and self.fulfilled:
             bits[self._closing_tokens()] = 1
+        if self._trail is not None:
+            bits[list(self._trail.refused)] = 0
+            self._trail.stuck = self._trail.stuck or not bits.any()
         masked = np.where(bits, logits, np.float32(-np.inf))
         self._check()
+        if self.held:
+            return masked
         if not bits.any():
             raise ConstraintError(f"no token of this model can go on with {self._constraint.name}")
         return masked
 
     def permits(self, token: int) -> bool:
         """Whether this token may come, an end too where the text may end."""
+        if self._trail is None:
+            return self._follows(token)
+        if token in self._trail.refused:
+            return False
+        good = self._follows(token)
+        if good and token not in self._ends and not self.closes(token):
+            good = self._trail.permits(self._bytes([token]))
+        if not good:
+            self._trail.refuse(token)
+        return good
+
+    def _follows(self, token: int) -> bool:
         if token in self._ends:
-            return self._matcher.is_accepting()
+            return self.fulfilled
         return self._matcher.validate_tokens([token]) == 1 or self.closes(token)
+
+    def _bytes(self, tokens: Sequence[int]) -> bytes:
+        return self._tokenizer.decode_bytes(list(tokens))
 
     def closes(self, token: int) -> bool:
         """Whether this token is no part of the text, but the beginning of what stands behind it."""
@@ -117,6 +164,8 @@ class Guide:
         if not self._matcher.consume_tokens(list(tokens)):
             self._check()
             raise ChainkitError(f"the tokens {list(tokens)} do not follow {self._constraint.name}")
+        if self._trail is not None:
+            self._trail.add(tokens, self._bytes(tokens))
 
     def _check(self) -> None:
         # LLMatcher reports and does not raise

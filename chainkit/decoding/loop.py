@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -90,6 +91,10 @@ class Reader(Protocol):
         """The scores of the next token, [V]; valid until the next call."""
         ...
 
+    def rewind(self, length: int) -> Any:
+        """Forget all but the first tokens; asked for by checked constraints only."""
+        ...
+
 
 class Matcher(Protocol):
     """A constraint on the way through one generation."""
@@ -124,6 +129,24 @@ class Matcher(Protocol):
         ...
 
 
+class Checked(Matcher, Protocol):
+    """A constraint that finds faults only in what is whole, and then goes back; nothing is certain before the end."""
+
+    @property
+    def held(self) -> bool:
+        """Whether it is such a one."""
+        ...
+
+    @property
+    def stuck(self) -> bool:
+        """Whether nothing may follow here."""
+        ...
+
+    def retreat(self) -> int:
+        """Go back; so many tokens are gone."""
+        ...
+
+
 def generate(reader: Reader, request: GenerationRequest, matcher: Matcher | None = None) -> Iterator[Piece]:
     """Continue the reader's tokens, one piece per step; the last piece says why it ended.
 
@@ -147,21 +170,86 @@ def steps(
         known: The first bytes of the tokens repeat the end of the text before: they are not shown, and no stop text
             is looked for in them.
     """
-    text, sampler = _Text(reader.vocabulary, request, matcher, known), Sampler(request)
-    budget = request.max_tokens
+    text = _Text(reader.vocabulary, request, matcher, known)
+    taken = _taken(reader, request, matcher)
+    for step in taken if _checked(matcher) is None else _settled(taken):
+        if step is None:
+            yield None
+            continue
+        assert isinstance(step, _Taken)
+        if step.finish is not None:
+            finish = "stop" if text.stopped and step.finish == "eos" else step.finish
+            yield Piece(text.end(), finish=finish, detail=step.detail, stop_text=text.stop_text)
+            return
+        shown = text.feed(step.tokens)
+        if text.stopped:
+            shown += text.end()
+            yield Piece(shown, step.tokens, step.forced, step.scores, finish="stop", stop_text=text.stop_text)
+            return
+        yield Piece(shown, step.tokens, step.forced, step.scores)
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """Tokens that were taken, or the end and its reason."""
+
+    tokens: tuple[int, ...] = ()
+    forced: bool = False
+    scores: tuple[TokenScore, ...] = ()
+    finish: FinishReason | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Back:
+    """So many of the last tokens were taken back."""
+
+    count: int
+
+
+def _checked(matcher: Matcher | None) -> Checked | None:
+    found: Any = matcher
+    return found if getattr(matcher, "held", False) else None
+
+
+def _settled(taken: Iterator[_Taken | _Back | None]) -> Iterator[_Taken | None]:
+    """Steps that are shown when none of them can be taken back any more."""
+    kept: list[_Taken] = []
+    for step in taken:
+        if step is None:
+            yield None
+        elif isinstance(step, _Taken):
+            kept.append(step)
+        else:
+            back = step.count
+            while back > 0:
+                back -= len(kept.pop().tokens)
+    yield from kept
+
+
+def _taken(reader: Reader, request: GenerationRequest, matcher: Matcher | None) -> Iterator[_Taken | _Back | None]:
+    """The steps of a generation, with a None before each that needs logits."""
+    sampler, budget, checked = Sampler(request), request.max_tokens, _checked(matcher)
     while (end := _end(reader, request, matcher, budget)) is None:
         room = reader.context_length - len(reader.tokens)
         tokens = matcher.forced()[: room if budget is None else min(budget, room)] if matcher is not None else []
         forced = bool(tokens)
         scores: tuple[TokenScore, ...] = ()
-        if not forced:
+        if not forced and not (checked and checked.stuck):
             yield None
             tokens = [_chosen(reader, sampler, matcher)]
+        if checked is not None and checked.stuck:
+            back = checked.retreat()
+            reader.rewind(len(reader.tokens) - back)
+            budget = None if budget is None else budget + back
+            yield _Back(back)
+            continue
+        if not forced:
             if reader.vocabulary.is_end(tokens[0]):
-                yield Piece(text.end(), finish="stop" if text.stopped else "eos", stop_text=text.stop_text)
+                yield _Taken(finish="eos")
                 return
             if matcher is not None and matcher.closes(tokens[0]):
-                yield Piece(text.end(), finish="stop", stop_text=text.stop_text)
+                yield _Taken(finish="stop")
                 return
             if request.logprobs is not None:
                 scores = (token_score(reader.logits(), tokens[0], reader.vocabulary, request.logprobs),)
@@ -169,13 +257,8 @@ def steps(
         if matcher is not None:
             matcher.accept(tokens)
         budget = None if budget is None else budget - len(tokens)
-        shown = text.feed(tokens)
-        if text.stopped:
-            shown += text.end()
-            yield Piece(shown, tuple(tokens), forced, scores, finish="stop", stop_text=text.stop_text)
-            return
-        yield Piece(shown, tuple(tokens), forced, scores)
-    yield Piece(text.end(), finish=end[0], detail=end[1])
+        yield _Taken(tuple(tokens), forced, scores)
+    yield _Taken(finish=end[0], detail=end[1])
 
 
 def _end(
@@ -205,7 +288,14 @@ def _chosen(reader: Reader, sampler: Sampler, matcher: Matcher | None) -> int:
         token = sampler.pick(logits, reader.tokens)
         if matcher.permits(token):
             return token
-    return sampler.pick(matcher.allowed(logits), reader.tokens)
+    checked = _checked(matcher)
+    if checked is None:
+        return sampler.pick(matcher.allowed(logits), reader.tokens)
+    while True:
+        masked = checked.allowed(logits)
+        token = -1 if checked.stuck else sampler.pick(masked, reader.tokens)
+        if checked.stuck or checked.permits(token):
+            return token
 
 
 def token_score(logits: Logits, token: int, vocabulary: Vocabulary, rivals: int) -> TokenScore:

@@ -14,7 +14,7 @@ from chainkit.base.generation import GenerationRequest
 
 Logits = NDArray[np.float32]
 
-_BLOCK = 512  # tokens whose chances are added up before one of them is drawn
+_REACH = 30.0  # tokens less likely than exp(-30) times the likeliest are never drawn: together less than 1e-7
 _SLACK = 1e-3  # against rounding, where a cut is only prepared
 _RECENT = 256  # tokens that the repeat penalty looks back on
 
@@ -49,10 +49,11 @@ class Sampler:
             )
         if self.request.temperature == 0 or self.request.top_k == 1:
             return likeliest
-        if not self.cuts:  # nothing to sort
-            return self._drawn(logits)
-        candidates, chances = distribution(logits, self.request)
-        return int(candidates[self._random.choice(len(candidates), p=chances)])
+        if self.cuts:
+            tokens, _ = distribution(logits, self.request)
+        else:
+            tokens = np.flatnonzero(logits >= top - _REACH * self.request.temperature)
+        return self._drawn(logits, tokens)
 
     @property
     def cuts(self) -> bool:
@@ -60,20 +61,34 @@ class Sampler:
         settings = self.request
         return settings.temperature > 0 and (settings.top_k > 1 or settings.top_p < 1 or settings.min_p > 0)
 
-    def _drawn(self, logits: Logits) -> int:
-        """One of all tokens by its chance: first a block of tokens, then one of the block.
+    def _drawn(self, logits: Logits, tokens: NDArray[Any]) -> int:
+        """One of these tokens by its chance: the highest of score over temperature, with Gumbel noise added.
 
-        Single precision is enough for weights, their sum needs more.
+        C. J. Maddison et al., "A* Sampling", 2014, section 2. The noise comes from the number of the token and of the
+        step, so that scores that differ by a rounding nearly always give the same token.
         """
-        weights = _weights(logits, self.request.temperature)
-        reached = np.cumsum(np.add.reduceat(weights, np.arange(0, len(weights), _BLOCK)), dtype=np.float64)
-        drawn = self._random.random() * reached[-1]
-        # the first place that holds more than was drawn: never one of no weight
-        block = int(np.searchsorted(reached, drawn, side="right"))
-        inside = np.cumsum(weights[block * _BLOCK : (block + 1) * _BLOCK], dtype=np.float64)
-        before = reached[block - 1] if block else 0.0
-        share = (drawn - before) / (reached[block] - before)
-        return block * _BLOCK + int(np.searchsorted(inside, share * inside[-1], side="right"))
+        noise = _exponential(tokens, int(self._random.integers(1 << 32)))
+        scores = logits[tokens] * np.float32(1 / self.request.temperature) - np.log(noise)
+        return int(tokens[scores.argmax()])
+
+
+def _exponential(tokens: NDArray[Any], key: int) -> NDArray[np.float32]:
+    """Exponential random numbers, each a function of its token and the key alone.
+
+    The mixing is the last step of A. Appleby's MurmurHash3 (fmix32), on 32 bits.
+    """
+    mixed = tokens.astype(np.uint32)
+    mixed *= np.uint32(0x9E3779B9)
+    mixed += np.uint32(key)
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        mixed ^= mixed >> np.uint32(shift)
+        mixed *= np.uint32(factor)
+    mixed ^= mixed >> np.uint32(16)
+    share = mixed.astype(np.float32)
+    share += np.float32(0.5)
+    share *= np.float32(-(2.0**-32))
+    np.maximum(share, np.float32(-1 + 2.0**-24), out=share)  # no rounding to 1, whose logarithm is infinite
+    return -np.log1p(share)
 
 
 def distribution(logits: Logits, request: GenerationRequest) -> tuple[NDArray[Any], NDArray[np.float64]]:

@@ -7,25 +7,23 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from operator import itemgetter
 from typing import Any, ClassVar, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.base import LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableMap, RunnablePassthrough
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import get_config_list
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
-from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import ConfigDict, PrivateAttr
 
 from chainkit.base.errors import Unsupported
 from chainkit.base.generation import GenerationRequest
 from chainkit.decoding.loop import Vocabulary
+from chainkit.decoding.answers import FormParser, json_form, with_raw
 from chainkit.local.answers import ending, joined, logprobs, usage
 from chainkit.local.conversation import Conversation
 from chainkit.local.kept import Kept
@@ -141,7 +139,7 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
         strict: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
-        """Answers as objects of a schema. The text always fits the schema unless max_tokens or the context cuts it.
+        """Answers as objects of a schema: whole, or an error that says why not.
 
         Args:
             schema: A pydantic model, a TypedDict, or a JSON schema; None allows any JSON object.
@@ -149,20 +147,20 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
             method: Accepted for the sake of other models; here the schema is always a constraint.
             strict: Without effect; it is always strict.
             kwargs: Settings of the calls.
+
+        Raises:
+            ConstraintError: The schema cannot be followed.
+            OutputParserException: A limit cut the answer (when called).
+            ConstraintNotMet: The model found no answer that holds what no grammar can say (when called).
         """
         from chainkit.decoding.constraints import any_json_object, json_schema  # llguidance is only needed here
 
-        constraint = any_json_object() if schema is None else json_schema(schema)
+        wanted = json_form(schema)
+        constraint = any_json_object() if schema is None else json_schema(wanted, other_keys=False)
         form = {"kwargs": {"method": method}, "schema": _traced(schema)}
         bound = self.bind(constraint=constraint, ls_structured_output_format=form, **kwargs)
-        parser: Any = JsonOutputParser()
-        if isinstance(schema, type) and is_basemodel_subclass(schema):
-            parser = PydanticOutputParser(pydantic_object=schema)
-        if not include_raw:
-            return bound | parser
-        good = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
-        bad = RunnablePassthrough.assign(parsed=lambda _: None)
-        return RunnableMap(raw=bound) | good.with_fallbacks([bad], exception_key="parsing_error")
+        parser = FormParser(form=schema)
+        return with_raw(bound, parser) if include_raw else bound | parser
 
     def batch(
         self,
@@ -330,6 +328,6 @@ def _traced(schema: dict[str, Any] | type | None) -> dict[str, Any]:
         return convert_to_json_schema(schema)
     if schema is None:
         return {}
-    from chainkit.decoding.constraints import schema_of
+    from chainkit.decoding.schemas import schema_of
 
     return schema_of(schema)

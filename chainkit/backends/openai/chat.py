@@ -27,6 +27,7 @@ from chainkit.backends.openai.services import Kind
 from chainkit.backends.openai.tokens import message_tokens
 from chainkit.backends.openai.tools import Choice, Tool, chosen_tool, tool_dicts
 from chainkit.base.errors import Unsupported
+from chainkit.decoding.answers import with_raw
 
 PATH = "/chat/completions"
 RESPONSES_PATH = "/responses"
@@ -322,4 +323,4 @@ class OpenAIChat(Generating, BaseChatModel):
         else:
             raise ValueError(f"method must be 'json_schema', 'function_calling' or 'json_mode', got {method!r}")
         reader = structured.parser(schema, method)
-        return structured.with_raw(bound, reader) if include_raw else bound | reader
+        return with_raw(bound, reader) if include_raw else bound | reader

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from operator import itemgetter
 from typing import Any, Literal, get_args
 
-from langchain_core.exceptions import OutputParserException
-from langchain_core.messages import AIMessage
-from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
-from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
-from langchain_core.outputs import Generation
-from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
 from langchain_core.utils.function_calling import convert_to_openai_function, convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
-from chainkit.base.errors import Refused
+from chainkit.decoding.answers import FormParser
 
 Method = Literal["json_schema", "function_calling", "json_mode"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -98,73 +91,14 @@ def bound(schema: Schema, method: Method, strict: bool | None) -> dict[str, Any]
     return {"response_format": {"type": "json_object"}, **noted}
 
 
-def parser(schema: Schema, method: Method) -> Runnable[Any, Any]:
+def parser(schema: Schema, method: Method) -> FormParser:
     """What reads the answer: an object of a pydantic class, or a dict."""
-    if method == "function_calling":
-        if _is_class(schema):
-            return _AnswerOfTool(tools=[schema], first_tool_only=True)  # pyright: ignore[reportArgumentType]
-        return _DictOfTool(key_name=tool_name(schema), first_tool_only=True)
-    return _AnswerOfClass(pydantic_object=schema) if _is_class(schema) else _AnswerOfDict()
+    return FormParser(form=schema, call=tool_name(schema) if method == "function_calling" else None)
 
 
 def tool_name(schema: Schema) -> str:
     """What the schema is called as a tool."""
     return convert_to_openai_tool(schema)["function"]["name"]
-
-
-def with_raw(model: Runnable[Any, Any], reader: Runnable[Any, Any]) -> Runnable[Any, Any]:
-    """A dict of the message, what was read from it, and the error if it could not be read."""
-    read = RunnablePassthrough.assign(parsed=itemgetter("raw") | reader, parsing_error=lambda _: None)
-    unread = RunnablePassthrough.assign(parsed=lambda _: None)
-    return RunnableMap(raw=model) | read.with_fallbacks([unread], exception_key="parsing_error")
-
-
-class _Whole:
-    """Refuses an answer that the model declined or could not finish, and reads the end of a stream as the whole."""
-
-    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        message = getattr(result[0], "message", None)
-        partial = partial and getattr(message, "chunk_position", None) != "last"
-        if isinstance(message, AIMessage) and not partial:
-            _check_whole(message)
-        try:
-            parsed = super().parse_result(result, partial=partial)  # pyright: ignore[reportAttributeAccessIssue]
-        except RecursionError:
-            raise OutputParserException("the answer is nested too deeply to be read as JSON") from None
-        if parsed is None and not partial:
-            text = message.text if isinstance(message, AIMessage) else ""
-            raise OutputParserException("the model did not make the call that holds the answer", llm_output=text)
-        return parsed
-
-
-class _AnswerOfClass(_Whole, PydanticOutputParser[Any]):
-    pass
-
-
-class _AnswerOfDict(_Whole, JsonOutputParser):
-    pass
-
-
-class _AnswerOfTool(_Whole, PydanticToolsParser):
-    pass
-
-
-class _DictOfTool(_Whole, JsonOutputKeyToolsParser):
-    pass
-
-
-def _check_whole(message: AIMessage) -> None:
-    if refusal := message.additional_kwargs.get("refusal") or _refusal(message):
-        raise Refused(f"the model declined: {refusal}", provider=message.response_metadata.get("model_provider", ""))
-    if message.response_metadata.get("finish_reason") == "length":
-        told = "the answer was cut at the limit of tokens before its form was complete; raise max_tokens"
-        raise OutputParserException(told, llm_output=message.text)
-
-
-def _refusal(message: AIMessage) -> str:
-    """A refusal that stands in a block, as the Responses API has it."""
-    blocks = [] if isinstance(message.content, str) else message.content
-    return "".join(str(block.get("refusal", "")) for block in blocks if isinstance(block, dict))
 
 
 def _is_class(schema: Schema) -> bool:

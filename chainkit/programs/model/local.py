@@ -250,7 +250,7 @@ def _constraint(form: Form | None) -> Any:
         return constraints.choices(form.options)
     if form.grammar is not None:
         return constraints.lark(form.grammar)
-    return constraints.json_schema(form.schema)
+    return constraints.json_schema(form.schema, other_keys=False)
 
 
 def _cut_options(session: LocalSession, tail: Sequence[int], job: Score) -> tuple[int, list[list[int]]]:
