@@ -20,6 +20,9 @@ except ImportError as error:
 WHITESPACE = r"(\n[ ]{0,12}|[ ])?"
 """What may stand between the parts of JSON: nothing, a space, or a line break and its indentation."""
 
+SPACE = "[ ]?"
+"""The same for calls of tools, which nobody reads."""
+
 
 @dataclass(frozen=True)
 class Constraint:

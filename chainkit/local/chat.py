@@ -22,8 +22,8 @@ from pydantic import ConfigDict, PrivateAttr
 
 from chainkit.base.errors import Unsupported
 from chainkit.base.generation import GenerationRequest
-from chainkit.decoding.loop import Vocabulary
 from chainkit.decoding.answers import FormParser, json_form, with_raw
+from chainkit.decoding.loop import Vocabulary
 from chainkit.local.answers import ending, joined, logprobs, usage
 from chainkit.local.conversation import Conversation
 from chainkit.local.kept import Kept

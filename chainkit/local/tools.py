@@ -54,13 +54,13 @@ class Toolbox:
         """What the model may write: one call of a tool whose arguments fit its schema, or, if it may, plain text."""
         if self.choice == "none":
             return None
-        from chainkit.decoding.constraints import WHITESPACE, lark  # llguidance is only needed for constraints
+        from chainkit.decoding.constraints import SPACE, lark  # llguidance is only needed for constraints
 
         chosen = [tool for tool in self.tools if self.choice in ("auto", "any", tool["function"]["name"])]
         if not chosen:
             raise ConstraintError(f"there is no tool {self.choice!r}; tools: {', '.join(self.names)}")
         schema = {"anyOf": [_call_schema(tool["function"]) for tool in chosen]}
-        body = "%json " + json.dumps(closed(schema) | {"x-guidance": {"whitespace_pattern": WHITESPACE}})
+        body = "%json " + json.dumps(closed(schema) | {"x-guidance": {"whitespace_pattern": SPACE}})
         call = f"{json.dumps(_OPEN)} body {json.dumps(_CLOSE)}" if self.native else "body"
         # text never begins as a call does, so that what the model has begun shows what it is writing
         text = "" if self.choice != "auto" else "| TEXT\nTEXT: /[^<{](?s:.*)/"

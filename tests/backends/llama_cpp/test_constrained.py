@@ -126,9 +126,7 @@ def test_a_schema_that_cannot_be_followed_is_refused_at_once(bpe_model):
 
 @pytest.mark.parametrize("template", [tiny.CHATML, "{% if tools %}{{ tools | tojson }}{% endif %}" + tiny.CHATML])
 def test_a_call_that_is_asked_for_comes_with_arguments_that_fit(bpe_model, template):
-    made = wild(bpe_model, chat_template=template, n_sequences=1).bind_tools(
-        [add, now], tool_choice="any", max_tokens=None
-    )
+    made = wild(bpe_model, chat_template=template, n_sequences=1).bind_tools([add, now], tool_choice="any")
     for seed in range(12):
         answer = made.invoke("hi", seed=seed)
         (call,) = answer.tool_calls
