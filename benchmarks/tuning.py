@@ -27,11 +27,11 @@ from langchain_core.messages import HumanMessage
 import chainkit
 from chainkit.decoding.constraints import regex
 from chainkit.local.soft_prompt import SoftPrompt, load_soft_prompt
-from chainkit.tuning.batches import Encoded, encode
+from chainkit.tuning.batches import EncodedExample, encode
 from chainkit.tuning.examples import Example
 from chainkit.tuning.learners import Soft, start_vectors
 from chainkit.tuning.model import open_base
-from chainkit.tuning.settings import Settings
+from chainkit.tuning.settings import TuningSettings
 from chainkit.tuning.train import mean_loss, train
 from examples.demo_model import data, export
 from examples.demo_model.json_task import pairs
@@ -78,7 +78,7 @@ def per_step(times: list[float]) -> float:
     return 1000 * statistics.quantiles(np.diff(times[SKIPPED:]).tolist(), n=4)[0]
 
 
-def ours(base: Any, examples: list[Any], held: list[Any], settings: Settings, first: str) -> tuple[float, float]:
+def ours(base: Any, examples: list[Any], held: list[Any], settings: TuningSettings, first: str) -> tuple[float, float]:
     learner, times = Soft(base, settings, start_vectors(base, settings, first)), list[float]()
 
     def told(_: object) -> None:
@@ -89,7 +89,9 @@ def ours(base: Any, examples: list[Any], held: list[Any], settings: Settings, fi
     return per_step(times[:STEPS]), history.best_loss
 
 
-def theirs(base: Any, examples: list[Any], held: list[Any], settings: Settings, first: str) -> tuple[float, float]:
+def theirs(
+    base: Any, examples: list[Any], held: list[Any], settings: TuningSettings, first: str
+) -> tuple[float, float]:
     model = transformers.AutoModelForCausalLM.from_pretrained(DEMO / "hf", dtype=torch.float32)
     config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=settings.virtual_tokens)
     with warnings.catch_warnings():
@@ -139,7 +141,7 @@ def theirs(base: Any, examples: list[Any], held: list[Any], settings: Settings, 
 
 def step() -> None:
     torch.set_num_threads(1)
-    base, settings = open_base(DEMO / "hf"), Settings(virtual_tokens=8, epochs=3, chat=True, patience=None)
+    base, settings = open_base(DEMO / "hf"), TuningSettings(virtual_tokens=8, epochs=3, chat=True, patience=None)
     examples = encode(base, [Example(*one) for one in pairs(128, 1)], settings)
     held = encode(base, [Example(*one) for one in pairs(50, 99, unseen=True)], settings)
     first = " ".join(pairs(1, 1)[0])
@@ -154,7 +156,7 @@ def step() -> None:
         print(f"ours {mine:.1f} ms, PEFT + Trainer {other:.1f} ms: {mine / other:.2f}x", flush=True)
     print(f"held-out losses: ours {np.round(losses, 3)}, PEFT + Trainer {np.round(their_losses, 3)}")
     rows = equal_rows(base, settings)
-    short = [Encoded(one.prompt[-10:], one.answer[-6:]) for one in rows]
+    short = [EncodedExample(one.prompt[-10:], one.answer[-6:]) for one in rows]
     for virtual, equal in ((4, short), (8, short), (8, rows)):
         changed = replace(settings, virtual_tokens=virtual)
         mine, loss = ours(base, equal[:128], equal[128:], changed, first)
@@ -166,9 +168,9 @@ def step() -> None:
         )
 
 
-def equal_rows(base: Any, settings: Settings) -> list[Encoded]:
+def equal_rows(base: Any, settings: TuningSettings) -> list[EncodedExample]:
     """Questions and answers that have the same number of tokens, 128 to train on and some more."""
-    found: dict[int, list[Encoded]] = {}
+    found: dict[int, list[EncodedExample]] = {}
     for one in encode(base, [Example(*pair) for pair in pairs(6000, 2)], settings):
         found.setdefault(one.length, []).append(one)
     rows = [one for one in max(found.values(), key=len) if len(one.answer) >= 6]

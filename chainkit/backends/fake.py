@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field
 _PIECES = re.compile(r"\s*\S+|\s+")
 
 
-class Settings(BaseModel):
+class FakeSettings(BaseModel):
     """What every `fake:` model takes.
 
     Attributes:
@@ -48,16 +48,16 @@ class Settings(BaseModel):
     temperature: float = Field(default=0.0, ge=0)
     seed: int | None = None
 
-    def called_with(self, settings: Mapping[str, Any]) -> Settings:
+    def called_with(self, settings: Mapping[str, Any]) -> FakeSettings:
         """These settings, changed for one call.
 
         Raises:
             TypeError: A setting is unknown.
         """
-        known = Settings.model_fields
+        known = FakeSettings.model_fields
         if unknown := settings.keys() - known.keys():
             raise TypeError(f"no setting {', '.join(map(repr, sorted(unknown)))}; settings: {', '.join(sorted(known))}")
-        return Settings(**{name: getattr(self, name) for name in known} | dict(settings))
+        return FakeSettings(**{name: getattr(self, name) for name in known} | dict(settings))
 
     def spoken(self, heard: str, stop: Sequence[str] | None) -> tuple[str, str]:
         """The answer to a text, and why it ended: `stop` or `length`."""
@@ -198,7 +198,7 @@ class SpokenChat(BaseChatModel, ABC):
         return {"model_name": self.told_name, "model_provider": "chainkit", "finish_reason": reason}
 
 
-class FakeLLM(Settings, SpokenLLM):
+class FakeLLM(FakeSettings, SpokenLLM):
     """Repeats its prompt, or says `reply`.
 
     >>> FakeLLM(reply="It is noon. Or not.").invoke("What time is it?", stop=[" Or"])
@@ -218,7 +218,7 @@ class FakeLLM(Settings, SpokenLLM):
         return self.called_with(settings).spoken(prompt, stop)
 
 
-class FakeChat(Settings, SpokenChat):
+class FakeChat(FakeSettings, SpokenChat):
     """Repeats the last human message, or says `reply`.
 
     >>> FakeChat().invoke("Hello there").content

@@ -23,7 +23,7 @@ class ForeignFile(sqlite3.DatabaseError):
 
 
 @dataclass(frozen=True)
-class Layout:
+class FileLayout:
     """A kind of file.
 
     Attributes:
@@ -43,7 +43,7 @@ class Layout:
 
 
 def connect(
-    path: Path | None, layout: Layout, *, wait_seconds: float = 30, make: bool = True, folders: bool = True
+    path: Path | None, layout: FileLayout, *, wait_seconds: float = 30, make: bool = True, folders: bool = True
 ) -> sqlite3.Connection:
     """Open a file, and make it (mode 0600) if it is not there; None opens memory.
 
@@ -142,7 +142,7 @@ def is_damage(error: BaseException) -> bool:
     )
 
 
-def set_aside(path: Path, layout: Layout) -> Path | None:
+def set_aside(path: Path, layout: FileLayout) -> Path | None:
     """Rename a damaged file of ours, with what SQLite keeps beside it; None, and nothing done, if it is not ours."""
     try:
         with path.open("rb") as file:
@@ -160,7 +160,7 @@ def set_aside(path: Path, layout: Layout) -> Path | None:
     return aside
 
 
-class Cache:
+class KeyValueFile:
     """Bytes by key in one file, which threads and processes may share.
 
     Attributes:
@@ -223,10 +223,10 @@ class Cache:
                 total -= sum(size for _, size in old)
 
 
-def cache_layout(number: int) -> Layout:
+def cache_layout(number: int) -> FileLayout:
     """The layout of a `Cache`."""
     schema = "CREATE TABLE IF NOT EXISTS results (key BLOB PRIMARY KEY, value BLOB, made INTEGER) WITHOUT ROWID"
-    return Layout(number, schema, "results")
+    return FileLayout(number, schema, "results")
 
 
 def _make_private(path: Path, folders: bool) -> None:
@@ -236,7 +236,7 @@ def _make_private(path: Path, folders: bool) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
-def _check(connection: sqlite3.Connection, layout: Layout, make: bool) -> None:
+def _check(connection: sqlite3.Connection, layout: FileLayout, make: bool) -> None:
     found = connection.execute("PRAGMA application_id").fetchone()[0]
     tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     ours = found == layout.application_id or (found == 0 and layout.table in tables)
@@ -244,7 +244,7 @@ def _check(connection: sqlite3.Connection, layout: Layout, make: bool) -> None:
         raise ForeignFile("is a SQLite file of something else")
 
 
-def _make_tables(connection: sqlite3.Connection, layout: Layout) -> None:
+def _make_tables(connection: sqlite3.Connection, layout: FileLayout) -> None:
     """Two processes may do this at once: every statement leaves alone what is there."""
     if connection.execute("PRAGMA application_id").fetchone()[0] == layout.application_id:
         return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
-from chainkit.chains.kept import Kept, key_of
+from chainkit.chains.kept import KeptResults, key_of
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel, BaseLLM
@@ -34,7 +34,7 @@ class Calls:
     """
 
     model: Model
-    kept: Kept
+    kept: KeptResults
     config: RunnableConfig
     max_concurrency: int
     progress: Progress

@@ -9,14 +9,14 @@ import sqlite3
 from pathlib import Path
 
 from chainkit.base.errors import ChainkitError
-from chainkit.base.sqlite import Cache, reason, translated
+from chainkit.base.sqlite import KeyValueFile, reason, translated
 
 log = logging.getLogger("chainkit.chains")
 
 _NUMBER = 3
 
 
-class Kept:
+class KeptResults:
     """Texts by the hash of what they were made from, in one SQLite file; None keeps nothing.
 
     Threads and processes may share a file, and what was stored survives the end of the process. A file that fails
@@ -28,10 +28,10 @@ class Kept:
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
         self._path = path
-        self._cache: Cache | None = None
+        self._cache: KeyValueFile | None = None
         if path is not None:
             with translated(lambda why: ChainkitError(f"{path}: cannot be used to keep results: {why}")):
-                self._cache = Cache(Path(path), _NUMBER, folders=False)
+                self._cache = KeyValueFile(Path(path), _NUMBER, folders=False)
 
     def load(self, key: str) -> str | None:
         """The text of a key, or None."""

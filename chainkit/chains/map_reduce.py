@@ -19,7 +19,7 @@ from chainkit.base.errors import ContextOverflow
 from chainkit.chains.calls import Calls, Progress
 from chainkit.chains.counting import context_length, counter
 from chainkit.chains.cutting import pieces
-from chainkit.chains.kept import Kept
+from chainkit.chains.kept import KeptResults
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import CallbackManagerForChainRun
@@ -40,7 +40,7 @@ _LEAD = re.compile(r"^\s*(?:[-*•]|\d{1,3}[.)])\s+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class MapReduceTask:
     """What is asked of each part, and how results become one.
 
     Attributes:
@@ -57,7 +57,7 @@ class Task:
 
 
 @dataclass(slots=True)
-class Reading:
+class LongTextRun:
     """What a run has done so far, and at its end what it did.
 
     Attributes:
@@ -104,7 +104,7 @@ class MapReduce(Runnable[Text, str]):
     def __init__(
         self,
         model: Model | str,
-        task: Task,
+        task: MapReduceTask,
         *,
         context_tokens: int | None = None,
         answer_tokens: int = ANSWER_TOKENS,
@@ -121,7 +121,7 @@ class MapReduce(Runnable[Text, str]):
             raise ValueError(f"context_tokens must be 1 or more, got {limit}")
         self.model = model
         self.task = task
-        self.last = Reading()
+        self.last = LongTextRun()
         self._limit = limit
         self._room_for_answer = min(answer_tokens, limit // 4)
         self._max_concurrency = max_concurrency
@@ -141,9 +141,9 @@ class MapReduce(Runnable[Text, str]):
         text = _text(given)
         if not text.strip():
             raise ValueError("the text is empty")
-        reading = Reading()
+        reading = LongTextRun()
         calls = patch_config(ensure_config(config), callbacks=run_manager.get_child())
-        kept = Kept(self._keep)
+        kept = KeptResults(self._keep)
         try:
             with _told(self._progress) as tell:
                 caller = Calls(self.model, kept, calls, self._max_concurrency, tell)
@@ -157,7 +157,7 @@ class MapReduce(Runnable[Text, str]):
             warnings.warn(message, stacklevel=2)
         return result
 
-    def _read(self, text: str, caller: Calls, reading: Reading) -> str:
+    def _read(self, text: str, caller: Calls, reading: LongTextRun) -> str:
         whole = self.task.whole or self.task.part
         if self._count(text) <= self._room(whole):
             reading.parts = 1
@@ -174,7 +174,7 @@ class MapReduce(Runnable[Text, str]):
             _lines(found) if self.task.together is None else self._together(found, self.task.together, caller, reading)
         )
 
-    def _together(self, results: list[str], prompt: str, caller: Calls, reading: Reading) -> str:
+    def _together(self, results: list[str], prompt: str, caller: Calls, reading: LongTextRun) -> str:
         """One result of several, round by round; every round has to leave fewer results or less text."""
         room = self._room(prompt)
         size = sum(map(self._count, results))
@@ -224,7 +224,7 @@ def summarise(model: Model | str, *, instructions: str = "", **settings: Any) ->
     'Bees fly.'
     """
     how = f" {instructions.strip()}" if instructions.strip() else ""
-    task = Task(
+    task = MapReduceTask(
         part=f"Summarise this part of a longer text. Keep names, numbers and conclusions.{how}",
         together=f"These are summaries of the parts of one text, in their order. Write one summary of the whole.{how}",
         whole=f"Summarise this text. Keep names, numbers and conclusions.{how}",
@@ -248,7 +248,7 @@ def extract(model: Model | str, what: str, **settings: Any) -> MapReduce:
         f"List {what.strip()} that this text holds, one in each line, without numbering. "
         f"If it holds none, reply with the word {NOTHING}."
     )
-    return MapReduce(model, Task(part=part), **settings)
+    return MapReduce(model, MapReduceTask(part=part), **settings)
 
 
 def answer(model: Model | str, question: str, **settings: Any) -> MapReduce:
@@ -263,7 +263,7 @@ def answer(model: Model | str, question: str, **settings: Any) -> MapReduce:
         raise ValueError("the question is empty")
     asked = f"Question: {question.strip()}"
     otherwise = f"If nothing in it helps, reply with the word {NOTHING}."
-    task = Task(
+    task = MapReduceTask(
         part=f"Write down what this part of a longer text says that helps to answer the question. {otherwise}\n{asked}",
         together=f"Answer the question from these notes on the parts of one text, and from nothing else.\n{asked}",
         whole=f"Answer the question from this text, and from nothing else. {otherwise}\n{asked}",

@@ -82,7 +82,7 @@ def chat(
             _talk(conversation, spec or "nearest sentences", as_json)
     elif model is not None:
         assert spec is not None
-        _talk(Conversation(model, system), spec, as_json)
+        _talk(ChatSession(model, system), spec, as_json)
 
 
 def _default_or_none() -> str | None:
@@ -94,14 +94,14 @@ def _default_or_none() -> str | None:
         return None
 
 
-def _talk(conversation: Conversation | DocumentConversation, spec: str, as_json: bool) -> None:
+def _talk(conversation: ChatSession | DocumentConversation, spec: str, as_json: bool) -> None:
     if sys.stdin.isatty() and sys.stdout.isatty() and not as_json:
         _converse(conversation, without_keys(spec))
     else:
         _answer_lines(conversation, without_keys(spec) if as_json else None)
 
 
-class Conversation:
+class ChatSession:
     """What was said so far; sent to the model with every question.
 
     Attributes:
@@ -152,7 +152,7 @@ class _Leave(Exception):
     """/exit was typed."""
 
 
-def _answer_lines(conversation: Conversation | DocumentConversation, json_model: str | None) -> None:
+def _answer_lines(conversation: ChatSession | DocumentConversation, json_model: str | None) -> None:
     for number, line in enumerate(sys.stdin.buffer, start=1):
         question = decoded("standard input", line, number).strip()
         try:
@@ -166,7 +166,7 @@ def _answer_lines(conversation: Conversation | DocumentConversation, json_model:
             say_json(conversation.as_json(question, json_model))
 
 
-def _converse(conversation: Conversation | DocumentConversation, spec: str) -> None:
+def _converse(conversation: ChatSession | DocumentConversation, spec: str) -> None:
     say(f"{spec}. /help shows what you can type; Ctrl-D leaves.")
     interrupted = False
     while True:
@@ -183,7 +183,7 @@ def _converse(conversation: Conversation | DocumentConversation, spec: str) -> N
             note("Ctrl-C again leaves")
 
 
-def _turn(conversation: Conversation | DocumentConversation, line: str) -> bool:
+def _turn(conversation: ChatSession | DocumentConversation, line: str) -> bool:
     """Do what was typed; False if Ctrl-C stopped the answer."""
     try:
         if line and not _obeyed(conversation, line):
@@ -198,7 +198,7 @@ def _turn(conversation: Conversation | DocumentConversation, line: str) -> bool:
     return True
 
 
-def _show(conversation: Conversation | DocumentConversation, question: str) -> None:
+def _show(conversation: ChatSession | DocumentConversation, question: str) -> None:
     with waiting("thinking") as bar, closing(conversation.ask(question)) as pieces:  # pyright: ignore[reportArgumentType]
         for piece in pieces:
             bar.stop()
@@ -206,7 +206,7 @@ def _show(conversation: Conversation | DocumentConversation, question: str) -> N
     say("")
 
 
-def _obeyed(conversation: Conversation | DocumentConversation, line: str) -> bool:
+def _obeyed(conversation: ChatSession | DocumentConversation, line: str) -> bool:
     """Do what a line like /reset says; False if it is no such line.
 
     Raises:

@@ -22,7 +22,7 @@ from chainkit.cli.options import (
     output_path,
     threshold_option,
 )
-from chainkit.cli.rows import Rows, read_rows
+from chainkit.cli.rows import InputRows, read_rows
 from chainkit.cli.screen import note, say, say_json, table, waiting
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def cluster(
         _show_table(rows, found, show)
 
 
-def check_groups(rows: Rows, groups: int | None, threshold: float | None) -> None:
+def check_groups(rows: InputRows, groups: int | None, threshold: float | None) -> None:
     """Refuse a number of groups that cannot be.
 
     Raises:
@@ -114,7 +114,7 @@ def check_groups(rows: Rows, groups: int | None, threshold: float | None) -> Non
         raise ChainkitError(f"{groups} groups were asked for, but there are only {different} different texts")
 
 
-def _clustered(rows: Rows, spec: str, groups: int | None, threshold: float | None, min_size: int) -> Clustering:
+def _clustered(rows: InputRows, spec: str, groups: int | None, threshold: float | None, min_size: int) -> Clustering:
     from chainkit import clusters
     from chainkit.cli.embedding import embedded_at_once
 
@@ -139,7 +139,7 @@ def _draw(found: Clustering, path: Path) -> None:
     note(f"drew {len(found.labels)} texts in {found.k} groups to {path}")
 
 
-def _show_csv(rows: Rows, found: Clustering) -> None:
+def _show_csv(rows: InputRows, found: Clustering) -> None:
     names = {group.label: group.name for group in found.groups}
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -149,7 +149,7 @@ def _show_csv(rows: Rows, found: Clustering) -> None:
     say(file.getvalue(), end="")
 
 
-def _show_table(rows: Rows, found: Clustering, show: int) -> None:
+def _show_table(rows: InputRows, found: Clustering, show: int) -> None:
     runs = [(group.label, group.name, group.members) for group in found.groups]
     if found.outliers:
         runs.append((-1, "(no group)", found.outliers))

@@ -11,7 +11,7 @@ import click
 
 from chainkit.base.errors import ChainkitError
 from chainkit.cli.options import column_option, debug_option, embeddings_option, format_option, output_path
-from chainkit.cli.rows import STDIN, Row, Rows, read_rows
+from chainkit.cli.rows import STDIN, InputRow, InputRows, read_rows
 from chainkit.cli.screen import note, say_json
 
 
@@ -53,14 +53,14 @@ def embed(
         _to_file(rows.rows, embeddings_spec, batch_size, output, overwrite)
 
 
-def tell_blanks(rows: Rows) -> None:
+def tell_blanks(rows: InputRows) -> None:
     """Say which rows of a table were left out because they hold no text."""
     if rows.blank_lines:
         shown = ", ".join(map(str, rows.blank_lines[:5])) + (", ..." if len(rows.blank_lines) > 5 else "")
         note(f"rows without text were left out: {len(rows.blank_lines)} (line {shown})")
 
 
-def _to_stdout(rows: Sequence[Row], spec: str, batch_size: int) -> None:
+def _to_stdout(rows: Sequence[InputRow], spec: str, batch_size: int) -> None:
     from chainkit.cli.embedding import embedded
     from chainkit.cli.vector_files import jsonl_row
 
@@ -73,7 +73,7 @@ def _to_stdout(rows: Sequence[Row], spec: str, batch_size: int) -> None:
                 say_json(jsonl_row(row, spec, vector))
 
 
-def _to_file(rows: Sequence[Row], spec: str, batch_size: int, output: str, overwrite: bool) -> None:
+def _to_file(rows: Sequence[InputRow], spec: str, batch_size: int, output: str, overwrite: bool) -> None:
     from chainkit.cli.embedding import embedded
     from chainkit.cli.vector_files import ENDINGS, vector_file
 

@@ -16,7 +16,7 @@ from chainkit.cli.faults import interrupt_again, told
 from chainkit.cli.options import debug_option, with_trace_file
 
 
-class Row(NamedTuple):
+class Command(NamedTuple):
     """Where a command lives and the line that `chainkit --help` shows for it."""
 
     home: str
@@ -24,29 +24,29 @@ class Row(NamedTuple):
 
 
 # command -> "module:command" and its help; shown in this order
-COMMANDS: dict[str, Row] = {
-    "ask": Row("chainkit.cli.ask:ask", "Answer a question from your files, with citations."),
-    "index": Row("chainkit.cli.index:index", "Read documents into an index, or copy one to a vector store."),
-    "search": Row("chainkit.cli.search:search", "Find passages by meaning and words."),
-    "eval": Row("chainkit.cli.eval:evaluate", "Score answers to questions that you know the answers to."),
-    "chat": Row("chainkit.cli.chat:chat", "Talk with a model in the terminal."),
-    "complete": Row("chainkit.cli.complete:complete", "Let a model continue a text."),
-    "run": Row("chainkit.cli.run:run", "Run a program: a template in which a model writes."),
-    "check": Row("chainkit.cli.check:check", "Check whether programs can be read."),
-    "embed": Row("chainkit.cli.embed:embed", "Turn texts into vectors."),
-    "cluster": Row("chainkit.cli.cluster:cluster", "Sort texts into groups by meaning."),
-    "similar": Row("chainkit.cli.similar:similar", "Find texts that nearly repeat each other, or are like a text."),
-    "heatmap": Row("chainkit.cli.heatmap:heatmap", "Draw how alike texts are."),
-    "tune": Row("chainkit.cli.tune:tune", "Teach a model a task from examples."),
-    "upscale": Row("chainkit.cli.upscale:upscale", "Make a deeper model from a model's own layers."),
-    "pull": Row("chainkit.cli.pull:pull", "Fetch a model from a Hugging Face hub."),
-    "size": Row("chainkit.cli.size:size", "Show how much memory a model needs and where it fits."),
-    "tokens": Row("chainkit.cli.tokens:tokens", "Show how a text is cut into tokens and what may come next."),
-    "convert": Row("chainkit.cli.convert:convert", "Lay an old GGML file out as GGUF."),
-    "models": Row("chainkit.cli.models:models", "Show what can be used here and what is missing."),
-    "doctor": Row("chainkit.cli.doctor:doctor", "Ask a server with OpenAI's API what it can do."),
-    "log": Row("chainkit.cli.log:log", "Browse what --trace kept of prompts, answers and costs."),
-    "keys": Row("chainkit.cli.keys:keys", "Store, list and forget API keys."),
+COMMANDS: dict[str, Command] = {
+    "ask": Command("chainkit.cli.ask:ask", "Answer a question from your files, with citations."),
+    "index": Command("chainkit.cli.index:index", "Read documents into an index, or copy one to a vector store."),
+    "search": Command("chainkit.cli.search:search", "Find passages by meaning and words."),
+    "eval": Command("chainkit.cli.eval:evaluate", "Score answers to questions that you know the answers to."),
+    "chat": Command("chainkit.cli.chat:chat", "Talk with a model in the terminal."),
+    "complete": Command("chainkit.cli.complete:complete", "Let a model continue a text."),
+    "run": Command("chainkit.cli.run:run", "Run a program: a template in which a model writes."),
+    "check": Command("chainkit.cli.check:check", "Check whether programs can be read."),
+    "embed": Command("chainkit.cli.embed:embed", "Turn texts into vectors."),
+    "cluster": Command("chainkit.cli.cluster:cluster", "Sort texts into groups by meaning."),
+    "similar": Command("chainkit.cli.similar:similar", "Find texts that nearly repeat each other, or are like a text."),
+    "heatmap": Command("chainkit.cli.heatmap:heatmap", "Draw how alike texts are."),
+    "tune": Command("chainkit.cli.tune:tune", "Teach a model a task from examples."),
+    "upscale": Command("chainkit.cli.upscale:upscale", "Make a deeper model from a model's own layers."),
+    "pull": Command("chainkit.cli.pull:pull", "Fetch a model from a Hugging Face hub."),
+    "size": Command("chainkit.cli.size:size", "Show how much memory a model needs and where it fits."),
+    "tokens": Command("chainkit.cli.tokens:tokens", "Show how a text is cut into tokens and what may come next."),
+    "convert": Command("chainkit.cli.convert:convert", "Lay an old GGML file out as GGUF."),
+    "models": Command("chainkit.cli.models:models", "Show what can be used here and what is missing."),
+    "doctor": Command("chainkit.cli.doctor:doctor", "Ask a server with OpenAI's API what it can do."),
+    "log": Command("chainkit.cli.log:log", "Browse what --trace kept of prompts, answers and costs."),
+    "keys": Command("chainkit.cli.keys:keys", "Store, list and forget API keys."),
 }
 
 

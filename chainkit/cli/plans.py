@@ -7,7 +7,7 @@ from typing import Any
 
 from chainkit.base.errors import ChainkitError
 from chainkit.cli.screen import amount, say, table
-from chainkit.sizing import PIS, Machine, Model, Plan, machine, quantized, this_machine
+from chainkit.sizing import PIS, Machine, MemoryPlan, ModelShape, machine, quantized, this_machine
 from chainkit.sizing.quantization import MIXTURES
 from chainkit.sizing.verdict import Verdict
 
@@ -21,7 +21,7 @@ def places(devices: Sequence[str], ram: str | None) -> list[Machine]:
     return found or [this_machine(), *PIS.values()]
 
 
-def described(model: Model) -> dict[str, Any]:
+def described(model: ModelShape) -> dict[str, Any]:
     """What a model is, for a program to read."""
     return {
         "name": model.name,
@@ -34,7 +34,7 @@ def described(model: Model) -> dict[str, Any]:
     }
 
 
-def show_plan(plan: Plan) -> None:
+def show_plan(plan: MemoryPlan) -> None:
     """The parts of a plan, each with what it depends on."""
     model = plan.model
     trained = f", trained on texts of {model.trained_context} tokens" if model.trained_context else ""
@@ -75,7 +75,7 @@ def show_verdicts(verdicts: Sequence[Verdict]) -> None:
     table(columns if advised else columns[:3], rows if advised else [row[:3] for row in rows])
 
 
-def as_quantized(model: Model, name: str) -> Model:
+def as_quantized(model: ModelShape, name: str) -> ModelShape:
     """The model as if it were quantized like that.
 
     Raises:

@@ -27,7 +27,7 @@ _MARKS = (
 
 
 @dataclass(frozen=True)
-class Row:
+class InputRow:
     """A text and the line of the file where it ends; the first line is 1."""
 
     line: int
@@ -35,7 +35,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Rows:
+class InputRows:
     """What a file held.
 
     Attributes:
@@ -43,7 +43,7 @@ class Rows:
         blank_lines: Lines of a table whose text was blank; they have no row.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[InputRow, ...]
     blank_lines: tuple[int, ...] = ()
 
     @property
@@ -52,7 +52,7 @@ class Rows:
         return [row.text for row in self.rows]
 
 
-def read_rows(path: str, *, column: str | None = None, kind: str | None = None) -> Rows:
+def read_rows(path: str, *, column: str | None = None, kind: str | None = None) -> InputRows:
     """Read the texts of a file, or of standard input for `-`.
 
     Args:
@@ -73,7 +73,7 @@ def read_rows(path: str, *, column: str | None = None, kind: str | None = None) 
     if not rows:
         raise DocumentError(name, "holds no text")
     blank = () if kind == "lines" else tuple(row.line for row in found if not row.text.strip())
-    return Rows(rows, blank)
+    return InputRows(rows, blank)
 
 
 def read_text(path: str) -> str:
@@ -120,17 +120,17 @@ def _reader(kind: str) -> Any:
     return {"csv": _table, "tsv": _table_of_tabs, "jsonl": _jsonl, "lines": _lines}[kind]
 
 
-def _lines(_name: str, text: str, _column: str | None) -> Iterator[Row]:
+def _lines(_name: str, text: str, _column: str | None) -> Iterator[InputRow]:
     # not splitlines(): that cuts at form feeds and other characters that belong to a text
     for line, content in enumerate(text.split("\n"), start=1):
-        yield Row(line, content.strip())
+        yield InputRow(line, content.strip())
 
 
-def _table_of_tabs(name: str, text: str, column: str | None) -> Iterator[Row]:
+def _table_of_tabs(name: str, text: str, column: str | None) -> Iterator[InputRow]:
     return _table(name, text, column, delimiter="\t")
 
 
-def _table(name: str, text: str, column: str | None, delimiter: str | None = None) -> Iterator[Row]:
+def _table(name: str, text: str, column: str | None, delimiter: str | None = None) -> Iterator[InputRow]:
     csv.field_size_limit(2**31 - 1)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter or _delimiter(text), strict=True)
     try:
@@ -144,7 +144,7 @@ def _table(name: str, text: str, column: str | None, delimiter: str | None = Non
             if len(cells) != len(header):
                 counts = f"line {reader.line_num} has {len(cells)} cells and the header has {len(header)}"
                 raise DocumentError(name, f"{counts}; a text with commas needs quotes")
-            yield Row(reader.line_num, cells[place].strip())
+            yield InputRow(reader.line_num, cells[place].strip())
     except csv.Error as error:
         raise DocumentError(name, f"line {reader.line_num} is not CSV: {error}") from error
 
@@ -172,10 +172,10 @@ def _no_column(column: str, known: list[str]) -> str:
     return f"has no column '{column}'{advice} columns: {', '.join(known)}"
 
 
-def _jsonl(name: str, text: str, column: str | None) -> Iterator[Row]:
+def _jsonl(name: str, text: str, column: str | None) -> Iterator[InputRow]:
     for line, content in enumerate(text.split("\n"), start=1):
         if content.strip():
-            yield Row(line, _field(name, line, content, column).strip())
+            yield InputRow(line, _field(name, line, content, column).strip())
 
 
 def _field(name: str, line: int, content: str, column: str | None) -> str:

@@ -10,7 +10,7 @@ import click
 from chainkit.cli.embed import tell_blanks
 from chainkit.cli.faults import without_keys
 from chainkit.cli.options import column_option, debug_option, embeddings_option, format_option, json_option
-from chainkit.cli.rows import Row, read_rows
+from chainkit.cli.rows import InputRow, read_rows
 from chainkit.cli.screen import say, say_json, table, waiting
 
 ABOVE = 0.9
@@ -58,7 +58,7 @@ def similar(
         _like(rows.rows, query, embeddings_spec, above, show, as_json)
 
 
-def _pairs(rows: Sequence[Row], spec: str, above: float, show: int, as_json: bool) -> None:
+def _pairs(rows: Sequence[InputRow], spec: str, above: float, show: int, as_json: bool) -> None:
     from chainkit.cli.embedding import embedded_at_once
     from chainkit.vectors import pairs
 
@@ -85,7 +85,7 @@ def _pairs(rows: Sequence[Row], spec: str, above: float, show: int, as_json: boo
     say(f"{gap}{counted} of {len(rows)} texts with a cosine of {above} or more{more}")
 
 
-def _like(rows: Sequence[Row], query: str, spec: str, above: float | None, show: int, as_json: bool) -> None:
+def _like(rows: Sequence[InputRow], query: str, spec: str, above: float | None, show: int, as_json: bool) -> None:
     from chainkit.cli.embedding import embedded_at_once
     from chainkit.registry import embeddings
     from chainkit.vectors import search
@@ -101,5 +101,5 @@ def _like(rows: Sequence[Row], query: str, spec: str, above: float | None, show:
     table(["cosine", "line", "text"], [[f"{m.score:.3f}", str(rows[m.row].line), rows[m.row].text] for m in shown])
 
 
-def _told(row: Row, name: str = "") -> dict[str, Any]:
+def _told(row: InputRow, name: str = "") -> dict[str, Any]:
     return {name: {"line": row.line, "text": row.text}} if name else {"line": row.line, "text": row.text}

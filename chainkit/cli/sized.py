@@ -11,13 +11,13 @@ from chainkit.base.errors import ChainkitError, ModelFileError, SpecError
 from chainkit.hub.choice import SAFETENSORS, chosen
 from chainkit.hub.names import HubName, is_hub_name
 from chainkit.registry import ALIASES, default_spec, providers
-from chainkit.sizing import Model, Use, folder_model, gguf_model, remote_gguf
+from chainkit.sizing import ModelShape, Use, folder_model, gguf_model, remote_gguf
 
 _LOCAL = ("gguf", "ggml", "huggingface")
 _TRUE = {"true", "yes", "on", "1"}
 
 
-def sized_model(text: str) -> tuple[Model, Use]:
+def sized_model(text: str) -> tuple[ModelShape, Use]:
     """The model behind a spec, a path or an address, and the use that the options of the spec mean.
 
     Only headers are read; what is not here, from the hub.
@@ -43,7 +43,7 @@ def sized_model(text: str) -> tuple[Model, Use]:
     return _at(path), _use(options)
 
 
-def hub_model(name: HubName, dtype: str = "auto") -> Model:
+def hub_model(name: HubName, dtype: str = "auto") -> ModelShape:
     """The model of a repository: of what was pulled of it, else from the headers on the hub."""
     from chainkit.hub.local import pulled_folder, pulled_gguf
 
@@ -73,7 +73,7 @@ def _taken_apart(text: str) -> tuple[str, str, Mapping[str, str]]:
     return provider, spec.name, spec.options
 
 
-def _at(path: Path) -> Model:
+def _at(path: Path) -> ModelShape:
     if path.is_dir():
         return folder_model(path)
     if path.name == "config.json":
@@ -83,7 +83,7 @@ def _at(path: Path) -> Model:
     return gguf_model(path)
 
 
-def _config(path: Path) -> Model:
+def _config(path: Path) -> ModelShape:
     from chainkit.sizing.shapes import config_model
 
     try:
@@ -95,7 +95,7 @@ def _config(path: Path) -> Model:
     return config_model(str(path), value)
 
 
-def _old(path: Path) -> Model:
+def _old(path: Path) -> ModelShape:
     """A GGML file as the GGUF that it is laid out as."""
     from chainkit.backends.llama_cpp.conversion import plan as conversion
     from chainkit.sizing.gguf import model_from

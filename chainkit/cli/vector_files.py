@@ -18,7 +18,7 @@ from chainkit.base.copying import put
 from chainkit.base.errors import BadVectors, ChainkitError, MissingLibrary
 from chainkit.cli.embedding import Array
 from chainkit.cli.faults import without_keys
-from chainkit.cli.rows import Row
+from chainkit.cli.rows import InputRow
 
 ENDINGS = (".jsonl", ".ndjson", ".npy", ".parquet")
 
@@ -32,7 +32,7 @@ class VectorFile(Protocol):
 
     done: int
 
-    def add(self, rows: Sequence[Row], vectors: Array) -> None:
+    def add(self, rows: Sequence[InputRow], vectors: Array) -> None:
         """Write the vectors of the next rows."""
 
     def finish(self) -> None:
@@ -40,7 +40,7 @@ class VectorFile(Protocol):
 
 
 @contextmanager
-def vector_file(path: Path, rows: Sequence[Row], model: str, *, overwrite: bool = False) -> Iterator[VectorFile]:
+def vector_file(path: Path, rows: Sequence[InputRow], model: str, *, overwrite: bool = False) -> Iterator[VectorFile]:
     """Open the output of these rows, at the place where an earlier run ended.
 
     Raises:
@@ -59,7 +59,7 @@ def vector_file(path: Path, rows: Sequence[Row], model: str, *, overwrite: bool 
         yield kind(path, handle, rows, model)
 
 
-def jsonl_row(row: Row, model: str, vector: Array) -> dict[str, Any]:
+def jsonl_row(row: InputRow, model: str, vector: Array) -> dict[str, Any]:
     """A line of the JSONL output; `vector` is float32, and its numbers are as short as that allows."""
     numbers = [float(str(number)) for number in vector]
     return {"line": row.line, "text": row.text, "model": without_keys(model), "vector": numbers}
@@ -68,7 +68,7 @@ def jsonl_row(row: Row, model: str, vector: Array) -> dict[str, Any]:
 class JsonlFile:
     """One JSON object per line; a line that was cut short is written again."""
 
-    def __init__(self, path: Path, handle: BinaryIO, rows: Sequence[Row], model: str) -> None:
+    def __init__(self, path: Path, handle: BinaryIO, rows: Sequence[InputRow], model: str) -> None:
         self._path = path
         self._handle = handle
         self._model = model
@@ -84,7 +84,7 @@ class JsonlFile:
         handle.seek(end)
         handle.truncate()
 
-    def add(self, rows: Sequence[Row], vectors: Array) -> None:
+    def add(self, rows: Sequence[InputRow], vectors: Array) -> None:
         """Write one line for each row."""
         for row, vector in zip(rows, vectors, strict=True):
             line = json.dumps(jsonl_row(row, self._model, vector), ensure_ascii=False, allow_nan=False)
@@ -100,7 +100,7 @@ class JsonlFile:
         if not content.startswith(_LINE_BEGIN) and not _LINE_BEGIN.startswith(content):
             raise ChainkitError(f"{self._path}: this was not written by 'chainkit embed'; {_ADVICE}")
 
-    def _check(self, content: bytes, rows: Sequence[Row]) -> None:
+    def _check(self, content: bytes, rows: Sequence[InputRow]) -> None:
         where = f"{self._path} line {self.done + 1}"
         if self.done >= len(rows):
             raise ChainkitError(f"{where}: more vectors than there are texts; {_ADVICE}")
@@ -119,7 +119,7 @@ class NpyFile:
     The part file has a line of JSON, {"texts": sha256, "model": ..., "width": D}, then the rows as raw float32.
     """
 
-    def __init__(self, path: Path, handle: BinaryIO, rows: Sequence[Row], model: str) -> None:
+    def __init__(self, path: Path, handle: BinaryIO, rows: Sequence[InputRow], model: str) -> None:
         self._path = path
         self._handle = handle
         self._rows = rows
@@ -135,7 +135,7 @@ class NpyFile:
             handle.seek(0)
             handle.truncate()
 
-    def add(self, rows: Sequence[Row], vectors: Array) -> None:
+    def add(self, rows: Sequence[InputRow], vectors: Array) -> None:
         """Append the vectors.
 
         Raises:
@@ -230,7 +230,7 @@ def _part(path: Path) -> Path:
     return path.with_name(path.name + ".part")
 
 
-def _digest(rows: Sequence[Row]) -> str:
+def _digest(rows: Sequence[InputRow]) -> str:
     digest = hashlib.sha256()
     for row in rows:
         data = row.text.encode()

@@ -14,7 +14,7 @@ from chainkit.backends.openai.client import Connection
 from chainkit.backends.openai.services import COMPATIBLE, SERVICES, Service
 from chainkit.base.errors import ChainkitError, KeyWithheld
 from chainkit.doctor.finding import Finding
-from chainkit.doctor.wire import Reply, Wire
+from chainkit.doctor.wire import Wire, WireReply
 
 ANSWER_TOKENS = 64
 THINKING_TOKENS = 1024  # a reasoning model has said nothing yet when the smaller limit ends it
@@ -56,11 +56,11 @@ class Examination:
         """The address that is examined."""
         return self.wire.connection.access.base_url
 
-    def ask(self, text: str, **options: Any) -> Reply:
+    def ask(self, text: str, **options: Any) -> WireReply:
         """What the server answers to one message of a user."""
         return self.chat([{"role": "user", "content": text}], **options)
 
-    def chat(self, messages: list[dict[str, Any]], **options: Any) -> Reply:
+    def chat(self, messages: list[dict[str, Any]], **options: Any) -> WireReply:
         """What the server answers to messages; an option that is None is not sent."""
         limit = {self.limit_field: self.answer_tokens} if self.limit_field else {}
         body = {"model": self.model, "messages": messages, **limit, **options}

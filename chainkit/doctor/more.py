@@ -11,7 +11,7 @@ from chainkit.base.errors import ModelNotFound, RequestTooLong
 from chainkit.doctor.examination import Examination
 from chainkit.doctor.finding import Finding
 from chainkit.doctor.reading import judged, refused, said
-from chainkit.doctor.wire import Reply, dug, number
+from chainkit.doctor.wire import WireReply, dug, number
 
 COUNT = "count to 9 in digits, separated by spaces"
 MOST_OVERFLOW = 40_000
@@ -121,17 +121,17 @@ def base64(exam: Examination) -> Finding:
     return judged("base64", reply, size > 0, f"{size} numbers", "vectors came as numbers")
 
 
-def _vectors(exam: Examination, texts: list[str], **options: Any) -> Reply:
+def _vectors(exam: Examination, texts: list[str], **options: Any) -> WireReply:
     return exam.wire.post("/embeddings", {"model": exam.embedding_model, "input": texts, **options})
 
 
-def _width(reply: Reply) -> int:
+def _width(reply: WireReply) -> int:
     both = [dug(reply.body, "data", place, "embedding") for place in (0, 1)]
     lengths = {len(cast("list[Any]", one)) if isinstance(one, list) else 0 for one in both}
     return lengths.pop() if len(lengths) == 1 else 0
 
 
-def _error(feature: str, reply: Reply, recognised: bool) -> Finding:
+def _error(feature: str, reply: WireReply, recognised: bool) -> Finding:
     """An error is right if chainkit can tell what it means."""
     if reply.status >= 500 or reply.status in {401, 403, 429}:
         return Finding(feature=feature, state="failed", told=f"{reply.status}: {reply.words}", status=reply.status)

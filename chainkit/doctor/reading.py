@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from chainkit.doctor.finding import Finding, State
-from chainkit.doctor.wire import Reply, dug, number, told_usage
+from chainkit.doctor.wire import WireReply, dug, number, told_usage
 
 
-def judged(feature: str, reply: Reply, fits: bool, seen: str, otherwise: str, **facts: Any) -> Finding:
+def judged(feature: str, reply: WireReply, fits: bool, seen: str, otherwise: str, **facts: Any) -> Finding:
     """The finding for an answer: refused, failed, or whether it shows what the feature promises.
 
     Args:
@@ -27,7 +27,7 @@ def judged(feature: str, reply: Reply, fits: bool, seen: str, otherwise: str, **
     return Finding(feature=feature, state=state, told=seen if fits else otherwise, status=reply.status, facts=facts)
 
 
-def refused(feature: str, reply: Reply) -> Finding | None:
+def refused(feature: str, reply: WireReply) -> Finding | None:
     """The finding for an answer that is an error or no JSON; None for any other."""
     if reply.good:
         return None
@@ -38,25 +38,25 @@ def refused(feature: str, reply: Reply) -> Finding | None:
     return Finding(feature=feature, state=state, told=f"{reply.status}: {reply.words}", status=reply.status)
 
 
-def said(reply: Reply) -> str:
+def said(reply: WireReply) -> str:
     """The text of an answer, whole or streamed."""
     parts = [dug(reply.body, "choices", 0, "message", "content")]
     parts += [dug(event, "choices", 0, "delta", "content") for event in reply.events]
     return "".join(part for part in parts if isinstance(part, str))
 
 
-def finish(reply: Reply) -> Any:
+def finish(reply: WireReply) -> Any:
     """Why the answer ended."""
     reasons = [dug(body, "choices", 0, "finish_reason") for body in (reply.body, *reply.events)]
     return next((reason for reason in reversed(reasons) if reason), None)
 
 
-def read_tokens(reply: Reply) -> int | None:
+def read_tokens(reply: WireReply) -> int | None:
     """How many tokens the server counted as read."""
     return number((told_usage(reply) or {}).get("prompt_tokens"))
 
 
-def written_tokens(reply: Reply) -> int | None:
+def written_tokens(reply: WireReply) -> int | None:
     """How many tokens the server counted as written."""
     return number((told_usage(reply) or {}).get("completion_tokens"))
 
@@ -70,7 +70,7 @@ def json_object(text: str) -> Mapping[str, Any] | None:
     return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else None
 
 
-def calls(reply: Reply) -> list[tuple[str, Any]]:
+def calls(reply: WireReply) -> list[tuple[str, Any]]:
     """Name and arguments of each tool call; arguments are as they were sent."""
     found = dug(reply.body, "choices", 0, "message", "tool_calls")
     functions = [dug(call, "function") for call in cast("list[Any]", found)] if isinstance(found, list) else []

@@ -7,7 +7,7 @@ from typing import Any
 from chainkit.doctor.examination import Examination
 from chainkit.doctor.finding import Finding
 from chainkit.doctor.reading import calls, json_object, judged
-from chainkit.doctor.wire import Reply, dug
+from chainkit.doctor.wire import WireReply, dug
 
 
 def _tool(name: str, about: str) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def one(exam: Examination) -> Finding:
     return _first("tools", reply)
 
 
-def _first(feature: str, reply: Reply, lead: str = "") -> Finding:
+def _first(feature: str, reply: WireReply, lead: str = "") -> Finding:
     found = calls(reply)
     good = bool(found) and found[0][0] == "get_weather" and json_object(str(found[0][1])) is not None
     return judged(feature, reply, good, lead + _shown(found), _instead(found, "no tool was called"))
@@ -84,7 +84,7 @@ def none(exam: Examination) -> Finding:
     return _chosen("tool_choice=none", exam.ask(ONE, tools=[WEATHER], tool_choice="none"), [])
 
 
-def _chosen(feature: str, reply: Reply, wanted: list[str]) -> Finding:
+def _chosen(feature: str, reply: WireReply, wanted: list[str]) -> Finding:
     found = calls(reply)
     fits = [name for name, _ in found] == wanted
     return judged(feature, reply, fits, _shown(found), _instead(found, "no tool was called"))

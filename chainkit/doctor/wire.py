@@ -29,7 +29,7 @@ class BudgetSpent(ChainkitError):
 
 
 @dataclass(frozen=True)
-class Reply:
+class WireReply:
     """An answer of a server, whatever it is.
 
     Attributes:
@@ -98,7 +98,7 @@ class Wire:
     ) -> None:
         self._http.close()
 
-    def get(self, path: str) -> Reply:
+    def get(self, path: str) -> WireReply:
         """What the server answers to a GET.
 
         Raises:
@@ -107,13 +107,13 @@ class Wire:
         """
         return self._patiently("GET", path, None)
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Reply:
+    def post(self, path: str, body: Mapping[str, Any]) -> WireReply:
         """What the server answers to a POST of JSON; raises as `get` does."""
         reply = self._patiently("POST", path, json.dumps(body).encode())
         self._count(reply)
         return reply
 
-    def _patiently(self, method: str, path: str, content: bytes | None) -> Reply:
+    def _patiently(self, method: str, path: str, content: bytes | None) -> WireReply:
         """Try again, a little later, what the server says may pass."""
         for last in range(MOST_TRIES):
             self._spend()
@@ -122,7 +122,7 @@ class Wire:
                 response = self._sent(method, path, content, begin)
             except (httpx2.HTTPError, OSError) as error:
                 raise translated(error, self.connection) from error
-            if isinstance(response, Reply):
+            if isinstance(response, WireReply):
                 return response
             wait = retry_after_seconds(response.headers)
             wait = 1.0 if wait is None else wait
@@ -130,7 +130,7 @@ class Wire:
             if last == MOST_TRIES - 1 or pointless or not may_pass(response):
                 error = translated(response, self.connection)
                 words = _words(response.content)
-                return Reply(response.status_code, words=clean(words, self.connection), error=error)
+                return WireReply(response.status_code, words=clean(words, self.connection), error=error)
             time.sleep(wait)
         raise AssertionError("the last try returns")
 
@@ -141,7 +141,7 @@ class Wire:
             raise BudgetSpent(f"the limit of {self.most_requests} requests was reached")
         self.requests += 1
 
-    def _sent(self, method: str, path: str, content: bytes | None, begin: float) -> Reply | Failed:
+    def _sent(self, method: str, path: str, content: bytes | None, begin: float) -> WireReply | Failed:
         """A good answer as a `Reply`; any other as it came."""
         headers = {"content-type": "application/json"} if content is not None else None
         url = self.connection.access.base_url.rstrip("/") + path
@@ -164,7 +164,7 @@ class Wire:
             response.close()
         if response.status_code >= 300:
             return Failed(response.status_code, response.headers, bytes(seen))
-        return Reply(
+        return WireReply(
             response.status_code,
             kind=response.headers.get("content-type", ""),
             body=None if streamed else _parsed(bytes(seen)),
@@ -174,7 +174,7 @@ class Wire:
             words=clean(_words(bytes(seen)), self.connection),
         )
 
-    def _count(self, reply: Reply) -> None:
+    def _count(self, reply: WireReply) -> None:
         if not reply.good:
             return
         usage = told_usage(reply)
@@ -185,7 +185,7 @@ class Wire:
         self.output_tokens += number(usage.get("completion_tokens")) or 0
 
 
-def told_usage(reply: Reply) -> Mapping[str, Any] | None:
+def told_usage(reply: WireReply) -> Mapping[str, Any] | None:
     """The token counts of an answer, or of the last event of a stream that has some."""
     bodies = [reply.body, *reversed(reply.events)]
     found = (dug(body, "usage") for body in bodies)

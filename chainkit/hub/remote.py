@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from chainkit.hub.choice import Choice
 from chainkit.hub.repository import Repository, token
-from chainkit.sizing.model import Model
+from chainkit.sizing.model import ModelShape
 from chainkit.sizing.remote import remote_gguf, remote_transformers
 
 
-def remote_model(repository: Repository, choice: Choice, dtype: str = "auto") -> Model:
+def remote_model(repository: Repository, choice: Choice, dtype: str = "auto") -> ModelShape:
     """The model of a choice; a few ranges of its files are read.
 
     Raises:

@@ -14,7 +14,7 @@ from typing import Any
 
 from chainkit.base.errors import NO_SUCH_FILE, LogFileError
 from chainkit.base.paths import config_dir
-from chainkit.base.sqlite import ForeignFile, Layout, connect, reason, transaction
+from chainkit.base.sqlite import FileLayout, ForeignFile, connect, reason, transaction
 from chainkit.observe.step import Step, dumped
 
 VERSION = 1
@@ -37,7 +37,7 @@ CREATE INDEX IF NOT EXISTS steps_root ON steps (root, position);
 CREATE INDEX IF NOT EXISTS steps_started ON steps (started) WHERE parent IS NULL;
 PRAGMA user_version = 1;
 """
-_LAYOUT = Layout(5, _TABLE, "steps")
+_LAYOUT = FileLayout(5, _TABLE, "steps")
 
 
 def log_file() -> Path:

@@ -2,8 +2,8 @@
 
 from chainkit.sizing.gguf import gguf_model
 from chainkit.sizing.machines import PIS, Machine, machine, this_machine
-from chainkit.sizing.model import Model
-from chainkit.sizing.plan import Plan, Use, plan
+from chainkit.sizing.model import ModelShape
+from chainkit.sizing.plan import MemoryPlan, Use, plan
 from chainkit.sizing.quantization import quantized
 from chainkit.sizing.remote import remote_gguf, remote_transformers
 from chainkit.sizing.transformers import folder_model
@@ -12,8 +12,8 @@ from chainkit.sizing.verdict import Verdict, judge
 __all__ = [
     "PIS",
     "Machine",
-    "Model",
-    "Plan",
+    "MemoryPlan",
+    "ModelShape",
     "Use",
     "Verdict",
     "folder_model",

@@ -12,13 +12,13 @@ import numpy as np
 from chainkit.base.errors import ModelFileError
 from chainkit.base.paths import parts
 from chainkit.sizing.header import Header, read_header
-from chainkit.sizing.model import MOST_LAYERS, Layer, Model, Weight
+from chainkit.sizing.model import MOST_LAYERS, Layer, ModelShape, Weight
 
 # every n-th layer looks at the whole text, the others at a window, where the file does not say which
 _WINDOW_PATTERN = {"gemma2": 2, "gemma3": 6, "gemma3n": 5, "cohere2": 4, "gpt-oss": 2, "exaone4": 4, "olmo2": 4}
 
 
-def gguf_model(path: Path | str) -> Model:
+def gguf_model(path: Path | str) -> ModelShape:
     """The model of a GGUF file; of one in several files, name the first, and all must be there.
 
     Raises:
@@ -27,7 +27,7 @@ def gguf_model(path: Path | str) -> Model:
     return model_of([read_header(part) for part in parts(Path(path))])
 
 
-def model_of(headers: Iterable[Header]) -> Model:
+def model_of(headers: Iterable[Header]) -> ModelShape:
     """The model that one header describes, or those of all its parts; settings are in the first."""
     headers = list(headers)
     weights = tuple(
@@ -39,7 +39,9 @@ def model_of(headers: Iterable[Header]) -> Model:
     return replace(model_from(headers[0].path.name, headers[0], weights, source=headers[0].path), merges=merges)
 
 
-def model_from(name: str, values: Mapping[str, Any], weights: tuple[Weight, ...], *, source: object = None) -> Model:
+def model_from(
+    name: str, values: Mapping[str, Any], weights: tuple[Weight, ...], *, source: object = None
+) -> ModelShape:
     """The model that GGUF's keys and tensors describe.
 
     Raises:
@@ -52,7 +54,7 @@ def model_from(name: str, values: Mapping[str, Any], weights: tuple[Weight, ...]
     heads = max(settings.per_layer("attention.head_count", blocks, 1), default=1) or 1
     embedding = next((weight for weight in weights if weight.name == "token_embd.weight"), None)
     vocabulary = embedding.shape[1] if embedding and len(embedding.shape) > 1 else settings.number("vocab_size", 0)
-    return Model(
+    return ModelShape(
         name=name,
         format="gguf",
         architecture=settings.architecture,

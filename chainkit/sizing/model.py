@@ -55,7 +55,7 @@ class Layer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class ModelShape:
     """A model as its header describes it.
 
     Attributes:

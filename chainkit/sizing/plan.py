@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from chainkit.sizing.model import Model, Weight
+from chainkit.sizing.model import ModelShape, Weight
 from chainkit.sizing.quantization import is_token_table
 
 MIB = 1 << 20
@@ -55,7 +55,7 @@ class Use:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class MemoryPlan:
     """The parts of the memory that a model takes, in bytes, after a text that fills the context.
 
     Attributes:
@@ -70,7 +70,7 @@ class Plan:
         program: Python and the libraries.
     """
 
-    model: Model
+    model: ModelShape
     use: Use
     weights: int
     copies: int
@@ -114,7 +114,7 @@ class Plan:
 _PARTS = ("weights", "copies", "cache", "compute", "tokenizer", "program")
 
 
-def plan(model: Model, use: Use | None = None, *, repacked: frozenset[str] = frozenset()) -> Plan:
+def plan(model: ModelShape, use: Use | None = None, *, repacked: frozenset[str] = frozenset()) -> MemoryPlan:
     """What a use of a model needs.
 
     Args:
@@ -127,7 +127,7 @@ def plan(model: Model, use: Use | None = None, *, repacked: frozenset[str] = fro
     use = replace(use, context=context, batch=min(use.batch, context))
     if model.format == "transformers":
         return _for_transformers(model, use, context)
-    return Plan(
+    return MemoryPlan(
         model=model,
         use=use,
         weights=model.weight_bytes,
@@ -139,7 +139,7 @@ def plan(model: Model, use: Use | None = None, *, repacked: frozenset[str] = fro
     )
 
 
-def copies(model: Model, repacked: frozenset[str]) -> int:
+def copies(model: ModelShape, repacked: frozenset[str]) -> int:
     """Bytes of the tensors that llama.cpp copies into another layout: matrices, but not the table of tokens."""
     return sum(weight.nbytes for weight in model.weights if _is_copied(weight, repacked))
 
@@ -157,7 +157,7 @@ def _padded(context: int) -> int:
     return -(-context // _CELLS) * _CELLS
 
 
-def _cache(model: Model, use: Use, cells: int) -> int:
+def _cache(model: ModelShape, use: Use, cells: int) -> int:
     size, total = KV_BYTES[use.kv_type], 0.0
     for layer in model.layers:
         seen = cells
@@ -167,7 +167,7 @@ def _cache(model: Model, use: Use, cells: int) -> int:
     return int(total)
 
 
-def _compute(model: Model, use: Use, cells: int) -> int:
+def _compute(model: ModelShape, use: Use, cells: int) -> int:
     """What is touched of llama.cpp's buffers while a prompt is read in full batches.
 
     The widest moment is the feed-forward part of a layer, or without tiles the scores of all heads. Beside it there is
@@ -181,7 +181,7 @@ def _compute(model: Model, use: Use, cells: int) -> int:
     return max(feed_forward, model.heads * use.batch * cells * _FLOAT) + 2 * mask + logits
 
 
-def _tokenizer(model: Model) -> int:
+def _tokenizer(model: ModelShape) -> int:
     """Of byte-level vocabularies the merges are kept in a table too."""
     return model.vocabulary * _TOKEN_BYTES + model.merges * _MERGE_BYTES
 
@@ -192,7 +192,7 @@ _TOKEN_BYTES, _MERGE_BYTES = 170, 200
 _TORCH_PROGRAM = 370 * MIB
 
 
-def _for_transformers(model: Model, use: Use, context: int) -> Plan:
+def _for_transformers(model: ModelShape, use: Use, context: int) -> MemoryPlan:
     value = max(
         (w.nbytes / w.values for w in model.weights if w.type in ("F32", "F16", "BF16") and w.values), default=2
     )
@@ -201,7 +201,7 @@ def _for_transformers(model: Model, use: Use, context: int) -> Plan:
         int(tokens * (layer.keys + layer.values) * value) for tokens, layer in zip(seen, model.layers, strict=True)
     )
     compute = int(use.batch * (2 * model.inner + 6 * model.width) * value + 2 * model.vocabulary * _FLOAT)
-    return Plan(
+    return MemoryPlan(
         model=model,
         use=use,
         weights=model.weight_bytes,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from chainkit.sizing.header import TENSOR_TYPES
-from chainkit.sizing.model import Model, Weight
+from chainkit.sizing.model import ModelShape, Weight
 
 BLOCKS = {name: (block, nbytes) for name, block, nbytes in TENSOR_TYPES.values()}
 """Type -> values per block, bytes per block."""
@@ -27,10 +27,10 @@ _ROLES = {
 _BLOCK = re.compile(r"\.(\d+)\.")
 _COARSER = {"Q2_K": "IQ4_NL", "Q3_K": "IQ4_NL", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
 
-Rule = Callable[[str, int, int, Model], str]
+Rule = Callable[[str, int, int, ModelShape], str]
 
 
-def quantized(model: Model, name: str) -> Model:
+def quantized(model: ModelShape, name: str) -> ModelShape:
     """The model with its tensors as llama.cpp would store them.
 
     Args:
@@ -53,7 +53,7 @@ def is_token_table(name: str) -> bool:
     return _ROLES["embedding"].search(name) is not None
 
 
-def _type(weight: Weight, mixture: str, model: Model, tied: bool) -> str:
+def _type(weight: Weight, mixture: str, model: ModelShape, tied: bool) -> str:
     if len(weight.shape) < 2 or not weight.name.endswith("weight") or min(weight.shape) == 1:
         return "F32"
     base, rule = MIXTURES[mixture]
@@ -65,7 +65,7 @@ def _type(weight: Weight, mixture: str, model: Model, tied: bool) -> str:
     return kind
 
 
-def _type_of_role(role: str, base: str, rule: Rule | None, block: int, model: Model, tied: bool) -> str:
+def _type_of_role(role: str, base: str, rule: Rule | None, block: int, model: ModelShape, tied: bool) -> str:
     if role == "output" or (role == "embedding" and tied):
         return base if base in ("F32", "F16", "BF16", "Q8_0") else "Q6_K"
     if rule is None or role in ("", "embedding"):
@@ -80,7 +80,7 @@ def _as(weight: Weight, kind: str) -> Weight:
     return Weight(weight.name, kind, weight.shape, weight.values // block * nbytes)
 
 
-def _grouping(model: Model) -> int:
+def _grouping(model: ModelShape) -> int:
     """How many heads share a key."""
     keys = max((layer.keys for layer in model.layers), default=0)
     return round(model.width / keys) if keys else 1
@@ -92,7 +92,7 @@ def _more(block: int, blocks: int) -> bool:
 
 
 def _medium(base: str, better: str, joint: str) -> Rule:
-    def rule(role: str, block: int, blocks: int, _model: Model) -> str:
+    def rule(role: str, block: int, blocks: int, _model: ModelShape) -> str:
         if role in ("value", "down") and _more(block, blocks):
             return better
         return joint if role == "joint" else base
@@ -100,19 +100,19 @@ def _medium(base: str, better: str, joint: str) -> Rule:
     return rule
 
 
-def _small_4(role: str, block: int, blocks: int, _model: Model) -> str:
+def _small_4(role: str, block: int, blocks: int, _model: ModelShape) -> str:
     first = (role == "value" and block < 4) or (role == "down" and block < blocks // 8)
     return "Q5_K" if first else "Q4_K"
 
 
-def _medium_3(role: str, block: int, blocks: int, _model: Model) -> str:
+def _medium_3(role: str, block: int, blocks: int, _model: ModelShape) -> str:
     first = (role == "value" and block < 2) or (role == "down" and block < blocks // 16)
     if first:
         return "Q5_K"
     return "Q4_K" if role in ("value", "down", "mixed", "joint") else "Q3_K"
 
 
-def _two(role: str, _block: int, _blocks: int, model: Model) -> str:
+def _two(role: str, _block: int, _blocks: int, model: ModelShape) -> str:
     if role == "value":
         return "Q4_K" if _grouping(model) >= 4 else "Q3_K"
     return "Q3_K" if role in ("down", "mixed") else "Q2_K"

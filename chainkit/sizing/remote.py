@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from chainkit.base.errors import ConnectionFailed, ModelFileError
 from chainkit.sizing.gguf import model_of
 from chainkit.sizing.header import Beyond, Header, parse_start
-from chainkit.sizing.model import Model
+from chainkit.sizing.model import ModelShape
 from chainkit.sizing.transformers import model_of_folder, settings_of
 
 _FIRST, _MOST = 1 << 20, 256 << 20
@@ -22,7 +22,7 @@ _LONGEST_JSON = 32 << 20
 _TIMEOUT_SECONDS = 30
 
 
-def remote_gguf(urls: list[str], token: str | None = None) -> Model:
+def remote_gguf(urls: list[str], token: str | None = None) -> ModelShape:
     """The model of a GGUF file on a server, or of all parts of one.
 
     Raises:
@@ -34,7 +34,7 @@ def remote_gguf(urls: list[str], token: str | None = None) -> Model:
 
 def remote_transformers(
     name: str, address: Callable[[str], str], files: list[str], token: str | None = None, dtype: str = "auto"
-) -> Model:
+) -> ModelShape:
     """The model of a repository with config.json and safetensors.
 
     Args:

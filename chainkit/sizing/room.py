@@ -5,11 +5,11 @@ from __future__ import annotations
 from chainkit.base.errors import NotEnoughMemory
 from chainkit.sizing.machines import Machine
 from chainkit.sizing.memory import available_memory
-from chainkit.sizing.plan import Plan
+from chainkit.sizing.plan import MemoryPlan
 from chainkit.sizing.verdict import Verdict, judge
 
 
-def require_room(needed: Plan, *, loaded: bool = False) -> None:
+def require_room(needed: MemoryPlan, *, loaded: bool = False) -> None:
     """Refuse what would make the machine swap. Where the free memory is not known, everything is let through.
 
     Args:
@@ -28,7 +28,7 @@ def require_room(needed: Plan, *, loaded: bool = False) -> None:
     raise NotEnoughMemory(needed.model.name, more, free, _parts(needed, loaded), _advice(verdict))
 
 
-def _parts(needed: Plan, loaded: bool) -> str:
+def _parts(needed: MemoryPlan, loaded: bool) -> str:
     weights = "" if loaded else f"weights {needed.weights / 1e9:.2f}, "
     cache = f"{needed.cache / 1e9:.2f} to remember {needed.context} tokens"
     return f"{weights}{cache}, {needed.compute / 1e9:.2f} to compute"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chainkit.base.errors import ModelFileError
-from chainkit.sizing.model import Model, Weight
+from chainkit.sizing.model import ModelShape, Weight
 from chainkit.sizing.transformers import DTYPES, model_from_config
 
 Shapes = dict[str, tuple[int, ...]]
@@ -18,7 +18,7 @@ _LLAMAS = {"llama", "mistral", "qwen2", "qwen3", "solar"}
 _SPELLED = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
-def config_model(name: str, config: Mapping[str, Any], dtype: str = "auto") -> Model:
+def config_model(name: str, config: Mapping[str, Any], dtype: str = "auto") -> ModelShape:
     """The model that a config.json describes, of the Llama or the BLOOM family.
 
     Args:
@@ -49,7 +49,7 @@ def _weight(name: str, shape: tuple[int, ...], kind: str) -> Weight:
     return Weight(name, kind, shape, int(weight.values * DTYPES[kind]))
 
 
-def _llama(model: Model, config: Mapping[str, Any]) -> Shapes:
+def _llama(model: ModelShape, config: Mapping[str, Any]) -> Shapes:
     width, inner, words = model.width, model.inner, model.vocabulary
     shapes: Shapes = {"model.embed_tokens.weight": (width, words)}
     told = config.get("head_dim")
@@ -77,7 +77,7 @@ def _llama(model: Model, config: Mapping[str, Any]) -> Shapes:
     return shapes if config.get("tie_word_embeddings") else shapes | {"lm_head.weight": (width, words)}
 
 
-def _bloom(model: Model) -> Shapes:
+def _bloom(model: ModelShape) -> Shapes:
     width = model.width
     both = ("weight", "bias")
     shapes: Shapes = {"word_embeddings.weight": (width, model.vocabulary)}

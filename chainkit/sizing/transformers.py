@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from chainkit.base.errors import ModelFileError, of_system
-from chainkit.sizing.model import MOST_LAYERS, Layer, Model, Weight
+from chainkit.sizing.model import MOST_LAYERS, Layer, ModelShape, Weight
 
 HEADER_LIMIT = 100 << 20
 """Bytes of the longest header; what safetensors itself accepts."""
@@ -33,7 +33,7 @@ Read = Callable[[str, int, int], bytes]
 """From the name of a file, a place and a length to the bytes there."""
 
 
-def folder_model(folder: Path | str, dtype: str = "auto") -> Model:
+def folder_model(folder: Path | str, dtype: str = "auto") -> ModelShape:
     """The model of a folder with config.json and safetensors; `dtype` as for `model_of_folder`.
 
     Raises:
@@ -60,7 +60,7 @@ def folder_model(folder: Path | str, dtype: str = "auto") -> Model:
     return model_of_folder(str(folder), files, whole, read, dtype)
 
 
-def model_of_folder(name: str, files: Sequence[str], whole: Whole, read: Read, dtype: str = "auto") -> Model:
+def model_of_folder(name: str, files: Sequence[str], whole: Whole, read: Read, dtype: str = "auto") -> ModelShape:
     """The model of a folder, here or on a server.
 
     Args:
@@ -109,7 +109,7 @@ def as_dtype(weights: Sequence[Weight], dtype: str) -> tuple[Weight, ...]:
     )
 
 
-def model_from_config(name: str, config: Mapping[str, Any], weights: tuple[Weight, ...]) -> Model:
+def model_from_config(name: str, config: Mapping[str, Any], weights: tuple[Weight, ...]) -> ModelShape:
     """The model that transformers' settings describe, with these weights.
 
     Raises:
@@ -132,7 +132,7 @@ def model_from_config(name: str, config: Mapping[str, Any], weights: tuple[Weigh
     shared = number("num_key_value_heads", "num_kv_heads", "n_head_kv", default=heads)
     shared = 1 if config.get("multi_query") and not config.get("new_decoder_architecture") else shared
     size = number("head_dim", "d_kv", default=width // heads)
-    return Model(
+    return ModelShape(
         name=name,
         format="transformers",
         architecture=str(config.get("model_type", "")),

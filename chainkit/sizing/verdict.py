@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from chainkit.sizing.machines import Machine
-from chainkit.sizing.model import Model
-from chainkit.sizing.plan import Plan, Use, plan
+from chainkit.sizing.model import ModelShape
+from chainkit.sizing.plan import MemoryPlan, Use, plan
 from chainkit.sizing.quantization import LADDER, quantized
 
 Answer = Literal["fits", "fits with changes", "does not fit", "unknown"]
@@ -30,10 +30,10 @@ class Verdict:
         advice: What else is worth knowing; empty if nothing is.
     """
 
-    plan: Plan
+    plan: MemoryPlan
     machine: Machine
     answer: Answer
-    changed: Plan | None = None
+    changed: MemoryPlan | None = None
     changes: tuple[str, ...] = ()
     advice: str = ""
 
@@ -68,7 +68,7 @@ class Verdict:
         }
 
 
-def judge(model: Model, machine: Machine, use: Use | None = None) -> Verdict:
+def judge(model: ModelShape, machine: Machine, use: Use | None = None) -> Verdict:
     """Whether a model fits a machine; if not, the least change with which it does.
 
     First the memory of what was read is made smaller, by 8 bits for each value and then by a shorter context, then the
@@ -89,7 +89,7 @@ def judge(model: Model, machine: Machine, use: Use | None = None) -> Verdict:
     return Verdict(plan=asked, machine=machine, answer="does not fit")
 
 
-def _advice(plan: Plan, usable: int) -> str:
+def _advice(plan: MemoryPlan, usable: int) -> str:
     found: list[str] = []
     if plan.resident > usable:
         found.append("use_mmap=false: mapped and repacked weights together are larger than the memory")
@@ -98,7 +98,7 @@ def _advice(plan: Plan, usable: int) -> str:
     return "; ".join(found)
 
 
-def _candidates(asked: Plan, machine: Machine) -> Iterator[tuple[str, Plan]]:
+def _candidates(asked: MemoryPlan, machine: Machine) -> Iterator[tuple[str, MemoryPlan]]:
     """Plans that need less, the least change first; with the name of another quantization."""
     for shortest in (_USEFUL, _SHORTEST):
         for name, model in _smaller(asked.model):
@@ -106,7 +106,7 @@ def _candidates(asked: Plan, machine: Machine) -> Iterator[tuple[str, Plan]]:
                 yield name, plan(model, use, repacked=machine.repacked)
 
 
-def _smaller(model: Model) -> Iterator[tuple[str, Model]]:
+def _smaller(model: ModelShape) -> Iterator[tuple[str, ModelShape]]:
     yield "", model
     for name in LADDER:
         other = quantized(model, name)
@@ -114,7 +114,7 @@ def _smaller(model: Model) -> Iterator[tuple[str, Model]]:
             yield name, other
 
 
-def _uses(asked: Plan, model: Model, shortest: int) -> Iterator[Use]:
+def _uses(asked: MemoryPlan, model: ModelShape, shortest: int) -> Iterator[Use]:
     eight_bits = model.format == "gguf" and asked.use.kv_type in ("f16", "f32")
     yield asked.use
     if eight_bits:
@@ -127,7 +127,7 @@ def _uses(asked: Plan, model: Model, shortest: int) -> Iterator[Use]:
         context //= 2
 
 
-def _differences(asked: Plan, changed: Plan, name: str) -> tuple[str, ...]:
+def _differences(asked: MemoryPlan, changed: MemoryPlan, name: str) -> tuple[str, ...]:
     found: list[str] = []
     if name:
         found.append(f"{name} as GGUF" if asked.model.format != "gguf" else name)

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from chainkit.tuning.continued import train_on as train_on
     from chainkit.tuning.examples import Example as Example
     from chainkit.tuning.settings import SOURCE_SETTINGS as SOURCE_SETTINGS
-    from chainkit.tuning.settings import Settings as Settings
+    from chainkit.tuning.settings import TuningSettings as TuningSettings
     from chainkit.tuning.work import Tuned as Tuned
     from chainkit.tuning.work import tune as tune
 
 _HOMES = {
     "Example": "chainkit.tuning.examples",
     "SOURCE_SETTINGS": "chainkit.tuning.settings",
-    "Settings": "chainkit.tuning.settings",
+    "TuningSettings": "chainkit.tuning.settings",
     "Tuned": "chainkit.tuning.work",
     "bake": "chainkit.tuning.baking",
     "train_on": "chainkit.tuning.continued",
@@ -31,8 +31,8 @@ _HOMES = {
 __all__ = [
     "SOURCE_SETTINGS",
     "Example",
-    "Settings",
     "Tuned",
+    "TuningSettings",
     "bake",
     "train_on",
     "tune",

@@ -10,14 +10,14 @@ from chainkit.backends.huggingface.libraries import torch
 from chainkit.base.errors import BadExamples
 from chainkit.tuning.examples import Example
 from chainkit.tuning.model import Base
-from chainkit.tuning.settings import Settings
+from chainkit.tuning.settings import TuningSettings
 
 IGNORED = -100
 _WINDOW = 4  # batches; more save little padding, and batches of like examples learn a little worse
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedExample:
     """An example as tokens."""
 
     prompt: tuple[int, ...]
@@ -30,7 +30,7 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Batch:
+class TrainingBatch:
     """Examples side by side.
 
     Attributes:
@@ -46,13 +46,13 @@ class Batch:
     answers: torch.Tensor
 
 
-def encode(base: Base, examples: Sequence[Example], settings: Settings) -> list[Encoded]:
+def encode(base: Base, examples: Sequence[Example], settings: TuningSettings) -> list[EncodedExample]:
     """The tokens of all examples.
 
     Raises:
         BadExamples: One is longer than the model can read.
     """
-    found: list[Encoded] = []
+    found: list[EncodedExample] = []
     room = base.loaded.context_length - settings.virtual_tokens
     for number, example in enumerate(examples, 1):
         prompt, answer = base.encoded(example, chat=settings.chat, ends=settings.answer_ends)
@@ -63,11 +63,11 @@ def encode(base: Base, examples: Sequence[Example], settings: Settings) -> list[
             )
         if not prompt and not settings.virtual_tokens:
             raise BadExamples(f"example {number} has an empty prompt, and this model has no first token")
-        found.append(Encoded(tuple(prompt), tuple(answer)))
+        found.append(EncodedExample(tuple(prompt), tuple(answer)))
     return found
 
 
-def batch_of(examples: Sequence[Encoded], virtual: int, device: torch.device | str = "cpu") -> Batch:
+def batch_of(examples: Sequence[EncodedExample], virtual: int, device: torch.device | str = "cpu") -> TrainingBatch:
     """One batch.
 
     Args:
@@ -88,14 +88,14 @@ def batch_of(examples: Sequence[Encoded], virtual: int, device: torch.device | s
         soft[row] = torch.arange(start - virtual, start)
         answers[row, longest - len(example.answer) :] = torch.tensor(example.answer)
     padded = bool((mask == 0).any())
-    return Batch(tokens.to(device), mask.to(device) if padded else None, soft.to(device), answers.to(device))
+    return TrainingBatch(tokens.to(device), mask.to(device) if padded else None, soft.to(device), answers.to(device))
 
 
-def shuffled(examples: Sequence[Encoded], size: int, seed: int) -> list[list[Encoded]]:
+def shuffled(examples: Sequence[EncodedExample], size: int, seed: int) -> list[list[EncodedExample]]:
     """The examples of one epoch in batches, neighbours sorted by length so that there is little padding."""
     chosen, order = random.Random(seed), list(examples)  # noqa: S311 - no secret
     chosen.shuffle(order)
-    batches: list[list[Encoded]] = []
+    batches: list[list[EncodedExample]] = []
     for start in range(0, len(order), size * _WINDOW):
         window = sorted(order[start : start + size * _WINDOW], key=lambda example: example.length)
         batches += [window[place : place + size] for place in range(0, len(window), size)]
@@ -103,7 +103,7 @@ def shuffled(examples: Sequence[Encoded], size: int, seed: int) -> list[list[Enc
     return batches
 
 
-def answer_logits(base: Base, batch: Batch, vectors: torch.Tensor | None) -> torch.Tensor:
+def answer_logits(base: Base, batch: TrainingBatch, vectors: torch.Tensor | None) -> torch.Tensor:
     """Scores where an answer is, and nowhere else, by the model's own pass, [B, A, V]."""
     with torch.no_grad():
         inputs = base.embed(batch.tokens)

@@ -9,10 +9,10 @@ from typing import Any
 
 from chainkit.backends.huggingface.libraries import torch
 from chainkit.base.errors import MissingLibrary
-from chainkit.tuning.batches import IGNORED, Encoded
+from chainkit.tuning.batches import IGNORED, EncodedExample
 from chainkit.tuning.learners import count_hits
 from chainkit.tuning.model import Base
-from chainkit.tuning.settings import Settings
+from chainkit.tuning.settings import TuningSettings
 
 try:
     import peft
@@ -30,7 +30,7 @@ class ByPeft:
     PEFT puts padding between the adapter and the text if it is on the left, so here it is on the right.
     """
 
-    def __init__(self, base: Base, settings: Settings, first: str) -> None:
+    def __init__(self, base: Base, settings: TuningSettings, first: str) -> None:
         self.base, self._settings = base, settings
         self.learning_rate = _LEARNING_RATES[settings.method]
         torch.manual_seed(settings.seed)
@@ -44,7 +44,7 @@ class ByPeft:
         """The adapter's numbers."""
         return {name: values for name, values in self.model.named_parameters() if values.requires_grad}
 
-    def loss(self, examples: Sequence[Encoded]) -> tuple[torch.Tensor, int]:
+    def loss(self, examples: Sequence[EncodedExample]) -> tuple[torch.Tensor, int]:
         """The sum of the negative log-likelihoods of the answers' tokens, and how many tokens those are."""
         behind, wanted = self._scored(examples)
         total = torch.nn.functional.cross_entropy(
@@ -52,12 +52,12 @@ class ByPeft:
         )
         return total, int((wanted != IGNORED).sum())
 
-    def hits(self, examples: Sequence[Encoded]) -> int:
+    def hits(self, examples: Sequence[EncodedExample]) -> int:
         """How many answers are, token by token, what the model finds likeliest."""
         with torch.inference_mode():
             return count_hits(*self._scored(examples))
 
-    def _scored(self, examples: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _scored(self, examples: Sequence[EncodedExample]) -> tuple[torch.Tensor, torch.Tensor]:
         """Scores behind every token but the last, [B, T, V], and what should be there, [B, T]."""
         width = max(example.length for example in examples)
         tokens = torch.zeros(len(examples), width, dtype=torch.long)
@@ -96,7 +96,7 @@ class ByPeft:
         return self.model(input_ids=tokens.to(device), attention_mask=mask.to(device)).logits
 
 
-def _config(base: Base, settings: Settings, first: str) -> Any:
+def _config(base: Base, settings: TuningSettings, first: str) -> Any:
     count = settings.virtual_tokens
     common: dict[str, Any] = {"task_type": "CAUSAL_LM", "inference_mode": False}
     if settings.method == "p-tuning":

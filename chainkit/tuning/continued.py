@@ -15,9 +15,9 @@ from chainkit.backends.huggingface.libraries import torch, transformers
 from chainkit.base.copying import require_new, whole
 from chainkit.base.errors import BadExamples, MissingLibrary
 from chainkit.tuning.examples import Given, read_texts
-from chainkit.tuning.model import Base, Model, open_base
+from chainkit.tuning.model import Base, TrainedModel, open_base
 from chainkit.tuning.save import write_json
-from chainkit.tuning.train import Step
+from chainkit.tuning.train import TrainingStep
 
 try:
     import accelerate  # noqa: F401 - the Trainer needs it
@@ -62,7 +62,7 @@ class TrainedOn:
 
 
 def train_on(
-    model: Model,
+    model: TrainedModel,
     texts: Given,
     out: str | Path,
     *,
@@ -76,7 +76,7 @@ def train_on(
     held_out: float = 0.05,
     rank: int = 8,
     seed: int = 0,
-    progress: Callable[[Step], object] | None = None,
+    progress: Callable[[TrainingStep], object] | None = None,
 ) -> TrainedOn:
     """Go on training a model on text, as an up-scaled one needs it.
 
@@ -151,13 +151,13 @@ class _Trainer(transformers.Trainer):
 
 
 class _Told(transformers.TrainerCallback):
-    def __init__(self, progress: Callable[[Step], object] | None) -> None:
+    def __init__(self, progress: Callable[[TrainingStep], object] | None) -> None:
         self._progress = progress
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         """A step is done."""
         if self._progress is not None and logs and "loss" in logs:
-            self._progress(Step(state.global_step, state.max_steps, float(logs["loss"]), None))
+            self._progress(TrainingStep(state.global_step, state.max_steps, float(logs["loss"]), None))
 
 
 class _Blocks(torch.utils.data.Dataset):

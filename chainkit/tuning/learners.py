@@ -8,10 +8,10 @@ from typing import Protocol
 from chainkit.backends.huggingface.libraries import torch, transformers
 from chainkit.base.errors import Unsupported
 from chainkit.local.soft_prompt import Vectors
-from chainkit.tuning.batches import IGNORED, Batch, Encoded, answer_logits, batch_of
+from chainkit.tuning.batches import IGNORED, EncodedExample, TrainingBatch, answer_logits, batch_of
 from chainkit.tuning.model import Base
 from chainkit.tuning.packed import packed
-from chainkit.tuning.settings import Settings
+from chainkit.tuning.settings import TuningSettings
 
 LEARNING_SHARE = 0.15
 """The learning rate as a share of the spread of the model's token vectors."""
@@ -30,11 +30,11 @@ class Learner(Protocol):
         """The size of a step, unless the user says otherwise."""
         ...
 
-    def loss(self, examples: Sequence[Encoded]) -> tuple[torch.Tensor, int]:
+    def loss(self, examples: Sequence[EncodedExample]) -> tuple[torch.Tensor, int]:
         """The sum of the negative log-likelihoods of the answers' tokens, and how many tokens those are."""
         ...
 
-    def hits(self, examples: Sequence[Encoded]) -> int:
+    def hits(self, examples: Sequence[EncodedExample]) -> int:
         """How many answers are, token by token, what the model finds likeliest."""
         ...
 
@@ -54,7 +54,7 @@ class Soft:
         vectors: The trained numbers, float32.
     """
 
-    def __init__(self, base: Base, settings: Settings, start: torch.Tensor) -> None:
+    def __init__(self, base: Base, settings: TuningSettings, start: torch.Tensor) -> None:
         self.base, self.settings = base, settings
         self.vectors = start.clone().float().requires_grad_()
         self._start = start.clone().float()
@@ -68,7 +68,7 @@ class Soft:
         """The vectors."""
         return {"prompt_embeddings": self.vectors}
 
-    def loss(self, examples: Sequence[Encoded]) -> tuple[torch.Tensor, int]:
+    def loss(self, examples: Sequence[EncodedExample]) -> tuple[torch.Tensor, int]:
         """The sum of the negative log-likelihoods of the answers' tokens, and how many tokens those are."""
         if self._packed is not None and self._packed.reads(examples, len(self.vectors)):
             logits, answers = self._packed.answer_logits(examples, self.vectors)
@@ -76,7 +76,7 @@ class Soft:
         batch = batch_of(examples, len(self.vectors), self.base.loaded.device)
         return answer_loss(self.base, batch, self.vectors)
 
-    def hits(self, examples: Sequence[Encoded]) -> int:
+    def hits(self, examples: Sequence[EncodedExample]) -> int:
         """How many answers are, token by token, what the model finds likeliest."""
         return answer_hits(self.base, batch_of(examples, len(self.vectors), self.base.loaded.device), self.vectors)
 
@@ -99,11 +99,11 @@ class Bare:
     def __init__(self, base: Base) -> None:
         self.base = base
 
-    def loss(self, examples: Sequence[Encoded]) -> tuple[torch.Tensor, int]:
+    def loss(self, examples: Sequence[EncodedExample]) -> tuple[torch.Tensor, int]:
         """The sum of the negative log-likelihoods of the answers' tokens, and how many tokens those are."""
         return answer_loss(self.base, batch_of(examples, 0, self.base.loaded.device), None)
 
-    def hits(self, examples: Sequence[Encoded]) -> int:
+    def hits(self, examples: Sequence[EncodedExample]) -> int:
         """How many answers are, token by token, what the model finds likeliest."""
         return answer_hits(self.base, batch_of(examples, 0, self.base.loaded.device), None)
 
@@ -112,7 +112,7 @@ class Bare:
         return written(self.base, prompt, None, count)
 
 
-def answer_loss(base: Base, batch: Batch, vectors: torch.Tensor | None) -> tuple[torch.Tensor, int]:
+def answer_loss(base: Base, batch: TrainingBatch, vectors: torch.Tensor | None) -> tuple[torch.Tensor, int]:
     """As `Learner.loss`."""
     logits = answer_logits(base, batch, vectors)
     total = torch.nn.functional.cross_entropy(
@@ -121,7 +121,7 @@ def answer_loss(base: Base, batch: Batch, vectors: torch.Tensor | None) -> tuple
     return total, int((batch.answers != IGNORED).sum())
 
 
-def answer_hits(base: Base, batch: Batch, vectors: torch.Tensor | None) -> int:
+def answer_hits(base: Base, batch: TrainingBatch, vectors: torch.Tensor | None) -> int:
     """As `Learner.hits`."""
     with torch.inference_mode():
         return count_hits(answer_logits(base, batch, vectors), batch.answers)
@@ -150,7 +150,7 @@ def written(base: Base, prompt: Sequence[int], vectors: torch.Tensor | None, cou
         return tokens
 
 
-def start_vectors(base: Base, settings: Settings, first: str) -> torch.Tensor:
+def start_vectors(base: Base, settings: TuningSettings, first: str) -> torch.Tensor:
     """Where the vectors begin, [v, D].
 
     Args:

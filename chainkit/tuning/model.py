@@ -17,7 +17,7 @@ from chainkit.local.soft_prompt import Vectors, sampled_tokens
 from chainkit.local.template import ChatTemplate
 from chainkit.tuning.examples import Example
 
-Model = Any
+TrainedModel = Any
 """A folder or hub name, a .gguf file, a chainkit model "hf:...", or (model, tokenizer) of transformers."""
 
 
@@ -125,7 +125,7 @@ class Base:
         return self.vocabulary.eos
 
 
-def open_base(model: Model, dtype: str = "auto") -> Base:
+def open_base(model: TrainedModel, dtype: str = "auto") -> Base:
     """The model to train on, loaded if it is not.
 
     Args:

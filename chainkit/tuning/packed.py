@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chainkit.backends.huggingface.libraries import torch
-from chainkit.tuning.batches import Encoded, answer_logits, batch_of
+from chainkit.tuning.batches import EncodedExample, answer_logits, batch_of
 from chainkit.tuning.model import Base
 
 # models of transformers whose blocks are those of `Packed`; each is compared with its own pass before it is used
@@ -53,11 +53,13 @@ class Packed:
         window = getattr(config, "sliding_window", None)
         self._longest = int(window) if window else None
 
-    def reads(self, examples: Sequence[Encoded], virtual: int) -> bool:
+    def reads(self, examples: Sequence[EncodedExample], virtual: int) -> bool:
         """Whether these are short enough: a window that attention slides over texts is not known here."""
         return self._longest is None or virtual + max(one.length for one in examples) <= self._longest
 
-    def answer_logits(self, examples: Sequence[Encoded], vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def answer_logits(
+        self, examples: Sequence[EncodedExample], vectors: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The scores where answers are, [A, V], and the answers' tokens, [A], of one example after the other."""
         layout = _layout(examples, len(vectors), self._base.loaded.device)
         with torch.no_grad():
@@ -112,7 +114,7 @@ def packed(base: Base) -> Packed | None:
         return None
     found, size = Packed(base), base.vocabulary.size
     tokens = [[(7 * row + 3 * place) % size for place in range(count)] for row, count in enumerate(_PROBE)]
-    examples = [Encoded(tuple(line[:-1]), tuple(line[-1:])) for line in tokens]
+    examples = [EncodedExample(tuple(line[:-1]), tuple(line[-1:])) for line in tokens]
     if not found.reads(examples, 2):
         return None
     with torch.inference_mode():
@@ -124,7 +126,7 @@ def packed(base: Base) -> Packed | None:
     return found if float((ours - theirs).abs().max()) <= allowed * float(theirs.std()) else None
 
 
-def _layout(examples: Sequence[Encoded], virtual: int, device: Any) -> _Layout:
+def _layout(examples: Sequence[EncodedExample], virtual: int, device: Any) -> _Layout:
     common = _common([one.prompt for one in examples])
     shared, width = virtual + len(common), virtual + max(one.length for one in examples)
     tokens, positions, answers = list(common), list(range(shared)), list[int]()

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from chainkit.tuning.batches import Encoded
+from chainkit.tuning.batches import EncodedExample
 from chainkit.tuning.learners import Learner
 from chainkit.tuning.model import Base
 from chainkit.tuning.save import saved_bytes
-from chainkit.tuning.settings import Settings
+from chainkit.tuning.settings import TuningSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class TuningPlan:
     """A tuning before it is done.
 
     Attributes:
@@ -64,12 +64,16 @@ class Plan:
 
 
 def make_plan(
-    base: Base, learner: Learner, examples: Sequence[Encoded], held_out: Sequence[Encoded], settings: Settings
-) -> Plan:
+    base: Base,
+    learner: Learner,
+    examples: Sequence[EncodedExample],
+    held_out: Sequence[EncodedExample],
+    settings: TuningSettings,
+) -> TuningPlan:
     """Numbers for a tuning; one step is computed for them, and nothing is changed by it."""
     steps = settings.epochs * math.ceil(len(examples) / settings.batch_size)
     trained = sum(values.numel() for values in learner.trained.values())
-    return Plan(
+    return TuningPlan(
         model=base.name,
         method=settings.method,
         parameters=trained,
@@ -86,7 +90,7 @@ def make_plan(
     )
 
 
-def _step_seconds(learner: Learner, examples: Sequence[Encoded], size: int) -> float:
+def _step_seconds(learner: Learner, examples: Sequence[EncodedExample], size: int) -> float:
     """The time of a step of examples of middle length; the second of two, as the first one warms up."""
     ordered = sorted(examples, key=lambda example: example.length)
     start = max(0, len(ordered) // 2 - size // 2)

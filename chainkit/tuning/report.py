@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from chainkit.tuning.plan import Plan
+from chainkit.tuning.plan import TuningPlan
 from chainkit.tuning.train import History
 
 _LONGEST = 160  # characters of a text in the report
@@ -32,7 +32,7 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class TuningReport:
     """Before and after.
 
     Attributes:
@@ -51,7 +51,7 @@ class Report:
         history: Losses of the steps, and the held-out ones.
     """
 
-    plan: Plan
+    plan: TuningPlan
     loss_before: float
     loss_after: float
     exact_before: int

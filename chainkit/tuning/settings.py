@@ -22,7 +22,7 @@ SOURCE_SETTINGS: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class TuningSettings:
     """How a soft prompt is trained.
 
     Attributes:

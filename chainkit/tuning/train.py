@@ -12,15 +12,15 @@ from typing import Any
 from chainkit.backends.huggingface.libraries import torch
 from chainkit.base.copying import put
 from chainkit.base.errors import ChainkitError, ModelFileError
-from chainkit.tuning.batches import Encoded, shuffled
+from chainkit.tuning.batches import EncodedExample, shuffled
 from chainkit.tuning.learners import Bare, Learner
-from chainkit.tuning.settings import Settings
+from chainkit.tuning.settings import TuningSettings
 
 STATE = "state.safetensors"
 
 
 @dataclass(frozen=True)
-class Step:
+class TrainingStep:
     """What progress is told.
 
     Attributes:
@@ -60,13 +60,13 @@ class History:
 
 def train(
     learner: Learner,
-    examples: Sequence[Encoded],
-    held_out: Sequence[Encoded],
-    settings: Settings,
+    examples: Sequence[EncodedExample],
+    held_out: Sequence[EncodedExample],
+    settings: TuningSettings,
     *,
     checkpoint: Path | None,
     identity: Mapping[str, Any],
-    told: Callable[[Step], object],
+    told: Callable[[TrainingStep], object],
 ) -> History:
     """Train, and leave the learner with its best numbers.
 
@@ -85,7 +85,7 @@ def train(
     return _Run(learner, examples, held_out, settings, checkpoint, identity, told).history()
 
 
-def mean_loss(learner: Learner | Bare, examples: Sequence[Encoded], size: int) -> float:
+def mean_loss(learner: Learner | Bare, examples: Sequence[EncodedExample], size: int) -> float:
     """Negative log-likelihood per token of the answers."""
     total, count = 0.0, 0
     ordered = sorted(examples, key=lambda example: example.length)
@@ -96,7 +96,7 @@ def mean_loss(learner: Learner | Bare, examples: Sequence[Encoded], size: int) -
     return total / count
 
 
-def hit_count(learner: Learner | Bare, examples: Sequence[Encoded], size: int) -> int:
+def hit_count(learner: Learner | Bare, examples: Sequence[EncodedExample], size: int) -> int:
     """How many answers the model gives token by token, the end included where it is learnt."""
     ordered = sorted(examples, key=lambda example: example.length)
     return sum(learner.hits(ordered[start : start + size]) for start in range(0, len(ordered), size))
@@ -108,12 +108,12 @@ class _Run:
     def __init__(
         self,
         learner: Learner,
-        examples: Sequence[Encoded],
-        held_out: Sequence[Encoded],
-        settings: Settings,
+        examples: Sequence[EncodedExample],
+        held_out: Sequence[EncodedExample],
+        settings: TuningSettings,
         checkpoint: Path | None,
         identity: Mapping[str, Any],
-        told: Callable[[Step], object],
+        told: Callable[[TrainingStep], object],
     ) -> None:
         self._learner, self._examples, self._held_out, self._settings = learner, examples, held_out, settings
         self._checkpoint, self._identity, self._told = checkpoint, json.loads(json.dumps(identity)), told
@@ -136,7 +136,7 @@ class _Run:
         _restore(self._learner.trained, self._best)
         return self._history
 
-    def _step(self, batch: Sequence[Encoded]) -> None:
+    def _step(self, batch: Sequence[EncodedExample]) -> None:
         done = len(self._history.losses)
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate * (1 - done / self._total)
@@ -153,7 +153,7 @@ class _Run:
         self._learner.hold()
         self._history.losses.append(value)
         held_out = self._history.held_out[-1][1] if self._history.held_out else None
-        self._told(Step(done + 1, self._total, value, held_out))
+        self._told(TrainingStep(done + 1, self._total, value, held_out))
 
     def _measure(self) -> None:
         """The held-out loss; the numbers are kept if it is the lowest, and the run ends if it was that long ago."""

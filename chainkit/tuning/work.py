@@ -11,15 +11,15 @@ from typing import Any
 
 from chainkit.base.copying import require_new, whole
 from chainkit.local.soft_prompt import SoftPrompt, load_soft_prompt
-from chainkit.tuning.batches import Encoded, encode
+from chainkit.tuning.batches import EncodedExample, encode
 from chainkit.tuning.examples import Example, Given, held_out_apart, read_examples
 from chainkit.tuning.learners import Bare, Learner, Soft, start_vectors
-from chainkit.tuning.model import Base, Model, open_base
-from chainkit.tuning.plan import Plan, make_plan
-from chainkit.tuning.report import Report, Sample
+from chainkit.tuning.model import Base, TrainedModel, open_base
+from chainkit.tuning.plan import TuningPlan, make_plan
+from chainkit.tuning.report import Sample, TuningReport
 from chainkit.tuning.save import save_fingerprint, save_prompt, write_json
-from chainkit.tuning.settings import SOURCE_SETTINGS, Settings
-from chainkit.tuning.train import History, Step, hit_count, mean_loss, train
+from chainkit.tuning.settings import SOURCE_SETTINGS, TuningSettings
+from chainkit.tuning.train import History, TrainingStep, hit_count, mean_loss, train
 
 _SAMPLES, _SHOWN_TOKENS = 3, 100
 _ROOM = 200_000  # bytes for the texts beside the trained numbers
@@ -35,7 +35,7 @@ class Tuned:
         soft_prompt: For `soft_prompt=` of a model; None if nothing was saved or the method makes no soft prompt.
     """
 
-    report: Report
+    report: TuningReport
     folder: Path | None
     soft_prompt: SoftPrompt | None
 
@@ -46,7 +46,7 @@ class Tuned:
 
 
 def tune(
-    model: Model,
+    model: TrainedModel,
     examples: Given,
     out: str | Path | None = None,
     *,
@@ -57,8 +57,8 @@ def tune(
     keep_worse: bool = False,
     resume: bool = True,
     dtype: str = "auto",
-    show_plan: Callable[[Plan], object] | None = print,
-    progress: Callable[[Step], object] | None = None,
+    show_plan: Callable[[TuningPlan], object] | None = print,
+    progress: Callable[[TrainingStep], object] | None = None,
     **settings: Any,
 ) -> Tuned:
     """Train a soft prompt: some vectors that, put before a text, make a frozen model do a task.
@@ -86,7 +86,7 @@ def tune(
         ValueError: A setting is out of its range.
         ChainkitError: There is something at `out` already, or the loss is no number any more.
     """
-    chosen = Settings(**(dict(SOURCE_SETTINGS) if source_recipe else {}) | settings)
+    chosen = TuningSettings(**(dict(SOURCE_SETTINGS) if source_recipe else {}) | settings)
     folder = None if out is None else Path(out).expanduser()
     if folder is not None:
         require_new(folder)
@@ -106,7 +106,7 @@ class _Work:
         base: Base,
         pairs: Sequence[Example],
         others: Sequence[Example] | None,
-        settings: Settings,
+        settings: TuningSettings,
         folder: Path | None,
         resume: bool,
     ) -> None:
@@ -121,7 +121,10 @@ class _Work:
             remove_checkpoint(self.checkpoint)
 
     def done(
-        self, keep_worse: bool, show_plan: Callable[[Plan], object] | None, progress: Callable[[Step], object] | None
+        self,
+        keep_worse: bool,
+        show_plan: Callable[[TuningPlan], object] | None,
+        progress: Callable[[TrainingStep], object] | None,
     ) -> Tuned:
         """Plan, train, compare, and save what is worth it."""
         train_on, held = self.encoded
@@ -155,13 +158,13 @@ class _Work:
             "tokens": [sum(hash(example) % (1 << 61) for example in part) for part in self.encoded],
         }
 
-    def _report(self, plan: Plan, history: History, seconds: float) -> Report:
+    def _report(self, plan: TuningPlan, history: History, seconds: float) -> TuningReport:
         bare, held, size = Bare(self.base), self.encoded[1], self.settings.batch_size
         shown = [
             Sample(example.prompt, example.answer, self._answer(bare, one), self._answer(self.learner, one))
             for example, one in list(zip(self.held, held, strict=True))[:_SAMPLES]
         ]
-        return Report(
+        return TuningReport(
             plan=plan,
             loss_before=mean_loss(bare, held, size),
             loss_after=history.best_loss,
@@ -177,11 +180,11 @@ class _Work:
             history=history,
         )
 
-    def _answer(self, learner: Learner | Bare, example: Encoded) -> str:
+    def _answer(self, learner: Learner | Bare, example: EncodedExample) -> str:
         room = min(math.ceil(len(example.answer) * 1.5) + 8, _SHOWN_TOKENS)
         return self.base.vocabulary.detokenize(learner.write(example.prompt, room))
 
-    def _saved(self, report: Report) -> Path:
+    def _saved(self, report: TuningReport) -> Path:
         assert self.folder is not None
         with whole(self.folder, report.plan.saved_bytes + _ROOM) as part:
             part.mkdir()
@@ -206,7 +209,7 @@ def remove_checkpoint(folder: Path) -> None:
             folder.rmdir()
 
 
-def _learner(base: Base, settings: Settings, first: str) -> Any:
+def _learner(base: Base, settings: TuningSettings, first: str) -> Any:
     if settings.method == "soft":
         return Soft(base, settings, start_vectors(base, settings, first))
     from chainkit.tuning.by_peft import ByPeft
@@ -214,5 +217,5 @@ def _learner(base: Base, settings: Settings, first: str) -> Any:
     return ByPeft(base, settings, first)
 
 
-def _silent(_step: Step) -> None:
+def _silent(_step: TrainingStep) -> None:
     """Nobody asked."""

@@ -11,13 +11,13 @@ from chainkit.base.shelf import lazily
 
 if TYPE_CHECKING:
     from chainkit.upscaling.make import upscale as upscale
-    from chainkit.upscaling.plan import Plan as Plan
+    from chainkit.upscaling.plan import UpscalePlan as UpscalePlan
     from chainkit.upscaling.slices import Slice as Slice
     from chainkit.upscaling.slices import overlap as overlap
     from chainkit.upscaling.view import upscale_view as upscale_view
 
 _HOMES = {
-    "Plan": "chainkit.upscaling.plan",
+    "UpscalePlan": "chainkit.upscaling.plan",
     "Slice": "chainkit.upscaling.slices",
     "overlap": "chainkit.upscaling.slices",
     "upscale": "chainkit.upscaling.make",
@@ -25,8 +25,8 @@ _HOMES = {
 }
 
 __all__ = [
-    "Plan",
     "Slice",
+    "UpscalePlan",
     "overlap",
     "upscale",
     "upscale_view",

@@ -15,7 +15,7 @@ from chainkit.base.copying import copy_range, whole
 from chainkit.base.errors import BadLayers, ModelFileError
 from chainkit.upscaling.config import Config, changed, config_changes, depth_of, layer_kinds
 from chainkit.upscaling.outline import parameters
-from chainkit.upscaling.plan import Plan
+from chainkit.upscaling.plan import UpscalePlan
 from chainkit.upscaling.safetensors import (
     INDEX,
     SINGLE,
@@ -37,7 +37,7 @@ _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".gguf", "
 
 
 @dataclass(frozen=True)
-class Work:
+class FolderWork:
     """All that is known before the first byte is written.
 
     Attributes:
@@ -46,7 +46,7 @@ class Work:
         tensors: Those of the new model, each with the place that it is copied from.
     """
 
-    plan: Plan
+    plan: UpscalePlan
     config: Config
     tensors: Sequence[Tensor]
 
@@ -62,7 +62,7 @@ def model_config(folder: Path) -> Config:
     return read_json(folder / _CONFIG)
 
 
-def prepare(folder: Path, slices: tuple[Slice, ...], prefix: str | None) -> Work:
+def prepare(folder: Path, slices: tuple[Slice, ...], prefix: str | None) -> FolderWork:
     """Read the headers and decide everything.
 
     Raises:
@@ -87,10 +87,10 @@ def prepare(folder: Path, slices: tuple[Slice, ...], prefix: str | None) -> Work
         nbytes=sum(tensor.nbytes for tensor in tensors.values()),
         new_bytes=sum(tensor.nbytes for tensor in new),
     )
-    return Work(plan, changed(config, changes), new)
+    return FolderWork(plan, changed(config, changes), new)
 
 
-def outline(path: Path, slices: tuple[Slice, ...]) -> Plan:
+def outline(path: Path, slices: tuple[Slice, ...]) -> UpscalePlan:
     """The plan for a model of which only config.json is there.
 
     Raises:
@@ -104,7 +104,7 @@ def outline(path: Path, slices: tuple[Slice, ...]) -> Plan:
     return replace(plan, parameters=parameters(config), new_parameters=parameters(changed(config, changes)))
 
 
-def write(work: Work, out: Path, shard_bytes: int, progress: Progress) -> None:
+def write(work: FolderWork, out: Path, shard_bytes: int, progress: Progress) -> None:
     """Make the new folder.
 
     Raises:
@@ -124,8 +124,8 @@ def write(work: Work, out: Path, shard_bytes: int, progress: Progress) -> None:
         (part / _CONFIG).write_text(json.dumps(work.config, indent=2) + "\n", "utf-8")
 
 
-def _plan(source: Path, config: Config, slices: tuple[Slice, ...], changes: Config) -> Plan:
-    return Plan(
+def _plan(source: Path, config: Config, slices: tuple[Slice, ...], changes: Config) -> UpscalePlan:
+    return UpscalePlan(
         source=source,
         architecture=str(config.get("model_type", "unknown")),
         depth=depth_of(config),

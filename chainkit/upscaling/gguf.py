@@ -14,7 +14,7 @@ from chainkit.backends.llama_cpp.header import Array, Header, Tensor, read_heade
 from chainkit.backends.llama_cpp.rewrite import array, header_bytes, number, placed, raw_entries
 from chainkit.base.copying import copy_range, whole
 from chainkit.base.errors import BadLayers, Unsupported
-from chainkit.upscaling.plan import Plan
+from chainkit.upscaling.plan import UpscalePlan
 from chainkit.upscaling.slices import Slice, layer_sources
 from chainkit.upscaling.stack import find_stack, require_alike
 
@@ -30,7 +30,7 @@ _REFUSED = ("nextn_predict_layers", "attention.shared_kv_layers")
 
 
 @dataclass(frozen=True)
-class Work:
+class GGUFWork:
     """All that is known before the first byte is written.
 
     Attributes:
@@ -41,7 +41,7 @@ class Work:
         alignment: Every tensor begins at a multiple of this.
     """
 
-    plan: Plan
+    plan: UpscalePlan
     header: Header
     entries: dict[str, bytes]
     tensors: Sequence[tuple[Tensor, Tensor]]
@@ -68,7 +68,7 @@ def block_count(header: Header) -> int:
     return count
 
 
-def prepare(path: Path, slices: tuple[Slice, ...], prefix: str | None) -> Work:
+def prepare(path: Path, slices: tuple[Slice, ...], prefix: str | None) -> GGUFWork:
     """Read the header and decide everything.
 
     Raises:
@@ -89,7 +89,7 @@ def prepare(path: Path, slices: tuple[Slice, ...], prefix: str | None) -> Work:
         copied += originals
         new += [replace(tensor, name=stack.renamed(tensor.name, place)) for tensor in originals]
     alignment = header.get("general.alignment", 32)
-    plan = Plan(
+    plan = UpscalePlan(
         source=path,
         architecture=header.architecture,
         depth=depth,
@@ -101,12 +101,12 @@ def prepare(path: Path, slices: tuple[Slice, ...], prefix: str | None) -> Work:
         changes={key: value for key, (value, _) in changes.items()},
     )
     entries = raw_entries(header) | {key: raw for key, (_, raw) in changes.items()}
-    work = Work(plan, header, entries, list(zip(placed(new, alignment), copied, strict=True)), alignment)
+    work = GGUFWork(plan, header, entries, list(zip(placed(new, alignment), copied, strict=True)), alignment)
     last = work.tensors[-1][0]
     return replace(work, plan=replace(plan, new_bytes=len(work.start) + last.offset + last.nbytes))
 
 
-def write(work: Work, out: Path, progress: Callable[[int, int], None]) -> None:
+def write(work: GGUFWork, out: Path, progress: Callable[[int, int], None]) -> None:
     """Make the new file.
 
     Raises:

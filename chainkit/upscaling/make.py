@@ -10,7 +10,7 @@ from chainkit.base.copying import require_new, require_room
 from chainkit.base.errors import NO_SUCH_PATH, ChainkitError, ModelFileError
 from chainkit.upscaling import folder as folders
 from chainkit.upscaling.config import depth_of
-from chainkit.upscaling.plan import Plan
+from chainkit.upscaling.plan import UpscalePlan
 from chainkit.upscaling.safetensors import INDEX, SINGLE, read_json
 from chainkit.upscaling.slices import Slices, chosen_slices
 
@@ -27,7 +27,7 @@ def upscale(
     dry_run: bool = False,
     shard_bytes: int = folders.SHARD_BYTES,
     progress: Callable[[int, int], None] | None = None,
-) -> Plan:
+) -> UpscalePlan:
     """Write a deeper model made of the layers of another: `upscale("solar-base", "solar-48", drop=8)`.
 
     Tensors are copied by the system, file to file; no weight is read into memory, and torch is not needed.

@@ -16,7 +16,7 @@ AFTERWARDS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class UpscalePlan:
     """An up-scaling before it is done.
 
     Attributes:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, SecretStr
 from chainkit.base import opening
 from chainkit.base.errors import BadVectors, IndexFileError
 from chainkit.base.paths import cache_dir
-from chainkit.base.sqlite import Layout, connect, transaction, translated
+from chainkit.base.sqlite import FileLayout, connect, transaction, translated
 from chainkit.vectors.given import checked_texts, checked_vectors
 
 Array = np.ndarray[Any, Any]
@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS vectors (
     model INTEGER NOT NULL, text BLOB NOT NULL, vector BLOB NOT NULL, PRIMARY KEY (model, text)
 ) WITHOUT ROWID;
 """
-_LAYOUT = Layout(2, _SCHEMA, "vectors")
+_LAYOUT = FileLayout(2, _SCHEMA, "vectors")
 _ASKED_AT_ONCE = 500  # SQLite's oldest limit of parameters is 999
 _EMBEDDED_AT_ONCE = 2048  # what is embedded is stored after so many texts, so that little is lost by an interruption
 _BUSY_SECONDS = 30.0

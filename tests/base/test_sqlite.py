@@ -15,15 +15,15 @@ import pytest
 
 from chainkit.backends.fake import FakeEmbeddings
 from chainkit.base.errors import BrokenIndex, ChainkitError, IndexFileError, LogFileError
-from chainkit.base.sqlite import Cache, ForeignFile, Layout, cache_layout, connect, set_aside, transaction
-from chainkit.chains.kept import Kept
+from chainkit.base.sqlite import FileLayout, ForeignFile, KeyValueFile, cache_layout, connect, set_aside, transaction
+from chainkit.chains.kept import KeptResults
 from chainkit.knowledge.index.database import Database
 from chainkit.observe import log
 from chainkit.observe.step import Step
 from chainkit.programs.model.cache import Results, _opened
 from chainkit.vectors import CachedEmbeddings
 
-LAYOUT = Layout(
+LAYOUT = FileLayout(
     700, "CREATE TABLE IF NOT EXISTS things (name TEXT);\nCREATE TABLE IF NOT EXISTS more (n INTEGER);", "things"
 )
 
@@ -114,7 +114,7 @@ def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
 
 
 def test_a_cache_drops_the_oldest_first(tmp_path: Path) -> None:
-    cache = Cache(tmp_path / "c", 703, limit=40_000)
+    cache = KeyValueFile(tmp_path / "c", 703, limit=40_000)
     for number in range(1024):
         cache.put(str(number).encode(), bytes(100))
     assert cache.get(b"0") is None
@@ -134,7 +134,7 @@ def test_processes_that_make_one_file_at_once_share_it(tmp_path: Path) -> None:
     )
     several = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "c"), str(n)]) for n in range(4)]
     assert [one.wait() for one in several] == [0] * 4
-    cache = Cache(tmp_path / "c", 704)
+    cache = KeyValueFile(tmp_path / "c", 704)
     assert len(cache) == 4
     cache.close()
 
@@ -151,7 +151,7 @@ def _vectors(path: Path) -> None:
 USES: dict[str, tuple[Callable[[Path], object], type[Exception] | None]] = {
     "index": (lambda path: Database(path).close(), BrokenIndex),
     "vectors": (_vectors, IndexFileError),
-    "kept": (lambda path: Kept(path).close(), ChainkitError),
+    "kept": (lambda path: KeptResults(path).close(), ChainkitError),
     "log": (lambda path: log.write(path, [STEP]), LogFileError),
     "programs": (lambda path: _opened(path, 0), None),
 }
@@ -212,7 +212,7 @@ def test_a_damaged_value_of_a_cache_of_programs_is_no_value(tmp_path: Path) -> N
 
 
 def test_a_full_disk_costs_a_program_and_a_long_text_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    kept = Kept(tmp_path / "k")
+    kept = KeptResults(tmp_path / "k")
     assert kept._cache is not None
     kept._cache._connection.execute("PRAGMA max_page_count = 4")
     kept.store("key", "x" * 100_000)

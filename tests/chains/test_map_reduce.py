@@ -16,8 +16,8 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from chainkit.backends.fake import FakeChat, FakeLLM
 from chainkit.base.errors import ChainkitError, ContextOverflow, UnknownProvider
 from chainkit.chains.cutting import pieces
-from chainkit.chains.kept import Kept
-from chainkit.chains.map_reduce import NO_ANSWER, MapReduce, Task, answer, extract, summarise
+from chainkit.chains.kept import KeptResults
+from chainkit.chains.map_reduce import NO_ANSWER, MapReduce, MapReduceTask, answer, extract, summarise
 
 TEXT = "\n\n".join(
     f"Chapter {n}. The number of this chapter is {n * 7}. " + "Bees fly to flowers. " * 8 for n in range(30)
@@ -234,7 +234,7 @@ async def test_it_is_a_runnable_with_callbacks():
 @pytest.mark.parametrize("settings", [{"max_concurrency": 0}, {"answer_tokens": 0}, {"context_tokens": 0}])
 def test_numbers_that_make_no_sense_are_refused(settings):
     with pytest.raises(ValueError, match="must be 1 or more, got 0"):
-        MapReduce(FakeChat(), Task(part="x"), **settings)
+        MapReduce(FakeChat(), MapReduceTask(part="x"), **settings)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_a_file_that_keeps_no_results_is_named(tmp_path):
     (tmp_path / "a.sqlite").write_text("not a database, but long enough to be read as one, or not " * 10)
     for place in (tmp_path / "a.sqlite", tmp_path / "absent" / "a.sqlite"):
         with pytest.raises(ChainkitError, match=r"a\.sqlite: cannot be used to keep results"):
-            Kept(place)
+            KeptResults(place)
 
 
 @given(st.text(alphabet="ab .\n!?。\t", max_size=400) | st.text(max_size=60), st.integers(1, 40))

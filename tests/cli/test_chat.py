@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from chainkit.base.errors import ContextOverflow
-from chainkit.cli.chat import Conversation
+from chainkit.cli.chat import ChatSession
 from chainkit.testing import ScriptedChat
 
 SLOW = str(Path(__file__).parent / "slow_model.py")
@@ -26,7 +26,7 @@ def sent(model: ScriptedChat) -> list[list[tuple[str, str]]]:
 
 def test_the_whole_conversation_is_sent_each_time() -> None:
     model = ScriptedChat(["Hello.", "Ada."])
-    conversation = Conversation(model, system="Be brief.")
+    conversation = ChatSession(model, system="Be brief.")
     assert ask(conversation, "I am Ada.") == "Hello."
     assert ask(conversation, "Who am I?") == "Ada."
     assert sent(model)[1] == [
@@ -39,7 +39,7 @@ def test_the_whole_conversation_is_sent_each_time() -> None:
 
 def test_an_answer_that_was_stopped_stays_as_far_as_it_was_heard() -> None:
     model = ScriptedChat(["one two three", "yes"])
-    conversation = Conversation(model)
+    conversation = ChatSession(model)
     answer = conversation.ask("Count.")
     assert [next(answer), next(answer)] == ["one", " two"]
     answer.close()  # type: ignore[attr-defined]
@@ -52,7 +52,7 @@ def test_a_question_without_an_answer_is_not_kept() -> None:
         def _stream(self, *_: object, **__: object) -> Iterator[object]:  # type: ignore[override]
             raise ContextOverflow(5000, 4096)
 
-    conversation = Conversation(Full([]))
+    conversation = ChatSession(Full([]))
     with pytest.raises(ContextOverflow):
         ask(conversation, "Long?")
     assert len(conversation) == 0
@@ -60,7 +60,7 @@ def test_a_question_without_an_answer_is_not_kept() -> None:
 
 def test_a_reset_forgets_what_was_said_but_not_how_to_behave() -> None:
     model = ScriptedChat(["a", "b"])
-    conversation = Conversation(model, system="Be brief.")
+    conversation = ChatSession(model, system="Be brief.")
     ask(conversation, "one")
     conversation.reset()
     ask(conversation, "two")

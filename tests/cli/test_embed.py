@@ -10,7 +10,7 @@ import chainkit.registry
 from chainkit.backends.fake import FakeEmbeddings
 from chainkit.base.errors import BadVectors, ChainkitError
 from chainkit.cli.embedding import checked
-from chainkit.cli.rows import Row
+from chainkit.cli.rows import InputRow
 from chainkit.cli.vector_files import jsonl_row, vector_file
 
 FAKE = ["--embeddings", "fake:?dimensions=16"]
@@ -59,7 +59,7 @@ def test_standard_output_gets_a_line_for_each_text(run, texts: str) -> None:
 
 def test_numbers_are_as_short_as_float32_allows() -> None:
     vector = np.array([0.1, -1 / 3, 1e-30, 12345.678], dtype=np.float32)
-    numbers = jsonl_row(Row(1, "x"), "m", vector)["vector"]
+    numbers = jsonl_row(InputRow(1, "x"), "m", vector)["vector"]
     assert numbers[0] == 0.1
     assert np.array_equal(np.array(numbers, dtype=np.float32), vector)
 
@@ -185,7 +185,7 @@ def test_vectors_that_cannot_be_compared_are_refused(vectors: list[list[float]])
 
 
 def test_a_width_that_changes_on_the_way_is_refused() -> None:
-    rows = [Row(1, "a"), Row(2, "b")]
+    rows = [InputRow(1, "a"), InputRow(2, "b")]
     with vector_file(Path("out.npy"), rows, "m") as file:
         file.add(rows[:1], np.ones((1, 2), np.float32))
         with pytest.raises(BadVectors, match="3 numbers after some of 2"):
@@ -195,7 +195,10 @@ def test_a_width_that_changes_on_the_way_is_refused() -> None:
 def test_a_part_file_with_a_broken_head_is_refused() -> None:
     for head in ["[]", '{"texts": "x"}', '{"width": "x"}', "{"]:
         Path("out.npy.part").write_text(head + "\n")
-        with pytest.raises(ChainkitError, match="not written by"), vector_file(Path("out.npy"), [Row(1, "a")], "m"):
+        with (
+            pytest.raises(ChainkitError, match="not written by"),
+            vector_file(Path("out.npy"), [InputRow(1, "a")], "m"),
+        ):
             pass
 
 

@@ -21,7 +21,7 @@ from chainkit.registry import chat_model, embeddings
 from chainkit.testing.server import faults
 from chainkit.testing.server.features import FEATURES
 from chainkit.testing.server.openai import OpenAIServer, running
-from chainkit.testing.server.wire import Answer
+from chainkit.testing.server.wire import HTTPAnswer
 
 NEEDED = {probe.feature: probe.needs for probe in PROBES}
 ROWS = {
@@ -104,7 +104,7 @@ def test_the_specs_work_as_they_are_printed(open_server: OpenAIServer) -> None:
 
 
 def test_a_model_that_calls_tools_only_when_told_to_is_told_so(open_server: OpenAIServer) -> None:
-    def quiet(answer: Answer) -> Answer:
+    def quiet(answer: HTTPAnswer) -> HTTPAnswer:
         asked = open_server.bodies[-1] if open_server.bodies else {}
         if asked.get("tools") and asked.get("tool_choice") is None:
             return faults.plain('{"choices": [{"message": {"content": "Sunny."}}]}', "application/json")(answer)
@@ -214,7 +214,7 @@ def test_the_ending_v1_may_be_left_out(open_server: OpenAIServer) -> None:
     assert found(open_server.base_url.removesuffix("/v1"))["states"]["chat"] == "works"
 
 
-def all_fail(server: OpenAIServer, fault: Callable[[Answer], Answer]) -> None:
+def all_fail(server: OpenAIServer, fault: Callable[[HTTPAnswer], HTTPAnswer]) -> None:
     server.fail(fault, times=1000)
 
 

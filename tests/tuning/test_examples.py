@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chainkit.base.errors import BadExamples
 from chainkit.tuning.examples import Example, held_out_apart, read_examples, read_texts
-from chainkit.tuning.settings import SOURCE_SETTINGS, Settings
+from chainkit.tuning.settings import SOURCE_SETTINGS, TuningSettings
 
 
 def test_pairs_mappings_and_files_give_the_same_examples(tmp_path: Path) -> None:
@@ -126,10 +126,10 @@ def test_texts_come_from_paragraphs_tables_and_python(tmp_path: Path) -> None:
 )
 def test_a_setting_out_of_range_is_refused(change: dict[str, object], fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
-        Settings(**change)
+        TuningSettings(**change)
 
 
 def test_the_settings_of_the_source_are_its_own() -> None:
-    settings = Settings(**SOURCE_SETTINGS)
+    settings = TuningSettings(**SOURCE_SETTINGS)
     assert (settings.virtual_tokens, settings.init, settings.learning_rate, settings.epochs) == (4, "random", 0.005, 5)
     assert settings.reach is settings.patience is None

@@ -9,19 +9,23 @@ pytest.importorskip("torch")
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from chainkit.tuning.batches import Encoded, batch_of
+from chainkit.tuning.batches import EncodedExample, batch_of
 from chainkit.tuning.learners import Soft, answer_loss, start_vectors
 from chainkit.tuning.model import Base, open_base
 from chainkit.tuning.packed import packed
-from chainkit.tuning.settings import Settings
+from chainkit.tuning.settings import TuningSettings
 from tests.backends.huggingface import tiny
 
 ROWS = {
-    "unequal": [Encoded((5, 6, 7, 8), (9,)), Encoded((5, 6), (7, 8, 9)), Encoded((5, 6, 4, 3, 2, 1, 8), (3, 4))],
-    "equal": [Encoded((1, 2, 3), (4, 5)), Encoded((3, 2, 1), (5, 4))],
-    "nothing in common": [Encoded((9, 8), (1,)), Encoded((), (2, 3))],
-    "the same": [Encoded((9, 8, 7), (6, 5))] * 3,
-    "one": [Encoded((4,), (2,))],
+    "unequal": [
+        EncodedExample((5, 6, 7, 8), (9,)),
+        EncodedExample((5, 6), (7, 8, 9)),
+        EncodedExample((5, 6, 4, 3, 2, 1, 8), (3, 4)),
+    ],
+    "equal": [EncodedExample((1, 2, 3), (4, 5)), EncodedExample((3, 2, 1), (5, 4))],
+    "nothing in common": [EncodedExample((9, 8), (1,)), EncodedExample((), (2, 3))],
+    "the same": [EncodedExample((9, 8, 7), (6, 5))] * 3,
+    "one": [EncodedExample((4,), (2,))],
 }
 
 
@@ -43,7 +47,7 @@ def base_of(kind: str) -> Base:
 @pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "qwen3", "biases", "scaled"])
 def test_losses_and_slopes_are_those_of_the_models_own_pass(kind: str) -> None:
     base = base_of(kind)
-    learner = Soft(base, Settings(), start_vectors(base, Settings(), "the cat sat on"))
+    learner = Soft(base, TuningSettings(), start_vectors(base, TuningSettings(), "the cat sat on"))
     assert learner._packed is not None
     with base.frozen():
         for name, rows in ROWS.items():
@@ -69,8 +73,8 @@ def test_a_model_that_calls_itself_llama_and_computes_something_else_is_found_ou
 
 def test_texts_longer_than_a_sliding_window_are_computed_by_the_models_own_pass() -> None:
     base = base_of("mistral")
-    learner = Soft(base, Settings(), start_vectors(base, Settings(), "the cat"))
-    long = [Encoded(tuple(range(20)), (1, 2))]
+    learner = Soft(base, TuningSettings(), start_vectors(base, TuningSettings(), "the cat"))
+    long = [EncodedExample(tuple(range(20)), (1, 2))]
     assert learner._packed is not None
     assert not learner._packed.reads(long, 4)
     with torch.inference_mode():
@@ -80,7 +84,7 @@ def test_texts_longer_than_a_sliding_window_are_computed_by_the_models_own_pass(
 
 def test_half_precision_is_packed_too() -> None:
     base = open_base((base_of("llama").model.to(torch.bfloat16), tiny.bpe()))
-    learner = Soft(base, Settings(), start_vectors(base, Settings(), "the cat"))
+    learner = Soft(base, TuningSettings(), start_vectors(base, TuningSettings(), "the cat"))
     assert learner._packed is not None
     loss, _ = learner.loss(ROWS["unequal"])
     theirs, _ = answer_loss(base, batch_of(ROWS["unequal"], 4), learner.vectors)

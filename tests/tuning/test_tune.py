@@ -15,11 +15,11 @@ import transformers
 import chainkit
 from chainkit.base.errors import BadExamples, ChainkitError, ModelFileError, SoftPromptMismatch, Unsupported
 from chainkit.local.soft_prompt import load_soft_prompt
-from chainkit.tuning.batches import Encoded, batch_of
+from chainkit.tuning.batches import EncodedExample, batch_of
 from chainkit.tuning.learners import Soft, answer_loss, start_vectors, written
 from chainkit.tuning.model import open_base
-from chainkit.tuning.settings import Settings
-from chainkit.tuning.train import Step
+from chainkit.tuning.settings import TuningSettings
+from chainkit.tuning.train import TrainingStep
 from tests.backends.huggingface import tiny
 
 # PEFT 0.21 asks transformers 5 by an old name
@@ -32,7 +32,7 @@ def test_a_soft_prompt_teaches_a_task_and_leaves_the_model_as_it_was(tuned: Tune
     model, tokenizer = tiny.causal("llama"), tiny.bpe()
     before = {name: values.clone() for name, values in model.state_dict().items()}
     wanted = [values.requires_grad for values in model.parameters()]
-    steps: list[Step] = []
+    steps: list[TrainingStep] = []
     settings = {"epochs": 30, "virtual_tokens": 6, "answer_ends": True}
     result = tuned(tmp_path / "soft", model=(model, tokenizer), **settings, progress=steps.append)
     report = result.report
@@ -87,8 +87,8 @@ def test_a_soft_prompt_of_peft_is_loaded(folder: str, tmp_path: Path) -> None:
 
 def test_the_loss_is_that_of_peft_for_a_batch_without_padding(folder: str) -> None:
     base = open_base(folder)
-    learner = Soft(base, Settings(), start_vectors(base, Settings(), "the cat"))
-    examples = [Encoded((5, 6, 7), (8, 9)), Encoded((9, 8, 7), (6, 5))]
+    learner = Soft(base, TuningSettings(), start_vectors(base, TuningSettings(), "the cat"))
+    examples = [EncodedExample((5, 6, 7), (8, 9)), EncodedExample((9, 8, 7), (6, 5))]
     ours, count = learner.loss(examples)
     model = peft.get_peft_model(
         transformers.AutoModelForCausalLM.from_pretrained(folder),
@@ -107,8 +107,8 @@ def test_the_loss_is_that_of_peft_for_a_batch_without_padding(folder: str) -> No
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "bloom"])
 def test_padding_changes_no_loss(kind: str) -> None:
     base = open_base((tiny.causal(kind), tiny.bpe()))
-    vectors = start_vectors(base, Settings(), "the cat sat")
-    short, long = Encoded((5, 6), (7,)), Encoded((9, 8, 7, 6, 5, 4), (3, 4, 5))
+    vectors = start_vectors(base, TuningSettings(), "the cat sat")
+    short, long = EncodedExample((5, 6), (7,)), EncodedExample((9, 8, 7, 6, 5, 4), (3, 4, 5))
     with torch.inference_mode():
         together = answer_loss(base, batch_of([short, long], 4), vectors)[0]
         alone = sum(answer_loss(base, batch_of([one], 4), vectors)[0] for one in (short, long))
@@ -117,7 +117,7 @@ def test_padding_changes_no_loss(kind: str) -> None:
 
 
 def test_a_stopped_run_goes_on_to_the_same_result(tuned: Tuned, tmp_path: Path) -> None:
-    def stop(step: Step) -> None:
+    def stop(step: TrainingStep) -> None:
         if step.number == 7:
             raise KeyboardInterrupt
 
@@ -179,7 +179,7 @@ def test_it_ends_early_and_keeps_the_best(tuned: Tuned, known: list[tuple[str, s
 
 
 def test_vectors_stay_within_their_reach(folder: str) -> None:
-    base, settings = open_base(folder), Settings(reach=0.5)
+    base, settings = open_base(folder), TuningSettings(reach=0.5)
     start = start_vectors(base, settings, "the cat sat on")
     learner = Soft(base, settings, start)
     with torch.no_grad():
@@ -200,7 +200,7 @@ def test_a_loss_that_is_no_number_ends_with_advice(tuned: Tuned) -> None:
 @pytest.mark.parametrize("init", ["text", "sampled", "random"])
 def test_vectors_begin_where_they_should(init: str, folder: str) -> None:
     base = open_base(folder)
-    vectors = start_vectors(base, Settings(init=init, virtual_tokens=7), "the cat")
+    vectors = start_vectors(base, TuningSettings(init=init, virtual_tokens=7), "the cat")
     assert vectors.shape == (7, 32)
     if init == "text":
         tokens = base.vocabulary.tokenize("the cat")

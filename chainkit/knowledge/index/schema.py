@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chainkit.base.sqlite import Layout
+from chainkit.base.sqlite import FileLayout
 
 FORMAT = "4"
 
@@ -58,4 +58,4 @@ CREATE TEMP TABLE IF NOT EXISTS staged (
 CREATE INDEX IF NOT EXISTS temp.staged_path ON staged (path, position);
 """
 
-LAYOUT = Layout(1, TABLES, "meta")
+LAYOUT = FileLayout(1, TABLES, "meta")

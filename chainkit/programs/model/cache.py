@@ -26,7 +26,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from chainkit.base.paths import cache_dir
-from chainkit.base.sqlite import Cache, cache_layout, is_damage, set_aside
+from chainkit.base.sqlite import KeyValueFile, cache_layout, is_damage, set_aside
 from chainkit.programs.model.protocol import OptionScores, SlotResult
 
 log = logging.getLogger("chainkit.programs")
@@ -53,7 +53,7 @@ class Results:
 
     def __init__(self, path: Path, limit: int = MOST_BYTES) -> None:
         self.path, self.limit = path, limit
-        self._cache = Cache(path, _LAYOUT.number, limit)
+        self._cache = KeyValueFile(path, _LAYOUT.number, limit)
 
     def get(self, key: bytes) -> SlotResult | OptionScores | None:
         """What is kept under a key."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from chainkit.testing.server import model
-from chainkit.testing.server.wire import Request
+from chainkit.testing.server.wire import HTTPRequest
 
 Json = Mapping[str, Any]
 
@@ -51,7 +51,7 @@ class Refusal(Exception):
         super().__init__(message)
 
 
-def key(request: Request, wanted: str | None) -> None:
+def key(request: HTTPRequest, wanted: str | None) -> None:
     """The right key, or 401."""
     if wanted is None or request.headers.get("authorization") == f"Bearer {wanted}":
         return
@@ -62,7 +62,7 @@ def key(request: Request, wanted: str | None) -> None:
     raise Refusal(401, hint, "invalid_api_key")  # some services echo the whole key
 
 
-def body(request: Request) -> dict[str, Any]:
+def body(request: HTTPRequest) -> dict[str, Any]:
     """The JSON of a request for a model that there is."""
     if request.method != "POST":
         raise Refusal(405, f"Not allowed to {request.method} on {request.path}")

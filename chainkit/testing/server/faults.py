@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
-from chainkit.testing.server.wire import Answer, Cut, Pause
+from chainkit.testing.server.wire import Hangup, HTTPAnswer, Pause
 
-Fault = Callable[[Answer], Answer]
+Fault = Callable[[HTTPAnswer], HTTPAnswer]
 
 JSON = {"content-type": "application/json", "x-request-id": "req_fault"}
 
@@ -19,7 +19,7 @@ def error(
     """An error in the shape of the API; underscores in header names become dashes."""
     body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return lambda _: Answer(status, JSON | named, (json.dumps(body).encode(),))
+    return lambda _: HTTPAnswer(status, JSON | named, (json.dumps(body).encode(),))
 
 
 def rate_limited(retry_after: str | None = None) -> Fault:
@@ -38,7 +38,7 @@ def server_error(status: int = 500) -> Fault:
 
 def plain(body: str, kind: str = "text/html", status: int = 200) -> Fault:
     """A body that is not what the API promises."""
-    return lambda _: Answer(status, {"content-type": kind}, (body.encode(),))
+    return lambda _: HTTPAnswer(status, {"content-type": kind}, (body.encode(),))
 
 
 def html(status: int = 200) -> Fault:
@@ -74,7 +74,7 @@ def stall(after: int, seconds: float = 60) -> Fault:
 
 def cut(after: int) -> Fault:
     """The connection drops after some events."""
-    return lambda answer: replace(answer, parts=(*answer.parts[:after], Cut()))
+    return lambda answer: replace(answer, parts=(*answer.parts[:after], Hangup()))
 
 
 def ends_early(after: int) -> Fault:
@@ -85,10 +85,10 @@ def ends_early(after: int) -> Fault:
 def cut_inside_character() -> Fault:
     """The connection drops between two bytes of one character."""
 
-    def apply(answer: Answer) -> Answer:
+    def apply(answer: HTTPAnswer) -> HTTPAnswer:
         for place, part in enumerate(answer.parts):
             if isinstance(part, bytes) and (first := next((i for i, byte in enumerate(part) if byte > 127), None)):
-                return replace(answer, parts=(*answer.parts[:place], part[: first + 1], Cut()))
+                return replace(answer, parts=(*answer.parts[:place], part[: first + 1], Hangup()))
         raise AssertionError("the answer has no character of two bytes")
 
     return apply
@@ -109,7 +109,7 @@ def bad_event(after: int) -> Fault:
 def in_fragments(size: int) -> Fault:
     """The right bytes, cut at wrong places."""
 
-    def apply(answer: Answer) -> Answer:
+    def apply(answer: HTTPAnswer) -> HTTPAnswer:
         whole = b"".join(part for part in answer.parts if isinstance(part, bytes))
         return replace(answer, parts=tuple(whole[i : i + size] for i in range(0, len(whole), size)))
 

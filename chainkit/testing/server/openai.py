@@ -28,7 +28,7 @@ from chainkit.testing.server.checks import Refusal
 from chainkit.testing.server.faults import Fault
 from chainkit.testing.server.model import Said
 from chainkit.testing.server.responses import Responses, events
-from chainkit.testing.server.wire import Answer, Request, Server
+from chainkit.testing.server.wire import HTTPAnswer, HTTPRequest, Server
 
 Json = dict[str, Any]
 FINGERPRINT = "fp_44709d6fcb"
@@ -73,19 +73,19 @@ class OpenAIServer(Server):
         """Let the next request, or the next few, go wrong."""
         self._faults.extend([fault] * times)
 
-    def _respond(self, request: Request) -> Answer:
+    def _respond(self, request: HTTPRequest) -> HTTPAnswer:
         with self._lock:
             number = next(self._ids)
             fault = self._faults.popleft() if self._faults else None
         try:
             answer = self._right(request, f"{number:06d}")
         except Refusal as refusal:
-            answer = Answer(refusal.status, JSON_HEADERS, (json.dumps({"error": refusal.error}).encode(),))
+            answer = HTTPAnswer(refusal.status, JSON_HEADERS, (json.dumps({"error": refusal.error}).encode(),))
         headers = {"x-request-id": f"req_{number:06d}", **answer.headers}
-        answer = Answer(answer.status, headers, answer.parts, answer.streamed)
+        answer = HTTPAnswer(answer.status, headers, answer.parts, answer.streamed)
         return fault(answer) if fault else answer
 
-    def _right(self, request: Request, number: str) -> Answer:
+    def _right(self, request: HTTPRequest, number: str) -> HTTPAnswer:
         checks.key(request, self.key)
         path = request.path.split("?")[0]
         features.refuse(path, self.refuses)
@@ -104,7 +104,7 @@ class OpenAIServer(Server):
                 return self._respond_with_items(body, number)
         raise Refusal(404, f"Invalid URL ({request.method} {path})")
 
-    def _chat(self, body: Json, number: str) -> Answer:
+    def _chat(self, body: Json, number: str) -> HTTPAnswer:
         checks.chat(body)
         said = model.chat(body)
         choices = [_choice(said, body, number, index) for index in range(body.get("n") or 1)]
@@ -115,7 +115,7 @@ class OpenAIServer(Server):
         head = _head("chat.completion", body, number)
         return _whole({**head, "choices": choices, "usage": usage, "service_tier": "default"})
 
-    def _complete(self, body: Json, number: str) -> Answer:
+    def _complete(self, body: Json, number: str) -> HTTPAnswer:
         checks.completion(body)
         prompts = [body["prompt"]] if isinstance(body["prompt"], str) else body["prompt"]
         texts = [model.complete(prompt) for prompt in prompts for _ in range(body.get("n") or 1)]
@@ -128,7 +128,7 @@ class OpenAIServer(Server):
             return _stream(_text_events(head, body, choices, usage))
         return _whole({**head, "choices": choices, "usage": usage})
 
-    def _respond_with_items(self, body: Json, number: str) -> Answer:
+    def _respond_with_items(self, body: Json, number: str) -> HTTPAnswer:
         answer = self._responses.answer(body, number)
         if not body.get("stream"):
             return _whole(answer)
@@ -136,9 +136,9 @@ class OpenAIServer(Server):
             f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
             for event in events(answer)
         ]
-        return Answer(200, SSE_HEADERS, tuple(parts), streamed=True)  # this API ends without [DONE]
+        return HTTPAnswer(200, SSE_HEADERS, tuple(parts), streamed=True)  # this API ends without [DONE]
 
-    def _embed(self, body: Json) -> Answer:
+    def _embed(self, body: Json) -> HTTPAnswer:
         checks.embedding(body)
         texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
         width = body.get("dimensions") or 16
@@ -290,13 +290,13 @@ def _text_events(head: Json, body: Json, choices: list[Json], usage: Json) -> It
         yield {**head, "choices": [], "usage": usage}
 
 
-def _whole(body: Mapping[str, Any]) -> Answer:
-    return Answer(200, JSON_HEADERS, (json.dumps(body, ensure_ascii=False).encode(),))
+def _whole(body: Mapping[str, Any]) -> HTTPAnswer:
+    return HTTPAnswer(200, JSON_HEADERS, (json.dumps(body, ensure_ascii=False).encode(),))
 
 
-def _stream(events: Iterator[Json]) -> Answer:
+def _stream(events: Iterator[Json]) -> HTTPAnswer:
     parts = [f"data: {json.dumps(event, ensure_ascii=False)}\n\n".encode() for event in events]
-    return Answer(200, SSE_HEADERS, (*parts, b"data: [DONE]\n\n"), streamed=True)
+    return HTTPAnswer(200, SSE_HEADERS, (*parts, b"data: [DONE]\n\n"), streamed=True)
 
 
 def _packed(values: list[float]) -> str:

@@ -16,7 +16,7 @@ LONGEST_WAIT_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Request:
+class HTTPRequest:
     """What a client sent; header names are lower case."""
 
     method: str
@@ -37,15 +37,15 @@ class Pause:
     seconds: float
 
 
-class Cut:
+class Hangup:
     """Drop the connection here."""
 
 
-Part = bytes | Pause | Cut
+Part = bytes | Pause | Hangup
 
 
 @dataclass(frozen=True)
-class Answer:
+class HTTPAnswer:
     """What a server sends: parts in order. One that is `streamed` goes out part by part in chunked encoding."""
 
     status: int = 200
@@ -65,8 +65,8 @@ class Server:
         tls: With which certificate it speaks TLS; None for none.
     """
 
-    def __init__(self, answer: Callable[[Request], Answer], tls: ssl.SSLContext | None = None) -> None:
-        self.requests: list[Request] = []
+    def __init__(self, answer: Callable[[HTTPRequest], HTTPAnswer], tls: ssl.SSLContext | None = None) -> None:
+        self.requests: list[HTTPRequest] = []
         self.connections = 0
         self.accepted = 0
         self.port = 0
@@ -130,7 +130,7 @@ class Server:
                 if not await self._play(self._answer(request), reader, writer):
                     break
 
-    async def _play(self, answer: Answer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _play(self, answer: HTTPAnswer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Send an answer; False if the connection was dropped instead."""
         parts = list(answer.parts)
         while parts and isinstance(first := parts[0], Pause):  # a pause before the first byte delays the headers too
@@ -143,7 +143,7 @@ class Server:
         for part in parts:
             if isinstance(part, Pause):
                 await _pause(part.seconds, reader)
-            elif isinstance(part, Cut):
+            elif isinstance(part, Hangup):
                 await writer.drain()
                 await asyncio.sleep(0.01)
                 return False
@@ -174,17 +174,17 @@ async def _pause(seconds: float, reader: asyncio.StreamReader) -> None:
         await asyncio.sleep(min(0.01, seconds))
 
 
-def _with_length(answer: Answer, parts: list[Part]) -> list[Part]:
+def _with_length(answer: HTTPAnswer, parts: list[Part]) -> list[Part]:
     length = sum(len(part) for part in parts if isinstance(part, bytes))
     return [_head(answer, {"content-length": str(length)}), *parts]
 
 
-def _head(answer: Answer, extra: Mapping[str, str]) -> bytes:
+def _head(answer: HTTPAnswer, extra: Mapping[str, str]) -> bytes:
     lines = [f"HTTP/1.1 {answer.status} X", *(f"{k}: {v}" for k, v in {**answer.headers, **extra}.items())]
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request | None:
+async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> HTTPRequest | None:
     head = await reader.readexactly(1)
     if not head.isalpha():  # somebody tries TLS, and is told off as by any web server
         writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
@@ -196,4 +196,4 @@ async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> R
     method, path, _ = first.split(" ")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     body = await reader.readexactly(int(headers.get("content-length", 0)))
-    return Request(method, path, headers, body)
+    return HTTPRequest(method, path, headers, body)
