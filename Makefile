@@ -55,6 +55,7 @@ check: $(VENV)/.dev ## Style, types, and who may import whom
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright
 	$(VENV)/bin/lint-imports --no-cache
+	$(VENV)/bin/python -m tests.house
 
 fmt: $(VENV)/.dev
 	$(VENV)/bin/ruff check --fix .

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from chainkit.registry import ALIASES, CHAT_MODELS, EMBEDDINGS, LLMS
+from tests import house
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -55,3 +56,28 @@ def test_an_alias_is_no_row_and_leads_to_one() -> None:
 @pytest.mark.parametrize("folder", [path for path in (ROOT / "chainkit").rglob("*") if (path / "__init__.py").exists()])
 def test_a_folder_says_what_it_is_for(folder: Path) -> None:
     assert (folder / "__init__.py").read_text("utf-8").startswith('"""')
+
+
+def test_the_house_has_no_circle_and_no_shared_class_name_but_those_still_listed() -> None:
+    assert house.count(ROOT / "chainkit").faults() == []
+
+
+def test_circles_and_shared_names_are_seen(tmp_path: Path) -> None:
+    package = tmp_path / "small"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "a.py").write_text("from small import b\n\n\nclass One: ...\n")
+    (package / "b.py").write_text("def late():\n    from small.c import x\n    return x\n")
+    (package / "c.py").write_text("import small.a\n\nx = 1\n\n\nclass One: ...\n\n\nclass _Two: ...\n")
+    (package / "d.py").write_text("import small.a\n\n\nclass _Two: ...\n")
+    found = house.count(package)
+    assert found.circles == (("small.a", "small.b", "small.c"),)
+    assert found.shared == {"One": ("small.a", "small.c")}
+    assert (found.lines, found.files, found.longest_file, found.longest_function) == (
+        21,
+        5,
+        (9, "small.c"),
+        (3, "small.b.late"),
+    )
+    assert "circle: small.a small.b small.c" in found.faults()
+    assert "class One: small.a small.c" in found.faults()

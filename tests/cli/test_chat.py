@@ -16,7 +16,7 @@ from chainkit.testing import ScriptedChat
 SLOW = str(Path(__file__).parent / "slow_model.py")
 
 
-def ask(conversation: Conversation, question: str) -> str:
+def ask(conversation: ChatSession, question: str) -> str:
     return "".join(conversation.ask(question))
 
 
