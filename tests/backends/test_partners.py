@@ -25,7 +25,7 @@ from chainkit.backends.partners import PARTNERS, Partner
 from chainkit.base.errors import KeyWithheld, MissingKey, MissingLibrary, SpecError
 from chainkit.base.keys import KEY_VARIABLES, store_key
 from chainkit.registry import CHAT_MODELS, EMBEDDINGS
-from chainkit.testing.server.wire import Answer, Server
+from chainkit.testing.server.wire import HTTPAnswer, Server
 
 EXTRAS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 each = pytest.mark.parametrize("partner", PARTNERS, ids=lambda partner: partner.name)
@@ -223,7 +223,7 @@ def recording() -> Iterator[Server]:
             server.stop()
 
 
-REFUSED = Answer(400, {"content-type": "application/json"}, (b'{"message": "no", "error": {"message": "no"}}',))
+REFUSED = HTTPAnswer(400, {"content-type": "application/json"}, (b'{"message": "no", "error": {"message": "no"}}',))
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from chainkit.backends.openai import OpenAIChat, client
 from chainkit.base.errors import ConnectionFailed
 from chainkit.testing import OpenAIServer
 from chainkit.testing.server.openai import running
-from chainkit.testing.server.wire import Answer, Server
+from chainkit.testing.server.wire import HTTPAnswer, Server
 
 SECRET = "sk-not-to-be-shown-123"
 PAST = datetime.datetime(2020, 1, 2, tzinfo=datetime.UTC)
@@ -142,7 +142,7 @@ def test_a_proxy_that_is_not_there_is_named_without_its_password(
 
 @every_way
 def test_a_proxy_that_refuses_is_told(way: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    proxy = Server(lambda request: Answer(407, {"proxy-authenticate": "Basic"}, ()))
+    proxy = Server(lambda request: HTTPAnswer(407, {"proxy-authenticate": "Basic"}, ()))
     proxy.start()
     try:
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.port}")
