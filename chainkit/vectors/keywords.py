@@ -1,47 +1,151 @@
-"""The words that set a group of texts apart from the other groups."""
+"""The words and phrases that set a group of texts apart from the other groups."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from math import log
 
-import numpy as np
+from chainkit.base.stems import stem
+from chainkit.vectors.fillers import FILLERS
 
-_LETTER = r"[^\W_\u3040-\u30ff\u3400-\u9fff]"
-# Latin and other spaced scripts by words; Han and Katakana by runs, since Chinese and Japanese do not put spaces and
-# what stands between such runs is mostly grammar
-_WORD = re.compile(rf"[\u3400-\u9fff々]{{2,}}|[ァ-ヺー]{{2,}}|(?!\d){_LETTER}(?:{_LETTER}|['’-])*{_LETTER}")
+# scripts without spaces between words: Han with its repetition mark, Katakana, Thai, Lao, Burmese, Khmer; Hiragana is
+# mostly grammar and parts the words of Japanese
+_HAN, _KATAKANA, _OTHERS = r"\u3400-\u9fff々", r"ァ-ヺー", r"\u0e00-\u0e7f\u0e80-\u0eff\u1000-\u109f\u1780-\u17ff"
+_LETTER = rf"[^\W_\u3040-\u30ff\u3400-\u9fff{_OTHERS}]"
+_MARKS = r"\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0d7f"  # vowel signs and points within words
+_WORD = re.compile(
+    rf"[{_HAN}]{{2,}}|[{_KATAKANA}]{{2,}}|[{_OTHERS}]{{2,}}|(?!\d){_LETTER}(?:[{_MARKS}]|{_LETTER}|['’-](?={_LETTER}))+"
+)
+_RUN = re.compile(rf"[{_HAN}{_OTHERS}]{{2,}}")
+_HAN_RUN = re.compile(rf"[{_HAN}]")
+# what Chinese says around what it means; particles, pronouns and questions
+_CHINESE_FILLERS = re.compile(
+    "为什么|什么时候|怎么样|怎么办|怎么|什么|如何|请问|哪里|这个|那个|没有|可以|需要|多久|时候|一个|[的了吗呢吧呀啊是我你您他她它们]"
+)
+_HYPHEN = re.compile(r"(?<=\w\w)-(?=\w\w)")  # "top-up" is "top up", and "t-shirt" is itself
+
+_MOST_TEXTS = 2000  # of each group: more hardly change a share
+_LONGEST_HAN, _LONGEST_OTHER = 6, 10  # characters of a word in a script without spaces
+_PHRASE_SHARE = 0.5  # a phrase stands for its words where it is in so many of the texts that hold the rarer of them
+_RUN_SHARE = 0.8  # likewise a longer run of characters for a shorter one
+_SMOOTHING = 0.5  # texts outside that are taken to hold any word
+_AFTER = frozenset({"up", "out", "off", "in", "down", "over", "back", "on"})  # "top up" and "log in" are phrases
+
+
+@dataclass(eq=False)
+class _Terms:
+    """In how many texts of a group each term stands, and how it is written there."""
+
+    texts: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    forms: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+
+    def add(self, text: str) -> None:
+        self.texts += 1
+        for term, form in dict(_terms(text)).items():
+            self.counts[term] += 1
+            self.forms[term][form] += 1
+
+    def written(self, term: str) -> str:
+        """The most frequent form, the first by the alphabet of equal ones."""
+        return min(self.forms[term].items(), key=lambda item: (-item[1], item[0]))[0]
 
 
 def keywords(groups: Sequence[Sequence[str]], count: int = 5) -> list[list[str]]:
-    """For each group the words that are frequent in it and rare elsewhere, the most telling first.
+    """For each group the words and phrases of two that are frequent in it and rare elsewhere, the most telling first.
 
-    Class-based TF-IDF (Grootendorst 2022, "BERTopic", section 3.3): share of a word in its group times
-    log(1 + words per group / frequency of the word overall). Ties go by the alphabet.
+    The weight of a term is its share p of the group's texts times log(p / its share q of the other texts): its part of
+    the Kullback-Leibler divergence between the two. Forms of an English word count together and are written as they
+    mostly are; a phrase replaces its words where it is most of them. In scripts without spaces, runs of up to ten
+    characters that texts have in common stand for words. Ties go by the alphabet.
 
-    >>> keywords([["red wine", "white wine"], ["red car", "fast car"]], count=1)
+    >>> keywords([["red wine", "white wines", "a wine"], ["red car", "fast car"]], count=1)
     [['wine'], ['car']]
     """
-    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
-
-    # scikit-learn's stubs want a name here, its documentation a callable
-    counter = CountVectorizer(analyzer=_analyzed(ENGLISH_STOP_WORDS))  # pyright: ignore[reportArgumentType]
-    try:
-        counter.fit(groups)
-    except ValueError:  # no words at all
-        return [[] for _ in groups]
-    table: Any = counter.transform(groups)
-    table = table.toarray().astype(np.float64)  # groups x words
-    names = counter.get_feature_names_out()
-    sizes = table.sum(axis=1, keepdims=True)
-    weights = table / np.maximum(sizes, 1) * np.log1p(sizes.mean() / table.sum(axis=0))
-    found = [sorted(np.flatnonzero(row), key=lambda word: (-round(row[word], 12), names[word])) for row in weights]
-    return [[str(names[word]) for word in order[:count]] for order in found]
+    found = [_Terms() for _ in groups]
+    for terms, group in zip(found, groups, strict=True):
+        for text in group[:: -(-len(group) // _MOST_TEXTS) or 1]:
+            terms.add(text)
+    total: Counter[str] = Counter()
+    for terms in found:
+        total.update(terms.counts)
+    texts = sum(terms.texts for terms in found)
+    return [_telling(terms, total, texts, count) for terms in found]
 
 
-def _analyzed(stop: Collection[str]) -> Callable[[Sequence[str]], list[str]]:
-    return lambda group: [word for text in group for word in words(text) if word not in stop]
+def _telling(terms: _Terms, total: Counter[str], texts: int, count: int) -> list[str]:
+    least = 2 if terms.texts >= 8 else 1
+    weights: dict[str, float] = {}
+    for term, here in terms.counts.items():
+        piece = _RUN.fullmatch(term) is not None and terms.texts > 1
+        if here < (2 if piece or " " in term else least):
+            continue
+        share = here / terms.texts
+        outside = (total[term] - here + _SMOOTHING) / (texts - terms.texts + 2 * _SMOOTHING)
+        if (weight := share * log(share / outside) if share > outside else 0.0) > 0:
+            weights[term] = weight
+    order = sorted(weights, key=lambda term: (-round(weights[term], 9), terms.written(term)))
+    chosen: list[str] = []
+    for term in order:
+        if len(chosen) == count:
+            break
+        if not _said(term, chosen) and not _said(longer := _extended(term, order, terms.counts), chosen):
+            chosen.append(longer)
+    return [terms.written(term) for term in chosen]
+
+
+def _said(term: str, chosen: Iterable[str]) -> bool:
+    """Whether what was chosen says the same: a word of a phrase, a phrase of a word, an overlapping run."""
+    parts = _overlaps(term)
+    return any(not parts.isdisjoint(_overlaps(other)) for other in chosen)
+
+
+def _overlaps(term: str) -> set[str]:
+    """The words of a term; of a run of characters, its pieces of three."""
+    if not _RUN.fullmatch(term) or len(term) < 3:
+        return {*term.split(" "), term}
+    return {term[start : start + 3] for start in range(len(term) - 2)} | {term[:2], term[-2:]}
+
+
+def _extended(term: str, order: Sequence[str], counts: Counter[str]) -> str:
+    """The phrase, or the longer run of characters, that a word is mostly part of, or the word."""
+    if " " in term:
+        return term
+    if _RUN.fullmatch(term):
+        around = [other for other in order if term in other and counts[other] >= _RUN_SHARE * counts[term]]
+        return max(around, key=len, default=term)
+    phrases = [other for other in order if term in other.split(" ") and " " in other]
+    best = max(phrases, key=lambda phrase: counts[phrase], default=None)
+    return best if best is not None and counts[best] >= _PHRASE_SHARE * counts[term] else term
+
+
+def _terms(text: str) -> Iterable[tuple[str, str]]:
+    """The words of a text and its phrases of two, each as stems and as it is written."""
+    plain = _CHINESE_FILLERS.sub(" ", _HYPHEN.sub(" ", text.lower().replace("’", "'")))
+    found = _WORD.findall(plain)
+    for word in found:
+        if _RUN.fullmatch(word):
+            yield from ((part, part) for part in _parts(word))
+        elif _names(word):
+            yield stem(word), word
+    for first, second in pairwise(found):
+        phrase = _names(first) and (_names(second) or second in _AFTER)
+        if phrase and not _RUN.search(first + second) and stem(first) != stem(second):
+            yield f"{stem(first)} {stem(second)}", f"{first} {second}"
+
+
+def _names(word: str) -> bool:
+    return word not in FILLERS and len(word) > 1
+
+
+def _parts(run: str) -> set[str]:
+    """All pieces of two to six characters, or ten, of a run of a script without spaces."""
+    longest = min(_LONGEST_HAN if _HAN_RUN.match(run) else _LONGEST_OTHER, len(run))
+    return {run[start : start + size] for size in range(2, longest + 1) for start in range(len(run) - size + 1)}
 
 
 def words(text: str) -> list[str]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import permutations
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 
 from chainkit.base import opening
+from chainkit.decoding.constraints import Constraint, choices
+from chainkit.local.chat import LocalChat
 from chainkit.vectors.clustering import Clustering, Group
 from chainkit.vectors.labels import label
 
@@ -24,6 +27,7 @@ and nothing else."""
 _TEXTS = 8  # of each group
 _COLUMNS = 200  # of each text
 _NAME_COLUMNS = 60
+_WORDS = 4  # keywords that a title is made of
 
 
 class NotNamed(UserWarning):
@@ -38,11 +42,20 @@ class NotNamed(UserWarning):
         super().__init__(f"the model gave no name for {len(labels)} groups; their keywords stay: {self.labels[:10]}")
 
 
-def named(found: Clustering, model: BaseChatModel | str, *, max_concurrency: int = 8) -> Clustering:
+def named(
+    found: Clustering, model: BaseChatModel | str, *, own_words: bool | None = None, max_concurrency: int = 8
+) -> Clustering:
     """The same groups with names that a chat model, an object or its spec, wrote; see `PROMPT` for what it is asked.
 
+    Args:
+        found: The groups.
+        model: What names them.
+        own_words: The model chooses among titles made of the group's keywords, which keeps a small one to the matter;
+            needs a local model. None does so for local models.
+        max_concurrency: Questions that a hosted model is asked at the same time.
+
     Raises:
-        ValueError: The groups are of vectors without texts.
+        ValueError: The groups are of vectors without texts, or `own_words` is asked of a model that is not local.
         ProviderError: The model failed.
 
     Warns:
@@ -52,7 +65,14 @@ def named(found: Clustering, model: BaseChatModel | str, *, max_concurrency: int
         raise ValueError("groups of vectors have no texts to name them by")
     asked: BaseChatModel = opening.chat_model(model)
     questions = [PROMPT.format(texts=_texts(found.texts, group)) for group in found.groups]
-    answers = asked.batch(list(questions), config={"max_concurrency": max_concurrency})
+    local = isinstance(asked, LocalChat)
+    if own_words and not local:
+        raise ValueError(f"{type(asked).__name__} is no local model, whose words could be chosen; leave own_words out")
+    if local and own_words is not False:
+        titles = map(_titles, found.groups)
+        answers = [asked.bind(constraint=title).invoke(text) for title, text in zip(titles, questions, strict=True)]
+    else:
+        answers = asked.batch(list(questions), config={"max_concurrency": max_concurrency})
     names = [_name(answer) for answer in answers]
     if missing := [group.label for group, name in zip(found.groups, names, strict=True) if not name]:
         warnings.warn(NotNamed(missing), stacklevel=2)
@@ -63,6 +83,13 @@ def named(found: Clustering, model: BaseChatModel | str, *, max_concurrency: int
 
 def _texts(texts: Sequence[str], group: Group) -> str:
     return "\n".join(f"- {label(texts[row], _COLUMNS)}" for row in group.members[:_TEXTS])
+
+
+def _titles(group: Group) -> Constraint:
+    """Two of the first keywords in either order, or one that is a phrase: what a small model may choose."""
+    first = group.keywords[:_WORDS]
+    phrases = [word for word in first if " " in word]
+    return choices([*(" ".join(pair) for pair in permutations(first, 2)), *phrases] or [group.name])
 
 
 def _name(answer: BaseMessage) -> str:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainkit.knowledge.readers.plain import sentences, size, stem, stems, words
+from chainkit.base.stems import stem
+from chainkit.knowledge.readers.plain import sentences, size, stems, words
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,34 @@ def test_keywords_are_frequent_here_and_rare_elsewhere():
     assert keywords([["..."], ["!"]]) == [[], []]
 
 
+def test_forms_of_a_word_count_together_and_fillers_do_not_count():
+    cards = ["I want new cards please", "Can you send a card?", "the card has not come", "Card, card and card"]
+    cars = ["I want a car please", "can you sell cars?"]
+    assert [found[0] for found in keywords([cards, cars])] == ["card", "car"]
+    assert not {"want", "please", "cards"} & set(keywords([cards, cars])[0])
+
+
+def test_phrases_of_two_words_replace_their_words():
+    rates = ["what is the exchange rate", "exchange rate today", "exchange rates of the euro"]
+    top_ups = ["my top-up failed", "how do I top up", "top up by card"]
+    first, second = keywords([rates, top_ups])
+    assert first[0] == "exchange rate"
+    assert not {"exchange", "rate"} & set(first)
+    assert second[0] == "top up"
+
+
+def test_texts_in_scripts_without_spaces_are_named_by_what_they_share():
+    refunds = ["我想申请退款", "请问怎么申请退款", "申请退款需要多久", "退款什么时候到账"]
+    parcels = ["快递还没有到", "我的快递在哪里", "快递送错了"]
+    assert [found[0] for found in keywords([refunds, parcels])] == ["退款", "快递"]
+    refunds = ["返金をお願いします", "返金はいつですか"]
+    passwords = ["パスワードを忘れました", "パスワードが違います"]
+    assert [found[0] for found in keywords([refunds, passwords])] == ["返金", "パスワード"]
+    refunds = ["ฉันต้องการขอคืนเงิน", "ขอคืนเงินอย่างไร"]
+    passwords = ["ลืมรหัสผ่าน", "เปลี่ยนรหัสผ่าน"]
+    assert [found[0] for found in keywords([refunds, passwords])] == ["ขอคืนเงิน", "รหัสผ่าน"]
+
+
 def test_words_of_scripts_without_spaces():
     assert words("旅行用のネックピローとバックパック") == ["旅行用", "ネックピロー", "バックパック"]
     assert words("IHクッキング対応の調理器具") == ["ih", "クッキング", "対応", "調理器具"]

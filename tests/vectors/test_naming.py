@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from chainkit.testing import ScriptedChat
 from chainkit.vectors import NotNamed, clusters, named
 from chainkit.vectors.naming import PROMPT
 
+DEMO_MODEL = Path(__file__).parents[2] / "examples" / "demo_model" / "demo-q8_0.gguf"
 TEXTS = ["red car", "blue car", "green car", "old house", "new house"]
 VECTORS = np.array([[1, 0], [0.9, 0.1], [1, 0.1], [0, 1], [0.1, 1]])
 
@@ -63,3 +66,18 @@ def test_vectors_without_texts_cannot_be_named():
 def test_the_front_door_takes_a_spec():
     found = chainkit.clusters(TEXTS, VECTORS, k=2, names="fake:?reply=Vehicles")
     assert found.groups[0].name == "Vehicles"
+
+
+def test_a_model_that_is_not_local_cannot_be_kept_to_the_words_of_the_group():
+    with pytest.raises(ValueError, match="ScriptedChat is no local model"):
+        named(clusters(TEXTS, VECTORS, k=2), ScriptedChat("x"), own_words=True)
+
+
+def test_a_small_local_model_chooses_among_the_words_of_the_group():
+    pytest.importorskip("xllamacpp")
+    model = chainkit.chat_model(f"gguf:{DEMO_MODEL}", temperature=0, max_tokens=24)
+    found = clusters(TEXTS, VECTORS, k=2)
+    for group in named(found, model).groups:
+        written = group.name.removesuffix(" (2)").split()
+        assert 1 <= len(written) <= 2
+        assert set(written) <= set(group.keywords)

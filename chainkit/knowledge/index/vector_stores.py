@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chainkit.base.stems import stem
 from chainkit.knowledge.index.closeness import K1, B
 from chainkit.knowledge.index.encoder import Encoder, Matrix, opened_embeddings
 from chainkit.knowledge.index.picking import picked
 from chainkit.knowledge.index.search import CANDIDATES, DENSE_WEIGHT, Hit, check_wanted, fuse
 from chainkit.knowledge.index.split import Passage
 from chainkit.knowledge.index.vectorstore import IndexRetriever
-from chainkit.knowledge.readers.plain import stem, words
+from chainkit.knowledge.readers.plain import words
 
 if TYPE_CHECKING:
     from langchain_core.documents import BaseDocumentCompressor, Document

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 
+from chainkit.base.stems import stem
 from chainkit.knowledge.readers.scripts import tokens
 
 _TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]|[^\W\d_]{1,6}|\d{1,2}|[^\w\s]|_")
@@ -17,7 +17,6 @@ _NEXT = re.compile(r"\s{1,40}")
 _NOT_AN_END = re.compile(
     r"(?:\b(?:e\.g|i\.e|etc|cf|vs|al|Dr|Mr|Mrs|Ms|Prof|St|No|Nr|Fig|Figs|Eq|Sec|Vol|approx|resp|ca|z\.B|bzw)|\b[A-Z])\.$"
 )
-_SUFFIXES = ("ingly", "edly", "ing", "ies", "ied", "ed", "es", "ly", "s")
 
 _ENGLISH = """
 a about an and any are as at be been but by can could did do does for from had has have how i if in into is it its
@@ -38,22 +37,6 @@ def words(text: str) -> list[str]:
     """
     found = tokens(text)
     return [word for word in found if word not in STOP_WORDS] or found
-
-
-@lru_cache(maxsize=50_000)
-def stem(word: str) -> str:
-    """A word without its English ending, rough but the same on both sides of a comparison.
-
-    >>> stem("splitting") == stem("splits") == stem("split")
-    True
-    """
-    for suffix in _SUFFIXES:
-        if word.endswith(suffix) and len(word) - len(suffix) >= 3:
-            word = word[: -len(suffix)] + ("y" if suffix in ("ies", "ied") else "")
-            break
-    if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "aeiousl":
-        return word[:-1]
-    return word[:-1] if len(word) > 3 and word.endswith("e") else word
 
 
 def stems(text: str) -> set[str]:
