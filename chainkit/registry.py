@@ -89,6 +89,7 @@ EMBEDDINGS: Table = {
     "minilm": "chainkit.backends.sentence:SentenceEmbeddings",
     "openai": f"{_OPENAI}OpenAIEmbeddings",
     "spacy": "chainkit.backends.spacy_embeddings:SpacyEmbeddings",
+    "static": "chainkit.backends.sentence:StaticEmbeddings",
     "bedrock": f"{_PARTNERS}BEDROCK_EMBEDDINGS",
     "cohere": f"{_PARTNERS}COHERE_EMBEDDINGS",
     "google": f"{_PARTNERS}GOOGLE_EMBEDDINGS",

@@ -16,7 +16,7 @@ from chainkit.base.errors import ModelFileError
 
 Array = np.ndarray[Any, Any]
 
-_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4"}
+_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I8": "<i1"}
 _HEADER_LIMIT = 100_000_000  # bytes; the limit of the format's own reader
 
 

@@ -97,7 +97,7 @@ class Tokens:
         try:
             found = self._tokenizer.encode_batch_fast(texts)  # without the places of tokens in the text
         except (TypeError, UnicodeEncodeError) as error:
-            raise BadTexts(_unwritable(texts)) from error
+            raise BadTexts(unwritable(texts)) from error
         cut = {row: _length(encoding) for row, encoding in enumerate(found) if encoding.overflowing}
         return Encoded([encoding.ids for encoding in found], cut)
 
@@ -152,6 +152,15 @@ def _load(folder: Path) -> Any:
     path = folder / "tokenizer.json"
     if not path.is_file():
         return _from_vocabulary(folder)
+    return read_tokenizer(path)
+
+
+def read_tokenizer(path: Path) -> Any:
+    """The tokenizer of a tokenizer.json.
+
+    Raises:
+        ModelFileError: The file cannot be read.
+    """
     try:
         return tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:
@@ -168,7 +177,8 @@ def _from_vocabulary(folder: Path) -> Any:
     return tokenizers.Tokenizer.from_str(made.to_str())
 
 
-def _unwritable(texts: Sequence[str]) -> str:
+def unwritable(texts: Sequence[str]) -> str:
+    """Which text cannot be turned into tokens, and why."""
     for row, text in enumerate(texts):
         try:
             text.encode()

