@@ -20,8 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from chainkit.backends.llama_cpp.capi import library
-from chainkit.backends.llama_cpp.layouts import LlamaBatch
+from chainkit.backends.llama_cpp.libraries import library
 from chainkit.backends.llama_cpp.models import GGUFModel
 from chainkit.base.generation import GenerationRequest
 
@@ -43,7 +42,7 @@ class BareLoop:
         self.context = self.llama.context(self.model, params)
         self.size = self.llama.llama_vocab_n_tokens(self.llama.llama_model_get_vocab(self.model))
         self.get_one = self.llama._cdll["llama_batch_get_one"]
-        self.get_one.restype, self.get_one.argtypes = LlamaBatch, (ctypes.c_void_p, ctypes.c_int32)
+        self.get_one.restype, self.get_one.argtypes = self.llama.layout.batch, (ctypes.c_void_p, ctypes.c_int32)
         self.logits = self.llama._cdll["llama_get_logits_ith"]
         self.logits.restype, self.logits.argtypes = ctypes.POINTER(ctypes.c_float), (ctypes.c_void_p, ctypes.c_int32)
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from chainkit.backends.llama_cpp.capi import Library, library
+from chainkit.backends.llama_cpp.capi import Library
 from chainkit.backends.llama_cpp.header import TENSOR_TYPES, Array, Header, Tensor, read_header
+from chainkit.backends.llama_cpp.libraries import library
 from chainkit.backends.llama_cpp.rewrite import array, flag, header_bytes, number, placed, raw_entries, text
 from chainkit.backends.llama_cpp.token_table import NAME, table_rows
 from chainkit.base.copying import copy_range, whole

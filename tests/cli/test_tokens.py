@@ -7,11 +7,11 @@ import pytest
 
 pytest.importorskip("jinja2")
 
-from chainkit.backends.llama_cpp import capi
+from chainkit.backends.llama_cpp import libraries
 from chainkit.base.errors import MissingLibrary
 
 try:
-    capi.library()
+    libraries.library()
 except MissingLibrary:
     pytest.skip("llama.cpp is not installed", allow_module_level=True)
 

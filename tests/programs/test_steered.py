@@ -27,11 +27,11 @@ CHARACTER = (
 
 def gguf(folder: Path) -> Any:
     pytest.importorskip("gguf")
-    from chainkit.backends.llama_cpp import capi
+    from chainkit.backends.llama_cpp import libraries
     from tests.backends.llama_cpp import tiny
 
     try:
-        capi.library()
+        libraries.library()
     except MissingLibrary:
         pytest.skip("llama.cpp is not installed")
     from chainkit.backends.llama_cpp.models import GGUFModel

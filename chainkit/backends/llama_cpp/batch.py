@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ class BatchBuffer:
         width: In so many sequences can one token be.
     """
 
-    def __init__(self, size: int, width: int = 1) -> None:
+    def __init__(self, size: int, width: int = 1, kind: type[ctypes.Structure] = LlamaBatch) -> None:
         self.size, self.width = size, width
         self._token = np.zeros(size, np.int32)
         self._position = np.zeros(size, np.int32)
@@ -32,7 +33,7 @@ class BatchBuffer:
         self._addresses = self._sequence.ctypes.data + np.arange(size, dtype=np.uint64) * (
             self._sequence.itemsize * width
         )
-        self._batch = LlamaBatch(
+        self._batch: Any = kind(
             token=self._token.ctypes.data,
             pos=self._position.ctypes.data,
             n_seq_id=self._sequences_each.ctypes.data,
@@ -41,13 +42,13 @@ class BatchBuffer:
         )
         self._views: dict[int, Logits] = {}
 
-    def fill_one(self, token: int, position: int, sequence: int) -> LlamaBatch:
+    def fill_one(self, token: int, position: int, sequence: int) -> ctypes.Structure:
         """One token of one sequence, whose logits are computed."""
         self._token[0], self._position[0], self._sequence[0, 0] = token, position, sequence
         self._sequences_each[0] = self._wanted[0] = self._batch.n_tokens = 1
         return self._batch
 
-    def fill(self, tokens: Sequence[int], start: int, sequence: int) -> LlamaBatch:
+    def fill(self, tokens: Sequence[int], start: int, sequence: int) -> ctypes.Structure:
         """Consecutive tokens of one sequence; logits are computed for the last."""
         count = len(tokens)
         self._token[:count] = tokens
@@ -59,7 +60,7 @@ class BatchBuffer:
         self._batch.n_tokens = count
         return self._batch
 
-    def fill_rows(self, rows: Sequence[tuple[int, int, Sequence[int], bool]]) -> LlamaBatch:
+    def fill_rows(self, rows: Sequence[tuple[int, int, Sequence[int], bool]]) -> ctypes.Structure:
         """Tokens of any sequences, as (token, position, sequences, logits wanted)."""
         count = len(rows)
         self._token[:count] = [row[0] for row in rows]
@@ -71,13 +72,13 @@ class BatchBuffer:
         self._batch.n_tokens = count
         return self._batch
 
-    def fill_vectors(self, vectors: Vectors, positions: Sequence[int], sequences: Sequence[int]) -> LlamaBatch:
+    def fill_vectors(self, vectors: Vectors, positions: Sequence[int], sequences: Sequence[int]) -> ctypes.Structure:
         """Vectors [T, D] in the place of tokens, each of one sequence; no logits are computed."""
         count = len(vectors)
         self._vectors = np.ascontiguousarray(vectors, np.float32)
         self._position[:count], self._sequence[:count, 0] = positions, sequences
         self._sequences_each[:count], self._wanted[:count] = 1, 0
-        batch = LlamaBatch.from_buffer_copy(self._batch)
+        batch = type(self._batch).from_buffer_copy(self._batch)
         batch.n_tokens, batch.token, batch.embd = count, None, self._vectors.ctypes.data
         return batch
 

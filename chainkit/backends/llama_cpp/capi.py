@@ -1,35 +1,26 @@
-"""llama.cpp's C API, typed: the functions that chainkit calls, in whichever package is installed.
-
-The library is found without importing its package: importing xllamacpp starts threads, and importing llama_cpp prints.
-`CHAINKIT_LLAMA_LIBRARY` chooses: `xllamacpp`, `llama_cpp`, or the path of a library file.
-"""
+"""llama.cpp's C API, typed: the functions that chainkit calls. `libraries` finds a library that has them."""
 
 from __future__ import annotations
 
 import ctypes
-import importlib.metadata
-import importlib.util
 import logging
-import os
-import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
 from ctypes import POINTER, c_bool, c_char_p, c_float, c_int8, c_int32, c_size_t, c_uint8, c_uint32, c_void_p
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from chainkit.backends.llama_cpp import openmp
-from chainkit.backends.llama_cpp.layouts import LAYOUTS, Layout, LlamaBatch, LogCallback, ModelParams, defaults
-from chainkit.base.errors import LibraryMismatch, MissingLibrary, MissingSystemLibrary, Unsupported
+from chainkit.backends.llama_cpp.layouts import LlamaBatch, Layout, LogCallback, defaults
+from chainkit.base.errors import LibraryMismatch, Unsupported
 
 log = logging.getLogger("chainkit.llama_cpp")
 
 Handle = int | None  # an address; None is NULL
 _FLOATS = POINTER(c_float)
 
-_SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
+# a `LlamaBatch` stands for the `llama_batch` of the library's layout
+SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "llama_backend_init": (None, ()),
     "llama_log_set": (None, (LogCallback, c_void_p)),
     "llama_model_free": (None, (c_void_p,)),
@@ -103,8 +94,8 @@ class Library:
     llama_memory_clear: Callable[[Handle, bool], None]
     llama_memory_seq_rm: Callable[[Handle, int, int, int], bool]
     llama_memory_seq_cp: Callable[[Handle, int, int, int, int], None]
-    llama_encode: Callable[[Handle, LlamaBatch], int]
-    llama_decode: Callable[[Handle, LlamaBatch], int]
+    llama_encode: Callable[[Handle, Any], int]
+    llama_decode: Callable[[Handle, Any], int]
     llama_get_logits_ith: Callable[[Handle, int], int | None]
     llama_get_embeddings_ith: Callable[[Handle, int], Any]
     llama_get_embeddings_seq: Callable[[Handle, int], Any]
@@ -130,12 +121,9 @@ class Library:
             raise LibraryMismatch(
                 layout.package, layout.extra, f"{path} has other structures than {layout.version}: {faults[0]}"
             )
-        for name, (result, arguments) in _SIGNATURES.items():
-            function = getattr(self._cdll, name)
-            function.restype, function.argtypes = result, arguments
-            setattr(self, name, function)
+        self._bind()
         self._load = self._cdll["llama_model_load_from_file"]
-        self._load.restype, self._load.argtypes = c_void_p, (c_char_p, ModelParams)
+        self._load.restype, self._load.argtypes = c_void_p, (c_char_p, layout.model)
         self._init = self._cdll["llama_init_from_model"]
         self._init.restype, self._init.argtypes = c_void_p, (c_void_p, layout.context)
         self.errors: deque[str] = deque(maxlen=20)
@@ -146,7 +134,7 @@ class Library:
 
     def model_params(self, **values: Any) -> ctypes.Structure:
         """The library's own model settings with some changed."""
-        return _changed(defaults(self._cdll, "llama_model_default_params", ModelParams), values)
+        return _changed(defaults(self._cdll, "llama_model_default_params", self.layout.model), values)
 
     def context_params(self, **values: Any) -> ctypes.Structure:
         """The library's own context settings with some changed."""
@@ -171,13 +159,13 @@ class Library:
         try:
             function = self._cdll[name]
         except AttributeError as error:
-            raise Unsupported(f"{self.layout.package} {self.layout.version} has no {name}") from error
+            raise Unsupported(f"{self.layout.name} has no {name}") from error
         function.restype, function.argtypes = _OPTIONAL[name]
         return function
 
     def address(self, function: str) -> int:
         """Where a function of the library is, for libraries that call it themselves."""
-        return ctypes.cast(getattr(self._cdll, function), c_void_p).value or 0
+        return ctypes.cast(getattr(self, function), c_void_p).value or 0
 
     def exported(self, function: str) -> Any:
         """A function that only some builds offer, or None; its types are still to be set."""
@@ -189,6 +177,18 @@ class Library:
     def last_errors(self) -> str:
         """The library's last complaints, in one line."""
         return "; ".join(dict.fromkeys(self.errors)) or "llama.cpp gave no reason"
+
+    def _bind(self) -> None:
+        for name in SIGNATURES:
+            setattr(self, name, self._function(name, name))
+
+    def _function(self, name: str, exported: str) -> Any:
+        """What the library exports under a name, with the types of a function of llama.cpp."""
+        function = self._cdll[exported]
+        result, arguments = SIGNATURES[name]
+        function.restype = result
+        function.argtypes = tuple(self.layout.batch if kind is LlamaBatch else kind for kind in arguments)
+        return function
 
     def _log(self, level: int, text: bytes, _data: Any) -> None:
         line = text.decode("utf-8", "replace").strip()
@@ -215,76 +215,6 @@ _ERROR, _CONTINUED = 4, 5
 # a reason that ends up in an exception of ours need not be printed as well
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.INFO, 4: logging.INFO}
 _KEPT: list[Any] = []
-_lock = threading.Lock()
-
-
-def library() -> Library:
-    """The llama.cpp of this process; loaded at the first call.
-
-    Raises:
-        MissingLibrary: No package that brings it is installed.
-        LibraryMismatch: It is there, but in a build that is not known.
-    """
-    with _lock:
-        return _load_library(os.environ.get("CHAINKIT_LLAMA_LIBRARY", "").strip())
-
-
-@cache
-def _load_library(choice: str) -> Library:
-    # libgomp reads it when it is loaded; waiting threads that spin made a busy machine 5 to 9 times slower
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    if choice and choice.replace("-", "_") not in _HOMES:
-        return _by_path(Path(choice).expanduser())
-    wanted = [choice.replace("-", "_")] if choice else list(_HOMES)
-    refusals: list[MissingLibrary] = []
-    for package in wanted:
-        try:
-            return _of_package(package)
-        except MissingLibrary as error:
-            refusals.append(error.with_traceback(None))  # which would keep its callers, and the first model, alive
-    mismatch = [error for error in refusals if isinstance(error, LibraryMismatch)]
-    raise (mismatch or refusals)[-1]
-
-
-def _of_package(package: str) -> Library:
-    layout, files = _HOMES[package]
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingLibrary(package, layout.extra)
-    version = importlib.metadata.version(layout.package)
-    if version != layout.version:
-        reason = f"version {version} is installed, and chainkit knows the structures of {layout.version}"
-        raise LibraryMismatch(layout.package, layout.extra, reason)
-    folder = Path(next(iter(spec.submodule_search_locations)))
-    found = [folder / name for name in files if (folder / name).exists()]
-    if not found:
-        raise LibraryMismatch(layout.package, layout.extra, f"no library file of {', '.join(files)} in {folder}")
-    return _opened(found[0], layout)
-
-
-def _by_path(path: Path) -> Library:
-    if not path.is_file():
-        raise MissingLibrary(f"CHAINKIT_LLAMA_LIBRARY={path} (a package name or a library file)", "gguf")
-    refusals: list[LibraryMismatch] = []
-    for layout in LAYOUTS:
-        try:
-            return _opened(path, layout)
-        except LibraryMismatch as error:
-            refusals.append(error.with_traceback(None))  # which would keep its callers, and the first model, alive
-    raise refusals[-1]
-
-
-def _opened(path: Path, layout: Layout) -> Library:
-    try:
-        return Library(path, layout)
-    except OSError as error:
-        if not openmp.lacking(error):
-            raise LibraryMismatch(layout.package, layout.extra, f"{path} cannot be loaded ({error})") from error
-        if not openmp.bring():
-            raise MissingSystemLibrary(layout.package, layout.extra, openmp.NAME, openmp.REMEDY) from error
-        return Library(path, layout)
-    except AttributeError as error:
-        raise LibraryMismatch(layout.package, layout.extra, f"{path} cannot be loaded ({error})") from error
 
 
 def _changed(params: ctypes.Structure, values: dict[str, Any]) -> ctypes.Structure:
@@ -293,11 +223,3 @@ def _changed(params: ctypes.Structure, values: dict[str, Any]) -> ctypes.Structu
             raise AttributeError(f"{type(params).__name__} has no field {name}")
         setattr(params, name, value)
     return params
-
-
-# package -> its layout and the names its library file may have; the preferred package first
-_HOMES: dict[str, tuple[Layout, tuple[str, ...]]] = {
-    "llama_cpp": (LAYOUTS[0], ("lib/libllama.so", "lib/libllama.dylib", "lib/llama.dll")),
-    "xllamacpp": (LAYOUTS[1], ("xllamacpp.abi3.so", "xllamacpp.pyd")),
-}
-__all__ = ["Handle", "Library", "LlamaBatch", "c_int8", "library"]

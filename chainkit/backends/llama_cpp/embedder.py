@@ -67,7 +67,7 @@ class Embedder:
         weakref.finalize(self, _free, weights, self._context).atexit = False
         self._pooled = self.library.llama_pooling_type(self._context) > 0
         self._memory = self.library.llama_get_memory(self._context)
-        self._batch = BatchBuffer(self.limit)
+        self._batch = BatchBuffer(self.limit, kind=self.library.layout.batch)
         self._lock = threading.Lock()
         self.width = self.library.llama_model_n_embd_out(weights.handle)
         if settings.pooling == "rank":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping
 from ctypes import c_float, c_int, c_int8, c_int32, c_size_t, c_uint8, c_uint32, c_void_p
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 ProgressCallback = ctypes.CFUNCTYPE(ctypes.c_bool, c_float, c_void_p)
@@ -161,24 +161,46 @@ CONTEXT_DEFAULTS: Mapping[str, float | None] = {
 
 @dataclass(frozen=True)
 class Layout:
-    """The structures of one build and where that build is found."""
+    """The structures of one build and where that build is found.
+
+    Attributes:
+        package: The distribution that brings it.
+        version: The release that has these structures.
+        extra: The chainkit extra that installs it.
+        context: `llama_context_params`.
+        model: `llama_model_params`.
+        batch: `llama_batch`.
+        model_defaults: What the library must fill `model` with.
+        context_defaults: What the library must fill `context` with.
+        processor: By machine, the processor features that every call of the library may use.
+    """
 
     package: str
     version: str
     extra: str
     context: type[ctypes.Structure]
+    model: type[ctypes.Structure] = ModelParams
+    batch: type[ctypes.Structure] = LlamaBatch
+    model_defaults: Mapping[str, float | None] = field(default_factory=lambda: MODEL_DEFAULTS, hash=False)
+    context_defaults: Mapping[str, float | None] = field(default_factory=lambda: CONTEXT_DEFAULTS, hash=False)
+    processor: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]], hash=False)
+
+    @property
+    def name(self) -> str:
+        """Package and version."""
+        return f"{self.package} {self.version}"
 
     def faults(self, library: ctypes.CDLL) -> list[str]:
         """Where the library's own defaults differ from those of this layout; empty if it fits."""
-        model = defaults(library, "llama_model_default_params", ModelParams)
+        model = defaults(library, "llama_model_default_params", self.model)
         context = defaults(library, "llama_context_default_params", self.context)
-        return [*_differences(model, MODEL_DEFAULTS), *_differences(context, CONTEXT_DEFAULTS)]
+        return [*_differences(model, self.model_defaults), *_differences(context, self.context_defaults)]
 
 
-LAYOUTS = (
-    Layout("llama_cpp_python", "0.3.36", "gguf-native", ContextParams),
-    Layout("xllamacpp", "2026.10.11549", "gguf", ContextParamsWide),
-)
+AVX2 = ("avx2", "bmi2", "f16c", "fma")
+
+LLAMA_CPP_PYTHON = Layout("llama_cpp_python", "0.3.36", "gguf-native", ContextParams)
+XLLAMACPP = Layout("xllamacpp", "2026.10.11549", "gguf", ContextParamsWide, processor={"x86_64": AVX2})
 
 
 def defaults(library: ctypes.CDLL, function: str, structure: type[ctypes.Structure]) -> ctypes.Structure:

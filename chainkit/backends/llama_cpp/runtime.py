@@ -111,7 +111,7 @@ class LlamaRuntime:
         self._whole = True  # whether the last call came to its end
         self._fingerprint: str | None = None
         self._fitting: weakref.WeakSet[SoftPrompt] = weakref.WeakSet()
-        self._batch = BatchBuffer(settings.n_batch, 1 + branches)
+        self._batch = BatchBuffer(settings.n_batch, 1 + branches, self.library.layout.batch)
         self._branch_numbers = range(texts, texts + branches)
         self._sequences = LlamaSequences(self.library, self._memory, texts, self.lock, partial=not whole)
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chainkit.backends.llama_cpp.capi import Library, NativeModel, library
+from chainkit.backends.llama_cpp.capi import Library, NativeModel
 from chainkit.backends.llama_cpp.checks import check_model
 from chainkit.backends.llama_cpp.header import read_header
 from chainkit.backends.llama_cpp.layouts import ProgressCallback
+from chainkit.backends.llama_cpp.libraries import library
 from chainkit.backends.llama_cpp.probe import probe
 from chainkit.backends.llama_cpp.vocabulary import LlamaVocabulary
 from chainkit.base.errors import ModelFileError

@@ -7,12 +7,12 @@ import pytest
 pytest.importorskip("jinja2")
 pytest.importorskip("gguf")
 
-from chainkit.backends.llama_cpp import capi
+from chainkit.backends.llama_cpp.libraries import library
 from chainkit.base.errors import MissingLibrary
 from tests.backends.llama_cpp import tiny
 
 try:
-    capi.library()
+    library()
 except MissingLibrary:
     collect_ignore_glob = ["test_*.py"]
 

@@ -6,7 +6,8 @@ import ctypes
 
 import numpy as np
 
-from chainkit.backends.llama_cpp.capi import Library, library
+from chainkit.backends.llama_cpp.capi import Library
+from chainkit.backends.llama_cpp.libraries import library
 
 
 class Raw:
@@ -39,15 +40,11 @@ class Raw:
         return list(buffer[:count])
 
     def greedy(self, tokens: list[int], count: int) -> list[int]:
-        init = self.llama._cdll["llama_batch_get_one"]
-        from chainkit.backends.llama_cpp.layouts import LlamaBatch
-
-        init.restype, init.argtypes = LlamaBatch, (ctypes.c_void_p, ctypes.c_int32)
         result: list[int] = []
-        feed = list(tokens)
+        feed, held = list(tokens), 0
         while len(result) < count:
-            array = (ctypes.c_int32 * len(feed))(*feed)
-            assert self.llama.llama_decode(self.context, init(ctypes.addressof(array), len(feed))) == 0
+            self.decode(feed, held)
+            held += len(feed)
             address = self.llama.llama_get_logits_ith(self.context, -1)
             pointer = ctypes.cast(address, ctypes.POINTER(ctypes.c_float))
             token = int(np.ctypeslib.as_array(pointer, shape=(self.size,)).argmax())
@@ -56,6 +53,18 @@ class Raw:
             result.append(token)
             feed = [token]
         return result
+
+    def decode(self, tokens: list[int], start: int) -> None:
+        """Tokens of the first sequence; the last one's logits are wanted."""
+        count = len(tokens)
+        ids, places, ones = (ctypes.c_int32 * count)(*tokens), (ctypes.c_int32 * count)(), (ctypes.c_int32 * count)()
+        places[:], ones[:] = range(start, start + count), [1] * count
+        first = ctypes.c_int32(0)
+        sequences = (ctypes.c_void_p * count)(*[ctypes.addressof(first)] * count)
+        wanted = (ctypes.c_int8 * count)(*[0] * (count - 1), 1)
+        arrays = {"token": ids, "pos": places, "n_seq_id": ones, "seq_id": sequences, "logits": wanted}
+        addresses = {name: ctypes.addressof(array) for name, array in arrays.items()}
+        assert self.llama.llama_decode(self.context, self.llama.layout.batch(n_tokens=count, **addresses)) == 0
 
     def close(self) -> None:
         self.llama.llama_free(self.context)

@@ -15,7 +15,7 @@ from tests.backends.llama_cpp import tiny
 
 TEXT = "the cat sat on the mat"
 RANK, ALPHA = 4, 8.0
-EXACT = {"kv_type": "f32", "flash_attention": False, "n_threads": 1}
+EXACT = {"kv_type": tiny.KV, "flash_attention": False, "n_threads": 1}
 
 
 def changes(seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:

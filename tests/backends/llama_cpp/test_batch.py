@@ -7,6 +7,7 @@ import pytest
 
 from chainkit.backends.llama_cpp.models import GGUFChat, GGUFModel
 from chainkit.base.errors import ContextOverflow
+from tests.backends.llama_cpp import tiny
 
 PROMPTS = ["the cat", "the cat sat on", "What is the colour", "12 and", "the dog ran", "a"]
 
@@ -14,7 +15,7 @@ PROMPTS = ["the cat", "the cat sat on", "What is the colour", "12 and", "the dog
 def model(path, **settings):
     return GGUFModel(
         model=str(path),
-        **{"context_length": 512, "max_tokens": 12, "kv_type": "f32", "flash_attention": False} | settings,
+        **{"context_length": 512, "max_tokens": 12, "kv_type": tiny.KV, "flash_attention": False} | settings,
     )
 
 
@@ -82,7 +83,7 @@ def test_max_concurrency_bounds_the_rows(bpe_model, alone, monkeypatch):
 
 
 def test_conversations_are_answered_side_by_side(bpe_model, monkeypatch):
-    made = GGUFChat(model=str(bpe_model), max_tokens=40, chat_template="chatml", kv_type="f32", flash_attention=False)
+    made = GGUFChat(model=str(bpe_model), max_tokens=40, chat_template="chatml", kv_type=tiny.KV, flash_attention=False)
     wanted = [made.invoke(prompt).content for prompt in PROMPTS]
     most = []
     real = made.runtime.forward

@@ -1,76 +1,122 @@
-"""The library is found without its package, and only a build whose structures are known is used."""
+"""A library is found without its package, and only a build whose structures are known is used."""
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from chainkit.backends.llama_cpp import capi
-from chainkit.backends.llama_cpp.layouts import LAYOUTS, ContextParams, ContextParamsWide, Layout
+from chainkit.backends.llama_cpp import libraries, processor
+from chainkit.backends.llama_cpp.libraries import HOMES, Home, library, opened
 from chainkit.base.errors import LibraryMismatch, MissingLibrary
 
 
-def test_the_layout_of_the_loaded_library_fits_its_defaults():
-    llama = capi.library()
+def there(package):
+    try:
+        return bool(opened(package))
+    except MissingLibrary:
+        return False
+
+
+@pytest.fixture(params=[package for package in HOMES if there(package)])
+def package(request):
+    return request.param
+
+
+def other(home: Home) -> Home:
+    """A build with other structures, under which the library of `home` must not be used."""
+    context = next(one.layout.context for one in HOMES.values() if one.layout.context is not home.layout.context)
+    return replace(home, layout=replace(home.layout, context=context))
+
+
+def test_the_layout_of_a_loaded_library_fits_its_defaults(package):
+    llama = opened(package)
     assert llama.layout.faults(llama._cdll) == []
 
 
-def test_no_other_known_layout_fits_it():
-    llama = capi.library()
-    others = [layout for layout in LAYOUTS if layout.context is not llama.layout.context]
+def test_no_other_known_layout_fits_it(package):
+    llama = opened(package)
+    others = [home.layout for home in HOMES.values() if home.layout.context is not llama.layout.context]
     assert others
     assert all(layout.faults(llama._cdll) for layout in others)
 
 
-def test_a_library_of_another_build_is_refused():
-    llama = capi.library()
-    wrong = ContextParams if llama.layout.context is ContextParamsWide else ContextParamsWide
+def test_a_library_of_another_build_is_refused(package):
     with pytest.raises(LibraryMismatch, match="other structures"):
-        capi.Library(llama.path, Layout("xllamacpp", "0", "gguf", wrong))
+        libraries._loaded(opened(package).path, other(HOMES[package]))
 
 
-def test_another_version_of_the_package_is_refused(monkeypatch):
-    package = "llama_cpp" if capi.library().layout.package == "llama_cpp_python" else "xllamacpp"
-    monkeypatch.setattr(capi.importlib.metadata, "version", lambda name: "99.0")
+def test_another_version_of_the_package_is_refused(package, monkeypatch):
+    monkeypatch.setattr(libraries.importlib.metadata, "version", lambda name: "99.0")
     with pytest.raises(LibraryMismatch, match=r"99\.0 is installed"):
-        capi._of_package(package)
+        libraries._of_package(package)
 
 
 def test_a_missing_package_names_the_extra():
     with pytest.raises(MissingLibrary, match=r"chainkit\[gguf\]"):
-        capi._by_path(Path("/nowhere/libllama.so"))
+        opened("/nowhere/libllama.so")
 
 
 def test_a_file_that_is_no_library_is_refused(tmp_path):
     path = tmp_path / "libllama.so"
     path.write_bytes(b"not a library")
     with pytest.raises(LibraryMismatch, match="cannot be loaded"):
-        capi._by_path(path)
+        opened(str(path))
 
 
 def test_a_library_without_llama_is_refused():
     import _ctypes
 
     with pytest.raises(LibraryMismatch, match="cannot be loaded"):
-        capi._by_path(Path(_ctypes.__file__))
+        opened(_ctypes.__file__)
 
 
-def test_the_library_can_be_chosen_by_its_path():
-    llama = capi.library()
-    assert capi._by_path(llama.path).layout == llama.layout
+def test_a_library_can_be_chosen_by_its_path(package):
+    llama = opened(package)
+    assert opened(str(llama.path)).layout == llama.layout
 
 
-def test_the_package_itself_is_not_imported():
+def test_a_processor_without_a_feature_that_a_library_was_built_for_never_loads_it(package, monkeypatch):
+    layout = replace(HOMES[package].layout, processor={processor.machine(): ("avx2", "asimddp", "no-such-feature")})
+    monkeypatch.setattr(Path, "exists", lambda path: pytest.fail("it was looked at"))
+    with pytest.raises(LibraryMismatch, match=r"built for processors with .*no-such-feature, which this one lacks"):
+        libraries._loaded(opened(package).path, replace(HOMES[package], layout=layout, kind=pytest.fail))
+
+
+CORTEX_A72 = "processor\t: 0\nFeatures\t: fp asimd evtstrm crc32 cpuid\nCPU part\t: 0xd08\n"
+CORTEX_A76 = "Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp\n"
+
+
+@pytest.mark.parametrize(("cpuinfo", "lacking"), [(CORTEX_A72, ["asimddp", "asimdhp"]), (CORTEX_A76, [])])
+def test_a_raspberry_pi_4_runs_one_library_and_a_pi_5_both(cpuinfo, lacking, monkeypatch):
+    monkeypatch.setattr(processor, "features", lambda: processor.listed(cpuinfo))
+    assert processor.missing(HOMES["ik_llama_cpp"].layout.processor["aarch64"]) == lacking
+    assert processor.missing(HOMES["xllamacpp"].layout.processor.get("aarch64", ())) == []
+
+
+def test_a_core_without_a_feature_counts_for_all():
+    assert processor.listed(CORTEX_A76 + CORTEX_A72) == {"fp", "asimd", "evtstrm", "crc32", "cpuid"}
+
+
+def test_the_package_itself_is_not_imported(package):
     code = (
-        "import sys; from chainkit.backends.llama_cpp.capi import library; library();"
+        "import sys; from chainkit.backends.llama_cpp.libraries import opened; opened(sys.argv[1]);"
         "import os; print(os.environ['OMP_WAIT_POLICY']);"
-        "sys.exit(any(m in sys.modules for m in ('xllamacpp', 'llama_cpp')))"
+        "sys.exit(any(m in sys.modules for m in ('xllamacpp', 'llama_cpp', 'ik_llama_cpp')))"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    run = subprocess.run([sys.executable, "-c", code, package], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout.strip(), run.stderr) == (0, "passive", "")
 
 
-def test_unknown_settings_of_a_structure_are_refused():
+def test_unknown_settings_of_a_structure_are_refused(package):
     with pytest.raises(AttributeError, match="n_ctxx"):
-        capi.library().context_params(n_ctxx=1)
+        opened(package).context_params(n_ctxx=1)
+
+
+@pytest.mark.parametrize("name", ["ik-llama-cpp", "xllamacpp"])
+def test_the_setting_chooses_for_all_files(name, monkeypatch):
+    if not there(name.replace("-", "_")):
+        pytest.skip("not installed")
+    monkeypatch.setenv(libraries.VARIABLE, name)
+    assert library() is opened(name.replace("-", "_"))

@@ -222,7 +222,7 @@ def test_unknown_settings_of_a_call_are_errors(bpe_model):
 
 
 def test_two_threads_at_once_give_what_one_after_the_other_gives(bpe_model):
-    made = model(bpe_model, kv_type="f32", flash_attention=False)
+    made = model(bpe_model, kv_type=tiny.KV, flash_attention=False)
     talks = [[HumanMessage(text)] for text in ("the", "a house", "What?")]
     alone = [made.invoke(talk).content for talk in talks]
     results = {}

@@ -18,7 +18,7 @@ PROMPTS = ["the cat sat on", "Once there was", "What is the colour of the house?
 
 # Rounding differs with the number of tokens computed at once, and random models have near-ties: without rounding to
 # f16 on the way, what is left of it (1e-6) changes no choice.
-EXACT = {"kv_type": "f32", "flash_attention": False}
+EXACT = {"kv_type": tiny.KV, "flash_attention": False}
 
 
 def model(path, **options):

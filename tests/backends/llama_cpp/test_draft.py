@@ -16,7 +16,7 @@ from chainkit.decoding.sampler import distribution
 from tests.backends.llama_cpp import tiny
 from tests.backends.session_contract import SessionContract
 
-EXACT = {"kv_type": "f32", "flash_attention": False, "n_threads": 1, "max_tokens": 24}
+EXACT = {"kv_type": tiny.KV, "flash_attention": False, "n_threads": 1, "max_tokens": 24}
 PROMPTS = ["the cat", "What is the colour of the house?", "12 and 30"]
 
 

@@ -36,7 +36,7 @@ EXACT = LlamaSettings(
     context_length=256,
     n_threads=1,
     flash_attention=False,
-    kv_type="f32",
+    kv_type=tiny.KV,
     loading=LlamaLoading(probe=False, repack=False),
 )
 TINY = Unstored(rms_eps=tiny.EPSILON)

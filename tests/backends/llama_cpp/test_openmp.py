@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from chainkit.backends.llama_cpp import capi, openmp
+from chainkit.backends.llama_cpp import libraries, openmp
 from chainkit.base.errors import MissingLibrary, MissingSystemLibrary
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="libgomp is a matter of Linux")
@@ -35,7 +35,7 @@ def test_without_any_copy_the_error_names_the_command_for_each_system(monkeypatc
     monkeypatch.setattr(openmp, "_bundled", lambda: iter(()))
     monkeypatch.setattr(capi.ctypes, "CDLL", refuse)
     with pytest.raises(MissingSystemLibrary) as caught:
-        capi._opened(tmp_path / "library.so", capi.LAYOUTS[1])
+        libraries._loaded(tmp_path / "library.so", libraries.HOMES["xllamacpp"])
     for words in ("needs libgomp.so.1", "apt-get install libgomp1", "dnf install libgomp", "apk add libgomp"):
         assert words in str(caught.value)
     assert "chainkit[gguf]" not in str(caught.value)

@@ -41,7 +41,7 @@ def reference():
 
 @pytest.fixture
 def exact(bpe_model):
-    return GGUFModel(model=str(bpe_model), kv_type="f32", flash_attention=False)
+    return GGUFModel(model=str(bpe_model), kv_type=tiny.KV, flash_attention=False)
 
 
 @pytest.mark.parametrize("text", TEXTS)

@@ -9,11 +9,12 @@ from chainkit.backends.llama_cpp.models import GGUFModel
 from chainkit.base.errors import ContextOverflow
 from chainkit.base.generation import GenerationRequest
 from chainkit.decoding.sampler import log_softmax
+from tests.backends.llama_cpp import tiny
 
 
 @pytest.fixture
 def exact(any_model):
-    return GGUFModel(model=str(any_model), kv_type="f32", flash_attention=False)
+    return GGUFModel(model=str(any_model), kv_type=tiny.KV, flash_attention=False)
 
 
 def fresh_logits(made, tokens):
@@ -21,7 +22,7 @@ def fresh_logits(made, tokens):
     from chainkit.backends.llama_cpp.runtime import LlamaRuntime, LlamaSettings
     from chainkit.local.session import LocalSession
 
-    settings = LlamaSettings(kv_type="f32", flash_attention=False, context_length=256)
+    settings = LlamaSettings(kv_type=tiny.KV, flash_attention=False, context_length=256)
     return LocalSession(LlamaRuntime(made.runtime.weights, settings), tokens).logits()
 
 

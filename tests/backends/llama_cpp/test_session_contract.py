@@ -8,6 +8,7 @@ import pytest
 from chainkit.backends.llama_cpp.runtime import LlamaRuntime, LlamaSettings
 from chainkit.backends.llama_cpp.weights import LlamaLoading, load_weights
 from chainkit.local.session import LocalSession
+from tests.backends.llama_cpp import tiny
 from tests.backends.session_contract import SessionContract
 
 
@@ -15,7 +16,7 @@ class GGUFContract(SessionContract):
     path: Path
 
     def runtime_of(self, **changes: Any) -> LlamaRuntime:
-        settings = LlamaSettings(context_length=self.limit, kv_type="f32", flash_attention=False, **changes)
+        settings = LlamaSettings(context_length=self.limit, kv_type=tiny.KV, flash_attention=False, **changes)
         return LlamaRuntime(load_weights(self.path, LlamaLoading(probe=False)), settings)
 
     @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from chainkit.base.errors import ContextOverflow, ModelFileError, SpecError, Sta
 from tests.backends.llama_cpp import tiny
 
 TEXT = "Once there was a small house near the sea; the house was red and the sea was blue. " * 4
-EXACT = {"kv_type": "f32", "flash_attention": False, "n_threads": 1}
+EXACT = {"kv_type": tiny.KV, "flash_attention": False, "n_threads": 1}
 
 
 @pytest.fixture
