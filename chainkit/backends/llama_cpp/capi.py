@@ -7,11 +7,11 @@ import logging
 import weakref
 from collections import deque
 from collections.abc import Callable
-from ctypes import POINTER, c_bool, c_char_p, c_float, c_int8, c_int32, c_size_t, c_uint8, c_uint32, c_void_p
+from ctypes import POINTER, c_bool, c_char_p, c_float, c_int32, c_size_t, c_uint8, c_uint32, c_void_p
 from pathlib import Path
 from typing import Any
 
-from chainkit.backends.llama_cpp.layouts import LlamaBatch, Layout, LogCallback, defaults
+from chainkit.backends.llama_cpp.layouts import Layout, LlamaBatch, LogCallback, defaults
 from chainkit.base.errors import LibraryMismatch, Unsupported
 
 log = logging.getLogger("chainkit.llama_cpp")

@@ -1,6 +1,7 @@
 """ik_llama.cpp under the names and arguments of llama.cpp's C API, so that the same runtime works on both.
 
-Its functions are those of llama.cpp of 2024: the memory is asked of the context, tokens of the model, a state takes flags.
+Its functions are those of llama.cpp of 2024: the context is asked for the memory, the model for tokens, and states
+take flags.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from ctypes import c_float, c_int, c_int32, c_uint8, c_uint32, c_void_p
 from typing import Any
 
-from chainkit.backends.llama_cpp.layouts import LlamaBatch, Layout
+from chainkit.backends.llama_cpp.layouts import Layout, LlamaBatch
 
 _KV_TYPES: tuple[tuple[str, Any], ...] = (
     ("type_k_first", c_int),

@@ -73,7 +73,7 @@ def library() -> Library:
         try:
             return opened(package)
         except MissingLibrary as error:
-            refusals.append(error)
+            refusals.append(error.with_traceback(None))  # which would keep its callers, and the first model, alive
     mismatch = [error for error in refusals if isinstance(error, LibraryMismatch)]
     raise (mismatch or refusals[::-1])[0]
 
@@ -86,20 +86,14 @@ def opened(choice: str) -> Library:
         LibraryMismatch: It is there, but in a build that is not known, or one that this processor cannot run.
     """
     with _lock:
-        found = _opened(choice)
-    if isinstance(found, MissingLibrary):
-        raise found.with_traceback(None)  # which would keep its callers, and the first model, alive
-    return found
+        return _opened(choice)
 
 
 @cache
-def _opened(choice: str) -> Library | MissingLibrary:
+def _opened(choice: str) -> Library:
     # libgomp reads it when it is loaded; waiting threads that spin made a busy machine 5 to 9 times slower
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    try:
-        return _of_package(choice) if choice in HOMES else _by_path(Path(choice).expanduser())
-    except MissingLibrary as error:
-        return error.with_traceback(None)
+    return _of_package(choice) if choice in HOMES else _by_path(Path(choice).expanduser())
 
 
 def _of_package(package: str) -> Library:

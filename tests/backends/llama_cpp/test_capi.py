@@ -26,8 +26,9 @@ def package(request):
 
 def other(home: Home) -> Home:
     """A build with other structures, under which the library of `home` must not be used."""
-    context = next(one.layout.context for one in HOMES.values() if one.layout.context is not home.layout.context)
-    return replace(home, layout=replace(home.layout, context=context))
+    wrong = next(one.layout for one in HOMES.values() if one.layout.context is not home.layout.context)
+    layout = replace(home.layout, context=wrong.context, context_defaults=wrong.context_defaults)
+    return replace(home, layout=layout)
 
 
 def test_the_layout_of_a_loaded_library_fits_its_defaults(package):
@@ -85,7 +86,9 @@ def test_a_processor_without_a_feature_that_a_library_was_built_for_never_loads_
 
 
 CORTEX_A72 = "processor\t: 0\nFeatures\t: fp asimd evtstrm crc32 cpuid\nCPU part\t: 0xd08\n"
-CORTEX_A76 = "Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp\n"
+CORTEX_A76 = (
+    "Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp\n"
+)
 
 
 @pytest.mark.parametrize(("cpuinfo", "lacking"), [(CORTEX_A72, ["asimddp", "asimdhp"]), (CORTEX_A76, [])])

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainkit.backends.llama_cpp import header as header_module
-from chainkit.backends.llama_cpp.libraries import library
 from chainkit.backends.llama_cpp.checks import check_model
 from chainkit.backends.llama_cpp.header import read_header
+from chainkit.backends.llama_cpp.libraries import library
 from chainkit.base.errors import ModelFileError
 from tests.backends.llama_cpp import tiny
 

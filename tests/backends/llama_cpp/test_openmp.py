@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
 
@@ -33,7 +34,7 @@ def test_without_any_copy_the_error_names_the_command_for_each_system(monkeypatc
         raise OSError(LACKING)
 
     monkeypatch.setattr(openmp, "_bundled", lambda: iter(()))
-    monkeypatch.setattr(capi.ctypes, "CDLL", refuse)
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
     with pytest.raises(MissingSystemLibrary) as caught:
         libraries._loaded(tmp_path / "library.so", libraries.HOMES["xllamacpp"])
     for words in ("needs libgomp.so.1", "apt-get install libgomp1", "dnf install libgomp", "apk add libgomp"):

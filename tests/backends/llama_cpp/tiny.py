@@ -12,7 +12,7 @@ import numpy as np
 
 from chainkit.backends.llama_cpp.libraries import forced
 
-WIDTH, LAYERS, HEADS, KV_HEADS, FF, CONTEXT = 128, 2, 4, 2, 128, 512
+WIDTH, LAYERS, HEADS, KV_HEADS, FF, CONTEXT = 32, 2, 4, 2, 64, 512
 ROPE_THETA, EPSILON = 10_000.0, 1e-5
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
 # the most exact that the library of the setting can do: ik_llama.cpp keeps what was read as f16
