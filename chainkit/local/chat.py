@@ -21,7 +21,7 @@ from langchain_core.utils.function_calling import convert_to_json_schema, conver
 from pydantic import ConfigDict, PrivateAttr
 
 from chainkit.base.errors import Unsupported
-from chainkit.base.generation import GenerationRequest
+from chainkit.base.generation import GenerationRequest, told
 from chainkit.decoding.answers import FormParser, json_form, with_raw
 from chainkit.decoding.loop import Vocabulary
 from chainkit.local.answers import ending, joined, logprobs, usage
@@ -198,6 +198,12 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
         if differ(kwargs):
             return await Each(self).abatch(pairs(inputs, kwargs), config, return_exceptions=return_exceptions)
         return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        """The key of `set_llm_cache`: the model and the whole request, tools and schemas included."""
+        call, toolbox = self._call(stop, kwargs)
+        tools = toolbox and (toolbox.tools, toolbox.choice)
+        return told((type(self).__name__, self._identifying_params, tools, call))
 
     def _generate(
         self,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
+from langchain_core.caches import BaseCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import BaseLLM
 from langchain_core.language_models.base import LanguageModelInput
 from langchain_core.messages.ai import UsageMetadata
@@ -27,6 +29,8 @@ from chainkit.local.settings import CallSettings
 from chainkit.local.several import differ, settings_of_each
 from chainkit.local.sight import Sight
 from chainkit.local.threads import in_thread, stream_from_thread
+
+_OF_LANGCHAIN = frozenset({"tags", "metadata", "run_name", "run_id"})  # what `generate` takes beside settings
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,28 @@ class LocalLLM(CallSettings, Sight, BaseLLM):
             for one, own, settings in zip(inputs, configs, each, strict=True)
         ]
 
+    def generate(
+        self, prompts: list[str], stop: list[str] | None = None, callbacks: Any = None, **kwargs: Any
+    ) -> LLMResult:
+        """Continue prompts; see langchain-core. `set_llm_cache` keeps answers apart by all settings of the call."""
+        return super(LocalLLM, self._keyed(stop, kwargs)).generate(prompts, stop, callbacks, **kwargs)
+
+    async def agenerate(
+        self, prompts: list[str], stop: list[str] | None = None, callbacks: Any = None, **kwargs: Any
+    ) -> LLMResult:
+        """As `generate`, without blocking the event loop."""
+        return await super(LocalLLM, self._keyed(stop, kwargs)).agenerate(prompts, stop, callbacks, **kwargs)
+
+    def _keyed(self, stop: list[str] | None, kwargs: Mapping[str, Any]) -> Self:
+        """This model with a cache whose keys hold the whole request: langchain-core's leave out a call's settings."""
+        cache = get_llm_cache() if self.cache in (None, True) else self.cache
+        if not isinstance(cache, BaseCache):
+            return self
+        settings = {name: value for name, value in kwargs.items() if name not in _OF_LANGCHAIN}
+        if isinstance(settings.get("soft_prompt"), list | tuple):  # a prompt alone does not say which is its own
+            return self.model_copy(update={"cache": False})
+        return self.model_copy(update={"cache": RequestCache(cache, self.call(stop, settings).key)})
+
     def _generate(
         self,
         prompts: list[str],
@@ -242,6 +268,33 @@ class LocalLLM(CallSettings, Sight, BaseLLM):
                 if run_manager:
                     run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                 yield chunk
+
+
+class RequestCache(BaseCache):
+    """A cache of langchain-core, for one request."""
+
+    def __init__(self, cache: BaseCache, key: str) -> None:
+        self._cache, self._key = cache, key
+
+    def lookup(self, prompt: str, llm_string: str) -> Sequence[Generation] | None:
+        """The answer that is kept."""
+        return self._cache.lookup(prompt, llm_string + self._key)
+
+    def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
+        """Keep an answer."""
+        self._cache.update(prompt, llm_string + self._key, return_val)
+
+    async def alookup(self, prompt: str, llm_string: str) -> Sequence[Generation] | None:
+        """As `lookup`, without blocking the event loop."""
+        return await self._cache.alookup(prompt, llm_string + self._key)
+
+    async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
+        """As `update`, without blocking the event loop."""
+        await self._cache.aupdate(prompt, llm_string + self._key, return_val)
+
+    def clear(self, **kwargs: Any) -> None:
+        """Forget everything, answers to other requests too."""
+        self._cache.clear(**kwargs)
 
 
 def _task(session: LocalSession, call: GenerationRequest) -> GenerationTask:

@@ -96,11 +96,12 @@ class LibraryCache:
         """Forget all but the first tokens; some models can only forget everything."""
         surplus = self.length - length
         if surplus > 0:
-            if length and _can_crop(self.cache):
-                self.cache.crop(-surplus)
-            else:
-                self.cache, length = transformers.DynamicCache(config=self._config), 0
-            self.length = length
+            # while the library crops its layers one by one, nothing may be taken for a text: an interrupt may come
+            cache, fresh = self.cache, transformers.DynamicCache(config=self._config)
+            self.cache, self.length = fresh, 0
+            if length and _can_crop(cache):
+                cache.crop(-surplus)
+                self.cache, self.length = cache, length
         return self.length
 
     def copied(self) -> LibraryCache:

@@ -1,0 +1,123 @@
+"""An interrupt at any place of a generation leaves the runtime as if the call had not been made, on every backend.
+
+Ctrl-C comes where Python looks for signals: at the beginning and the end of calls. So it is raised there, at each in
+turn; then the conversation goes on, and must be what it is where nothing was ever interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chainkit.base.errors import MissingLibrary
+from chainkit.local.scheduler import scheduler_of
+
+PROMPT = "the cat sat on the mat"
+MORE = " and the dog"
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # raised in a finaliser
+
+
+def gguf(folder: Path) -> Any:
+    pytest.importorskip("gguf")
+    from chainkit.backends.llama_cpp import capi
+    from chainkit.backends.llama_cpp.models import GGUFModel
+    from tests.backends.llama_cpp import tiny
+
+    try:
+        capi.library()
+    except MissingLibrary:
+        pytest.skip("llama.cpp is not installed")
+    path = str(tiny.write_model(folder / "bpe.gguf"))
+    return GGUFModel(
+        model=path, kv_type="f32", flash_attention=False, probe=False, n_batch=8, n_threads=1, context_length=96
+    )
+
+
+def gguf_draft(folder: Path) -> Any:
+    model = gguf(folder)
+    return type(model)(**model.model_dump(exclude={"draft"}), draft=model.model)
+
+
+def transformers(folder: Path) -> Any:
+    pytest.importorskip("transformers")
+    pytest.importorskip("torch")
+    from chainkit.backends.huggingface.models import HuggingFaceModel
+    from tests.backends.huggingface import tiny
+
+    return HuggingFaceModel(model=tiny.save(folder / "llama", tiny.causal("llama"), tiny.bpe()), n_batch=8)
+
+
+def one_at_a_time(folder: Path) -> Any:
+    """A transformers model whose texts are computed one after the other, with the library's own cache."""
+    model = transformers(folder)
+    model.runtime.ragged = False
+    return model
+
+
+def ctransformers(folder: Path) -> Any:
+    pytest.importorskip("ctransformers")
+    from chainkit.backends.ctransformers.models import CTransformersModel
+    from tests.backends.ctransformers import tiny
+
+    return CTransformersModel(model=str(tiny.write(folder / "gpt2.bin")))
+
+
+MAKERS = [gguf, gguf_draft, transformers, one_at_a_time, ctransformers]
+
+
+class Interrupts:
+    """Counts where a signal could come; raises at one of these places."""
+
+    def __init__(self, at: int | None = None) -> None:
+        self.at, self.seen = at, 0
+
+    def __call__(self, _frame: Any, _event: str, _argument: Any) -> None:
+        self.seen += 1
+        if self.seen == self.at:
+            raise KeyboardInterrupt
+
+    def during(self, work: Callable[[], object]) -> None:
+        sys.setprofile(self)
+        try:
+            work()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.setprofile(None)
+
+
+def written(model: Any, prompt: str = PROMPT, tokens: int = 3) -> str:
+    return "".join(model.stream(prompt, max_tokens=tokens))
+
+
+def check_interrupts(make: Callable[[Path], Any], folder: Path, places: int) -> None:
+    model = make(folder)
+    text = written(model)
+    goes_on, other = f"{PROMPT}{text}{MORE}", "once upon a time"
+    expected = written(model, goes_on), written(model, other)
+    count = Interrupts()
+    count.during(lambda: written(model))
+    every = count.seen - 2  # the last ones are ours
+    assert every > 200
+    for at in range(1, every, max(1, every // places)):
+        Interrupts(at).during(lambda: written(model))
+        found = written(model, goes_on), written(model, other)
+        assert found == expected, f"interrupted at {at} of {every}"
+        scheduler = scheduler_of(model.runtime)
+        assert (scheduler._driver, scheduler._active, list(scheduler._queue)) == (None, [], []), at
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_an_interrupt_leaves_the_runtime_as_it_was(make: Callable[[Path], Any], tmp_path: Path) -> None:
+    check_interrupts(make, tmp_path, {ctransformers: 3, transformers: 20}.get(make, 60))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", MAKERS)
+def test_an_interrupt_at_any_call_leaves_the_runtime_as_it_was(make: Callable[[Path], Any], tmp_path: Path) -> None:
+    check_interrupts(make, tmp_path, 40 if make is ctransformers else 1_000)
