@@ -56,6 +56,7 @@ check: $(VENV)/.dev ## Style, types, and who may import whom
 	$(VENV)/bin/pyright
 	$(VENV)/bin/lint-imports --no-cache
 	$(VENV)/bin/python -m tests.house
+	$(VENV)/bin/python -m tests.words
 
 fmt: $(VENV)/.dev
 	$(VENV)/bin/ruff check --fix .

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chainkit.registry import ALIASES, CHAT_MODELS, EMBEDDINGS, LLMS
-from tests import house
+from tests import drawing, house, words
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -81,3 +81,19 @@ def test_circles_and_shared_names_are_seen(tmp_path: Path) -> None:
     )
     assert "circle: small.a small.b small.c" in found.faults()
     assert "class One: small.a small.c" in found.faults()
+
+
+def test_the_architecture_page_is_drawn_from_the_code() -> None:
+    text = drawing.PAGE.read_text("utf-8")
+    assert drawing.drawn(text) == text, "python -m tests.drawing draws it anew"
+
+
+def test_the_architecture_page_names_exactly_the_folders_that_exist() -> None:
+    named = re.findall(r"^\| `(chainkit[\w/]*)` \|", drawing.PAGE.read_text("utf-8"), re.MULTILINE)
+    there = {str(path.parent.relative_to(ROOT)) for path in (ROOT / "chainkit").rglob("*.py")}
+    assert sorted(named) == sorted(there)
+
+
+@pytest.mark.parametrize("page", words.pages())
+def test_a_page_opens_with_search_words_and_an_example_and_has_its_words(page: str) -> None:
+    assert words.faults(page) == []
