@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCall, ToolCallChunk, UsageMetadata
+from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCall, UsageMetadata
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
+from chainkit.backends.openai.call_pieces import CallPieces
 from chainkit.backends.openai.client import Connection
 from chainkit.backends.openai.errors import clean, malformed
 from chainkit.base.errors import ProviderError, ServerFailed, StreamBroken
@@ -163,6 +164,7 @@ class ChatReading:
         self.retries = 0
         self.complete = False
         self._texts: list[str] = []
+        self._calls = CallPieces()
         self._connection = connection
         self._translator = translator
         self._head: dict[str, Any] = {}
@@ -198,7 +200,7 @@ class ChatReading:
             self._texts.append(text)
             if len(delta) == 1:
                 return ChatGenerationChunk(message=AIMessageChunk(content=text))
-        calls = [call_chunk(call) for call in delta.get("tool_calls") or ()]
+        calls = self._calls.chunks(delta.get("tool_calls") or ())
         more = extras(delta)
         if not text and not calls and not more:
             return None
@@ -218,6 +220,7 @@ class ChatReading:
             finish["logprobs"] = {"content": self._logprobs}
         message = AIMessageChunk(
             content="",
+            tool_call_chunks=self._calls.end(self._finish),
             chunk_position="last",
             usage_metadata=usage_metadata(self._usage),
             response_metadata={**metadata(self._head, self._translator, self.retries), **finish},
@@ -226,18 +229,3 @@ class ChatReading:
 
 
 _LATE_FIELDS = ("system_fingerprint", "service_tier", "id")
-
-
-def call_chunk(call: Json) -> ToolCallChunk:
-    """A piece of a tool call."""
-    function = call.get("function") or {}
-    arguments = function.get("arguments")
-    if isinstance(arguments, Mapping):  # some services send the object itself
-        arguments = json.dumps(arguments)
-    return ToolCallChunk(
-        type="tool_call_chunk",
-        name=function.get("name") or None,
-        args=arguments,
-        id=as_id(call.get("id") or None),
-        index=call.get("index"),
-    )

@@ -14,6 +14,7 @@ from chainkit.backends.openai.errors import clean, malformed
 from chainkit.backends.openai.reply import metadata, no_choices, tool_calls, usage_metadata
 from chainkit.base.errors import BadRequest, ProviderError, RateLimited, ServerFailed, StreamBroken
 from chainkit.decoding.stops import StopScanner
+from chainkit.decoding.unfinished import mark_of_cut, unfinished
 
 Json = Mapping[str, Any]
 
@@ -149,7 +150,7 @@ class ResponsesReading:
         self._connection = connection
         self._texts: list[str] = []
         self._places: dict[tuple[int, int], int] = {}
-        self._argued: set[int] = set()
+        self._argued: dict[int, str] = {}
         self._logprobs: list[Any] = []
         self._head: Json = {}
         self._last: Json | None = None
@@ -231,7 +232,7 @@ class ResponsesReading:
 
     def _argument(self, event: Json, text: str) -> ChatGenerationChunk:
         index, _ = self._place(event, 0)
-        self._argued.add(index)
+        self._argued[index] = self._argued.get(index, "") + text
         call = ToolCallChunk(type="tool_call_chunk", name=None, args=text, id=None, index=index)
         return _chunk({"type": "function_call", "arguments": text, "index": index}, call)
 
@@ -276,6 +277,15 @@ class ResponsesReading:
             f"{self._connection.provider} broke off the stream: {told}", provider=self._connection.provider
         )
 
+    def _cut_calls(self, finish: str | None) -> list[ToolCallChunk]:
+        """What makes calls that are not whole invalid ones."""
+        told = "cut: the limit of tokens was reached" if finish == "length" else "cut: the service sent no more of it"
+        return [
+            ToolCallChunk(type="tool_call_chunk", name=None, args=mark_of_cut(arguments, told), id=None, index=index)
+            for index, arguments in self._argued.items()
+            if arguments.strip() and unfinished(arguments)
+        ]
+
     def end(self, *, announced: bool) -> ChatGenerationChunk:
         """The last chunk, with what is known of the whole."""
         stopped = self._scanner is not None and self._scanner.stopped
@@ -291,6 +301,7 @@ class ResponsesReading:
         finish = _finish({} if stopped else data, calls and not stopped, self._logprobs)
         message = AIMessageChunk(
             content=[],
+            tool_call_chunks=self._cut_calls(finish["finish_reason"]),
             chunk_position="last",
             usage_metadata=responses_usage(data.get("usage")),
             response_metadata={**metadata(data, TRANSLATOR, self.retries), **finish},

@@ -1,0 +1,33 @@
+"""Arguments of a call that were cut: how merged pieces are kept from being read as whole ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from chainkit.decoding.outline import Outline
+
+
+def unfinished(arguments: str) -> bool:
+    """Whether a text is no JSON object.
+
+    >>> unfinished('{"a": 1}'), unfinished('{"a": 1')
+    (False, True)
+    """
+    try:
+        return not isinstance(json.loads(arguments, strict=False), Mapping)
+    except (ValueError, RecursionError):
+        return True
+
+
+def mark_of_cut(arguments: str, reason: str) -> str:
+    """What is put behind cut arguments, so that no reader that completes JSON takes them for whole.
+
+    langchain-core closes what is open in the arguments of streamed calls, and cannot where a bracket is the wrong one.
+
+    >>> mark_of_cut('{"city": "Mün', "cut at the limit of tokens")
+    '"] cut at the limit of tokens'
+    """
+    outline = Outline().after(arguments.encode())
+    wrong = "}" if outline.stack.endswith(b"[") else "]"
+    return ("\\" * outline.escaped) + '"' * outline.in_string + f"{wrong} {reason}"
