@@ -359,12 +359,13 @@ def test_a_service_is_sent_the_form_of_a_slot_and_its_answer_is_checked(
 ) -> None:
     server.requests.clear()
     model = chainkit.chat_model(f"{provider}:gpt-4o-mini", base_url=server.base_url, api_key=server.key)
-    text = "{{#user}}say:47 '47'{{/user}}{{#assistant}}{{" + command + "}}{{/assistant}}"
+    own = provider == "azure_openai"  # what is behind another address is not known to hold texts to a pattern
+    said = "say:47" if "pattern" in form and not own else "say:47 '47'"
+    text = "{{#user}}" + said + "{{/user}}{{#assistant}}{{" + command + "}}{{/assistant}}"
     run = chainkit.program(text, model)(numbers=list[int], facts=list[Fact])
     sent = [body.get("response_format") for body in server.bodies]
     assert run["x"] == value
     assert type(run["x"]) is type(value)
-    own = provider == "azure_openai"  # what is behind another address is not known to hold texts to a pattern
     if "pattern" in form and not own:
         assert sent == [None]
         return

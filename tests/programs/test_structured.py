@@ -8,7 +8,7 @@ import pytest
 
 from chainkit.backends.fake import FakeChat
 from chainkit.backends.openai.chat import OpenAIChat
-from chainkit.programs.model.forms import wanted
+from chainkit.programs.model.forms import taken, wanted
 from chainkit.programs.model.protocol import Form, Slot
 from chainkit.programs.model.structured import Asked, asked, unboxed
 
@@ -86,3 +86,40 @@ def test_definitions_of_a_schema_that_is_no_object_stand_at_the_top() -> None:
 )
 def test_an_answer_is_taken_out_of_its_object(form: Form, key: str | None, text: str, slot: str) -> None:
     assert unboxed(Asked({}, key), form, text) == slot
+
+
+ANSWERS: dict[str, tuple[Any, str, str | None]] = {
+    "a plain number": ({"type": int}, "42", "42"),
+    "a number in bold": ({"type": int}, "**42**.", "42"),
+    "a number with a comma": ({"type": int}, "1,234", None),
+    "a number with a space": ({"type": int}, "12 345", None),
+    "a number and a word": ({"type": int}, "42 years", None),
+    "23 digits": ({"type": int}, "12345678901234567890123", "12345678901234567890123"),
+    "an exponent": ({"type": float}, "1e5", "1e5"),
+    "infinitely much": ({"type": float}, "1e999", None),
+    "an option": ({"options": ["yes", "no"]}, "No.", "no"),
+    "a word that begins as an option": ({"options": ["yes", "no"]}, "nobody knows", None),
+    "a sentence that begins with an option": ({"options": ["yes", "no"]}, "no, it is not", None),
+    "a pattern": ({"pattern": "[a-c]+"}, " abc ", "abc"),
+    "more than a pattern": ({"pattern": "[a-c]+"}, "abcd", None),
+    "JSON below its minimum": ({"schema": {"type": "object", "properties": {"a": {"minimum": 3}}}}, '{"a": 2}', None),
+    "JSON with two alike": ({"schema": {"type": "array", "uniqueItems": True}}, "[1, 1]", None),
+    "JSON in a fence": ({"schema": {"type": "array", "uniqueItems": True}}, "```json\n[1, 2]\n```", "[1, 2]"),
+}
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_an_answer_counts_as_a_whole_or_not_at_all(kind: str) -> None:
+    given, answer, text = ANSWERS[kind]
+    form = wanted(given).form
+    assert form is not None
+    assert taken(form, answer) == text
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"), [("42\nThen", "42"), ("1,234 and", None), ("12 345", None), ("1.5x", None)]
+)
+def test_a_text_that_goes_on_may_have_more_behind_a_number_but_no_digits(answer: str, text: str | None) -> None:
+    form = wanted({"type": int}).form
+    assert form is not None
+    assert taken(form, answer, goes_on=True) == text

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Literal
 
 from chainkit.base.errors import ProgramError, nearest
@@ -81,7 +82,9 @@ def form_parameters() -> tuple[str, ...]:
 
 
 def fits(form: Form, text: str, read: Reader = str) -> bool:
-    """Whether a text is of a form; grammars cannot be checked here."""
+    """Whether a text that a limit cut is of a form all the same; grammars cannot be checked here."""
+    if number(form):  # it may be the beginning of another
+        return False
     if form.pattern is not None:
         return _matches(form.pattern, text)
     if form.options and text not in form.options:
@@ -153,7 +156,7 @@ def _schema_reader(schema: Any) -> Reader:
     def read(text: str) -> Any:
         from pydantic import TypeAdapter
 
-        return TypeAdapter(schema).validate_python(_json(text))  # pydantic's ValidationError is a ValueError
+        return TypeAdapter(schema).validate_json(text)  # pydantic's ValidationError is a ValueError
 
     return read
 
@@ -177,74 +180,73 @@ def _text(name: str, value: Any) -> str:
     return value
 
 
-def taken(form: Form, text: str) -> str | None:
-    """The part of a free answer that is of a form, or None: the answer may go on, or have white space before it."""
+def taken(form: Form, text: str, *, goes_on: bool = False) -> str | None:
+    """What an answer is of a form, without the quotation marks around it, or None if it is not.
+
+    Args:
+        form: What was asked for.
+        text: The answer: all of it must be of the form, so that no half of a number or word counts.
+        goes_on: The text may go on after it, as that of a model which continues texts does.
+    """
     stripped = text.strip()
-    if form.pattern is not None:
-        match = compiled(form.pattern).match(stripped)
-        return match[0] if match and match[0] else None
-    if form.options:
-        return _option(form.options, stripped)
     if form.schema is not None:
         return _json_text(form.schema, stripped)
+    if form.options:
+        return _option(form.options, stripped, goes_on=goes_on)
+    if form.pattern is None:
+        return None
+    kind = number(form)
+    pattern = compiled(_NUMBERS[kind] if kind else form.pattern)
+    for said in (stripped, _bare(stripped)) if kind else (stripped,):
+        match = pattern.match(said) if goes_on else pattern.fullmatch(said)
+        if match and match[0] and (not kind or (_ends(said, match.end()) and isfinite(float(match[0])))):
+            return match[0]
     return None
 
 
-def _option(options: tuple[str, ...], text: str) -> str | None:
-    """The longest option that an answer begins with, in quotes or not; in the end, in letters of either case."""
-    bare = text.strip("'\"`*. \n")
+_NUMBERS = {
+    "integer": r"-?(0|[1-9][0-9]*)",
+    "number": r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?",
+}
+_GOING_ON = re.compile(r"[.,'_\u2019]?\w|[\s\u00a0\u202f][0-9]{3}")  # what makes more of a number or word than there is
+
+
+def _bare(text: str) -> str:
+    return text.strip("'\"`*. \n")
+
+
+def _ends(text: str, place: int) -> bool:
+    return _GOING_ON.match(text, place) is None
+
+
+def _option(options: tuple[str, ...], text: str, *, goes_on: bool) -> str | None:
+    """The option that an answer is, in quotes or not; in the end, in letters of either case."""
+    bare = _bare(text)
     for said in (text, bare):
-        begun = [option for option in options if said.startswith(option.strip()) and option.strip()]
-        if begun:
-            return max(begun, key=len)
+        same = [option for option in options if said == option.strip()]
+        begun = [option for option in options if option.strip() and said.startswith(option.strip())]
+        whole = [option for option in begun if _ends(said, len(option.strip()))] if goes_on else []
+        if same or whole:
+            return max(same or whole, key=len)
     same = [option for option in options if option.strip().lower() == bare.lower()]
     return same[0] if len(same) == 1 else None
 
 
 def _json_text(schema: Any, text: str) -> str | None:
+    from chainkit.decoding.validation import Validator
+
     start = min((place for mark in "{[" if (place := text.find(mark)) >= 0), default=0)
-    decoder, read = json.JSONDecoder(), _schema_reader(schema)
+    decoder, validator, read = json.JSONDecoder(), Validator.of(schema), _schema_reader(schema)
     for place in dict.fromkeys((0, start)):
         try:
             _, end = decoder.raw_decode(text[place:])
             found = text[place : place + end]
-            read(found)
+            if validator.fault_of_text(found) is None:
+                read(found)
+                return found
         except (ValueError, RecursionError):
             continue
-        if not isinstance(schema, Mapping) or satisfies(schema, json.loads(found)):
-            return found
     return None
-
-
-_KINDS: Mapping[str, tuple[type, ...]] = {
-    "object": (dict,),
-    "array": (list,),
-    "string": (str,),
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "null": (type(None),),
-}
-
-
-def satisfies(schema: Mapping[str, Any], value: Any) -> bool:
-    """Whether a value has the types, keys and choices of a JSON schema; finer demands are not looked at."""
-    if "enum" in schema and value not in schema["enum"]:
-        return False
-    if "const" in schema and value != schema["const"]:
-        return False
-    kinds = schema.get("type")
-    allowed = [kind for name in ([kinds] if isinstance(kinds, str) else kinds or []) for kind in _KINDS.get(name, ())]
-    if allowed and (not isinstance(value, tuple(allowed)) or (isinstance(value, bool) and bool not in allowed)):
-        return False
-    if isinstance(value, dict):
-        properties = schema.get("properties") or {}
-        if any(name not in value for name in schema.get("required") or ()):
-            return False
-        return all(satisfies(part, value[name]) for name, part in properties.items() if name in value)
-    if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
-        return all(satisfies(schema["items"], item) for item in value)
-    return True
 
 
 def json_schema(schema: Any) -> dict[str, Any]:

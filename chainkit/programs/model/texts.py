@@ -126,7 +126,7 @@ class TextJobRunner(HostedJobRunner):
                 said = reply.text[: reply.text.rindex("}") + 1]
                 context.append(said)
                 return SlotResult(text="", calls=calls, data=said)
-            written = formed(reply, slot)
+            written = formed(reply, slot, goes_on=True)
             if written is not None:
                 context.append(written.text)
                 return written
@@ -231,16 +231,17 @@ def by_regex(reply: HostedReply, slot: Slot) -> HostedReply:
     return replace(reply, text=reply.text[: first.start()], finish="stop", stop_text=first[0])
 
 
-def formed(reply: HostedReply, slot: Slot) -> SlotResult | None:
-    """What a slot holds after an answer, or None if the answer has another form."""
+def formed(reply: HostedReply, slot: Slot, *, goes_on: bool = False) -> SlotResult | None:
+    """What a slot holds after an answer, or None if the answer has another form; see `forms.taken`."""
     finish = "length" if reply.finish == "length" else "stop"
     detail = "the model's bound on new tokens is reached" if finish == "length" else ""
     if slot.form is None:
         return SlotResult(text=reply.text, finish=finish, detail=detail, stop_text=reply.stop_text, scores=reply.scores)
-    text = forms.taken(slot.form, reply.text)
-    if text is not None:
+    text = forms.taken(slot.form, reply.text, goes_on=goes_on)
+    cut = finish == "length" and text is not None and reply.text.strip().endswith(text)  # it may be half of another
+    if text is not None and (not cut or slot.form.schema is not None):
         return SlotResult(text=text, finish="complete", stop_text=reply.stop_text, scores=reply.scores)
-    if finish == "length" and slot.form.schema is not None:
+    if cut or (finish == "length" and slot.form.schema is not None):
         return SlotResult(text=reply.text, finish="length", detail=detail)
     return None
 
