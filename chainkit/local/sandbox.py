@@ -1,8 +1,9 @@
 """Jinja for strangers: a template out of a model file may neither reach into Python nor run without end.
 
 jinja2's own sandbox keeps a template away from Python's insides. It does not stop `{% for i in range(...) %}` in three
-levels, `x ~ x` forty times, or a macro that calls itself twice: here every turn of a loop, every call and every text
-that is made counts against a budget.
+levels, `x ~ x` forty times, or a macro that calls itself twice. Here every turn of a loop, every call and every value
+that is made (text, list, number) counts against a budget of time and memory, before it is made where its size can be
+foretold; and only values of known kinds become text.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from typing import Any
+from datetime import date
+from typing import Any, NamedTuple
 
-from jinja2 import nodes
+from jinja2 import Undefined, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
-from jinja2.runtime import Macro
+from jinja2.runtime import LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 SECONDS = 1.0
@@ -26,6 +28,9 @@ MAX_TEXT = 8_000_000  # characters in one text, and in the whole output
 MAX_MADE = 64_000_000  # characters in all texts that are made on the way
 MAX_NUMBER = 100_000  # repetitions, widths, powers
 MAX_ITEMS = 200_000  # in one value, nested ones counted as often as they appear
+MAX_BITS = 2_048  # of a whole number
+MAX_STRIPPED = 1_000  # characters of what is stripped from a text: the time is the product of both lengths
+ITEM_COST = 16  # what an item of a new list counts, in characters
 
 _FILTERS = frozenset(
     [
@@ -111,7 +116,15 @@ _TEXT_METHODS = frozenset(
         "upper",
     ]
 )
-_LONG_NUMBER = re.compile(r"\d{5,}|\*")
+_LONG_NUMBER = re.compile(r"\d{5,}|\*|\{[^{}]*\{")
+"""A width in a format: long, or taken from an argument."""
+_STRIPPING = frozenset(["trim", "strip", "lstrip", "rstrip"])
+_PASSING = frozenset(["count", "d", "default", "first", "last", "length", "list"])
+"""Filters that look at no item of their value."""
+
+
+_PRINTED = (int, float, type(None), Undefined, range, date, Macro, LoopContext)
+"""What becomes a short text, beside texts, lists and dicts."""
 
 
 class Budget:
@@ -150,7 +163,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
             trim_blocks=True, lstrip_blocks=True, optimized=False, extensions=[loopcontrols, _Generation], cache_size=0
         )
         self.finalize = _counted
-        self.filters = {name: _guarded(function) for name, function in self.filters.items() if name in _FILTERS}
+        self.filters = {name: guarded(function) for name, function in self.filters.items() if name in _FILTERS}
         self.globals = {name: self.globals[name] for name in ("range", "dict", "namespace")}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
@@ -181,8 +194,11 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
 
     def checked(self, value: Any) -> Any:
         """A list or dict that was written down; lists of lists of lists can be larger than any memory."""
-        _text_size(value)
-        return value
+        return _made(value)
+
+    def sliced(self, value: Any) -> Any:
+        """A slice, which is a new value."""
+        return _made(value, new_items=False)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """As in jinja2's sandbox, and of a text only the methods that cannot blow it up."""
@@ -196,27 +212,20 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """Refuse what would be huge before it is computed."""
-        budget = _budget.get()
         if operator == "*":
             _refuse_product(left, right)
         elif operator == "**" and (abs(right) > 64 or abs(left) > MAX_NUMBER):
             raise SecurityError("it raises a number to a huge power")
         elif operator == "%" and isinstance(left, str):
             _refuse_format(left, (right,))
-        result = super().call_binop(context, operator, left, right)
-        budget.step(len(result) if isinstance(result, str | list | tuple) else 0)
-        return result
+        return _made(super().call_binop(context, operator, left, right), new_items=False)
 
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:  # noqa: D102 - jinja2's hook
         budget = _budget.get()
         owner = getattr(getattr(obj, "__wrapped__", obj), "__self__", None)
         _refuse_huge_arguments(owner, getattr(obj, "__name__", ""), (*args, *kwargs.values()))
         budget.step(MAX_TEXT // 1000 if isinstance(obj, Macro) else 0)
-        result = super().call(context, obj, *args, **kwargs)
-        budget.step(len(result) if isinstance(result, str) else 0)
-        if isinstance(result, dict | list | tuple):
-            _text_size(result)
-        return result
+        return _made(super().call(context, obj, *args, **kwargs))
 
 
 def with_budget(render: Callable[[], Iterable[str]], seconds: float = SECONDS) -> str:
@@ -267,7 +276,7 @@ class _Generation(Extension):
 
 
 def _wrap_containers(node: nodes.Node) -> None:
-    """Let every list, tuple and dict of the template be looked at when it is made."""
+    """Let every list, tuple, dict and slice of the template be looked at when it is made."""
     for name, value in node.iter_fields():
         if isinstance(value, list):
             value[:] = [_wrapped(item) for item in value]
@@ -280,7 +289,11 @@ def _wrapped(node: Any) -> Any:
         return node
     _wrap_containers(node)
     made = isinstance(node, nodes.List | nodes.Dict) or (isinstance(node, nodes.Tuple) and node.ctx == "load")
-    return ChatEnvironment._through("checked", [node]) if made else node  # type: ignore[list-item]
+    if made:
+        return ChatEnvironment._through("checked", [node])  # type: ignore[list-item]
+    if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Slice):
+        return ChatEnvironment._through("sliced", [node])
+    return node
 
 
 def _counted(value: Any) -> Any:
@@ -288,42 +301,67 @@ def _counted(value: Any) -> Any:
     if budget is None:
         return value
     if not isinstance(value, str):
-        _text_size(value)
+        weigh(value, printed=True)
         value = str(value)
     budget.step(len(value))
     return value
 
 
-def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter that counts, and refuses arguments that would make huge texts."""
+def _made(value: Any, *, new_items: bool = True) -> Any:
+    """Count a value that was just made; what it holds was counted before unless it is new as well."""
+    budget = _budget.get()
+    if isinstance(value, str):
+        budget.step(len(value))
+    elif isinstance(value, dict | list | tuple):
+        if len(value) > MAX_ITEMS:
+            raise SecurityError("it makes a value of a huge size")
+        if new_items:
+            weigh(value)
+        budget.step(ITEM_COST * len(value))
+    elif isinstance(value, int) and value.bit_length() > MAX_BITS:
+        raise SecurityError("it computes with huge numbers")
+    else:
+        budget.step()
+    return value
+
+
+def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter that counts, and refuses arguments that would make huge values."""
     first = 1 if hasattr(function, "jinja_pass_arg") else 0  # jinja2 hands some filters its own context first
     name = function.__name__.removeprefix("sync_").removeprefix("do_")
 
     @functools.wraps(function)  # jinja2's marks on the function come along
-    def guarded(*args: Any, **kwargs: Any) -> Any:
-        budget = _budget.get()
-        budget.step()
+    def run(*args: Any, **kwargs: Any) -> Any:
+        _budget.get().step()
         values = list(args)
         if isinstance(values[first], Iterator):
             values[first] = list(values[first])
-        _text_size(values[first])
+        weigh(values[first], printed=name not in _PASSING)
         _refuse_huge_arguments(values[first], name, (*values[first + 1 :], *kwargs.values()))
-        result = function(*values, **kwargs)
-        budget.step(len(result) if isinstance(result, str) else 0)
-        return result
+        return _made(function(*values, **kwargs))
 
-    return guarded
+    return run
 
 
 def _refuse_huge_arguments(subject: Any, name: str, arguments: tuple[Any, ...]) -> None:
     for argument in arguments:
         if isinstance(argument, int) and abs(argument) > MAX_NUMBER:
             raise SecurityError(f"it calls {name or 'a function'} with a huge number")
+        if isinstance(argument, str) and len(argument) > MAX_STRIPPED and name in _STRIPPING:
+            raise SecurityError("it strips a huge text")
+    if name == "sum" and any(isinstance(argument, list | tuple) for argument in arguments):
+        raise SecurityError("it sums lists")
+    _refuse_huge_result(subject, name, arguments)
+
+
+def _refuse_huge_result(subject: Any, name: str, arguments: tuple[Any, ...]) -> None:
     if name == "join" and arguments:
         separator, items = (subject, arguments[0]) if isinstance(subject, str) else (arguments[0], subject)
         _refuse_repetition(str(separator), len(items) if hasattr(items, "__len__") else MAX_NUMBER, "joins")
     if not isinstance(subject, str):
         return
+    if name in ("int", "float") and len(subject) > MAX_BITS:
+        raise SecurityError("it reads a huge number")
     if name == "replace" and len(arguments) >= 2:
         old, new = (str(argument) for argument in arguments[:2])
         _refuse_repetition(new, subject.count(old), "replaces")
@@ -342,7 +380,9 @@ def _refuse_repetition(text: str, times: int, verb: str) -> None:
 def _refuse_format(pattern: str, arguments: tuple[Any, ...]) -> None:
     if _LONG_NUMBER.search(pattern):
         raise SecurityError("it formats to a huge width")
-    _refuse_repetition("x" * max(1, _text_size(arguments)), pattern.count("%") + pattern.count("{"), "formats")
+    _refuse_repetition(
+        "x" * max(1, weigh(arguments, printed=True).characters), pattern.count("%") + pattern.count("{"), "formats"
+    )
 
 
 def _refuse_product(left: Any, right: Any) -> None:
@@ -354,23 +394,44 @@ def _refuse_product(left: Any, right: Any) -> None:
         raise SecurityError("it computes with huge numbers")
 
 
-def _text_size(value: Any) -> int:
-    """Characters of all texts in a value, each counted as often as it appears.
+class Weight(NamedTuple):
+    """How large a value is, what is nested counted as often as it appears.
+
+    Attributes:
+        characters: Of all texts.
+        items: Of all lists and dicts, and the value itself.
+        depth: How deep they are nested.
+    """
+
+    characters: int
+    items: int
+    depth: int
+
+
+def weigh(value: Any, *, printed: bool = False) -> Weight:
+    """The size of a value.
+
+    Args:
+        value: Any.
+        printed: Whether it is about to become text: then only plain values may be in it.
 
     Raises:
-        SecurityError: There are more of them, or more items, than any chat has.
+        SecurityError: It has more text or more items than any chat, or is of a kind that is not printed.
     """
-    waiting, items, size = [value], 0, 0
+    waiting, items, size, deepest = [(value, 1)], 0, 0, 0
     while waiting:
-        item = waiting.pop()
-        items += 1
+        item, depth = waiting.pop()
+        items, deepest = items + 1, max(deepest, depth)
         if isinstance(item, str):
             size += len(item)
         elif isinstance(item, dict):
-            waiting.extend(item.keys())
-            waiting.extend(item.values())
+            waiting.extend((part, depth + 1) for pair in item.items() for part in pair)
         elif isinstance(item, list | tuple):
-            waiting.extend(item)
+            waiting.extend((part, depth + 1) for part in item)
+        elif isinstance(item, int) and item.bit_length() > MAX_BITS:
+            raise SecurityError("it computes with huge numbers")
+        elif printed and not isinstance(item, _PRINTED):
+            raise SecurityError(f"it prints a {type(item).__name__}")
         if items > MAX_ITEMS or size > MAX_TEXT or len(waiting) > 2 * MAX_ITEMS:
             raise SecurityError("it makes a value of a huge size")
-    return size
+    return Weight(size, items, deepest)

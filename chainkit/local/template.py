@@ -15,7 +15,7 @@ try:
     from jinja2 import Template
     from jinja2.exceptions import TemplateError as JinjaError
 
-    from chainkit.local.sandbox import ChatEnvironment, with_budget
+    from chainkit.local.sandbox import MAX_TEXT, ChatEnvironment, guarded, weigh, with_budget
 except ImportError as error:
     raise MissingLibrary("jinja2", extra="gguf") from error
 
@@ -64,7 +64,7 @@ def _compiled(source: str) -> Template:
     if len(source) > MAX_SOURCE:
         raise TemplateError(f"the chat template has {len(source)} characters, and {MAX_SOURCE} are allowed")
     environment = ChatEnvironment()
-    environment.filters["tojson"] = _tojson
+    environment.filters["tojson"] = guarded(_tojson)
     try:
         return environment.from_string(source)
     except JinjaError as error:
@@ -87,5 +87,9 @@ def _tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None, *
     """JSON as Hugging Face's templates expect it: no escapes for HTML."""
     if indent is not None and not 0 <= int(indent) <= 16:
         raise TemplateError(f"the chat template indents JSON by {indent}")
+    weight = weigh(value, printed=True)
+    between = sum(len(str(part)) for part in options.get("separators") or ("", ""))
+    if weight.characters + weight.items * (between + 2 + (indent or 0) * weight.depth) > MAX_TEXT:
+        raise TemplateError("the chat template makes a huge JSON text")
     known = {name: options[name] for name in ("separators", "sort_keys") if name in options}
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **known)

@@ -1,6 +1,7 @@
 """Chat templates are rendered as transformers renders them, and hostile ones end in an error."""
 
 import time
+import tracemalloc
 
 import pytest
 
@@ -130,7 +131,44 @@ HOSTILE = {
     "ten megabytes": "a" * 10_000_000,
     "brackets without end": "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
     "a name that is not there": "{{ x.y.z }}",
+    "a namespace printed": "{% set ns = namespace(x='a' * 7000000) %}{{ [ns] * 1000 }}",
+    "a namespace joined": "{% set ns = namespace(x='a' * 7000000) %}{{ ([ns] * 1000) | join }}",
+    "a namespace as a text": "{% set ns = namespace(x='a' * 7000000) %}{{ ([ns] * 1000) | string | length }}",
+    "a namespace in a format": "{% set ns = namespace(x='a' * 7000000) %}{{ '%s' % ([ns] * 1000) }}",
+    "a namespace concatenated": "{% set ns = namespace(x='a' * 7000000) %}{{ 'a' ~ ([ns] * 1000) }}",
+    "namespaces that double": "{% set o = namespace(n=namespace(a='x')) %}{% for i in range(40) %}"
+    "{% set o.n = namespace(a=o.n, b=o.n) %}{% endfor %}{{ o.n }}",
+    "a huge number from a text": "{{ ('1' * 7999999) | int(base=32) % 7 }}",
+    "numbers that square": "{% set ns = namespace(x=9 ** 60) %}{% for i in range(40) %}{% set ns.x = ns.x * ns.x %}"
+    "{% endfor %}{{ ns.x }}",
+    "a huge text stripped": "{{ ('a' * 3999999) | trim('b' * 3000000 ~ 'a') }}",
+    "a huge text stripped by a method": "{{ ('a' * 3999999).strip('b' * 3000000 ~ 'a') }}",
+    "a width out of an argument": "{{ '{:>{}}'.format('x', '2000000000') }}",
+    "a precision out of an argument": "{{ '{:.{}f}'.format(1.5, '2000000000') }}",
+    "lists that are kept": "{% set ns = namespace(l=[]) %}{% for i in range(9999) %}"
+    "{% set ns.l = [ns.l, range(100000) | list] %}{% endfor %}{{ ns.l | length }}",
+    "lists kept out of sight": "{% set ns = namespace(l=0) %}{% for i in range(9999) %}"
+    "{% set ns.l = namespace(a=ns.l, b=range(100000) | list) %}{% endfor %}",
+    "slices that are kept": "{% set ns = namespace(l=0) %}{% set big = range(100000) | list %}"
+    "{% for i in range(9999) %}{% set ns.l = namespace(a=ns.l, b=big[1:]) %}{% endfor %}",
+    "texts sliced and kept": "{% set ns = namespace(l=0) %}{% set big = 'a' * 4000000 %}{% for i in range(9999) %}"
+    "{% set ns.l = namespace(a=ns.l, b=big[1:]) %}{% endfor %}",
+    "separators of JSON": "{{ ([0] * 190000) | tojson(separators=('x' * 8000, ':')) }}",
+    "JSON indented deeply": "{% set ns = namespace(l=[1]) %}{% for i in range(9000) %}{% set ns.l = [ns.l] %}"
+    "{% endfor %}{{ ns.l | tojson(indent=16) }}",
+    "lists summed": "{{ (range(90000) | map('list')) | sum(start=[]) }}",
 }
+GREEDY = [
+    "a namespace printed",
+    "a namespace as a text",
+    "lists that are kept",
+    "lists kept out of sight",
+    "slices that are kept",
+    "texts sliced and kept",
+    "separators of JSON",
+    "a width out of an argument",
+    "doubling with ~",
+]
 
 
 @pytest.mark.parametrize("source", HOSTILE.values(), ids=HOSTILE.keys())
@@ -139,6 +177,24 @@ def test_hostile_templates_end_in_an_error_soon(source):
     with pytest.raises(TemplateError):
         ChatTemplate(source).render(MESSAGES)
     assert time.process_time() - begun < 2.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GREEDY)
+def test_hostile_templates_take_little_memory(name):
+    tracemalloc.start()
+    try:
+        with pytest.raises(TemplateError):
+            ChatTemplate(HOSTILE[name]).render(MESSAGES)
+        assert tracemalloc.get_traced_memory()[1] < 200e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_template_that_gathers_its_messages_in_a_list_renders_a_thousand():
+    source = "{% set ns = namespace(l=[]) %}{% for m in messages %}{% set ns.l = ns.l + [m] %}{% endfor %}"
+    source += "{{ ns.l | length }}"
+    assert ChatTemplate(source).render(MESSAGES * 250) == str(250 * len(MESSAGES))
 
 
 def test_an_honest_template_renders_a_long_conversation():
