@@ -18,7 +18,7 @@ from chainkit.base.session import Piece
 from chainkit.local.branches import Branches
 from chainkit.local.runtime import ForwardResult, Runtime
 from chainkit.local.session import LocalSession
-from chainkit.local.threads import Cancelled
+from chainkit.local.threads import Cancelled, OwnProcess
 
 Steps: TypeAlias = Generator[Piece | Branches | None, list[float] | None, Any]
 """What a generation does: it gives pieces, None where it needs the logits of its session's next token, and branches
@@ -122,6 +122,7 @@ class Scheduler:
     def __init__(self, runtime: Runtime) -> None:
         self.changes: deque[tuple[GenerationTask, bool]] = deque()  # who came and who left, since the last pass
         self._runtime = runtime
+        self._process = OwnProcess()
         self._most = runtime.parallel
         self._active: list[GenerationTask] = []
         self._queue: deque[GenerationTask] = deque()
@@ -168,6 +169,7 @@ class Scheduler:
 
     def run(self, client: Client) -> None:
         """Compute for all, or wait for who does, until a client is ready."""
+        self._process.check()
         try:
             while not client.ready:
                 with self._lock:

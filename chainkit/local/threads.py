@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from chainkit.base.errors import ChainkitError
+from chainkit.base.errors import ChainkitError, Unsupported
 
 T = TypeVar("T")
 
 # they mostly wait: one of them computes for all, so there must be as many as generations that go on side by side
 _THREADS = ThreadPoolExecutor(64, thread_name_prefix="chainkit-generation")
+
+
+class OwnProcess:
+    """Remembers in which process it was made.
+
+    A fork copies memory and no threads, so a model of the parent would wait in the child for threads that are gone.
+    """
+
+    def __init__(self) -> None:
+        self._id = os.getpid()
+
+    def check(self) -> None:
+        """Refuse to go on in a child.
+
+        Raises:
+            Unsupported: This process was forked from the one that loaded the model.
+        """
+        if os.getpid() != self._id:
+            raise Unsupported(
+                "this model was loaded before the process was forked and cannot compute in the child; load it after "
+                'the fork, or start children by multiprocessing.get_context("spawn")'
+            )
 
 
 class Cancelled(ChainkitError):

@@ -24,7 +24,7 @@ from chainkit.local.prefixes import PrefixTree
 from chainkit.local.runtime import END, ForwardRequest, ForwardResult, KVSequence, PendingRead, common, still_known
 from chainkit.local.sharing import WORTH_A_PASS, share
 from chainkit.local.soft_prompt import SoftPrompt
-from chainkit.local.threads import Cancelled
+from chainkit.local.threads import Cancelled, OwnProcess
 
 PREFIX_BYTES = 1 << 30
 _MANY_ROWS = 32  # more cost nearly as much per text as these
@@ -89,6 +89,7 @@ class TransformersRuntime:
         prefix_bytes: int = PREFIX_BYTES,
     ) -> None:
         self.loaded, self.vocabulary = loaded, loaded.vocabulary
+        self._process = OwnProcess()
         self.context_length = min(context_length, loaded.context_length) if context_length else loaded.context_length
         self.ragged = _looks_fit(loaded)
         self.prefixes: PrefixTree[KeysValues] = PrefixTree(prefix_bytes)
@@ -127,6 +128,7 @@ class TransformersRuntime:
         Raises:
             Cancelled: One of them was cancelled.
         """
+        self._process.check()
         with self.loaded.lock, torch.inference_mode():
             if not self._whole:
                 ragged.restore(self.loaded)

@@ -16,6 +16,7 @@ from chainkit.backends.llama_cpp.capi import Handle
 from chainkit.backends.llama_cpp.runtime import FLASH, default_threads
 from chainkit.backends.llama_cpp.weights import Weights
 from chainkit.base.errors import ContextOverflow, ModelFileError
+from chainkit.local.threads import OwnProcess
 
 Matrix = NDArray[np.float32]
 
@@ -46,6 +47,7 @@ class Embedder:
 
     def __init__(self, weights: Weights, settings: EmbedderSettings) -> None:
         self.weights, self.library, self.vocabulary = weights, weights.library, weights.vocabulary
+        self._process = OwnProcess()
         self.limit = min(settings.context_length or _LONGEST_BATCH, weights.trained_context)
         threads = settings.n_threads or default_threads()
         params = self.library.context_params(
@@ -87,6 +89,7 @@ class Embedder:
         Raises:
             ContextOverflow: A text is longer than the model can read; nothing has been computed then.
         """
+        self._process.check()
         for tokens in tokenized:
             if len(tokens) > self.limit:
                 raise ContextOverflow(len(tokens), self.limit, "split the text")

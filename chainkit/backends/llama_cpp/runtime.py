@@ -28,7 +28,7 @@ from chainkit.local.lookup import Pace
 from chainkit.local.runtime import END, ForwardRequest, ForwardResult, KVSequence, common, still_known
 from chainkit.local.sharing import WORTH_A_PASS, share
 from chainkit.local.soft_prompt import SoftPrompt, is_virtual, sampled_tokens, vectors_of, virtual_count
-from chainkit.local.threads import Cancelled
+from chainkit.local.threads import Cancelled, OwnProcess
 from chainkit.sizing.plan import Use
 
 DEFAULT_CONTEXT = 4096
@@ -87,6 +87,7 @@ class LlamaRuntime:
 
     def __init__(self, weights: Weights, settings: LlamaSettings) -> None:
         self.weights, self.settings, self.library = weights, settings, weights.library
+        self._process = OwnProcess()
         self.vocabulary = weights.vocabulary
         wanted = settings.context_length or min(weights.trained_context, DEFAULT_CONTEXT)
         # llama.cpp lowers it to the context without a word, and ends the process at a larger pass
@@ -155,6 +156,7 @@ class LlamaRuntime:
         Raises:
             Cancelled: One of them was cancelled.
         """
+        self._process.check()
         with self._alone:
             self._mend()
             self._whole = False  # until this call has come to its end
