@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from chainkit.hub.names import HubName
 SAFETENSORS = "safetensors"
 """The pick that stands for a whole repository in transformers' form."""
 
+_LISTED = 40
 _QUANTIZATION = re.compile(
     r"(?:^|[-._])((?:UD-)?(?:IQ[1-4]_(?:XXS|XS|NL|S|M)|T?Q\d_K(?:_(?:S|M|L|XL))?|T?Q\d_[01]|BF16|FP?16|F(?:P)?32"
     r"|MXFP4(?:_MOE)?|NVFP4))(?=$|[-._])",
@@ -70,10 +72,11 @@ def choices(files: Sequence[HubFile]) -> list[Choice]:
         if file.name.lower().endswith(".gguf") and not _NO_MODEL.search(file.name):
             groups.setdefault(_PART.sub("", file.name[:-5]), []).append(file)
     quantizations = {stem: quantization(stem) for stem in groups}
+    times = Counter(quantizations.values())
     found: list[Choice] = []
     for stem, members in groups.items():
-        label, names = quantizations[stem], list(quantizations.values())
-        unique = label and names.count(label) == 1
+        label = quantizations[stem]
+        unique = label and times[label] == 1
         ordered = sorted(members, key=lambda file: file.name)
         found.append(Choice(label if unique else ordered[0].name, _complete(ordered), "gguf"))
     found.sort(key=lambda choice: choice.size)
@@ -167,4 +170,5 @@ def _example(found: list[Choice]) -> str:
 
 
 def _listed(found: list[Choice]) -> str:
-    return ", ".join(f"{choice.label} ({choice.size / 1e9:.2f} GB)" for choice in found)
+    told = ", ".join(f"{choice.label} ({choice.size / 1e9:.2f} GB)" for choice in found[:_LISTED])
+    return f"{told} and {len(found) - _LISTED} more" if len(found) > _LISTED else told

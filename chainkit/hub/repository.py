@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 from chainkit.base.errors import (
@@ -28,6 +30,11 @@ except ImportError as error:
     raise MissingLibrary("huggingface_hub", extra="hub") from error
 
 _HUB = "https://huggingface.co"
+MOST_FILES = 20_000
+LONGEST_NAME = 200
+"""Bytes; file systems take 255, and a part of a download has a longer name."""
+_ODD = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
+"""What huggingface_hub raises where a page, or other JSON than a hub's, comes as an answer."""
 _YES = {"1", "true", "yes", "on"}
 
 
@@ -84,19 +91,40 @@ def look_up(name: HubName) -> Repository:
     where = endpoint()
     with named_faults(name):
         api = huggingface_hub.HfApi(endpoint=where, token=token() or False, library_name="chainkit")
-        info = api.model_info(name.repo, revision=name.revision, files_metadata=True)
-    files = tuple(
-        HubFile(found.rfilename, found.size or 0, found.lfs.sha256 if found.lfs else None, found.blob_id)
-        for found in info.siblings or ()
-        if _harmless(found.rfilename)
-    )
+        try:
+            info = api.model_info(name.repo, revision=name.revision, files_metadata=True)
+            files = tuple(_file(found) for found in (info.siblings or ())[:MOST_FILES] if _harmless(found.rfilename))
+        except _ODD as error:
+            raise ProviderError(f"{where} does not answer as a hub does: {_brief(error)}", provider="hub") from error
     return Repository(name, info.sha or name.revision, files, where)
 
 
+def _file(found: Any) -> HubFile:
+    """A file as the hub describes it; what is no hash is none, since it becomes a part of a file's name here."""
+    size = found.size or 0
+    if not isinstance(size, int) or size < 0:
+        raise ValueError(f"the size of {found.rfilename[:80]!r} is {str(size)[:40]!r}")
+    sha256 = found.lfs.sha256 if found.lfs else None
+    return HubFile(found.rfilename, size, _hash(sha256, 64), _hash(found.blob_id, 40))
+
+
+def _hash(value: Any, digits: int) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not re.fullmatch(rf"[0-9a-f]{{{digits}}}", value):
+        raise ValueError(f"{str(value)[:80]!r} is no hash")
+    return value
+
+
 def _harmless(name: str) -> bool:
-    """Whether a name that a hub gives stays in its folder, and hides nothing of ours there."""
+    """Whether a name that a hub gives stays in its folder, can be a file here, and hides nothing of ours there."""
+    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"a file is called {str(name)[:80]!r}")
     return (
-        "\\" not in name
+        all(len(part.encode("utf-8", "replace")) <= LONGEST_NAME for part in name.split("/"))
+        and len(name) <= 4 * LONGEST_NAME
+        and name.isprintable()
+        and "\\" not in name
         and ":" not in name
         and not any(part in ("", "..") or part[0] == "." for part in name.split("/"))
     )
