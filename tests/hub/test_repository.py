@@ -15,7 +15,7 @@ from chainkit.base.errors import ChainkitError, ProviderError, SpecError
 from chainkit.hub.choice import chosen
 from chainkit.hub.names import HubName
 from chainkit.hub.repository import look_up
-from chainkit.testing.server.wire import Answer, Server
+from chainkit.testing.server.wire import HTTPAnswer, Server
 
 NAME = HubName("org/model")
 GOOD = {"rfilename": "m.gguf", "size": 9, "blobId": "a" * 40, "lfs": {"sha256": "b" * 64, "size": 9, "pointerSize": 1}}
@@ -23,7 +23,7 @@ GOOD = {"rfilename": "m.gguf", "size": 9, "blobId": "a" * 40, "lfs": {"sha256": 
 
 @contextmanager
 def hub(body: bytes, kind: str = "application/json") -> Iterator[Server]:
-    server = Server(lambda request: Answer(200, {"content-type": kind}, (body,)))
+    server = Server(lambda request: HTTPAnswer(200, {"content-type": kind}, (body,)))
     server.start()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.port}")
@@ -96,7 +96,7 @@ JSON = st.recursive(
 @pytest.fixture(scope="module")
 def babbling() -> Iterator[list[bytes]]:
     said = [b"{}"]
-    server = Server(lambda request: Answer(200, {"content-type": "application/json"}, (said[0],)))
+    server = Server(lambda request: HTTPAnswer(200, {"content-type": "application/json"}, (said[0],)))
     server.start()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.port}")
