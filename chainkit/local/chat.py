@@ -25,12 +25,12 @@ from chainkit.base.generation import GenerationRequest, told
 from chainkit.decoding.answers import FormParser, json_form, with_raw
 from chainkit.decoding.loop import Vocabulary
 from chainkit.local.answers import ending, joined, logprobs, usage
-from chainkit.local.conversation import Conversation
+from chainkit.local.conversation import MessageEncoder
 from chainkit.local.kept import Kept
 from chainkit.local.scheduler import GenerationTask, scheduler_of
 from chainkit.local.session import LocalSession
 from chainkit.local.settings import CallSettings
-from chainkit.local.several import Each, differ, pairs
+from chainkit.local.several import PairedModel, differ, pairs
 from chainkit.local.sight import Readable, Sight
 from chainkit.local.template import ChatTemplate
 from chainkit.local.threads import in_thread, stream_from_thread
@@ -53,7 +53,7 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
     streaming: bool = False
 
     _first_token: ClassVar[bool] = True  # whether the model's first token is put before a template without one
-    _conversation: Kept[Conversation] = PrivateAttr(default_factory=Kept)
+    _conversation: Kept[MessageEncoder] = PrivateAttr(default_factory=Kept)
 
     @property
     @abstractmethod
@@ -86,7 +86,7 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
         return super()._ids(text, vocabulary) if isinstance(text, str) else self.conversation.tokens(text)
 
     @property
-    def conversation(self) -> Conversation:
+    def conversation(self) -> MessageEncoder:
         """How messages become tokens.
 
         Raises:
@@ -95,7 +95,7 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
         vocabulary = self._vocabulary
         return self._conversation.value(
             (self.chat_template, vocabulary),
-            lambda: Conversation(self._template(), vocabulary, first_token=self._first_token),
+            lambda: MessageEncoder(self._template(), vocabulary, first_token=self._first_token),
         )
 
     def prompt_text(self, messages: Sequence[BaseMessage]) -> str:
@@ -183,7 +183,7 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
             for own in get_config_list(config, len(inputs))
         ]
         if differ(kwargs):
-            return Each(self).batch(pairs(inputs, kwargs), configs, return_exceptions=return_exceptions)
+            return PairedModel(self).batch(pairs(inputs, kwargs), configs, return_exceptions=return_exceptions)
         return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
     async def abatch(
@@ -196,7 +196,7 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
     ) -> list[AIMessage]:
         """As `batch`, without blocking the event loop."""
         if differ(kwargs):
-            return await Each(self).abatch(pairs(inputs, kwargs), config, return_exceptions=return_exceptions)
+            return await PairedModel(self).abatch(pairs(inputs, kwargs), config, return_exceptions=return_exceptions)
         return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:

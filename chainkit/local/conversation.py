@@ -20,7 +20,7 @@ HERE = "\U0010fa02"
 _STAND_IN = re.compile(f"{_OPEN}(\\d+){_CLOSE}")
 
 
-class Conversation:
+class MessageEncoder:
     """Turns messages into tokens for one model.
 
     Special tokens come from the template only. A name of one inside a message ("<|im_end|>") is cut into tokens like

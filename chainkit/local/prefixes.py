@@ -113,7 +113,7 @@ class PrefixTree(Generic[S]):
         for child in rest.children.values():
             child.parent = rest
         kept, below = node.stretch.part(0, place), {rest.tokens[0]: rest}
-        node.stretch, node.tokens, node.children = kept, node.tokens[:place], below  # at once: see `Runtime`
+        node.stretch, node.tokens, node.children = kept, node.tokens[:place], below  # at once: see `LocalRuntime`
 
     def _shrink(self) -> None:
         """Forget the ends that were used longest ago."""

@@ -81,7 +81,7 @@ class ForwardResult:
     logits: NDArray[np.float32]
 
 
-class Runtime(Protocol):
+class LocalRuntime(Protocol):
     """A loaded model with a KV cache. Its methods may be called from any thread; one computes at a time.
 
     An exception at any place, an interrupt too, leaves it as if `forward` had not been called.

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from chainkit.base.session import Piece
 from chainkit.local.branches import Branches
-from chainkit.local.runtime import ForwardResult, Runtime
+from chainkit.local.runtime import ForwardResult, LocalRuntime
 from chainkit.local.session import LocalSession
 from chainkit.local.threads import Cancelled, OwnProcess
 
@@ -119,7 +119,7 @@ class Client:
 class Scheduler:
     """Brings generations of several threads together: one of the threads computes for all, the others wait."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: LocalRuntime) -> None:
         self.changes: deque[tuple[GenerationTask, bool]] = deque()  # who came and who left, since the last pass
         self._runtime = runtime
         self._process = OwnProcess()
@@ -339,11 +339,11 @@ def _receive(tasks: Sequence[GenerationTask], results: Sequence[ForwardResult]) 
         one.passes = before[key] + most[key]
 
 
-_schedulers: weakref.WeakKeyDictionary[Runtime, Scheduler] = weakref.WeakKeyDictionary()
+_schedulers: weakref.WeakKeyDictionary[LocalRuntime, Scheduler] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def scheduler_of(runtime: Runtime) -> Scheduler:
+def scheduler_of(runtime: LocalRuntime) -> Scheduler:
     """The one scheduler of a runtime."""
     with _lock:
         found = _schedulers.get(runtime)

@@ -14,7 +14,7 @@ from chainkit.decoding import loop
 from chainkit.decoding.sampler import Logits
 from chainkit.local.branches import Branches
 from chainkit.local.lookup import WIDTH, PromptLookup
-from chainkit.local.runtime import ForwardRequest, ForwardResult, KVSequence, Runtime, common
+from chainkit.local.runtime import ForwardRequest, ForwardResult, KVSequence, LocalRuntime, common
 from chainkit.local.soft_prompt import SoftPrompt, holder, virtual_count
 from chainkit.local.speculative import sure
 
@@ -40,7 +40,7 @@ class LocalSession:
     """
 
     def __init__(
-        self, runtime: Runtime, tokens: Sequence[int] = (), *, cancelled: threading.Event | None = None
+        self, runtime: LocalRuntime, tokens: Sequence[int] = (), *, cancelled: threading.Event | None = None
     ) -> None:
         self.runtime, self.vocabulary, self.context_length = runtime, runtime.vocabulary, runtime.context_length
         self.tokens = list(tokens)

@@ -27,7 +27,7 @@ def settings_of_each(settings: Mapping[str, Any], count: int) -> list[dict[str, 
     return [{**settings, "soft_prompt": one} for one in given]
 
 
-class Each(Runnable[tuple[Any, dict[str, Any]], Any]):
+class PairedModel(Runnable[tuple[Any, dict[str, Any]], Any]):
     """A model that is called with pairs of an input and its settings."""
 
     def __init__(self, model: Runnable[Any, Any]) -> None:
@@ -48,5 +48,5 @@ class Each(Runnable[tuple[Any, dict[str, Any]], Any]):
 
 
 def pairs(inputs: Sequence[Any], settings: Mapping[str, Any]) -> list[tuple[Any, dict[str, Any]]]:
-    """What `Each` is called with."""
+    """What `PairedModel` is called with."""
     return list(zip(inputs, settings_of_each(settings, len(inputs)), strict=True))

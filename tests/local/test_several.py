@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from langchain_core.runnables import RunnableLambda
 
-from chainkit.local.several import Each, differ, pairs, settings_of_each
+from chainkit.local.several import PairedModel, differ, pairs, settings_of_each
 
 
 def test_one_setting_is_that_of_all_and_a_list_has_one_for_each() -> None:
@@ -28,7 +28,7 @@ async def test_each_input_is_sent_with_its_own_settings() -> None:
     def answer(text: str, **settings: Any) -> tuple[str, Any]:
         return text, settings["soft_prompt"]
 
-    model = Each(RunnableLambda(answer))
+    model = PairedModel(RunnableLambda(answer))
     wanted = [("x", "a"), ("y", None)]
     assert model.batch(pairs(["x", "y"], {"soft_prompt": ["a", None]})) == wanted
     assert await model.abatch(pairs(["x", "y"], {"soft_prompt": ["a", None]})) == wanted

@@ -13,7 +13,6 @@ from chainkit.programs.language.lexer import Lexeme, Plain, Tag, pieces
 from chainkit.programs.language.syntax import (
     Arguments,
     Await,
-    Block,
     Body,
     Break,
     Continue,
@@ -25,6 +24,7 @@ from chainkit.programs.language.syntax import (
     Include,
     Inner,
     Literal,
+    NamedBlock,
     Node,
     Parse,
     Role,
@@ -271,7 +271,7 @@ class _Parser:
             case "select":
                 return self._selection(block, parts)
             case "block":
-                return Block(arguments, parts[0], at)
+                return NamedBlock(arguments, parts[0], at)
         role = block.name if block.name in ROLES else None
         return Role(role, arguments, parts[0], at, closing.at)
 

@@ -225,7 +225,7 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class NamedBlock:
     """`{{#block 'name' hidden=True}}...{{/block}}`."""
 
     arguments: Arguments
@@ -234,7 +234,21 @@ class Block:
 
 
 Node: TypeAlias = (
-    Text | Show | Gen | Select | Set | Await | Parse | Include | Break | Continue | If | Each | GenEach | Role | Block
+    Text
+    | Show
+    | Gen
+    | Select
+    | Set
+    | Await
+    | Parse
+    | Include
+    | Break
+    | Continue
+    | If
+    | Each
+    | GenEach
+    | Role
+    | NamedBlock
 )
 Body: TypeAlias = tuple[Node, ...]
 

@@ -8,7 +8,6 @@ from chainkit.programs.language.syntax import (
     Arguments,
     Await,
     Binary,
-    Block,
     Body,
     Call,
     DictOf,
@@ -22,6 +21,7 @@ from chainkit.programs.language.syntax import (
     Item,
     ListOf,
     Literal,
+    NamedBlock,
     Node,
     Parse,
     Role,
@@ -51,7 +51,7 @@ def bodies(node: Node) -> tuple[Body, ...]:
             return (*(body for _, body in node.branches), node.otherwise)
         case Each():
             return node.body, node.otherwise
-        case GenEach() | Role() | Block():
+        case GenEach() | Role() | NamedBlock():
             return (node.body,)
         case Select():
             return node.options
@@ -73,7 +73,7 @@ def expressions(node: Node) -> Iterator[Expression]:
         case Include():
             yield node.program
             yield from _of(node.arguments)
-        case Gen() | Select() | Set() | Await() | Parse() | Each() | GenEach() | Role() | Block():
+        case Gen() | Select() | Set() | Await() | Parse() | Each() | GenEach() | Role() | NamedBlock():
             yield from _of(node.arguments)
 
 

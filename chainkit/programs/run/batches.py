@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import (
@@ -16,17 +16,14 @@ from langchain_core.runnables.config import (
 from chainkit.base.errors import ChainkitError
 from chainkit.programs.model.protocol import ProgramModel
 from chainkit.programs.run.live import Live, aruns, check_soft_prompt, child, engine_of, rows_of, runs
-from chainkit.programs.run.run import Run
-
-if TYPE_CHECKING:
-    from chainkit.programs.run.runnable import Program
+from chainkit.programs.run.run import Executable, Run
 
 Config = RunnableConfig | list[RunnableConfig] | None
 RunUpdate = tuple[int, Run | Exception]
 
 
 def completed(
-    program: Program,
+    program: Executable,
     inputs: Sequence[Any],
     managers: Sequence[Any],
     configs: Sequence[RunnableConfig],
@@ -52,7 +49,7 @@ def completed(
 
 
 async def acompleted(
-    program: Program,
+    program: Executable,
     inputs: Sequence[Any],
     managers: Sequence[Any],
     configs: Sequence[RunnableConfig],
@@ -65,7 +62,7 @@ async def acompleted(
     return [live.outcome() if live else result for live, result in zip(lives, results, strict=True)]
 
 
-def streamed(program: Program, inputs: Sequence[Any], config: Config, soft_prompt: Any) -> Iterator[RunUpdate]:
+def streamed(program: Executable, inputs: Sequence[Any], config: Config, soft_prompt: Any) -> Iterator[RunUpdate]:
     """The place of a run and the run as it grows, or at its end its error."""
     configs = get_config_list(config, len(inputs))
     managers = [
@@ -95,7 +92,7 @@ def streamed(program: Program, inputs: Sequence[Any], config: Config, soft_promp
 
 
 async def astreamed(
-    program: Program, inputs: Sequence[Any], config: Config, soft_prompt: Any
+    program: Executable, inputs: Sequence[Any], config: Config, soft_prompt: Any
 ) -> AsyncGenerator[RunUpdate, None]:
     """As `streamed`, without blocking the event loop."""
     configs = get_config_list(config, len(inputs))
@@ -126,7 +123,7 @@ async def astreamed(
 
 
 def _begun(
-    program: Program,
+    program: Executable,
     inputs: Sequence[Any],
     managers: Sequence[Any],
     configs: Sequence[RunnableConfig],
@@ -162,5 +159,5 @@ def _one_each(soft_prompt: Any, count: int) -> list[Any]:
     return list(soft_prompt)
 
 
-def _named(program: Program, config: RunnableConfig) -> dict[str, Any]:
+def _named(program: Executable, config: RunnableConfig) -> dict[str, Any]:
     return {"name": config.get("run_name") or program.get_name(), "run_id": config.pop("run_id", None)}

@@ -6,39 +6,34 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chainkit.base.errors import MissingVariable, ProgramError, nearest
 from chainkit.programs.language.commands import BLOCKS, COMMANDS
 from chainkit.programs.language.syntax import (
-    Await,
     Binary,
     Call,
     DictOf,
     Expression,
-    Gen,
     Include,
     Inner,
     Item,
     ListOf,
     Literal,
     Name,
-    Parse,
-    Select,
+    Template,
     Unary,
 )
 from chainkit.programs.run import text_calls, values
+from chainkit.programs.run.line import ExecutionLine
 from chainkit.programs.run.steps import Invoke, Steps
-
-if TYPE_CHECKING:
-    from chainkit.programs.run.executor import Executor
 
 _SHELL_SECONDS = 60.0
 _COMMAND_NAMES = (*COMMANDS, *values.FUNCTIONS, *BLOCKS, "shell")
 _CLOSELY = 0.85  # a name that stands alone is more likely a variable than a misspelt command
 
 
-def value(run: Executor, expression: Expression) -> Steps:
+def value(run: ExecutionLine, expression: Expression) -> Steps:
     """What an expression stands for."""
     try:
         return (yield from _value(run, expression))
@@ -47,7 +42,7 @@ def value(run: Executor, expression: Expression) -> Steps:
         raise
 
 
-def _value(run: Executor, expression: Expression) -> Steps:
+def _value(run: ExecutionLine, expression: Expression) -> Steps:
     match expression:
         case Literal():
             return expression.value
@@ -68,10 +63,10 @@ def _value(run: Executor, expression: Expression) -> Steps:
         case Call():
             return (yield from _call(run, expression))
         case Inner():
-            return (yield from _command(run, expression))
+            return (yield from run.command(expression))
 
 
-def _named(run: Executor, name: str) -> Any:
+def _named(run: ExecutionLine, name: str) -> Any:
     if name in run.scope:
         return run.scope[name]
     if name in ("@prefix", "@raw_prefix"):
@@ -114,7 +109,7 @@ def near_command(name: str) -> str | None:
     return nearest(name, _COMMAND_NAMES)
 
 
-def _binary(run: Executor, node: Binary) -> Steps:
+def _binary(run: ExecutionLine, node: Binary) -> Steps:
     left = yield from value(run, node.left)
     if node.operator == "and":
         return left if not values.truth(left) else (yield from value(run, node.right))
@@ -123,7 +118,7 @@ def _binary(run: Executor, node: Binary) -> Steps:
     return values.binary(node.operator, left, (yield from value(run, node.right)))
 
 
-def _dict(run: Executor, node: DictOf) -> Steps:
+def _dict(run: ExecutionLine, node: DictOf) -> Steps:
     result: dict[Any, Any] = {}
     for key, item in node.items:
         name = yield from value(run, key)
@@ -133,7 +128,7 @@ def _dict(run: Executor, node: DictOf) -> Steps:
     return result
 
 
-def _all(run: Executor, expressions: Sequence[Expression]) -> Steps:
+def _all(run: ExecutionLine, expressions: Sequence[Expression]) -> Steps:
     results: list[Any] = []
     for expression in expressions:
         result = yield from value(run, expression)
@@ -141,7 +136,7 @@ def _all(run: Executor, expressions: Sequence[Expression]) -> Steps:
     return results
 
 
-def _call(run: Executor, node: Call) -> Steps:
+def _call(run: ExecutionLine, node: Call) -> Steps:
     function = yield from _function(run, node.function)
     positional = yield from _all(run, node.positional)
     named: dict[str, Any] = {}
@@ -150,7 +145,7 @@ def _call(run: Executor, node: Call) -> Steps:
     return (yield from called(run, node.function, function, positional, named))
 
 
-def _function(run: Executor, expression: Expression) -> Steps:
+def _function(run: ExecutionLine, expression: Expression) -> Steps:
     if not isinstance(expression, Name):
         function = yield from value(run, expression)
         if not callable(function):
@@ -174,7 +169,7 @@ def _function(run: Executor, expression: Expression) -> Steps:
     raise MissingVariable(no_command(name, run.scope.names()))
 
 
-def _called_in_text(run: Executor, call: text_calls.TextCall) -> Callable[..., Any]:
+def _called_in_text(run: ExecutionLine, call: text_calls.TextCall) -> Callable[..., Any]:
     """The function that the model has called in its text: one of the variables, and one that it was told of."""
     described = text_calls.names_of(run.scope["functions"]) if "functions" in run.scope else None
     known = [name for name in run.scope.names() if callable(run.scope[name])]
@@ -188,7 +183,7 @@ def _called_in_text(run: Executor, call: text_calls.TextCall) -> Callable[..., A
 
 
 def called(
-    run: Executor,
+    run: ExecutionLine,
     expression: Expression,
     function: Callable[..., Any],
     positional: Sequence[Any],
@@ -226,36 +221,13 @@ def misfit(function: Callable[..., Any], positional: Sequence[Any], named: Mappi
     return ""
 
 
-def _command(run: Executor, node: Inner) -> Steps:
-    """The value of a command inside another one; what it writes is read by the model and then forgotten."""
-    from chainkit.programs.run import choices, slots
-
-    match node.command:
-        case Await():
-            return (yield from run.awaited(node.command))
-        case Gen() | Select() | Parse() as command:
-            inner, mark, tail = run.inside(), run.context.mark(), run.record.tail
-            inner.hidden += 1
-            try:
-                if isinstance(command, Gen):
-                    return (yield from slots.gen(inner, command, ""))
-                if isinstance(command, Select):
-                    return (yield from choices.select(inner, command, ""))
-                return (yield from inner.parsed(command, ""))
-            finally:
-                run.context.rewind(mark)
-                run.record.tail = tail
-
-
-def include(run: Executor, node: Include, following: str) -> Steps:
+def include(run: ExecutionLine, node: Include, following: str) -> Steps:
     """Run another program here, with the variables of this one."""
-    from chainkit.programs.run.runnable import Program
-
     if node.fallback is not None and isinstance(node.program, Name) and node.program.name not in run.scope:
         yield from run.inside().run(node.fallback, following)
         return
     program = yield from value(run, node.program)
-    if not isinstance(program, Program):
+    if not isinstance(getattr(program, "template", None), Template):
         advice = "; a text is run by {{parse}}" if isinstance(program, str) else ""
         raise ProgramError(f"'>' includes a Program, not a {type(program).__name__}{advice}")
     names: dict[str, Any] = {}

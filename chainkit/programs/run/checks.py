@@ -10,7 +10,6 @@ from chainkit.programs.language import walk
 from chainkit.programs.language.syntax import (
     Await,
     Binary,
-    Block,
     Body,
     Call,
     DictOf,
@@ -23,6 +22,7 @@ from chainkit.programs.language.syntax import (
     Inner,
     Literal,
     Name,
+    NamedBlock,
     Node,
     Parse,
     Role,
@@ -94,7 +94,7 @@ def _paths(node: Node) -> Iterator[object]:
             name = node.arguments.values["name"]
             pairs = name.items if isinstance(name, DictOf) else ((name, name),)
             yield from (key.value for key, _ in pairs if isinstance(key, Literal))
-        case Await() | Block() | Parse():
+        case Await() | NamedBlock() | Parse():
             yield walk.literal(node.arguments, "name")
         case GenEach():
             yield walk.literal(node.arguments, "list_name")
@@ -160,11 +160,11 @@ def check_commands(template: Template) -> None:
 def _unquoted(body: Body) -> Iterator[Name]:
     """Names of what commands set that are written without quotes, outside of loops, where names are many."""
     for node in body:
-        if isinstance(node, Gen | Select | Set | Block | Await):
+        if isinstance(node, Gen | Select | Set | NamedBlock | Await):
             name = node.arguments.values.get("name")
             if isinstance(name, Name) and not name.name.startswith("@"):
                 yield name
-        if isinstance(node, Role | Block):
+        if isinstance(node, Role | NamedBlock):
             yield from _unquoted(node.body)
 
 
@@ -190,7 +190,7 @@ def _certain(body: Body) -> Iterator[Expression]:
             case Gen():
                 yield from (value for name, value in node.arguments.values.items() if not _type_name(name, value))
                 yield from node.arguments.extra.values()
-            case Role() | Block():
+            case Role() | NamedBlock():
                 yield from walk.expressions(node)
                 yield from _certain(node.body)
                 if any(isinstance(inner, Await) for inner in walk.nodes(node.body)):
@@ -324,9 +324,9 @@ class _Check:
                     begun = self._slot(node, begun)
                 case Each():
                     begun = self._assistant(node.body, begun=self._assistant(node.body, begun=begun))
-                case Block() if walk.literal(node.arguments, "hidden") is True:
+                case NamedBlock() if walk.literal(node.arguments, "hidden") is True:
                     self._assistant(node.body, begun=begun)
-                case If() | Block() | Include():
+                case If() | NamedBlock() | Include():
                     begun = max([begun, *(self._assistant(inner, begun=begun) for inner in walk.bodies(node))])
                 case _:
                     pass

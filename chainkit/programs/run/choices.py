@@ -5,22 +5,20 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chainkit.base.errors import ProgramError, UnsupportedProgram, nearest
 from chainkit.programs.language.syntax import Arguments, Body, Select, Show, Text
 from chainkit.programs.model.protocol import Form, Generate, Method, OptionScores, Score, Slot, SlotResult
 from chainkit.programs.model.record import SlotBegun, SlotDone
+from chainkit.programs.run.line import ExecutionLine
 from chainkit.programs.run.steps import Ask, Steps
 from chainkit.programs.run.values import shown
-
-if TYPE_CHECKING:
-    from chainkit.programs.run.executor import Executor
 
 _METHODS: tuple[Method, ...] = ("joint", "greedy", "normalised", "unconditional")
 
 
-def select(run: Executor, node: Select, following: str) -> Steps:
+def select(run: ExecutionLine, node: Select, following: str) -> Steps:
     """The model chooses; gives the chosen option."""
     hidden = yield from run.flag(node.arguments, "hidden", False)
     if not hidden:
@@ -34,7 +32,7 @@ def select(run: Executor, node: Select, following: str) -> Steps:
         run.record.tail = tail
 
 
-def _selected(run: Executor, node: Select, following: str) -> Steps:
+def _selected(run: ExecutionLine, node: Select, following: str) -> Steps:
     arguments = node.arguments
     name = (yield from run.text(arguments, "name")) or "selected"
     options = yield from _options(run, node)
@@ -72,7 +70,7 @@ def _selected(run: Executor, node: Select, following: str) -> Steps:
 
 
 def _written(
-    run: Executor,
+    run: ExecutionLine,
     name: str,
     texts: tuple[str, ...],
     following: str,
@@ -96,14 +94,14 @@ def _written(
     return written.text
 
 
-def _store_choice(run: Executor, arguments: Arguments, name: str, value: Any, list_append: bool) -> None:
+def _store_choice(run: ExecutionLine, arguments: Arguments, name: str, value: Any, list_append: bool) -> None:
     if list_append:
         run.scope.append(name, [value])
     else:
         run.scope.assign(name, value)
 
 
-def _options(run: Executor, node: Select) -> Steps:
+def _options(run: ExecutionLine, node: Select) -> Steps:
     """The texts of the options, and what the variable holds for each."""
     given: Any
     if node.options:
@@ -122,7 +120,7 @@ def _options(run: Executor, node: Select) -> Steps:
     return options
 
 
-def _option(run: Executor, body: Body) -> Steps:
+def _option(run: ExecutionLine, body: Body) -> Steps:
     parts: list[str] = []
     for node in body:
         if isinstance(node, Text):
@@ -133,7 +131,7 @@ def _option(run: Executor, body: Body) -> Steps:
     return "".join(parts)
 
 
-def _method(run: Executor, arguments: Arguments) -> Steps:
+def _method(run: ExecutionLine, arguments: Arguments) -> Steps:
     method = yield from run.text(arguments, "method", "joint")
     if method not in _METHODS:
         hint = nearest(method, _METHODS)

@@ -7,15 +7,13 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from chainkit.programs.model.record import ROLE_BEGIN, Event, Span, TextAdded
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from chainkit.programs.run.run import Run
-    from chainkit.programs.run.runnable import Program
 
 _SECONDS = 0.1  # between two pictures of a growing run
 _COLOURS: Mapping[str, str] = {"model": "rgba(0, 165, 0, 0.22)", "variable": "rgba(0, 110, 220, 0.16)"}
@@ -26,7 +24,23 @@ _TAGS = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-def html(run: Run) -> str:
+class ShownRun(Protocol):
+    """A run, as far as it is shown."""
+
+    @property
+    def timeline(self) -> tuple[Span, ...]: ...  # noqa: D102
+
+    @property
+    def waiting(self) -> str | None: ...  # noqa: D102
+
+    @property
+    def events(self) -> tuple[Event, ...]: ...  # noqa: D102
+
+
+R = TypeVar("R", bound=ShownRun)
+
+
+def html(run: ShownRun) -> str:
     """A run as HTML: what the model wrote green, what variables held blue, each with its name; messages as boxes."""
     parts: list[str] = []
     inside = False
@@ -48,19 +62,19 @@ def html(run: Run) -> str:
     return f'<pre style="white-space: pre-wrap; line-height: 1.4">{"".join(parts)}</pre>'
 
 
-def program_html(program: Program) -> str:
-    """A program as HTML, with its tags in colour."""
+def program_html(text: str) -> str:
+    """The text of a program as HTML, with its tags in colour."""
     parts: list[str] = []
     position = 0
-    for match in _TAGS.finditer(program.text):
-        parts.append(escaping.escape(program.text[position : match.start()]))
+    for match in _TAGS.finditer(text):
+        parts.append(escaping.escape(text[position : match.start()]))
         parts.append(f'<span style="color: rgb(150, 80, 190)">{escaping.escape(match[0])}</span>')
         position = match.end()
-    parts.append(escaping.escape(program.text[position:]))
+    parts.append(escaping.escape(text[position:]))
     return f'<pre style="white-space: pre-wrap">{"".join(parts)}</pre>'
 
 
-def live(runs: Iterable[Run]) -> Run:
+def live(runs: Iterable[R]) -> R:
     """Show a run while it grows, and give it: in a notebook as a picture that is renewed, elsewhere as text.
 
     Raises:
@@ -93,7 +107,7 @@ def _notebook() -> Any:
     )
 
 
-def _in_notebook(runs: Iterable[Run], show: Any) -> Run:
+def _in_notebook(runs: Iterable[R], show: Any) -> R:
     handle, shown, last = None, 0.0, None
     for run in runs:
         last = run
@@ -105,7 +119,7 @@ def _in_notebook(runs: Iterable[Run], show: Any) -> Run:
     return last
 
 
-def _in_terminal(runs: Iterable[Run]) -> Run:
+def _in_terminal(runs: Iterable[R]) -> R:
     screen = Screen()
     last = None
     for run in runs:

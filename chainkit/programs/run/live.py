@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import patch_config
@@ -14,18 +14,15 @@ from langchain_core.runnables.config import patch_config
 from chainkit.base.errors import UnsupportedProgram
 from chainkit.programs.language.syntax import Template
 from chainkit.programs.model.observed import observer
-from chainkit.programs.model.protocol import Context, ProgramModel, Tally, engine_for
+from chainkit.programs.model.protocol import Context, ProgramModel, Tally
 from chainkit.programs.model.record import Event
 from chainkit.programs.run import checks
 from chainkit.programs.run.driver import Driver, RunTask, replayed
 from chainkit.programs.run.executor import Executor
-from chainkit.programs.run.run import Run, RunState
+from chainkit.programs.run.run import Executable, Run, RunState
 from chainkit.programs.run.scope import Scope
 from chainkit.programs.run.shared import Shared
 from chainkit.programs.run.values import copied
-
-if TYPE_CHECKING:
-    from chainkit.programs.run.runnable import Program
 
 
 def engine_of(template: Template, model: Any) -> ProgramModel:
@@ -35,7 +32,7 @@ def engine_of(template: Template, model: Any) -> ProgramModel:
         UnsupportedProgram: The model cannot do what the program needs.
         TypeError: It is no model.
     """
-    engine = engine_for(model)
+    engine = program_model(model)
     checks.check_abilities(template, engine.abilities)
     return engine
 
@@ -45,7 +42,7 @@ class Live:
 
     def __init__(
         self,
-        program: Program,
+        program: Executable,
         given: Mapping[str, Any],
         log: Sequence[Any] = (),
         more: Mapping[str, Any] | None = None,
@@ -64,7 +61,7 @@ class Live:
         self.context = _context(self.engine, self.tally, roles, config, options.soft_prompt if program.model else ...)
         self.shared = Shared(self.engine.abilities, options.limits, self.tally, options.seed, options.shell)
         self.scope = Scope(copied(self.given))
-        self.executor = Executor(self.shared, self.context, self.scope, program.text)
+        self.executor = Executor(self.shared, self.context, self.scope, program.template.source)
         replay = replayed(list(log), more) if more is not None else ()
         self.task = RunTask(self.executor.run(program.template.body), check=self.shared.check)
         self.task.replay.extend(replay)
@@ -195,3 +192,43 @@ def _no_model() -> ProgramModel:
     from chainkit.programs.model.texts import NoProgramModel
 
     return NoProgramModel()
+
+
+def program_model(model: Any) -> ProgramModel:
+    """What runs programs on a model.
+
+    Args:
+        model: A `ProgramModel`, a local model of chainkit, or any chat model or language model of langchain-core.
+
+    Raises:
+        TypeError: It is none of these.
+    """
+    from langchain_core.language_models import BaseChatModel, BaseLLM
+
+    if hasattr(model, "abilities") and hasattr(model, "runner"):
+        return model
+    if _is_local(model):
+        from chainkit.programs.model.local import LocalProgramModel
+
+        return LocalProgramModel(model)
+    if isinstance(model, BaseChatModel):
+        from chainkit.programs.model.chats import ChatProgramModel
+
+        return ChatProgramModel(model)
+    if isinstance(model, BaseLLM):
+        from chainkit.programs.model.texts import TextProgramModel
+
+        return TextProgramModel(model)
+    raise TypeError(f"a program runs on a language model or a chat model, not on {type(model).__name__}")
+
+
+def _is_local(model: Any) -> bool:
+    from chainkit.local.completion import LocalLLM
+
+    if isinstance(model, LocalLLM):
+        return True
+    try:
+        from chainkit.local.chat import LocalChat
+    except ImportError:  # without jinja2 there can be no local chat model
+        return False
+    return isinstance(model, LocalChat)

@@ -5,24 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chainkit.base.errors import ProgramError
 from chainkit.programs.language.syntax import Body, Each, Gen, GenEach, Literal, Text
 from chainkit.programs.model import forms
 from chainkit.programs.model.protocol import Generate, Slot, SlotResult
 from chainkit.programs.model.record import SlotBegun, SlotDone
+from chainkit.programs.run.line import ExecutionLine
 from chainkit.programs.run.shared import Leave, Skip
 from chainkit.programs.run.steps import Ask, Steps, Together, beside
-
-if TYPE_CHECKING:
-    from chainkit.programs.run.executor import Executor
 
 _LONGEST_PROBE = 20  # tokens
 _IN_LOOP = re.compile(r"\s*\S{1,12}")
 
 
-def each(run: Executor, node: Each) -> Steps:
+def each(run: ExecutionLine, node: Each) -> Steps:
     """Go through a list, a dict, a text or a range."""
     given = yield from run.named(node.arguments, "list")
     rounds = _rounds(given)
@@ -54,7 +52,7 @@ def _rounds(given: Any) -> list[tuple[Any, Any]]:
     raise ProgramError(f"each goes through a list, dict, text or range, not through a {type(given).__name__}")
 
 
-def _in_turn(run: Executor, node: Each, places: list[dict[str, Any]], hidden: bool) -> Steps:
+def _in_turn(run: ExecutionLine, node: Each, places: list[dict[str, Any]], hidden: bool) -> Steps:
     for place in places:
         run.shared.round()
         inner = run.inside(**place)
@@ -66,8 +64,8 @@ def _in_turn(run: Executor, node: Each, places: list[dict[str, Any]], hidden: bo
             return
 
 
-def _at_once(run: Executor, node: Each, places: list[dict[str, Any]], hidden: bool) -> Steps:
-    branches: list[Executor] = []
+def _at_once(run: ExecutionLine, node: Each, places: list[dict[str, Any]], hidden: bool) -> Steps:
+    branches: list[ExecutionLine] = []
     try:
         for number, place in enumerate(places):
             run.shared.round()
@@ -83,7 +81,7 @@ def _at_once(run: Executor, node: Each, places: list[dict[str, Any]], hidden: bo
             branch.context.release()
 
 
-def _round(branch: Executor, body: Body) -> Steps:
+def _round(branch: ExecutionLine, body: Body) -> Steps:
     try:
         yield from branch.run(body)
     except Skip:
@@ -104,7 +102,7 @@ class _Plan:
     join: str
 
 
-def gen_each(run: Executor, node: GenEach, following: str) -> Steps:
+def gen_each(run: ExecutionLine, node: GenEach, following: str) -> Steps:
     """The model writes a list, item by item."""
     arguments = node.arguments
     exact = yield from run.count(arguments, "num_iterations", None)
@@ -136,7 +134,7 @@ def gen_each(run: Executor, node: GenEach, following: str) -> Steps:
             run.record.tail = tail
 
 
-def _one_by_one(run: Executor, node: GenEach, plan: _Plan) -> Steps:
+def _one_by_one(run: ExecutionLine, node: GenEach, plan: _Plan) -> Steps:
     for index in range(plan.most):
         run.shared.round()
         if index and not plan.exactly and index >= plan.least and plan.stop is not False:
@@ -162,7 +160,7 @@ def _one_by_one(run: Executor, node: GenEach, plan: _Plan) -> Steps:
             return
 
 
-def _ended(run: Executor, plan: _Plan) -> Steps:
+def _ended(run: ExecutionLine, plan: _Plan) -> Steps:
     """Whether the model would end the list here: it writes a few tokens, which are then forgotten."""
     stop = (plan.stop,) if isinstance(plan.stop, str) else ()
     length = min(len(stop[0]) + 2, _LONGEST_PROBE) if stop else 2
@@ -174,7 +172,7 @@ def _ended(run: Executor, plan: _Plan) -> Steps:
     return written.finish != "length" and not written.text.strip()
 
 
-def _single(run: Executor, node: GenEach, plan: _Plan, following: str) -> Steps:
+def _single(run: ExecutionLine, node: GenEach, plan: _Plan, following: str) -> Steps:
     """The whole list in one slot, taken apart afterwards."""
     arguments = node.arguments
     pattern, names = _pattern(run, node.body, plan.join)
@@ -206,7 +204,7 @@ def _single(run: Executor, node: GenEach, plan: _Plan, following: str) -> Steps:
     run.shared.check()
 
 
-def _pattern(run: Executor, body: Body, join: str) -> tuple[re.Pattern[str], list[str]]:
+def _pattern(run: ExecutionLine, body: Body, join: str) -> tuple[re.Pattern[str], list[str]]:
     """What an item looks like: the literal text of the body, and a group for each slot."""
     parts: list[str] = []
     names: list[str] = []

@@ -3,16 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, Self
 
 from chainkit.base.errors import MissingVariable, ProgramError, nearest
+from chainkit.programs.language.syntax import Template
+from chainkit.programs.model.protocol import Tally
 from chainkit.programs.model.record import Event, Span, merged
+from chainkit.programs.run.display import html
+from chainkit.programs.run.limits import Limits
 
-if TYPE_CHECKING:
-    from chainkit.programs.model.protocol import Tally
-    from chainkit.programs.run.runnable import Program
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a program is run.
+
+    Attributes:
+        seed: From which the seeds of slots with a temperature come: the same seed gives the same run.
+        limits: Bounds on a run.
+        shell: Whether `{{shell}}` may run commands of the operating system.
+        soft_prompt: Folder of a soft prompt (`chainkit.tune`) or a `SoftPrompt` that stands before all that the model
+            reads; None for none, `...` leaves it to the model.
+    """
+
+    seed: int | None = None
+    limits: Limits = field(default_factory=Limits)
+    shell: bool = False
+    soft_prompt: Any = ...
+
+
+class Executable(Protocol):
+    """A program as runs know it: `chainkit.programs.Program`."""
+
+    template: Template
+    model: Any
+    options: Options
+
+    def with_options(self, *, soft_prompt: Any = ...) -> Self:
+        """It, run otherwise."""
+        ...
+
+    def variables_for(self, given: Any) -> dict[str, Any]:
+        """The variables of a run on an input."""
+        ...
+
+    def get_name(self) -> str:
+        """Its name for listeners."""
+        ...
+
+    def resumed(self, state: RunState, more: Mapping[str, Any]) -> Run:
+        """Go on with a run that waits."""
+        ...
+
+    async def aresumed(self, state: RunState, more: Mapping[str, Any]) -> Run:
+        """As `resumed`, without blocking the event loop."""
+        ...
+
+    def streamed(self, state: RunState, more: Mapping[str, Any]) -> Iterator[Run]:
+        """As `resumed`, giving runs that grow."""
+        ...
+
+    def astreamed(self, state: RunState, more: Mapping[str, Any]) -> AsyncIterator[Run]:
+        """As `streamed`, without blocking the event loop."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +111,7 @@ class RunState:
         events: What has happened since the run before, of a stream.
     """
 
-    program: Program
+    program: Executable
     given: Mapping[str, Any]
     log: Sequence[Any]
     spans: Sequence[Span]
@@ -188,8 +242,6 @@ class Run:
         return f"<Run {state}: {len(self.text)} characters; variables: {names or 'none'}>"
 
     def _repr_html_(self) -> str:
-        from chainkit.programs.run.display import html
-
         return html(self)
 
     def _spans(self) -> Sequence[Span]:

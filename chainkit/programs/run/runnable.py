@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -16,25 +16,7 @@ from chainkit.programs.language.syntax import Template
 from chainkit.programs.run import batches, checks
 from chainkit.programs.run.limits import Limits
 from chainkit.programs.run.live import Live, aruns, check_soft_prompt, child, engine_of, runs
-from chainkit.programs.run.run import Run, RunState
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How a program is run.
-
-    Attributes:
-        seed: From which the seeds of slots with a temperature come: the same seed gives the same run.
-        limits: Bounds on a run.
-        shell: Whether `{{shell}}` may run commands of the operating system.
-        soft_prompt: Folder of a soft prompt (`chainkit.tune`) or a `SoftPrompt` that stands before all that the model
-            reads; None for none, `...` leaves it to the model.
-    """
-
-    seed: int | None = None
-    limits: Limits = field(default_factory=Limits)
-    shell: bool = False
-    soft_prompt: Any = ...
+from chainkit.programs.run.run import Options, Run, RunState
 
 
 def program(text: str, /, model: Any = None, *, soft_prompt: Any = ..., **variables: Any) -> Program:
@@ -316,7 +298,7 @@ class Program(Runnable[Any, Run]):
     def _repr_html_(self) -> str:
         from chainkit.programs.run.display import program_html
 
-        return program_html(self)
+        return program_html(self.text)
 
     def _changed(self, **changes: Any) -> Program:
         twin = copy.copy(self)

@@ -59,7 +59,7 @@ class Shared:
 
 
 @dataclass
-class Record:
+class RunRecord:
     """What has been written so far.
 
     Attributes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chainkit.base.errors import ConstraintError, ProgramError
 from chainkit.base.session import Piece
@@ -14,10 +14,8 @@ from chainkit.programs.model import forms
 from chainkit.programs.model.protocol import Generate, Slot, SlotResult
 from chainkit.programs.model.record import SlotBegun, SlotDone, TextAdded
 from chainkit.programs.run import toolbox
+from chainkit.programs.run.line import ExecutionLine
 from chainkit.programs.run.steps import Ask, Steps, Together
-
-if TYPE_CHECKING:
-    from chainkit.programs.run.executor import Executor
 
 _QUOTES = ("'''", '"""', "```", '"', "'", "`")
 _TAG = re.compile(r"<([A-Za-z][\w.:-]*)(?:\s[^<>]*)?>\s*\Z")
@@ -37,7 +35,7 @@ class _Plan:
     tools: toolbox.Tools | None
 
 
-def gen(run: Executor, node: Gen, following: str) -> Steps:
+def gen(run: ExecutionLine, node: Gen, following: str) -> Steps:
     """The model writes; gives the value of the variable."""
     hidden = yield from run.flag(node.arguments, "hidden", False)
     plan = yield from _planned(run, node.arguments, following)
@@ -55,7 +53,7 @@ def gen(run: Executor, node: Gen, following: str) -> Steps:
         run.record.tail = tail
 
 
-def _filled(run: Executor, plan: _Plan) -> Steps:
+def _filled(run: ExecutionLine, plan: _Plan) -> Steps:
     name = plan.slot.name
     yield SlotBegun(name)
     try:
@@ -74,7 +72,7 @@ def _filled(run: Executor, plan: _Plan) -> Steps:
     return results if plan.rows > 1 else results[0]
 
 
-def _rows(run: Executor, plan: _Plan) -> Steps:
+def _rows(run: ExecutionLine, plan: _Plan) -> Steps:
     """What each row wrote; the first one is in the context and in the text."""
     shown_already = [0]
 
@@ -93,7 +91,7 @@ def _rows(run: Executor, plan: _Plan) -> Steps:
     return written
 
 
-def _several(run: Executor, plan: _Plan, first: Ask) -> Steps:
+def _several(run: ExecutionLine, plan: _Plan, first: Ask) -> Steps:
     others = [run.context.fork() for _ in range(plan.rows - 1)]
     seeds = [run.next_seed(plan.slot.seed, row) for row in range(1, plan.rows)]
     slots = [replace(plan.slot, seed=seed) for seed in seeds]
@@ -109,7 +107,7 @@ def _one(ask: Ask) -> Steps:
     return (yield ask)
 
 
-def _value(run: Executor, plan: _Plan, written: SlotResult) -> Any:
+def _value(run: ExecutionLine, plan: _Plan, written: SlotResult) -> Any:
     form = plan.wanted.form
     if form is None:
         return plan.wanted.read(written.text)
@@ -122,7 +120,7 @@ def _value(run: Executor, plan: _Plan, written: SlotResult) -> Any:
         raise ProgramError(f"the model's text {written.text[:80]!r} is not {form}: {error}") from error
 
 
-def _store(run: Executor, plan: _Plan, all_written: Sequence[SlotResult], results: list[Any]) -> None:
+def _store(run: ExecutionLine, plan: _Plan, all_written: Sequence[SlotResult], results: list[Any]) -> None:
     name, scope = plan.slot.name, run.scope
     if not name:
         return
@@ -142,7 +140,7 @@ def _store(run: Executor, plan: _Plan, all_written: Sequence[SlotResult], result
         scope.assign(f"{name}_logprobs", scores)
 
 
-def _planned(run: Executor, arguments: Arguments, following: str) -> Steps:
+def _planned(run: ExecutionLine, arguments: Arguments, following: str) -> Steps:
     wanted = yield from _wanted(run, arguments)
     stop = yield from _texts(run, arguments, "stop")
     stop_regex = yield from _texts(run, arguments, "stop_regex")
@@ -194,7 +192,7 @@ def _planned(run: Executor, arguments: Arguments, following: str) -> Steps:
     )
 
 
-def _logprobs(run: Executor, arguments: Arguments) -> Steps:
+def _logprobs(run: ExecutionLine, arguments: Arguments) -> Steps:
     value = yield from run.named(arguments, "logprobs")
     if value is None or value is False:
         return None
@@ -203,7 +201,7 @@ def _logprobs(run: Executor, arguments: Arguments) -> Steps:
     return (yield from run.count(arguments, "logprobs", None))
 
 
-def _wanted(run: Executor, arguments: Arguments) -> Steps:
+def _wanted(run: ExecutionLine, arguments: Arguments) -> Steps:
     given: dict[str, Any] = {}
     for name in forms.form_parameters():
         expression = arguments.values.get(name)
@@ -219,7 +217,7 @@ def _wanted(run: Executor, arguments: Arguments) -> Steps:
     return forms.wanted(given)
 
 
-def _texts(run: Executor, arguments: Arguments, name: str) -> Steps:
+def _texts(run: ExecutionLine, arguments: Arguments, name: str) -> Steps:
     value = yield from run.named(arguments, name)
     if value is None:
         return None

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chainkit.base.errors import ProgramError, nearest
+from chainkit.programs.language.parser import parse
+from chainkit.programs.language.syntax import Template
 from chainkit.programs.model.protocol import Abilities
-
-if TYPE_CHECKING:
-    from chainkit.programs.run.runnable import Program
 
 STOP_REGEX = r"\s*```(?:typescript)?\s*functions\.\w+\(.*?\)\s*```"
 NAMES = ("tool_def", "extract_function_call", "function_call_stop_regex")
@@ -105,12 +104,19 @@ class TextCallModel(Mapping[str, Any]):
         return len(self._fields) + 1
 
 
-@lru_cache(maxsize=1)
-def tool_def() -> Program:
-    """The program that describes `functions` to the model."""
-    from chainkit.programs.run.runnable import Program
+@dataclass(frozen=True)
+class Includable:
+    """A template with its variables, for `{{>...}}`."""
 
-    return Program("{{functions_as_text(functions)}}", variables={"functions": [], "functions_as_text": described})
+    template: Template
+    variables: Mapping[str, Any]
+
+
+@lru_cache(maxsize=1)
+def tool_def() -> Includable:
+    """What describes `functions` to the model."""
+    template = parse("{{functions_as_text(functions)}}")
+    return Includable(template, {"functions": [], "functions_as_text": described})
 
 
 def described(functions: Any) -> str:
@@ -149,9 +155,21 @@ def _description(function: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
 
 
 def _converted(function: Any) -> Any:
-    from chainkit.programs.run.toolbox import as_tool
-
     return as_tool(function)[0]["function"]
+
+
+def as_tool(tool: Any) -> tuple[Mapping[str, Any], Callable[..., Any]]:
+    """A tool in OpenAI's form, and what is called."""
+    from langchain_core.tools import BaseTool
+    from langchain_core.utils.function_calling import convert_to_openai_tool
+
+    if not isinstance(tool, BaseTool) and not callable(tool):
+        raise ProgramError(f"a tool is a function or a langchain tool, not a {type(tool).__name__}")
+    try:
+        described = convert_to_openai_tool(tool)
+    except (ValueError, TypeError) as error:
+        raise ProgramError(f"a tool cannot be described: {error}") from error
+    return described, tool.invoke if isinstance(tool, BaseTool) else tool
 
 
 def _declared(function: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chainkit.base.errors import ProgramError
 from chainkit.programs.language.syntax import Arguments
 from chainkit.programs.model.protocol import Generate, Slot, SlotResult, ToolCall
 from chainkit.programs.model.record import ToolCalled
 from chainkit.programs.run.calling import misfit
+from chainkit.programs.run.line import ExecutionLine
 from chainkit.programs.run.steps import Ask, Invoke, Steps
-
-if TYPE_CHECKING:
-    from chainkit.programs.run.executor import Executor
+from chainkit.programs.run.text_calls import as_tool
 
 _CHOICES = ("auto", "any", "none")
 
@@ -37,7 +36,7 @@ class Tools:
     rounds: int
 
 
-def planned(run: Executor, arguments: Arguments) -> Steps:
+def planned(run: ExecutionLine, arguments: Arguments) -> Steps:
     """The tools of a slot, or None."""
     given = yield from run.named(arguments, "tools")
     name = "tool_choice" if "tool_choice" in arguments.values else "function_call"
@@ -63,21 +62,7 @@ def planned(run: Executor, arguments: Arguments) -> Steps:
     return Tools(functions, tuple(described), choice, rounds)
 
 
-def as_tool(tool: Any) -> tuple[Mapping[str, Any], Callable[..., Any]]:
-    """A tool in OpenAI's form, and what is called."""
-    from langchain_core.tools import BaseTool
-    from langchain_core.utils.function_calling import convert_to_openai_tool
-
-    if not isinstance(tool, BaseTool) and not callable(tool):
-        raise ProgramError(f"a tool is a function or a langchain tool, not a {type(tool).__name__}")
-    try:
-        described = convert_to_openai_tool(tool)
-    except (ValueError, TypeError) as error:
-        raise ProgramError(f"a tool cannot be described: {error}") from error
-    return described, tool.invoke if isinstance(tool, BaseTool) else tool
-
-
-def answered(run: Executor, slot: Slot, tools: Tools) -> Steps:
+def answered(run: ExecutionLine, slot: Slot, tools: Tools) -> Steps:
     """Ask, call what the model wants called, tell it the results, until it answers; gives its last text."""
     name, calls = slot.name, list[Any]()
     for number in range(tools.rounds + 1):
@@ -102,7 +87,7 @@ def answered(run: Executor, slot: Slot, tools: Tools) -> Steps:
     return written
 
 
-def _result(run: Executor, tools: Tools, call: ToolCall) -> Steps:
+def _result(run: ExecutionLine, tools: Tools, call: ToolCall) -> Steps:
     """What a tool gives, as text; what is wrong with the call is told to the model."""
     function = tools.functions.get(call.name)
     if function is None:

@@ -59,7 +59,7 @@ def test_what_kills_native_code_kills_only_the_child(bpe_model, tmp_path, monkey
     path = tmp_path / "model.gguf"
     path.write_bytes(bpe_model.read_bytes())
     killer = tmp_path / "sitecustomize.py"
-    killer.write_text("import os, sys\nif 'probe' in str(sys.orig_argv): os.abort()\n")
+    killer.write_text("import os, sys\nif 'trial' in str(sys.orig_argv): os.abort()\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(ModelFileError, match="is damaged: llama.cpp ended with status -6"):
         GGUFModel(model=str(path)).invoke("a")
