@@ -12,7 +12,7 @@ from chainkit.backends.huggingface.libraries import torch, transformers
 from chainkit.backends.huggingface.loading import Loaded, Loading, load
 from chainkit.backends.huggingface.settings import ModelSettings
 from chainkit.base.errors import MissingLibrary, ModelFileError, TemplateError, Unsupported
-from chainkit.local.conversation import Conversation
+from chainkit.local.conversation import MessageEncoder
 from chainkit.local.soft_prompt import Vectors, sampled_tokens
 from chainkit.local.template import ChatTemplate
 from chainkit.tuning.examples import Example
@@ -39,7 +39,7 @@ class Base:
         self.table = loaded.model.get_input_embeddings()
         self.width, self.dtype = int(self.table.weight.shape[1]), self.table.weight.dtype
         self._positioned = "position_ids" in inspect.signature(loaded.model.forward).parameters
-        self._conversation: Conversation | None = None
+        self._conversation: MessageEncoder | None = None
 
     @property
     def vectors(self) -> torch.Tensor:
@@ -111,12 +111,12 @@ class Base:
                 for weights, needed in zip(self.model.parameters(), before, strict=True):
                     weights.requires_grad_(needed)
 
-    def _chat(self) -> Conversation:
+    def _chat(self) -> MessageEncoder:
         if self._conversation is None:
             if not self.loaded.template:
                 raise TemplateError(f"{self.name} has no chat template; leave chat=False and write whole prompts")
             template = ChatTemplate(self.loaded.template)
-            self._conversation = Conversation(template, self.vocabulary, first_token=False)
+            self._conversation = MessageEncoder(template, self.vocabulary, first_token=False)
         return self._conversation
 
     def _end(self) -> int:
