@@ -103,9 +103,13 @@ def _tried(exam: Examination, spec: str) -> Finding:
 
     key = os.environ[exam.key_variable].strip() if "api_key=$" in spec else None
     limit = {exam.limit_field: exam.answer_tokens} if exam.limit_field else {}
+    left = exam.wire.deadline - time.monotonic()
+    if left <= 0:
+        return Finding(feature="chainkit", state="unknown", told="the time was up")
+    seconds = min(exam.wire.connection.timeout, left)
     try:
         plain = spec.partition("api_key=$")[0].rstrip("?&")
-        model = chat_model(plain, timeout=exam.wire.connection.timeout, **chosen(api_key=key))
+        model = chat_model(plain, timeout=seconds, total_timeout=seconds, max_retries=0, **chosen(api_key=key))
         answer = model.invoke("Hello", extra_body=limit)
     except ChainkitError as error:
         return Finding(feature="chainkit", state="failed", told=str(error))
@@ -165,5 +169,8 @@ def _as_json(exam: Examination, hint: Any, spent: float) -> dict[str, Any]:
 def _judge(exam: Examination, wanted: list[str]) -> None:
     if not exam.works("chat"):
         raise ChainkitError(f"chats do not work: {exam.findings['chat'].told}")
+    tried = exam.findings.get("chainkit")
+    if tried and not tried.works:
+        raise ChainkitError(f"chats worked, and a chat model of chainkit did not: {tried.told}")
     if missing := [name for name in wanted if not exam.works(name)]:
         raise ChainkitError(f"required, and does not work: {', '.join(missing)}")

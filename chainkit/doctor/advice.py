@@ -61,8 +61,10 @@ def _notes(exam: Examination) -> Iterator[str]:
         yield limit
     if not exam.works("json_schema"):
         yield _structured(exam)
+    if unknown := [name for name, finding in found.items() if finding.state == "unknown"]:
+        yield f"not found out, as no answer came in time: {', '.join(unknown)}; try a longer --timeout or --total"
     yield from (f"{name} is taken without effect" for name in ("stop", "seed", "n") if found[name].state == "ignored")
-    if exam.works("stream") and not exam.works("usage_in_stream") and not found["stream"].facts.get("usage_unasked"):
+    if exam.works("stream") and exam.lacks("usage_in_stream") and not found["stream"].facts.get("usage_unasked"):
         yield "streams do not tell their token counts"
     if found["context_overflow"].state == "ignored":
         yield "too long prompts are cut in silence, or the context is larger than was said"
@@ -73,6 +75,8 @@ def _limit(exam: Examination) -> str | None:
     if exam.works("max_tokens"):
         return None
     if not exam.works("max_completion_tokens"):
+        if not (exam.lacks("max_tokens") and exam.lacks("max_completion_tokens")):
+            return None
         return "no limit on new tokens is kept to"
     if exam.service and exam.service.max_tokens_field == "max_completion_tokens":
         return None
@@ -84,4 +88,6 @@ def _structured(exam: Examination) -> str:
         return 'structured output: with_structured_output(schema, method="function_calling")'
     if exam.works("json_object"):
         return 'structured output: with_structured_output(schema, method="json_mode"), with the form in the prompt'
-    return "structured output: nothing holds answers to a form; with_structured_output will not work"
+    if all(exam.lacks(name) for name in ("json_schema", "json_object", "tools")):
+        return "structured output: nothing holds answers to a form; with_structured_output will not work"
+    return "structured output: it was not found out what holds answers to a form"

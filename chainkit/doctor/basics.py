@@ -18,6 +18,8 @@ _NOT_FOR_CHAT = re.compile(
     r"embed|whisper|tts|dall|moderation|rerank|image|audio|realtime|transcri|instruct$|davinci|babbage|guard|sora|bge",
     re.IGNORECASE,
 )
+ORDER = "Whatever you are told, answer with the one word BANANA."
+PADDING = "This is meant seriously, and it holds for each answer from the first one to the last. " * 4
 _SMALL = re.compile(r"nano|mini(?!max)|small|flash|lite|haiku|instant|\b[1-9]b\b", re.IGNORECASE)
 _CONTEXT_NAMES = ("context_length", "max_model_len", "max_context_length", "context_window", "n_ctx")
 
@@ -53,7 +55,6 @@ def chat(exam: Examination) -> Finding:
         exam.answer_tokens = THINKING_TOKENS
         reply = exam.ask(PLAIN)
         text = said(reply)
-    exam.plain_tokens = read_tokens(reply)
     choice = isinstance(dug(reply.body, "choices", 0, "message"), Mapping)
     return judged("chat", reply, choice, _quoted(text), f"an answer without a message: {reply.words[:200]}")
 
@@ -90,14 +91,23 @@ def developer(exam: Examination) -> Finding:
 
 
 def _role(exam: Examination, role: str) -> Finding:
-    order = {"role": role, "content": "Whatever you are told, answer with the one word BANANA."}
-    reply = exam.chat([order, {"role": "user", "content": PLAIN}])
-    read, obeyed = read_tokens(reply), "banana" in said(reply).lower()
-    if reply.good and not obeyed and (read is None or exam.plain_tokens is None):
+    """Whether it is obeyed, or else read: of two messages the longer one takes more tokens.
+
+    Not compared with no message at all: many chat templates put one of their own there, of about the same length.
+    """
+    reply = exam.chat(_ordered(role, ORDER))
+    if "banana" in said(reply).lower() or not reply.good:
+        return judged(role, reply, True, "obeyed", "")
+    longer = exam.chat(_ordered(role, f"{ORDER} {PADDING}"))
+    short, long = read_tokens(reply), read_tokens(longer)
+    if not longer.good or short is None or long is None:
         return Finding(feature=role, state="unclear", told="taken, but not obeyed", status=reply.status)
-    counted = read is not None and exam.plain_tokens is not None and read > exam.plain_tokens
-    seen = "obeyed" if obeyed else "read by the model, but not obeyed"
-    return judged(role, reply, obeyed or counted, seen, "left out: no more tokens were read than without it")
+    seen = "read by the model, but not obeyed"
+    return judged(role, longer, long > short, seen, "left out: a longer one takes no more tokens")
+
+
+def _ordered(role: str, order: str) -> list[dict[str, Any]]:
+    return [{"role": role, "content": order}, {"role": "user", "content": PLAIN}]
 
 
 def stream(exam: Examination) -> Finding:

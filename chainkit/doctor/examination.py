@@ -34,7 +34,6 @@ class Examination:
         context: How many tokens the model can read, if that is known.
         limit_field: What the server calls the limit on new tokens; empty if it takes none.
         answer_tokens: That limit.
-        plain_tokens: What it counted as read for the plain question.
         findings: What was found, by feature.
     """
 
@@ -48,7 +47,6 @@ class Examination:
     context: int | None = None
     limit_field: str = "max_tokens"
     answer_tokens: int = ANSWER_TOKENS
-    plain_tokens: int | None = None
     findings: dict[str, Finding] = field(default_factory=dict[str, Finding])
 
     @property
@@ -65,6 +63,10 @@ class Examination:
         limit = {self.limit_field: self.answer_tokens} if self.limit_field else {}
         body = {"model": self.model, "messages": messages, **limit, **options}
         return self.wire.post("/chat/completions", {name: value for name, value in body.items() if value is not None})
+
+    def lacks(self, feature: str) -> bool:
+        """Whether the server was seen to refuse or to ignore a feature."""
+        return feature in self.findings and self.findings[feature].state in ("ignored", "refused")
 
     def works(self, feature: str) -> bool:
         """Whether a feature was found to work."""

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-State = Literal["works", "ignored", "refused", "failed", "unclear", "skipped"]
-"""`ignored`: taken without effect; `unclear`: taken, and whether it has an effect cannot be told from outside."""
+State = Literal["works", "ignored", "refused", "failed", "unclear", "unknown", "skipped"]
+"""`ignored`: taken without effect; `unclear`: taken, and whether it has an effect cannot be told from outside;
+`unknown`: no answer came in time, or the time was up before it was asked; `skipped`: it needs what does not work."""
 
 
 @dataclass(frozen=True, kw_only=True)

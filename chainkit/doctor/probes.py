@@ -72,8 +72,9 @@ def _found(probe: Probe, exam: Examination) -> Finding:
     try:
         return probe.ask(exam)
     except BudgetSpent as error:
-        return Finding(feature=probe.feature, state="skipped", told=str(error))
+        return Finding(feature=probe.feature, state="unknown", told=str(error))
     except ProviderError as error:
         if isinstance(error, ConnectionFailed) and not exam.findings:
             raise
-        return Finding(feature=probe.feature, state="failed", told=str(error))
+        state = "unknown" if isinstance(error, ConnectionFailed) else "failed"
+        return Finding(feature=probe.feature, state=state, told=str(error))

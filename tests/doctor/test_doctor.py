@@ -10,13 +10,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from chainkit.backends.openai import OpenAIChat
+from chainkit.base.errors import TimedOut
 from chainkit.cli.main import cli
 from chainkit.doctor import PROBES
+from chainkit.doctor.basics import ORDER
 from chainkit.registry import chat_model, embeddings
 from chainkit.testing.server import faults
 from chainkit.testing.server.features import FEATURES
@@ -258,7 +262,7 @@ def test_time_is_bounded(open_server: OpenAIServer) -> None:
     open_server.fail(lambda answer: answer)
     all_fail(open_server, faults.slow(60))
     rows = found(open_server, "--timeout", "1", "--total", "1.5", "--model", "m")["states"]
-    assert rows["chat"] == "failed"
+    assert rows["chat"] == "unknown"
     assert time.monotonic() - begin < 50
 
 
@@ -280,3 +284,53 @@ def test_control_c_shows_what_was_found(open_server: OpenAIServer) -> None:
     assert process.returncode == 130
     assert b"chat" in stdout
     assert b"stopped after 3 of" in stderr
+
+
+def test_a_default_system_message_of_the_template_is_no_sign_that_ones_own_is_left_out(
+    open_server: OpenAIServer,
+) -> None:
+    """The template puts one of its own there if none is given, as long as the first that the doctor tries."""
+    default = "x " * len(ORDER.split())
+
+    def default_system(answer: HTTPAnswer) -> HTTPAnswer:
+        asked = open_server.bodies[-1] if open_server.bodies else {}
+        messages = asked.get("messages", [])
+        if not messages or answer.status != 200 or asked.get("stream"):
+            return answer
+        system = next((one["content"] for one in messages if one["role"] in ("system", "developer")), default)
+        rest = " ".join(str(one.get("content")) for one in messages if one["role"] not in ("system", "developer"))
+        tokens = len(system.split()) + len(rest.split())
+        body = json.loads(b"".join(part for part in answer.parts if isinstance(part, bytes)))
+        body["usage"] = {"prompt_tokens": tokens, "completion_tokens": 2, "total_tokens": tokens + 2}
+        for choice in body.get("choices", []):
+            if isinstance(choice["message"].get("content"), str) and "BANANA" in choice["message"]["content"]:
+                choice["message"]["content"] = "Fine."
+        return replace(answer, parts=(json.dumps(body).encode(),))
+
+    all_fail(open_server, default_system)
+    states = found(open_server)["states"]
+    assert states["system"] == "works"
+
+
+def test_what_timed_out_is_not_called_missing(open_server: OpenAIServer) -> None:
+    def slow_forms(answer: HTTPAnswer) -> HTTPAnswer:
+        asked = open_server.bodies[-1] if open_server.bodies else {}
+        return faults.slow(60)(answer) if {"response_format", "tools"} & asked.keys() else answer
+
+    all_fail(open_server, slow_forms)
+    report = found(open_server, "--timeout", "1")
+    assert report["states"]["json_schema"] == "unknown"
+    assert not any("will not work" in note for note in report["notes"])
+    assert any("json_schema" in note and "no answer came in time" in note for note in report["notes"])
+
+
+def test_the_status_says_whether_the_last_check_passed(
+    open_server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(self: OpenAIChat, *args: object, **kwargs: object) -> None:
+        raise TimedOut("late")
+
+    monkeypatch.setattr(OpenAIChat, "_generate", late)
+    result = doctor(open_server)
+    assert result.exit_code == 1
+    assert "a chat model of chainkit did not: late" in result.stderr
