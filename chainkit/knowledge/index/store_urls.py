@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit, urlunsplit
 
-from chainkit.base.errors import MissingLibrary, SpecError, nearest
+from chainkit.base.errors import ChainkitError, ConnectionFailed, MissingLibrary, SpecError, nearest
+from chainkit.base.redaction import Redaction
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
@@ -47,11 +48,13 @@ def open_store(spec: str, embeddings: Embeddings, *, width: int | None = None) -
     Args:
         spec: `qdrant://HOST:PORT/COLLECTION` (with `?tls=1` for https; the key is read from QDRANT_API_KEY),
             `qdrant:///FOLDER?collection=NAME` for Qdrant's local mode, or
-            `postgresql://USER@HOST/DATABASE?collection=NAME` for pgvector (the password is best left to PGPASSWORD).
+            `postgresql://USER@HOST/DATABASE?collection=NAME` for pgvector (the password is best left to PGPASSWORD;
+            `host=/FOLDER` as a further option for a socket of this machine).
         width: Numbers in a vector: makes the collection where there is none. None asks for one that is there.
 
     Raises:
         SpecError: The string cannot be understood, or there is no such collection.
+        ConnectionFailed: PostgreSQL does not answer or refuses.
         MissingLibrary: The store's package is not installed.
     """
     scheme = spec.partition("://")[0]
@@ -122,17 +125,69 @@ def _qdrant(spec: str, embeddings: Embeddings, width: int | None) -> Opened:
 def _postgres(spec: str, embeddings: Embeddings, width: int | None) -> Opened:
     try:
         from langchain_postgres import PGVector  # pyright: ignore
+        from sqlalchemy import create_engine, exc
     except ImportError as error:
         raise MissingLibrary("langchain-postgres", extra="postgres") from error
-    name = _options(spec, {"collection"}).get("collection", "chainkit")
-    parts = urlsplit(spec)
-    address = urlunsplit(parts._replace(scheme="postgresql+psycopg", query=""))
-    store = PGVector(embeddings, connection=address, collection_name=name, embedding_length=width, use_jsonb=True)
+    options = _options(spec, {"collection", "host"})
+    name, parts = options.get("collection", "chainkit"), urlsplit(spec)
+    socket = urlencode({"host": options["host"]}) if "host" in options else ""
+    address = urlunsplit(parts._replace(scheme="postgresql+psycopg", query=socket))
+
+    class Reading(PGVector):
+        """Makes nothing: who asks a question may have no right to write, and may have mistyped a name."""
+
+        def create_tables_if_not_exists(self) -> None:
+            pass
+
+        def create_collection(self) -> None:
+            pass
+
+    kind, engine = Reading if width is None else PGVector, create_engine(address)
+    try:
+        store = kind(
+            embeddings,
+            connection=engine,
+            collection_name=name,
+            embedding_length=width,
+            use_jsonb=True,
+            create_extension=width is not None,
+        )
+        if width is None:
+            _refuse_missing_collection(store, name, without_password(spec), exc.ProgrammingError)
+    except ChainkitError:
+        engine.dispose()
+        raise
+    except Exception as error:  # langchain-postgres raises a bare Exception of its own around the database's
+        engine.dispose()
+        raise _postgres_failed(error, spec) from error
 
     def translated(wanted: Filter) -> Any:
         return {_name(name): {"$in": _values(value)} for name, value in wanted.items()}
 
-    return Opened(store, translated, lambda: None)
+    return Opened(store, translated, engine.dispose)
+
+
+def _refuse_missing_collection(store: Any, name: str, shown: str, absent: type[Exception]) -> None:
+    with store._make_sync_session() as session:
+        try:
+            found = store.get_collection(session)
+        except absent as error:
+            if "does not exist" not in str(error):
+                raise
+            found = None
+    if found is None:
+        raise SpecError(f"'{shown}': there is no collection '{name}'; fill one with 'chainkit index FOLDER --to ...'")
+
+
+def _postgres_failed(error: BaseException, spec: str) -> ChainkitError:
+    """What the database said, without SQLAlchemy's and psycopg's own words around it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    parts = urlsplit(spec)
+    place = f"PostgreSQL at {parts.hostname or 'localhost'}, database '{parts.path.strip('/') or parts.username or ''}'"
+    words = Redaction(parts.password or "").text(" ".join(str(error).split()))[:300]
+    advice = "is it running, is the name right, and is the password in PGPASSWORD?"
+    return ConnectionFailed(f"{place}: {words}; {advice}", provider="postgresql")
 
 
 STORES: Mapping[str, Callable[[str, Any, int | None], Opened]] = {"qdrant": _qdrant, "postgresql": _postgres}
