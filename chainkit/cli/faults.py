@@ -23,6 +23,7 @@ DEBUG = "chainkit.debug"
 """The name in click's `ctx.meta` under which --debug is kept."""
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
+TERMINATED = 143  # 128 + SIGTERM
 
 _AGAIN_SECONDS = 0.02
 
@@ -76,23 +77,33 @@ def _was_interrupted(error: BaseException) -> bool:
     return behind is not None
 
 
+def end_on_sigterm() -> None:
+    """Let SIGTERM end the program as an error does: the terminal is restored and temporary folders are removed."""
+    signal.signal(signal.SIGTERM, _end)
+
+
+def _end(*_signal: object) -> None:
+    raise SystemExit(TERMINATED)
+
+
 def interrupt_again(lost: Any) -> None:
-    """As `sys.unraisablehook`: Ctrl-C that fell into a place that cannot raise, like a callback of an import, is
+    """As `sys.unraisablehook`: a signal that fell into a place that cannot raise, like a callback of an import, is
     repeated a moment later; Python would write it down and go on."""
-    if not isinstance(lost.exc_value, KeyboardInterrupt):
+    if not isinstance(lost.exc_value, KeyboardInterrupt | SystemExit):
         sys.__unraisablehook__(lost)
         return
-    again = threading.Timer(_AGAIN_SECONDS, _interrupt)
+    number = signal.SIGTERM if isinstance(lost.exc_value, SystemExit) else signal.SIGINT
+    again = threading.Timer(_AGAIN_SECONDS, _interrupt, [number])
     again.daemon = True
     again.start()
 
 
-def _interrupt() -> None:
-    """Ctrl-C for the main thread; a real signal, where there are such, ends a wait at once."""
+def _interrupt(number: signal.Signals) -> None:
+    """The signal for the main thread; a real one, where there are such, ends a wait at once."""
     if hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
     else:
-        _thread.interrupt_main()
+        _thread.interrupt_main(number)
 
 
 def flush() -> None:

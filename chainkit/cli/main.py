@@ -12,7 +12,7 @@ import click
 
 from chainkit import __version__
 from chainkit.base.errors import nearest
-from chainkit.cli.faults import interrupt_again, told
+from chainkit.cli.faults import end_on_sigterm, interrupt_again, told
 from chainkit.cli.options import debug_option, with_trace_file
 
 
@@ -105,6 +105,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     sys.unraisablehook = interrupt_again
+    end_on_sigterm()
     cli.main(prog_name="chainkit")
 
 

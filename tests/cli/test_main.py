@@ -321,7 +321,8 @@ def test_control_c_ends_with_130_and_not_a_word_wherever_it_falls(how: str) -> N
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_control_c_ends_with_130() -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_chat_with_its_status_and_no_words(number: signal.Signals, status: int) -> None:
     process = subprocess.Popen(
         [sys.executable, SLOW, "chat", "--model", "slow:"],
         stdin=subprocess.PIPE,
@@ -334,6 +335,23 @@ def test_control_c_ends_with_130() -> None:
     process.stdin.write(b"slowly " + b"word " * 500 + b"\n")
     process.stdin.flush()
     assert process.stdout.read(6) == b"slowly"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
-    assert (process.returncode, stderr) == (130, b"")
+    assert (process.returncode, stderr) == (status, b"")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_sigterm_restores_the_terminal_and_leaves_no_temporary_folder(tmp_path: Path) -> None:
+    pexpect = pytest.importorskip("pexpect")
+    (tmp_path / "texts.txt").write_text("one\ntwo\nthree\n" * 200)
+    (tmp_path / "tmp").mkdir()
+    command = [SLOW, "embed", str(tmp_path / "texts.txt"), "--embeddings", "slow:", "--output", str(tmp_path / "v.npy")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path / "tmp")}
+    process = pexpect.spawn(sys.executable, command, env=environment | {"TERM": "xterm"}, timeout=60)
+    process.expect(r"\x1b\[\?25l")  # the cursor is hidden for the progress bar
+    process.kill(signal.SIGTERM)
+    process.expect(r"\x1b\[\?25h")
+    process.expect(pexpect.EOF)
+    process.close()
+    assert process.exitstatus == 143
+    assert not list((tmp_path / "tmp").glob("chainkit-*"))
