@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from chainkit.chains.map_reduce import extract as extract
     from chainkit.chains.map_reduce import summarise as summarise
     from chainkit.knowledge import Index as Index
+    from chainkit.knowledge import aask as aask
     from chainkit.knowledge import ask as ask
     from chainkit.observe.trace import trace as trace
     from chainkit.programs.run.runnable import Program as Program
@@ -86,6 +87,7 @@ _HOMES = {
     "Provider": "chainkit.registry",
     "RateLimiter": "chainkit.chains.limits",
     "SentenceEmbeddings": "chainkit.backends.sentence.embeddings",
+    "aask": "chainkit.knowledge",
     "answer": "chainkit.chains.map_reduce",
     "ask": "chainkit.knowledge",
     "chain": "chainkit.chains.chain",
@@ -143,6 +145,7 @@ __all__ = [  # noqa: RUF022 - the most used first
     "heatmap",
     "cluster_map",
     "ask",
+    "aask",
     "Index",
     "tune",
     "upscale",

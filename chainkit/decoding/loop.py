@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from chainkit.base.generation import GenerationRequest
+from chainkit.base.repetition import Repetition
 from chainkit.base.session import FinishReason, Piece, TokenScore
 from chainkit.decoding.sampler import Logits, Sampler, log_softmax
 from chainkit.decoding.stops import StopScanner, TextAssembler
@@ -171,6 +172,7 @@ def steps(
             is looked for in them.
     """
     text = _Text(reader.vocabulary, request, matcher, known)
+    looping = Repetition() if request.stop_repetition and request.constraint is None else None
     taken = _taken(reader, request, matcher)
     for step in taken if _checked(matcher) is None else _settled(taken):
         if step is None:
@@ -185,6 +187,11 @@ def steps(
         if text.stopped:
             shown += text.end()
             yield Piece(shown, step.tokens, step.forced, step.scores, finish="stop", stop_text=text.stop_text)
+            return
+        if looping is not None and looping.feed(shown):
+            detail = "the text repeats itself; stop_repetition=False lets it go on"
+            shown += text.end()
+            yield Piece(shown, step.tokens, step.forced, step.scores, finish="repetition", detail=detail)
             return
         yield Piece(shown, step.tokens, step.forced, step.scores)
 

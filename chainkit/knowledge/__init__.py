@@ -9,6 +9,8 @@ from chainkit.base.shelf import lazily
 if TYPE_CHECKING:
     from chainkit.knowledge.answer.answer import Answer as Answer
     from chainkit.knowledge.answer.answer import AnswerStream as AnswerStream
+    from chainkit.knowledge.answer.asking import aask as aask
+    from chainkit.knowledge.answer.asking import aask_stream as aask_stream
     from chainkit.knowledge.answer.asking import ask as ask
     from chainkit.knowledge.answer.asking import ask_stream as ask_stream
     from chainkit.knowledge.answer.citations import Citation as Citation
@@ -29,6 +31,8 @@ _HOMES = {
     "Answer": "chainkit.knowledge.answer.answer",
     "AnswerStream": "chainkit.knowledge.answer.answer",
     "Carried": "chainkit.knowledge.index.copying",
+    "aask": "chainkit.knowledge.answer.asking",
+    "aask_stream": "chainkit.knowledge.answer.asking",
     "Citation": "chainkit.knowledge.answer.citations",
     "Conversation": "chainkit.knowledge.answer.conversation",
     "Hit": "chainkit.knowledge.index.search",
@@ -59,6 +63,8 @@ __all__ = [
     "Report",
     "Scores",
     "VectorStoreIndex",
+    "aask",
+    "aask_stream",
     "ask",
     "ask_stream",
     "evaluate",

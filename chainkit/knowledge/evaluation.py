@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from chainkit.base import opening
 from chainkit.base.errors import DocumentError, of_system
-from chainkit.knowledge.answer.answer import Answer, stream_answer
+from chainkit.knowledge.answer.answer import Answer, Asking, begun
+from chainkit.knowledge.answer.citations import Citation
+from chainkit.knowledge.answer.work import result
 from chainkit.knowledge.index.split import Passage
 
 if TYPE_CHECKING:
@@ -111,11 +113,12 @@ def evaluate(
     **settings: Any,
 ) -> Scores:
     """Ask all questions of an index; `settings` are those of `ask`."""
-    model, reranker = opening.answering(model), opening.reranker(settings.pop("reranker", None))
+    settings["reranker"] = opening.reranker(settings.get("reranker"))
+    asking = Asking(model=opening.answering(model), k=k, **settings)
     asked: list[tuple[Question, Answer, float]] = []
     for one in questions:
         started = time.perf_counter()
-        answer = stream_answer(one.question, index, model=model, k=k, reranker=reranker, **settings).answer
+        answer = result(begun(one.question, index, asking)).answer
         asked.append((one, answer, time.perf_counter() - started))
     placed = [(one, answer) for one, answer, _ in asked if one.places]
     known = [(one, answer) for one, answer, _ in asked if one.answer]
@@ -128,7 +131,7 @@ def evaluate(
         exact=_mean(float(exact(answer.text, one.answer)) for one, answer in known),
         f1=_mean(f1(answer.text, one.answer) for one, answer in known),
         citation_precision=_mean(
-            float(any(_same(place, answer.passages[cited.number - 1]) for place in one.places))
+            float(any(_same(place, cited) for place in one.places))
             for one, answer in placed
             for cited in answer.citations
         ),
@@ -213,7 +216,7 @@ def _found(question: Question, passages: Sequence[Passage]) -> list[str]:
     return found
 
 
-def _same(place: str, passage: Passage) -> bool:
+def _same(place: str, passage: Passage | Citation) -> bool:
     match = _PLACE.fullmatch(place)
     assert match is not None  # the pattern takes every text
     if not (passage.path == match["path"] or passage.path.endswith(f"/{match['path'].removeprefix('./')}")):

@@ -10,7 +10,13 @@ from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
 from chainkit.base.session import Counters, FinishReason, Piece, TokenScore
 
 # OpenAI's words, which tools around LangChain look for
-_REASONS: dict[FinishReason, str] = {"eos": "stop", "stop": "stop", "complete": "stop", "length": "length"}
+_REASONS: dict[FinishReason, str] = {
+    "eos": "stop",
+    "stop": "stop",
+    "complete": "stop",
+    "length": "length",
+    "repetition": "repetition",
+}
 
 
 def usage(counters: Counters, prompt_tokens: int) -> UsageMetadata:

@@ -20,7 +20,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from pydantic import ConfigDict, PrivateAttr
 
-from chainkit.base.errors import Unsupported
+from chainkit.base.errors import TemplateError, Unsupported
 from chainkit.base.generation import GenerationRequest, told
 from chainkit.decoding.answers import FormParser, json_form, with_raw
 from chainkit.decoding.loop import Vocabulary
@@ -97,6 +97,15 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
             (self.chat_template, vocabulary),
             lambda: MessageEncoder(self._template(), vocabulary, first_token=self._first_token),
         )
+
+    @property
+    def has_template(self) -> bool:
+        """Whether the model says how messages are written; a base model does not, and only continues text."""
+        try:
+            self._template()
+        except TemplateError:
+            return False
+        return True
 
     def prompt_text(self, messages: Sequence[BaseMessage]) -> str:
         """The text that the model reads for these messages, as its template writes it."""

@@ -21,6 +21,7 @@ _AT_CALL = (
     "seed",
     "max_tokens",
     "stop",
+    "stop_repetition",
     "logprobs",
     "soft_prompt",
 )
@@ -38,6 +39,7 @@ class CallSettings(BaseModel):
         seed: The same seed gives the same text; None draws a fresh one.
         max_tokens: None goes on until the model ends or the context is full.
         stop: Stop at the first of these texts, as well as at those of a call; it is not part of the answer.
+        stop_repetition: Stop when the text repeats itself over and over; the finish reason is then "repetition".
         logprobs: Give the log-probability of each token, with so many of its likeliest rivals.
         soft_prompt: Folder of a soft prompt that stands before the text (`chainkit.tune`), or a `SoftPrompt`. For
             one call of a batch also a list: one for each prompt, or None.
@@ -53,6 +55,7 @@ class CallSettings(BaseModel):
     seed: int | None = None
     max_tokens: int | None = 512
     stop: list[str] | None = None
+    stop_repetition: bool = True
     logprobs: int | None = None
     soft_prompt: Any = None
 

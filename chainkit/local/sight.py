@@ -99,6 +99,11 @@ class Sight:
             session.append(self._ids(text, session.vocabulary))
             return candidates(session.begun().logits(), session.vocabulary, k, settings)
 
+    @property
+    def parameter_count(self) -> int | None:
+        """How many numbers the model has; None where that is not known before it is loaded."""
+        return None
+
     @abstractmethod
     def _seen(self) -> Any:
         """The model's tokens."""

@@ -58,7 +58,7 @@ def test_json_has_the_answer_and_what_it_rests_on(run) -> None:
 def test_what_is_wrong_with_an_answer_is_told(run) -> None:
     result = ask(run, "docs", "--model", "fake:?reply=Bananas taste wonderful [9].")
     assert "citations of passages that do not exist were taken out: 1" in result.stderr
-    assert "not in the sources: Bananas taste wonderful." in result.stderr
+    assert "not in the sources (1 of 1): Bananas taste wonderful." in result.stderr
 
 
 def test_extract_asks_no_model_although_there_is_one(run, monkeypatch: pytest.MonkeyPatch) -> None:

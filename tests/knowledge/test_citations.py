@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainkit.knowledge.answer.citations import Checked, cited, quote, trace, units, unsupported
+from chainkit.knowledge.answer.citations import Checked, Traced, cited, quote, units
 from chainkit.knowledge.index.split import Passage
 
 TWO = (
@@ -26,6 +26,7 @@ def clean(text, count=2, step=None):
         ("Honey [3].", "Honey.", 1),
         ("Honey [1, 9] and [9,10].", "Honey [1] and.", 3),
         ("Honey [0][1]", "Honey[1]", 1),
+        ("Paper [2], honey [1, 2].", "Paper [1], honey [2][1].", 0),
         ("Range [1-3].", "Range [1][2].", 1),
         ("Code `x[7]` stays, [7] goes.", "Code `x[7]` stays, goes.", 1),
         ("Link [text](url) and [x] and [", "Link [text](url) and [x] and [", 0),
@@ -51,24 +52,50 @@ def test_a_stream_is_held_back_only_while_a_citation_may_come():
     assert checked.feed("see") == " [see"
 
 
+def traced(answer, passages=TWO, step=None):
+    found = Traced(passages)
+    pieces = [answer] if step is None else [answer[at : at + step] for at in range(0, len(answer), step)]
+    return "".join(map(found.feed, pieces)) + found.end(), found
+
+
 def test_a_citation_quotes_what_supports_the_statement():
-    answer = "Their home is a hive [1]. Paper is made by wasps [2]."
-    first, second = trace(answer, TWO)
+    text, found = traced("Their home is a hive [1]. Paper is made by wasps [2].")
+    first, second = found.citations()
+    assert text == "Their home is a hive [1]. Paper is made by wasps [2]."
     assert (first.quote, first.first_line, first.last_line) == ("They live in hives.", 4, 4)
     assert (second.quote, second.first_line) == ("Wasps make paper.", 9)
     assert str(first) == "[1] bees.md:4"
 
 
 def test_citations_after_the_full_stop_belong_to_the_sentence_before():
-    assert [c.quote for c in trace("They live in hives. [1] Ants dig. [2]", TWO)] == [
-        "They live in hives.",
-        "Ants dig.",
-    ]
+    _, found = traced("They live in hives. [1] Ants dig. [2]")
+    assert [citation.quote for citation in found.citations()] == ["They live in hives.", "Ants dig."]
 
 
-def test_sentences_without_support_are_flagged():
-    answer = "Bees make honey from nectar [1]. Elephants dance at night [1]. Cats sleep."
-    assert unsupported(answer, TWO) == ("Elephants dance at night [1].", "Cats sleep.")
+@pytest.mark.parametrize("step", [None, 1, 5])
+def test_sentences_that_stand_in_a_passage_are_cited_though_nobody_wrote_a_number(step):
+    text, found = traced("Wasps make paper. Bees make honey from nectar! Cats sleep.", step=step)
+    assert text == "Wasps make paper. [1] Bees make honey from nectar! [2] Cats sleep."
+    assert [citation.path for citation in found.citations()] == ["more.md", "bees.md"]
+    assert (found.unsupported, found.supported) == (["Cats sleep."], 2)
+
+
+def test_a_sentence_that_cites_the_wrong_passage_gets_the_right_one_too():
+    text, found = traced("Ants dig [1].")
+    assert text == "Ants dig [1]. [2]"
+    assert found.citations()[1].quote == "Ants dig."
+
+
+def test_what_is_in_no_passage_is_told_once_and_what_is_said_again_and_again_is_noticed():
+    _, found = traced("Bees make honey from nectar [1]. Elephants dance at night [1]. " + "Cats sleep all day. " * 3)
+    assert found.unsupported == ["Elephants dance at night [1].", "Cats sleep all day."]
+    assert found.repeated
+    assert not traced("Cats sleep. Bees fly. Cats sleep.")[1].repeated
+
+
+@given(st.text(alphabet=st.sampled_from("ab [],12-9`\n. "), max_size=60), st.integers(1, 5))
+def test_a_traced_stream_is_what_the_whole_is(text, step):
+    assert traced(text, step=step)[0] == traced(text)[0]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from chainkit.backends.fake import FakeEmbeddings
-from chainkit.knowledge.answer.extract import extract
+from chainkit.knowledge.answer.confidence import NEAREST, THRESHOLD, kind_missing, names_missing
+from chainkit.knowledge.answer.extract import Extract, extract
 from chainkit.knowledge.index.search import Hit
 from chainkit.knowledge.index.split import Passage
 
@@ -17,18 +18,18 @@ HITS = [
 
 def test_the_sentence_that_answers_is_picked_and_cited():
     found = extract("When are drones thrown out?", HITS, EMBED)
-    assert found.found
+    assert found.confidence > THRESHOLD
     assert found.text == "Drones are thrown out every autumn. [1]"
     assert found.citations[0].quote == "Drones are thrown out every autumn."
 
 
 def test_a_question_about_something_else_is_not_answered():
-    assert not extract("Who painted the Mona Lisa?", HITS, EMBED).found
+    assert extract("Who painted the Mona Lisa?", HITS, EMBED).confidence < NEAREST
 
 
 def test_without_passages_nothing_is_found():
-    assert not extract("When?", [], EMBED).found
-    assert not extract("When?", [Hit(Passage(text="One."))], EMBED).found
+    assert extract("When?", [], EMBED) == Extract()
+    assert extract("When?", [Hit(Passage(text="One."))], EMBED).confidence < NEAREST
 
 
 def test_the_same_statement_is_not_given_twice():
@@ -67,3 +68,63 @@ def test_a_row_of_a_table_is_quoted_alone():
     found = extract("Who keeps wasps?", [hit], EMBED, count=1)
     assert found.text == "name: Alan, keeps: wasps [1]"
     assert (found.citations[0].first_line, found.citations[0].last_line) == (2, 2)
+
+
+def test_numbers_follow_the_order_of_use_and_a_passage_has_one():
+    hits = [
+        Hit(Passage(text="Wasps build nests from paper.", path="w.md"), score=0.5),
+        Hit(Passage(text="Bees build combs of wax. Bees build them in winter.", path="b.md"), score=0.6),
+    ]
+    found = extract("What do bees build combs of, and when in winter?", hits, EMBED)
+    assert found.numbers == (1, 1)
+    assert {citation.path for citation in found.citations} == {"b.md"}
+    assert found.hits == (1,)
+
+
+def test_numbers_of_the_document_itself_are_no_citations():
+    hit = Hit(Passage(text="Drones are thrown out every autumn.[7]", path="b.md"), score=1.0)
+    found = extract("When are drones thrown out?", [hit], EMBED)
+    assert found.text == "Drones are thrown out every autumn. [1]"
+    assert found.citations[0].quote == "Drones are thrown out every autumn.[7]"
+
+
+HOW = """Answers come in pieces as they are written:
+
+```python
+for piece in tool.stream("Why?"):
+    print(piece)
+```"""
+
+
+def test_how_to_do_something_is_answered_with_the_whole_passage_that_shows_it():
+    hits = [
+        Hit(Passage(text="A stream that is closed early stops the model.", path="a.md"), score=1.0, meaning=0.5),
+        Hit(Passage(text=HOW, path="b.md", headings=("Tool", "Stream answers")), score=0.9, meaning=0.6),
+    ]
+    found = extract("How do I stream answers?", hits, EMBED)
+    assert found.sentences == (f"Stream answers\n\n{HOW}",)
+    assert found.citations[0].quote == HOW
+    assert extract("Who stops the model?", hits, EMBED).citations[0].path == "a.md"
+
+
+def test_a_text_that_holds_only_the_question_itself_does_not_show_how():
+    asks = Hit(Passage(text='```\n$ tool ask "How do I stream answers?"\n```', path="a.md"), score=1.0, meaning=0.9)
+    shows = Hit(Passage(text=HOW, path="b.md", headings=("Stream answers",)), score=0.9, meaning=0.8)
+    assert extract("How do I stream answers?", [asks, shows], EMBED).citations[0].path == "b.md"
+
+
+def test_a_row_of_a_markdown_table_is_shown_with_the_names_of_its_columns():
+    table = "| option | default |\n|---|---|\n| `colour` | blue |\n| `size` | 12 |"
+    found = extract(
+        "What is the default of colour?", [Hit(Passage(text=table, path="t.md"), score=1.0)], EMBED, count=1
+    )
+    assert found.text == "option: `colour`, default: blue [1]"
+    assert found.citations[0].quote == "`colour` | blue"
+
+
+def test_a_sentence_without_the_names_or_the_number_that_is_asked_for_is_less_sure():
+    assert names_missing("When did Ada meet Alan?", "Ada met nobody.") == 0.5
+    assert kind_missing("How many bees are there?", "There are many bees.") == 1
+    assert kind_missing("Who keeps bees?", "Ada keeps bees.") == 0
+    assert kind_missing("Wie viele Bienen?", "Es sind zwölf.") == 0
+    assert kind_missing("多少蜜蜂", "三万只蜜蜂") == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from contextlib import closing
 from dataclasses import replace
@@ -80,6 +81,11 @@ class FileSettings(BaseModel):
             ModelFileError: It is no GGUF file, or a damaged one.
         """
         return read_header(self.path)
+
+    @property
+    def parameter_count(self) -> int:
+        """How many numbers the tensors of the file hold."""
+        return sum(math.prod(tensor.shape) for tensor in self.header.tensors.values())
 
     @property
     def loading(self) -> LlamaLoading:

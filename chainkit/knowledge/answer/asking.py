@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from chainkit.base import opening
 from chainkit.base.errors import BrokenIndex, DocumentError, EmbeddingsMismatch
 from chainkit.base.paths import cache_dir
-from chainkit.knowledge.answer.answer import ANSWER_TOKENS, Answer, AnswerStream, stream_answer
+from chainkit.knowledge.answer.answer import Answer, AnswerStream, Asking, begun
+from chainkit.knowledge.answer.ways import Style
+from chainkit.knowledge.answer.work import Steps, aresult, in_thread, result
 from chainkit.knowledge.index.encoder import model_name, opened_embeddings
 from chainkit.knowledge.index.index import Index
 from chainkit.knowledge.index.indexing import Progress, Report
@@ -23,106 +26,101 @@ if TYPE_CHECKING:
     from langchain_core.prompts import BasePromptTemplate
 
 
-def ask(
-    question: str,
-    paths: Paths | Index | VectorStoreIndex,
-    *,
-    model: BaseChatModel | BaseLLM | str | None = None,
-    embeddings: Embeddings | str | None = None,
-    k: int = 6,
-    prompt: BasePromptTemplate[Any] | str | None = None,
-    context_tokens: int | None = None,
-    answer_tokens: int = ANSWER_TOKENS,
-    min_similarity: float = -1.0,
-    reranker: BaseDocumentCompressor | str | None = None,
-    keep_index: bool = True,
-    progress: Progress | None = None,
-) -> Answer:
+class Settings(TypedDict, total=False):
+    """What may be said about how to answer; `ask` explains the names."""
+
+    model: BaseChatModel | BaseLLM | str | None
+    style: Style | None
+    embeddings: Embeddings | str | None
+    k: int
+    prompt: BasePromptTemplate[Any] | str | None
+    context_tokens: int | None
+    answer_tokens: int
+    min_confidence: float
+    min_similarity: float
+    reranker: BaseDocumentCompressor | str | None
+    keep_index: bool
+    progress: Progress | None
+
+
+def ask(question: str, paths: Paths | Index | VectorStoreIndex, **settings: Unpack[Settings]) -> Answer:
     """Answer a question from documents, with citations of file and lines or page.
 
     The first question over some paths reads and embeds them; the index is kept in the cache folder, so that later ones
     only look for files that have changed.
 
     Args:
+        question: What is asked.
         paths: Files, folders and patterns, or an `Index` or `VectorStoreIndex`, which is asked as it is.
-        model: Writes the answer: an object or a spec such as "openai:gpt-4o-mini"; None picks the best sentences of the
-            documents instead and says so.
-        embeddings: Finds passages by meaning: an object or a spec; None takes MiniLM. Not used where `paths` is an
+        settings: By name:
+            `model` writes the answer: an object or a spec such as "openai:gpt-4o-mini"; None picks the best sentences
+            of the documents instead and says so.
+            `style` is the way of answering: "extract" quotes sentences; "short" lets the model say them in one
+            sentence, which is shown above them if it holds against them; "full" is a text over all passages. None
+            takes what suits the model: "short" for local models below four billion parameters and those that only
+            continue text.
+            `embeddings` finds passages by meaning: an object or a spec; None takes MiniLM. Not used where `paths` is an
             `Index`.
-        k: How many passages the answer may rest on.
-        prompt: In place of chainkit's own, with the variables `passages` and `question`.
-        context_tokens: How much the model can read; None asks the model, and takes 4,096 where it does not say.
-        answer_tokens: Room that is left for the answer.
-        min_similarity: A floor: passages whose cosine with the question is below it are left out.
-        reranker: Puts the best passages in an order of its own: one of LangChain's document compressors, the spec of a
-            reranker, or `chainkit.knowledge.ModelReranker`.
-        keep_index: False keeps the index in memory for this one question.
-        progress: Called with a stage ("checking", "indexing"), how many files are done, and how many there are.
+            `k` is how many passages the answer may rest on (6).
+            `prompt` takes the place of chainkit's own, with the variables `passages` and `question`.
+            `context_tokens` is how much the model can read; None asks the model, and takes 4,096 where it does not say.
+            `answer_tokens` is the most tokens of the answer (512).
+            `min_confidence` is the confidence, 0 to 1, below which sentences are shown as the nearest that there is
+            instead of as an answer (0.5).
+            `min_similarity` is a floor: passages whose cosine with the question is below it are left out.
+            `reranker` puts the best passages in an order of its own: one of LangChain's document compressors, the spec
+            of a reranker, or `chainkit.knowledge.ModelReranker`.
+            `keep_index=False` keeps the index in memory for this one question.
+            `progress` is called with a stage ("checking", "indexing"), how many files are done, and how many there are.
 
     Raises:
         DocumentError: None of the paths could be read.
         ContextOverflow: Not even one passage fits into the model's context.
         MissingLibrary: The library of the embeddings is not installed.
-        ValueError: The question is empty, or the prompt lacks a variable.
+        ValueError: The question is empty, a setting is out of its range, or the prompt lacks a variable.
         SpecError: A spec cannot be understood.
-        TypeError: Something else where a model belongs.
+        TypeError: Something else where a model belongs, or a setting that there is not.
     """
-    return ask_stream(
-        question,
-        paths,
-        model=model,
-        embeddings=embeddings,
-        k=k,
-        prompt=prompt,
-        context_tokens=context_tokens,
-        answer_tokens=answer_tokens,
-        min_similarity=min_similarity,
-        reranker=reranker,
-        keep_index=keep_index,
-        progress=progress,
-    ).answer
+    return ask_stream(question, paths, **settings).answer
 
 
-def ask_stream(
-    question: str,
-    paths: Paths | Index | VectorStoreIndex,
-    *,
-    model: BaseChatModel | BaseLLM | str | None = None,
-    embeddings: Embeddings | str | None = None,
-    k: int = 6,
-    prompt: BasePromptTemplate[Any] | str | None = None,
-    context_tokens: int | None = None,
-    answer_tokens: int = ANSWER_TOKENS,
-    min_similarity: float = -1.0,
-    reranker: BaseDocumentCompressor | str | None = None,
-    keep_index: bool = True,
-    progress: Progress | None = None,
-) -> AnswerStream:
+def ask_stream(question: str, paths: Paths | Index | VectorStoreIndex, **settings: Unpack[Settings]) -> AnswerStream:
     """`ask`, with the text of the answer in pieces as it is written; the arguments and errors are the same."""
+    return result(_asked(question, paths, settings))
+
+
+async def aask(question: str, paths: Paths | Index | VectorStoreIndex, **settings: Unpack[Settings]) -> Answer:
+    """`ask`, without blocking the event loop; the arguments and errors are the same."""
+    return await (await aask_stream(question, paths, **settings)).aanswer()
+
+
+async def aask_stream(
+    question: str, paths: Paths | Index | VectorStoreIndex, **settings: Unpack[Settings]
+) -> AnswerStream:
+    """`ask_stream`, without blocking the event loop; go through the answer with `async for`."""
+    return await aresult(_asked(question, paths, settings))
+
+
+def _asked(question: str, paths: Paths | Index | VectorStoreIndex, settings: Settings) -> Steps[AnswerStream]:
     if not question.strip():
         raise ValueError("the question is empty")
-    model, reranker = _opened_model(model), opening.reranker(reranker)
-    own = not isinstance(paths, (Index, VectorStoreIndex))
-    index, report = (
-        kept_index(paths, embeddings, keep_index=keep_index, progress=progress) if own else (paths, Report())
+    given: dict[str, Any] = dict(settings)
+    embeddings, keep, progress = (
+        given.pop("embeddings", None),
+        given.pop("keep_index", True),
+        given.pop("progress", None),
     )
+    given["model"] = _opened_model(given.get("model"))
+    asking = Asking(**given)
+    if isinstance(paths, (Index, VectorStoreIndex)):
+        return (yield from begun(question, paths, asking))
+    opening_index = in_thread(lambda: kept_index(paths, embeddings, keep_index=keep, progress=progress))
+    index, report = yield from opening_index.wanted()
     try:
-        return stream_answer(
-            question,
-            index,
-            model=model,
-            k=k,
-            prompt=prompt,
-            context_tokens=context_tokens,
-            answer_tokens=answer_tokens,
-            min_similarity=min_similarity,
-            reranker=reranker,
-            skipped=report.skipped,
-            notes=report.notes,
-        )
+        told = replace(asking, skipped=report.skipped, notes=report.notes)
+        return (yield from begun(question, index, told))
     finally:
-        if own:
-            index.close()  # all that the stream still needs from it is its embedding model
+        index.close()  # all that the stream still needs from it is its embedding model
 
 
 def _opened_model(given: object) -> Any:

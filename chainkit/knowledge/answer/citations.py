@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from chainkit.knowledge.index.split import Passage, place
 from chainkit.knowledge.readers.plain import sentences, stems
 
-SUPPORT = 1 / 3
+SUPPORT = 1 / 3  # of a sentence's words, in the passage that it cites
+REPEATED = 3
+TRACED = 2 / 3  # the same, in a passage that it does not cite
 _MARK = re.compile(r"[ \t]*\[(\d{1,4}(?:\s*[,;–-]\s*\d{1,4})*)\]")
 _MAYBE_MARK = re.compile(r"[ \t]+(?:\[[\d\s,;–-]{0,40})?$|\[[\d\s,;–-]{0,40}$")
+_MAYBE_END = re.compile(r"(?:[.!?…。！？।۔؟]+[\"'”’)\]*_`」』]{0,4})?\s*$")
 _NUMBERS = re.compile(r"(\d+)(?:\s*[–-]\s*(\d+))?")
+_OWN_NUMBER = re.compile(r"(?:(?<=\w\w\w)|(?<=[^\w`])[ \t]?)\[\d{1,4}\]")
 _FIELD = re.compile(r"[^\s:.!?|][^\n:.!?|]{0,40}: ")  # begins a row of a table, or a line like "Subject: ..."
 _LEAD = re.compile(r"(?:[-*+>#|]+|\d+[.)])\s+")
 _UNIT_CHARACTERS = 400
@@ -46,7 +51,7 @@ class Citation:
 
 
 class Checked:
-    """A text that arrives in pieces, without the citations of passages that do not exist.
+    """A text that arrives in pieces, without the citations of passages that do not exist, numbered in order of use.
 
     Code between backticks is left as it is. A citation is given out only once it is complete.
 
@@ -55,14 +60,16 @@ class Checked:
 
     Attributes:
         removed: How many citations were taken out so far.
+        order: The passages that are cited, each once; the one at place i has the number i + 1 in the text.
 
-    >>> checked = Checked(2)
-    >>> [checked.feed("Bees fly [1"), checked.feed("], or not [7]."), checked.end(), checked.removed]
-    ['Bees fly', ' [1], or not.', '', 1]
+    >>> checked = Checked(9)
+    >>> [checked.feed("Bees fly [7"), checked.feed("], or not [3][12]."), checked.end(), checked.removed, checked.order]
+    ['Bees fly', ' [1], or not [2].', '', 1, [7, 3]]
     """
 
     def __init__(self, count: int) -> None:
         self.removed = 0
+        self.order: list[int] = []
         self._count = count
         self._held = ""
         self._ticks = 0
@@ -95,10 +102,17 @@ class Checked:
         numbers = list(_listed(match.group(1)))
         good = [number for number in numbers if 1 <= number <= self._count]
         self.removed += len(numbers) - len(good)
-        if len(good) == len(numbers):
+        shown = [self.number(passage) for passage in good]
+        if shown == numbers:
             return match.group()
         space = match.group()[: match.group().index("[")]
-        return space + "".join(f"[{number}]" for number in good) if good else ""
+        return space + "".join(f"[{number}]" for number in dict.fromkeys(shown)) if shown else ""
+
+    def number(self, passage: int) -> int:
+        """The number of a passage in the text: its own from now on, if it has none yet."""
+        if passage not in self.order:
+            self.order.append(passage)
+        return self.order.index(passage) + 1
 
 
 def cited(text: str) -> list[int]:
@@ -117,27 +131,99 @@ def cited(text: str) -> list[int]:
     return list(found)
 
 
-def trace(answer: str, passages: Sequence[Passage]) -> tuple[Citation, ...]:
-    """The citations of an answer, each with the quote that supports best what cites it."""
-    statements = [answer[start:end] for start, end in _statements(answer)]
-    return tuple(
-        quote(number, passages[number - 1], " ".join(one for one in statements if number in cited(one)))
-        for number in sorted(cited(answer))
-        if 1 <= number <= len(passages)
-    )
+class Traced:
+    """An answer that arrives in pieces: citations checked, and added to sentences that stand in a passage without one.
 
+    Args:
+        passages: What the answer may rest on; passage i is what a model calls [i + 1].
 
-def unsupported(answer: str, passages: Sequence[Passage]) -> tuple[str, ...]:
-    """The sentences of an answer that cite nothing, or whose words are mostly not in what they cite."""
-    found: list[str] = []
-    for start, end in _statements(answer):
-        sentence = answer[start:end]
-        numbers = [number for number in cited(sentence) if 1 <= number <= len(passages)]
-        own = stems(_MARK.sub("", sentence))
-        there = set[str]().union(*(stems(passages[number - 1].context) for number in numbers))
-        if own and len(own & there) < SUPPORT * len(own):
-            found.append(sentence)
-    return tuple(found)
+    Attributes:
+        unsupported: Sentences whose words are mostly in no passage.
+        supported: How many sentences stand in a passage.
+
+    >>> traced = Traced([Passage(text="Bees make honey from nectar."), Passage(text="Wasps make paper.")])
+    >>> pieces = "Wasps make paper. Bees", " make honey [1]", ". Cats sleep."
+    >>> [*map(traced.feed, pieces), traced.end()]
+    ['Wasps make paper. [1] Bees', ' make honey [2]', '. Cats sleep', '.']
+    >>> [citation.quote for citation in traced.citations()], traced.unsupported
+    (['Wasps make paper.', 'Bees make honey from nectar.'], ['Cats sleep.'])
+    """
+
+    def __init__(self, passages: Sequence[Passage]) -> None:
+        self.unsupported: list[str] = []
+        self.supported = 0
+        self._passages = passages
+        self._stems = [stems(passage.context) for passage in passages]
+        self._checked = Checked(len(passages))
+        self._buffer = ""
+        self._shown = 0  # characters of the buffer
+        self._cited: dict[int, list[str]] = {}
+        self._told: Counter[str] = Counter()
+
+    @property
+    def repeated(self) -> bool:
+        """Whether one sentence came so often that the text goes in a circle."""
+        return any(times >= REPEATED for times in self._told.values())
+
+    @property
+    def removed(self) -> int:
+        """How many citations of passages that do not exist were taken out."""
+        return self._checked.removed
+
+    def feed(self, piece: str) -> str:
+        """What can be shown after one more piece."""
+        return self._advanced(self._checked.feed(piece))
+
+    def end(self) -> str:
+        """What was still held back."""
+        shown = self._advanced(self._checked.end())
+        last = self._buffer.rstrip()
+        shown += last[self._shown :] + (self._mark(last) if last.strip() else "")
+        self._buffer, self._shown = "", 0
+        return shown
+
+    def citations(self) -> tuple[Citation, ...]:
+        """The citations so far, each with the quote that supports best what cites it."""
+        return tuple(
+            quote(number, self._passages[passage - 1], " ".join(self._cited.get(number, ())))
+            for number, passage in enumerate(self._checked.order, 1)
+        )
+
+    def _advanced(self, text: str) -> str:
+        self._buffer += text
+        shown = ""
+        while len(spans := list(_statements(self._buffer))) > 1:
+            start, end = spans[0]
+            shown += self._buffer[self._shown : end] + self._mark(self._buffer[start:end])
+            self._buffer, self._shown = self._buffer[end:], 0
+        held = _MAYBE_END.search(self._buffer, self._shown)
+        cut = held.start() if held else len(self._buffer)
+        shown += self._buffer[self._shown : cut]
+        self._shown = cut
+        return shown
+
+    def _mark(self, statement: str) -> str:
+        """The citation that a sentence lacks, or nothing; notes what supports it."""
+        own = stems(_MARK.sub("", statement))
+        self._told[" ".join(_MARK.sub("", statement).split())] += len(own) > 1
+        numbers = cited(statement)
+        shares = [len(own & there) / max(1, len(own)) for there in self._stems]
+        named = [self._checked.order[number - 1] for number in numbers if number <= len(self._checked.order)]
+        for number in numbers:
+            self._cited.setdefault(number, []).append(statement)
+        if not own or any(shares[passage - 1] >= SUPPORT for passage in named):
+            self.supported += bool(own)
+            return ""
+        best = max(range(len(shares)), key=shares.__getitem__, default=-1)
+        if best < 0 or shares[best] < TRACED:
+            self.unsupported += [] if statement.strip() in self.unsupported else [statement.strip()]
+            return ""
+        self.supported += 1
+        number = self._checked.number(best + 1)
+        if number in numbers:
+            return ""
+        self._cited.setdefault(number, []).append(statement)
+        return f" [{number}]"
 
 
 def quote(number: int, passage: Passage, statement: str) -> Citation:
@@ -164,6 +250,15 @@ def citation(number: int, passage: Passage, start: int, end: int) -> Citation:
         last_line=last_line,
         headings=passage.headings,
     )
+
+
+def without_numbers(text: str) -> str:
+    """A text without what looks like a citation, such as the [2] of an encyclopedia.
+
+    >>> without_numbers("Bees fly.[2][3] They sting[4], and x[1] is code.")
+    'Bees fly. They sting, and x[1] is code.'
+    """
+    return text if "`" in text else _OWN_NUMBER.sub("", text)
 
 
 def units(text: str) -> Iterator[tuple[int, int]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chainkit.base import opening
-from chainkit.knowledge.answer.answer import Answer, AnswerStream, stream_answer
+from chainkit.knowledge.answer.answer import Answer, AnswerStream, Asking, begun
+from chainkit.knowledge.answer.work import Steps, Work, aresult, result
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel, BaseLLM
@@ -66,35 +66,51 @@ class Conversation:
             raise ValueError(f"turns must be 0 or more, got {turns}")
         self.history: list[Turn] = []
         self._index = index
-        self._model = opening.answering(model)
         self._turns = turns
-        self._settings = settings
+        self._asking = Asking(model=opening.answering(model), **settings)
 
     def ask(self, question: str) -> Answer:
         """The answer to the next question; errors are those of `chainkit.ask`."""
         return self.stream(question).answer
 
+    async def aask(self, question: str) -> Answer:
+        """As `ask`, without blocking the event loop."""
+        return await (await self.astream(question)).aanswer()
+
     def stream(self, question: str) -> AnswerStream:
         """The answer to the next question as it is written; it joins the history when it has been read to its end."""
-        stream = stream_answer(self.standalone(question), self._index, model=self._model, **self._settings)
-        return AnswerStream(stream.passages, self._remembered(question, stream), stream.finished)
+        return result(self._begun(question))
+
+    async def astream(self, question: str) -> AnswerStream:
+        """As `stream`, without blocking the event loop; go through it with `async for`."""
+        return await aresult(self._begun(question))
 
     def standalone(self, question: str) -> str:
         """The question as it is looked up: written out by the model where there is a history."""
+        return result(self._standalone(question))
+
+    def _begun(self, question: str) -> Steps[AnswerStream]:
+        asked = yield from self._standalone(question)
+        stream = yield from begun(asked, self._index, self._asking)
+        return AnswerStream(stream.passages, self._remembered(question, stream), stream.finished)
+
+    def _standalone(self, question: str) -> Steps[str]:
         earlier = self.history[-self._turns :] if self._turns else []
-        if self._model is None or not earlier or not question.strip():
-            return question
+        model = self._asking.model
+        if model is None or not earlier or not question.strip() or self._asking.way != "full":
+            return question  # a small model rewrites questions into others
         lines = [
             line for turn in earlier for line in (f"Question: {turn.question}", f"Answer: {_short(turn.answer.text)}")
         ]
-        reply: Any = self._model.invoke(REWRITE.format(history="\n".join(lines), question=question))
+        value = REWRITE.format(history="\n".join(lines), question=question)
+        reply: Any = yield from Work(lambda: model.invoke(value), lambda: model.ainvoke(value)).wanted()
         written = (reply if isinstance(reply, str) else str(reply.text)).strip()
         first = written.partition("\n")[0].strip().strip('"')
         return first if 0 < len(first) <= _LONGEST_QUESTION else question
 
-    def _remembered(self, question: str, stream: AnswerStream) -> Iterator[str]:
-        yield from stream
-        self.history.append(Turn(question, stream.answer))
+    def _remembered(self, question: str, stream: AnswerStream) -> Steps[None]:
+        yield from stream.steps
+        self.history.append(Turn(question, stream.finished[0]))
 
 
 def _short(text: str) -> str:

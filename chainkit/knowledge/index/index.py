@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.document_loaders import BaseLoader
+from langchain_core.runnables.config import run_in_executor
 
 from chainkit.base.errors import DocumentError
 from chainkit.knowledge.index.copying import Carried, Copied, copy
@@ -230,6 +231,14 @@ class Index(PassageStore):
         """The `k` passages whose vectors are nearest to this one, by cosine."""
         check_wanted(k)
         return self._lookup.nearest(vector, k, filter)
+
+    def fluency(self, texts: Sequence[str]) -> float:
+        """How well the embedding model knows the languages of texts, 0 to 1; 1 where it does not say."""
+        return self._encoder.fluency(texts)
+
+    async def afind(self, question: str, k: int = 6, **settings: Any) -> list[Hit]:
+        """As `find`, without blocking the event loop."""
+        return await run_in_executor(None, self.find, question, k, **settings)
 
     def embed(self, texts: Sequence[str]) -> Matrix:
         """Vectors of length 1 as float32 (N, D).

@@ -106,6 +106,10 @@ class VectorStoreIndex:
             ranked, question, k, min_similarity=min_similarity, join_adjacent=join_adjacent, reranker=reranker
         )
 
+    def fluency(self, texts: Sequence[str]) -> float:
+        """How well the embedding model knows the languages of texts, 0 to 1; 1 where it does not say."""
+        return self._encoder.fluency(texts)
+
     def embed(self, texts: Sequence[str]) -> Matrix:
         """Vectors of length 1 as float32 (N, D)."""
         return self._encoder.texts(texts)
