@@ -13,7 +13,11 @@ def stem(word: str) -> str:
 
     >>> stem("splitting") == stem("splits") == stem("split")
     True
+    >>> stem("movies") == stem("movie")
+    True
     """
+    if word.endswith("ie") and len(word) > 4:
+        return f"{word[:-2]}y"
     for suffix in _SUFFIXES:
         if word.endswith(suffix) and len(word) - len(suffix) >= 3:
             word = word[: -len(suffix)] + ("y" if suffix in ("ies", "ied") else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ OUTLIER = -1
 
 _ROWS_AT_ONCE = 16_384
 _NAME_COLUMNS = 40
+_SHOWN = 3  # texts of a group in a notebook
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +117,20 @@ class Clustering:
             "outliers": list(self.outliers),
             "groups": [self._group_as_dict(group) for group in self.groups],
         }
+
+    def _repr_html_(self) -> str:
+        """The groups as a table, and the scores of the numbers that were weighed, for notebooks."""
+        rows = [
+            f"<tr><td>{group.label}</td><td><b>{escape(group.name)}</b></td><td>{len(group)}</td>"
+            f"<td>{'<br>'.join(escape(shortened(self._item(row), 100)) for row in group.members[:_SHOWN])}</td></tr>"
+            for group in self.groups
+        ]
+        if self.outliers:
+            rows.append(f"<tr><td>-1</td><td>outliers</td><td>{len(self.outliers)}</td><td></td></tr>")
+        head = "<tr><th>group</th><th>name</th><th>items</th><th>the most typical</th></tr>"
+        found = f"{self.k} groups" if self.count is None else str(self.count)
+        curve = "" if self.count is None else self.count.as_svg()
+        return f"<p>{len(self.labels):,} items in {escape(found)}</p>{curve}<table>{head}{''.join(rows)}</table>"
 
     def __str__(self) -> str:
         """The groups as text, one item a line."""

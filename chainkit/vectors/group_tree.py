@@ -11,14 +11,12 @@ from chainkit.vectors.large import Standing, standing
 from chainkit.vectors.number import GroupCount, count_groups
 from chainkit.vectors.tree import (
     average_linkage,
-    averaged,
     cosine_distances,
     cut_at,
     groups_below,
     leaves,
-    neighbours_of,
+    neighbour_tree,
     silhouette,
-    ward,
 )
 
 Array = np.ndarray[Any, Any]
@@ -43,7 +41,7 @@ class GroupTree:
 
     def count(self) -> GroupCount:
         """The number of groups that the tree shows."""
-        return count_groups(self.linkage, self.standing.vectors, self.distances)
+        return count_groups(self.linkage, self.standing.vectors, self.distances, self.standing.drawn)
 
     def cut(self, k: int) -> Array:
         """The group of each leaf, from 0, when there are k."""
@@ -89,9 +87,7 @@ def grow(vectors: Array, linkage: Linkage) -> GroupTree:
     if linkage == "average":
         compared, tree = distances, average_linkage(distances)
     else:
-        cosines = (1 - distances).astype(np.float32)
-        compared = cosine_distances(averaged(found.vectors, cosines, neighbours_of(len(cosines))))
-        tree = ward(compared)
+        tree, compared = neighbour_tree(found.vectors, distances)
     place = np.empty(len(distances), int)
     place[leaves(tree, compared)] = np.arange(len(distances))
     order = np.lexsort((-found.closeness, place[found.rows]))

@@ -28,11 +28,13 @@ class Standing:
         vectors: M x D, float32, at unit length, M at most `MOST`.
         rows: Which of them stands for each of the N, int32.
         closeness: Its cosine to each of the N, float32.
+        drawn: Where small groups stand for the N, up to `MOST` of the N themselves, in an order of their own.
     """
 
     vectors: Array
     rows: Array
     closeness: Array
+    drawn: Array | None = None
 
 
 def standing(vectors: Array) -> Standing:
@@ -53,7 +55,7 @@ def standing(vectors: Array) -> Standing:
     for part, block in _blocks(vectors):
         rows[part], closeness[part] = _nearest(block, means)
     used, rows = np.unique(rows, return_inverse=True)
-    return Standing(means[used], rows, closeness)
+    return Standing(means[used], rows, closeness, np.unique(drawn[:MOST], axis=0))
 
 
 def _means(drawn: Array, count: int) -> Array:

@@ -47,8 +47,10 @@ def layout(vectors: Array, method: Method = "tsne") -> Array:
 def _near(vectors: Array, method: Method) -> Array:
     if method == "umap":
         return _umap(vectors)
-    from sklearn.manifold import TSNE
-
+    try:
+        from sklearn.manifold import TSNE
+    except ImportError as error:
+        raise MissingLibrary("scikit-learn", extra="plot") from error
     perplexity = min(30.0, max(2.0, (len(vectors) - 1) / 4))
     # the directions of the largest spread are enough for neighbours, and cost a tenth
     return TSNE(2, init="pca", perplexity=perplexity, random_state=0).fit_transform(_pca(vectors, 50))
@@ -66,14 +68,17 @@ def _umap(vectors: Array) -> Array:
 
 
 def _pca(vectors: Array, most: int = 2) -> Array:
-    from sklearn.decomposition import PCA
-
+    """The vectors in the directions of their largest spread, N x `most`, those with less spread last."""
     rows = unit(vectors)
     count = min(most, *rows.shape)
     if (rows == rows[0]).all():  # no direction has a spread
         return np.zeros((len(rows), max(2, count)), np.float32)
-    found = PCA(count, svd_solver="covariance_eigh" if rows.shape[1] <= 2000 else "randomized", random_state=0)
-    places = found.fit_transform(rows)
+    centred = rows - rows.mean(axis=0)
+    _, directions = np.linalg.eigh((centred.T @ centred).astype(np.float64))  # ascending
+    chosen = directions[:, ::-1][:, :count]
+    # an eigenvector has two signs: the one whose largest part is above zero
+    chosen = chosen * np.sign(chosen[np.abs(chosen).argmax(axis=0), np.arange(count)])
+    places = centred @ chosen.astype(np.float32)
     return np.pad(places, ((0, 0), (0, max(0, 2 - count))))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-POINTS_ON_A_PAGE = 20_000
+POINTS_ON_A_PAGE = 50_000
 """Points that a browser moves without delay; a page of more items shows so many of them, and says so."""
+
+TEXT_BYTES = 3_500_000
+"""Of all texts on a page together; where there are more, the longest are cut, so that a page stays below 5 MB."""
 
 _NAMED = 40  # groups whose names find room
 _NAME_COLUMNS = 40
@@ -73,21 +77,27 @@ class ClusterMap(Picture):
         return [(x, y) for x, y, _ in taken]
 
     def html(self) -> str:
-        """The picture as one page that needs no network: texts where the mouse points, zoom, groups to hide."""
+        """The picture as one page that needs no network: texts where the mouse points, zoom, groups to hide.
+
+        Names that have no room come up as the page is zoomed. Places and groups are 16-bit numbers in base 64.
+        """
         rows = self._shown()
         texts, count = self.clustering.texts, len(self.points)
         data = {
             "title": self.title,
             "note": "" if len(rows) == count else f"{len(rows):,} of {count:,} items are shown.",
-            "points": np.round(self.points[rows], 4).tolist(),
-            "labels": self.clustering.labels[rows].tolist(),
-            "texts": [f"item {row}" if texts is None else texts[row][:_LETTERS] for row in rows.tolist()],
+            "points": _encoded(np.round(self.points[rows] * 65_535)),
+            "labels": _encoded(self.clustering.labels[rows] + 1),
+            "texts": _fitting(
+                [f"item {row}" if texts is None else texts[row][:_LETTERS] for row in rows.tolist()], TEXT_BYTES
+            ),
             "groups": [
                 {
                     "label": group.label,
                     "name": label(group.name, _NAME_COLUMNS),
                     "size": len(group),
                     "colour": group_colour(group.label),
+                    "middle": np.round(np.median(self.points[list(group.members)], axis=0), 4).tolist(),
                     "name_place": place,
                 }
                 for group, place in zip_longest(self.clustering.groups, self.name_places())
@@ -194,3 +204,22 @@ def _free(x: float, y: float, half: float, taken: list[tuple[float, float, float
         if abs(height - 0.5) <= 0.5 + _EDGE - _LINE / 2 and all(beside):
             return x, height
     return x, y
+
+
+def _encoded(numbers: Array) -> str:
+    """Whole numbers from 0 to 65,535 as little-endian bytes in base 64."""
+    return base64.b64encode(numbers.astype("<u2").tobytes()).decode()
+
+
+def _fitting(texts: list[str], most: int) -> list[str]:
+    """The texts, the longest of them cut to the same length, so that they have at most so many bytes together."""
+    sizes = np.array([len(text.encode()) for text in texts])
+    if sizes.sum() <= most:
+        return texts
+    lengths = np.array([len(text) for text in texts])
+    low, high = 1, int(lengths.max())
+    while low < high:  # bytes of a cut text in proportion to its letters
+        middle = (low + high + 1) // 2
+        share = np.minimum(1, middle / np.maximum(lengths, 1))
+        low, high = (middle, high) if (sizes * share).sum() <= most else (low, middle - 1)
+    return [text if len(text) <= low else text[: low - 1] + "…" for text in texts]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from chainkit.vectors.tree import (
     cut_at,
     merged_columns,
     nearest_rows,
+    neighbour_tree,
     neighbours_of,
     silhouettes,
     ward,
@@ -78,40 +80,54 @@ class GroupCount:
         ]
         return tuple(self.numbers[place] for place in sorted(peaks, key=lambda place: -self.scores[place]))
 
+    def as_svg(self) -> str:
+        """The scores over the numbers, on a logarithmic scale, with the chosen one marked; empty for a few items."""
+        if len(self.numbers) < 3:
+            return ""
+        across = np.log(np.array(self.numbers) / self.numbers[0]) / log(self.numbers[-1] / self.numbers[0])
+        places = [f"{5 + 290 * x:.1f},{55 - 50 * y:.1f}" for x, y in zip(across, self.scores, strict=True)]
+        x, y = places[self.numbers.index(self.k)].split(",")
+        return (
+            '<svg width="300" height="75" role="img" aria-label="score of each number of groups">'
+            f'<polyline points="{" ".join(places)}" fill="none" stroke="#195f90"/>'
+            f'<circle cx="{x}" cy="{y}" r="3" fill="#ab1f20"/>'
+            f'<text x="5" y="72" font-size="10">{self.numbers[0]}</text>'
+            f'<text x="295" y="72" font-size="10" text-anchor="end">{self.numbers[-1]}</text>'
+            f'<text x="{x}" y="72" font-size="10" text-anchor="middle" fill="#ab1f20">{self.k}</text></svg>'
+        )
+
     def __str__(self) -> str:
         between = "" if self.low == self.high else f", between {self.low} and {self.high}"
         others = ", ".join(map(str, self.alternatives[:3]))
         return f"{self.k} groups{between}" + (f"; next best: {others}" if others else "")
 
 
-def count_groups(tree: Array, vectors: Array, distances: Array) -> GroupCount:
+def count_groups(tree: Array, vectors: Array, distances: Array, drawn: Array | None = None) -> GroupCount:
     """The number of groups of M items, 2 or more for three items or more.
+
+    Where the items are means that stand for many others, single ones drawn from those are weighed beside them: means
+    are sharper than what they stand for, and show finer groups. Measures are those of the means, scores of both.
 
     Args:
         tree: The linkage matrix.
         vectors: M x D, at unit length, in an order that does not depend on how they were given.
         distances: 1 - cosine of the vectors, M x M.
+        drawn: S x D, at unit length, likewise ordered.
     """
-    count = len(vectors)
+    count = len(vectors) if drawn is None else min(len(vectors), len(drawn))
     if count <= 2:
         k = 2 if count == 2 and 1 - distances[0, 1] < _TOGETHER else 1
         return GroupCount(k=k, low=k, high=k)
     numbers = candidates(count)
-    weight = min(1.0, max(0.0, (count - _FEW) / (_MANY - _FEW)))
-    separated = silhouettes(tree, np.sqrt(2 * distances), numbers)
-    measures = [np.array([separated[k] for k in numbers])]
-    powers = [1 - (1 - _SHARE) * weight]
-    if weight > 0:
-        measures += [_stability(vectors, numbers), _modularity(tree, 1 - distances, numbers)]
-        powers += [weight, _SHARE * weight]
-    logs = _FINER * weight * np.log(numbers) + sum(
-        power * np.log(np.maximum(values, _LEAST)) for power, values in zip(powers, measures, strict=True)
-    )
+    logs, measures = _weighed(tree, vectors, distances, numbers)
+    if drawn is not None:
+        apart = cosine_distances(drawn)
+        logs = logs + _weighed(neighbour_tree(drawn, apart)[0], drawn, apart, numbers)[0]
     scores = np.exp(logs - np.max(logs))
     best = int(np.argmax(scores))
     low, high = _around(scores, best)
     plain = [tuple(np.round(values, 4).tolist()) for values in measures]
-    silhouette, stability, modularity = plain if weight > 0 else (*plain, (), ())
+    silhouette, stability, modularity = plain if len(plain) == 3 else (*plain, (), ())
     return GroupCount(
         k=numbers[best],
         low=numbers[low],
@@ -122,6 +138,21 @@ def count_groups(tree: Array, vectors: Array, distances: Array) -> GroupCount:
         silhouettes=silhouette,
         modularity=modularity,
     )
+
+
+def _weighed(tree: Array, vectors: Array, distances: Array, numbers: Sequence[int]) -> tuple[Array, list[Array]]:
+    """The logarithm of each number's score, and what it was made of: silhouettes, stability and modularity."""
+    weight = min(1.0, max(0.0, (len(vectors) - _FEW) / (_MANY - _FEW)))
+    separated = silhouettes(tree, np.sqrt(2 * distances), numbers)
+    measures = [np.array([separated[k] for k in numbers])]
+    powers = [1 - (1 - _SHARE) * weight]
+    if weight > 0:
+        measures += [_stability(vectors, numbers), _modularity(tree, 1 - distances, numbers)]
+        powers += [weight, _SHARE * weight]
+    logs = _FINER * weight * np.log(numbers)
+    for power, values in zip(powers, measures, strict=True):
+        logs += power * np.log(np.maximum(values, _LEAST))
+    return logs, measures
 
 
 def candidates(count: int) -> list[int]:

@@ -64,6 +64,18 @@ def ward(distances: Array) -> Array:
     return hierarchy.linkage(np.sqrt(2 * squareform(distances, checks=False)), "ward")  # between ends of unit vectors
 
 
+def neighbour_tree(vectors: Array, distances: Array) -> tuple[Array, Array]:
+    """Ward's tree over vectors averaged with their neighbours, and 1 - cosine of these, M x M.
+
+    Args:
+        vectors: M x D, at unit length.
+        distances: 1 - cosine, M x M.
+    """
+    cosines = (1 - distances).astype(np.float32)
+    compared = cosine_distances(averaged(vectors, cosines, neighbours_of(len(vectors))))
+    return ward(compared), compared
+
+
 def average_linkage(distances: Array) -> Array:
     """The linkage matrix of the mean of `distances` between groups, M - 1 x 4."""
     hierarchy, squareform = _scipy()

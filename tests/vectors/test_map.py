@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import itertools
 import json
@@ -91,12 +92,18 @@ def test_names_stand_apart_and_inside(blobs):
         assert abs(y - line) > 0.029 or abs(x - other) > 0.1
 
 
+def numbers(text):
+    return np.frombuffer(base64.b64decode(text), "<u2").astype(int)
+
+
 def test_a_page_holds_texts_points_and_groups(blobs):
     texts = [f"text {row} </script>" for row in range(60)]
-    html = cluster_map(texts, blobs[0], title="<i>").html()
+    drawn = cluster_map(texts, blobs[0], title="<i>")
+    html = drawn.html()
     data = json.loads(re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1])
     assert data["texts"] == texts
-    assert len(data["points"]) == len(data["labels"]) == 60
+    np.testing.assert_allclose(numbers(data["points"]).reshape(-1, 2) / 65_535, drawn.points, atol=1e-4)
+    np.testing.assert_array_equal(numbers(data["labels"]) - 1, drawn.clustering.labels)
     assert [group["size"] for group in data["groups"]] == [30, 15, 10, 5]
     assert data["note"] == ""
     assert not re.search(r"https?://|src=|@import|url\(", html)
@@ -109,10 +116,23 @@ def test_a_page_of_too_many_items_shows_a_share_of_each_group_and_says_so():
     found = clusters(vectors, k=3)
     html = cluster_map(found, method="pca").html()
     data = json.loads(re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1])
-    assert len(data["points"]) == POINTS_ON_A_PAGE
-    assert data["note"] == "20,000 of 25,000 items are shown."
-    shares = np.bincount(data["labels"]) / np.bincount(found.labels)
-    np.testing.assert_allclose(shares, 0.8, atol=0.01)
+    assert len(numbers(data["points"])) == 2 * POINTS_ON_A_PAGE
+    assert data["note"] == "50,000 of 55,000 items are shown."
+    shares = np.bincount(numbers(data["labels"]) - 1) / np.bincount(found.labels)
+    np.testing.assert_allclose(shares, 50 / 55, atol=0.01)
+    assert len(html) < 5_000_000
+
+
+def test_long_texts_are_cut_so_that_a_page_stays_small(blobs, monkeypatch):
+    monkeypatch.setattr("chainkit.vectors.map.TEXT_BYTES", 3000)
+    texts = [f"{row} " + "長い文章" * (row % 30) for row in range(60)]
+    html = cluster_map(texts, blobs[0], method="pca").html()
+    shown = json.loads(re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1])["texts"]
+    assert 2500 < sum(len(text.encode()) for text in shown) <= 3200
+    assert all(
+        text == whole or (text.endswith("…") and whole.startswith(text[:-1]))
+        for text, whole in zip(shown, texts, strict=True)
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))

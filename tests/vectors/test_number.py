@@ -105,3 +105,14 @@ def test_two_and_one_items():
 def test_agreement_is_the_adjusted_rand_index(pairs):
     first, second = (np.unique(column, return_inverse=True)[1] for column in zip(*pairs, strict=True))
     assert adjusted_rand(first, second) == pytest.approx(adjusted_rand_score(first, second))
+
+
+def test_notebooks_show_groups_and_the_curve():
+    found = clusters([f"<b>{row}" for row in range(200)], paraphrased(groups=5, sentences=20)[0])
+    html = found._repr_html_()
+    assert html.count("<tr>") == 6
+    assert "<polyline" in html
+    assert "&lt;b&gt;" in html
+    assert "<b>1" not in html
+    assert "between" in html or "5 groups" in html
+    assert "<svg" not in found.at(2)._repr_html_()

@@ -9,13 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from chainkit.backends.sentence.blocks import BLOCK, CODES, SCALES, in_blocks
-from chainkit.base.errors import MissingLibrary, ModelFileError, Unsupported
-
-if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto, TensorProto
+from chainkit.backends.sentence.onnx_file import FLOAT, INT64, UINT8, constant, external, model, node, value
+from chainkit.base.errors import ModelFileError, Unsupported
 
 WeightsAs = Literal["external", "blocks", "inputs"]
 """How a graph reads its weights.
@@ -24,7 +22,7 @@ WeightsAs = Literal["external", "blocks", "inputs"]
 `blocks.py`; `inputs`: to be replaced by constants, for OpenVINO.
 """
 
-_VERSION = 1  # raise it when the graph changes: stored graphs carry it in their name
+_VERSION = 2  # raise it when the graph changes: stored graphs carry it in their name
 _OPSET = 20  # the first with Gelu
 _IR = 10
 _ACTIVATIONS = {"gelu": ("Gelu", {}), "relu": ("Relu", {}), "gelu_new": ("Gelu", {"approximate": "tanh"})}
@@ -124,48 +122,38 @@ def write_graph(encoder: Encoder, shapes: Mapping[str, Sequence[int]], weights_a
         encoder: The measures.
         shapes: Shape of each of the `weight_names`.
         weights_as: How the weights will be given to the runtime, by their names in the file.
-
-    Raises:
-        MissingLibrary: onnx is not installed.
     """
-    return _Writer(encoder, shapes, weights_as).model().SerializeToString()
+    return _Writer(encoder, shapes, weights_as).model()
 
 
 class _Writer:
     """Collects nodes; every method returns the name of its result."""
 
     def __init__(self, encoder: Encoder, shapes: Mapping[str, Sequence[int]], weights_as: WeightsAs) -> None:
-        try:
-            import onnx.helper
-            import onnx.numpy_helper
-        except ImportError as error:
-            raise MissingLibrary("onnx", extra="embed") from error
-        self.onnx = onnx
         self.encoder = encoder
         self.shapes = shapes
         self.weights_as = weights_as
-        self.nodes: list[NodeProto] = []
-        self.constants: dict[str, TensorProto] = {}
-        self.weights: dict[str, Any] = {}
+        self.nodes: list[bytes] = []
+        self.constants: dict[str, bytes] = {}
+        self.weights: dict[str, bytes] = {}
 
-    def model(self) -> ModelProto:
-        helper, kinds = self.onnx.helper, self.onnx.TensorProto
+    def model(self) -> bytes:
         states = self.embedded()
         bias = self.mask()
         for layer in range(self.encoder.layers):
             states = self.layer(states, bias, f"encoder.layer.{layer}.")
-        self.nodes.append(helper.make_node("Identity", [states], ["states"]))
-        inputs = [helper.make_tensor_value_info(n, kinds.INT64, ["B", "T"]) for n in ("input_ids", "attention_mask")]
+        self.nodes.append(node("Identity", [states], "states", {}))
+        inputs = [value(name, INT64, ["B", "T"]) for name in ("input_ids", "attention_mask")]
         weights = list(self.weights.values())
-        graph = helper.make_graph(
-            self.nodes,
-            "encoder",
-            inputs + weights if self.weights_as == "inputs" else inputs,
-            [helper.make_tensor_value_info("states", kinds.FLOAT, ["B", "T", self.encoder.width])],
-            initializer=[*self.constants.values(), *([] if self.weights_as == "inputs" else weights)],
+        given = self.weights_as == "inputs"
+        return model(
+            nodes=self.nodes,
+            inputs=inputs + weights if given else inputs,
+            outputs=[value("states", FLOAT, ["B", "T", self.encoder.width])],
+            tensors=[*self.constants.values(), *([] if given else weights)],
+            opsets={"": _OPSET, "com.microsoft": 1},
+            version=_IR,
         )
-        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("com.microsoft", 1)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=_IR, producer_name="chainkit")
 
     def embedded(self) -> str:
         start = self.encoder.first_position
@@ -178,7 +166,7 @@ class _Writer:
         return self.norm(self.op("Add", words, self.op("Add", places, kind)), "embeddings.LayerNorm")
 
     def mask(self) -> str:
-        mask = self.op("Cast", "attention_mask", to=self.onnx.TensorProto.FLOAT)
+        mask = self.op("Cast", "attention_mask", to=FLOAT)
         bias = self.op("Mul", self.op("Sub", mask, self.float(1.0)), self.float(_MASKED))
         return self.op("Unsqueeze", bias, self.ints(1, 2))  # B x 1 x 1 x T
 
@@ -220,40 +208,32 @@ class _Writer:
         scale, bias = self.weight(f"{name}.weight"), self.weight(f"{name}.bias")
         return self.op("LayerNormalization", states, scale, bias, axis=-1, epsilon=self.encoder.epsilon)
 
-    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
+    def op(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         output = f"{kind}_{len(self.nodes)}"
-        self.nodes.append(self.onnx.helper.make_node(kind, list(inputs), [output], **attributes))
+        self.nodes.append(node(kind, inputs, output, attributes, domain))
         return output
 
     def ints(self, *values: int, scalar: bool = False) -> str:
         name = f"int_{'_'.join(map(str, values))}{'_scalar' if scalar else ''}"
-        shape = [] if scalar else [len(values)]
-        self.constants[name] = self.onnx.helper.make_tensor(name, self.onnx.TensorProto.INT64, shape, values)
+        self.constants[name] = constant(name, values, INT64, scalar=scalar)
         return name
 
-    def float(self, value: float) -> str:
-        name = f"float_{value}"
-        self.constants[name] = self.onnx.helper.make_tensor(name, self.onnx.TensorProto.FLOAT, [], [value])
+    def float(self, number: float) -> str:
+        name = f"float_{number}"
+        self.constants[name] = constant(name, [number], FLOAT, scalar=True)
         return name
 
     def weight(self, name: str) -> str:
         name = self.encoder.prefix + name
         if name not in self.weights:
-            make = self._input if self.weights_as == "inputs" else self._external
-            self.weights[name] = make(name)
+            given = self.weights_as == "inputs"
+            self.weights[name] = value(name, FLOAT, self.shapes[name]) if given else self._external(name)
         return name
 
-    def _input(self, name: str) -> Any:
-        return self.onnx.helper.make_tensor_value_info(name, self.onnx.TensorProto.FLOAT, list(self.shapes[name]))
-
-    def _external(self, name: str) -> TensorProto:
-        kinds = self.onnx.TensorProto
-        kind, shape = kinds.FLOAT, self.shapes[name.removesuffix(CODES).removesuffix(SCALES)]
+    def _external(self, name: str) -> bytes:
+        kind, shape = FLOAT, self.shapes[name.removesuffix(CODES).removesuffix(SCALES)]
         if name.endswith((CODES, SCALES)):
             rows, columns = shape
             blocks = -(-columns // BLOCK)
-            kind, shape = (kinds.UINT8, (rows, blocks, BLOCK)) if name.endswith(CODES) else (kind, (rows, blocks))
-        tensor = kinds(name=name, data_type=kind, dims=shape)
-        tensor.data_location = self.onnx.TensorProto.EXTERNAL
-        tensor.external_data.add(key="location", value="model.safetensors")
-        return tensor
+            kind, shape = (UINT8, (rows, blocks, BLOCK)) if name.endswith(CODES) else (kind, (rows, blocks))
+        return external(name, shape, kind, "model.safetensors")
