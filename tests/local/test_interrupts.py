@@ -24,12 +24,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 def gguf(folder: Path) -> Any:
     pytest.importorskip("gguf")
-    from chainkit.backends.llama_cpp import capi
+    from chainkit.backends.llama_cpp import libraries
     from chainkit.backends.llama_cpp.models import GGUFModel
     from tests.backends.llama_cpp import tiny
 
     try:
-        capi.library()
+        libraries.library()
     except MissingLibrary:
         pytest.skip("llama.cpp is not installed")
     path = str(tiny.write_model(folder / "bpe.gguf"))

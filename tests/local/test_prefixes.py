@@ -62,3 +62,14 @@ def test_those_used_longest_ago_go_first():
     assert tree.longest([0, 2, 2]) == 1
     tree.clear()
     assert tree.size == tree.longest([3, 3]) == 0
+
+
+def test_what_hangs_on_a_split_beginning_can_be_forgotten():
+    tree: PrefixTree[Tokens] = PrefixTree(80)
+    for text in ([1, 2, 3, 4], [1, 2, 3, 4, 5, 6], [1, 2, 9]):  # the last one splits the first
+        tree.add(text, Tokens(text))
+    assert tree.size == 70
+    tree.add([7, 7, 7], Tokens([7, 7, 7]))  # there is room if the end of the second is forgotten
+    assert tree.size == 80
+    assert tree.longest([1, 2, 3, 4, 5, 6]) == 4
+    assert tree.longest([1, 2, 9]) == tree.longest([7, 7, 7]) == 3

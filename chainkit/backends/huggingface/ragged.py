@@ -209,8 +209,9 @@ def _attention(
     **other: Any,
 ) -> tuple[torch.Tensor, None]:
     """The library's interface of an attention; what it asks beside what we know makes the model unfit."""
-    if any(value is not None and name not in _HARMLESS for name, value in other.items()):
-        raise Unfit
+    for name, setting in other.items():
+        if setting is not None and name not in _HARMLESS:
+            raise Unfit
     return _current.flow.attend(query, scaling, sliding_window), None
 
 

@@ -14,8 +14,7 @@ from langchain_core.runnables.config import (
 )
 
 from chainkit.base.errors import ChainkitError
-from chainkit.programs.model.protocol import ProgramModel
-from chainkit.programs.run.live import Live, aruns, check_soft_prompt, child, engine_of, rows_of, runs
+from chainkit.programs.run.live import Live, aruns, check_soft_prompt, child, rows_of, runs
 from chainkit.programs.run.run import Executable, Run
 
 Config = RunnableConfig | list[RunnableConfig] | None
@@ -131,9 +130,8 @@ def _begun(
 ) -> tuple[list[Live | None], list[Any]]:
     """The runs of a batch; where one cannot begin, its error."""
     programs = [program.with_options(soft_prompt=one) for one in _one_each(soft_prompt, len(inputs))]
-    engine: ProgramModel | None = None
-    if program.model is not None:
-        engine = engine_of(program.template, program.model)
+    engine = program.runs_on
+    if engine is not None:
         for one in programs:
             check_soft_prompt(engine, one.options.soft_prompt)
     lives: list[Live | None] = []

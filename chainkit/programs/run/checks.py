@@ -43,6 +43,34 @@ _EVERYWHERE = frozenset({*FUNCTIONS, *text_calls.NAMES, "llm", "shell", "@prefix
 _DEEPEST = 20  # programs that include programs
 
 
+class TemplateChecks:
+    """The checks of one template, each made once: for a set of names that are given, and for what a model can do."""
+
+    def __init__(self, template: Template) -> None:
+        self._template = template
+        self._named: set[frozenset[str]] = set()
+        self._able: set[Abilities] = set()
+        includes = any(isinstance(node, Include) for node in walk.nodes(template.body))
+        self._roles = None if includes else has_roles(template, {})
+
+    def variables(self, given: Mapping[str, Any]) -> None:
+        """See `check_variables`."""
+        names = frozenset(given)
+        if names not in self._named:
+            check_variables(self._template, given)
+            self._named.add(names)
+
+    def abilities(self, abilities: Abilities) -> None:
+        """See `check_abilities`."""
+        if abilities not in self._able:
+            check_abilities(self._template, abilities)
+            self._able.add(abilities)
+
+    def roles(self, given: Mapping[str, Any]) -> bool:
+        """See `has_roles`; included programs may be others each time."""
+        return has_roles(self._template, given) if self._roles is None else self._roles
+
+
 def writes(template: Template) -> bool:
     """Whether a model may be needed."""
     return any(isinstance(node, Gen | Select | GenEach | Include | Parse) for node in walk.nodes(template.body))

@@ -12,11 +12,10 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import patch_config
 
 from chainkit.base.errors import UnsupportedProgram
-from chainkit.programs.language.syntax import Template
 from chainkit.programs.model.observed import observer
 from chainkit.programs.model.protocol import Context, ProgramModel, Tally
 from chainkit.programs.model.record import Event
-from chainkit.programs.run import checks
+from chainkit.programs.run.checks import TemplateChecks
 from chainkit.programs.run.driver import Driver, RunTask, replayed
 from chainkit.programs.run.executor import Executor
 from chainkit.programs.run.run import Executable, Run, RunState
@@ -25,7 +24,7 @@ from chainkit.programs.run.shared import Shared
 from chainkit.programs.run.values import copied
 
 
-def engine_of(template: Template, model: Any) -> ProgramModel:
+def engine_of(checks: TemplateChecks, model: Any) -> ProgramModel:
     """What runs a program on a model.
 
     Raises:
@@ -33,7 +32,7 @@ def engine_of(template: Template, model: Any) -> ProgramModel:
         TypeError: It is no model.
     """
     engine = program_model(model)
-    checks.check_abilities(template, engine.abilities)
+    checks.abilities(engine.abilities)
     return engine
 
 
@@ -51,12 +50,12 @@ class Live:
         engine: ProgramModel | None = None,
     ) -> None:
         self.program, self.given = program, copied(dict(given))
-        checks.check_variables(program.template, self.given)
-        self.engine = engine or (_no_model() if program.model is None else engine_of(program.template, program.model))
+        program.checks.variables(self.given)
+        self.engine = engine or program.runs_on or _no_model()
         self.tally = Tally()
         self.began = time.monotonic()
         self.seconds: float | None = None
-        roles = checks.has_roles(program.template, self.given)
+        roles = program.checks.roles(self.given)
         options = program.options
         self.context = _context(self.engine, self.tally, roles, config, options.soft_prompt if program.model else ...)
         self.shared = Shared(self.engine.abilities, options.limits, self.tally, options.seed, options.shell)

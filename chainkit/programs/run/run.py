@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from chainkit.base.errors import MissingVariable, ProgramError, nearest
 from chainkit.programs.language.syntax import Template
-from chainkit.programs.model.protocol import Tally
+from chainkit.programs.model.protocol import ProgramModel, Tally
 from chainkit.programs.model.record import Event, Span, merged
+from chainkit.programs.run.checks import TemplateChecks
 from chainkit.programs.run.display import html
 from chainkit.programs.run.limits import Limits
 
@@ -37,10 +38,12 @@ class Executable(Protocol):
     """A program as runs know it: `chainkit.programs.Program`."""
 
     template: Template
+    checks: TemplateChecks
     model: Any
+    runs_on: ProgramModel | None
     options: Options
 
-    def with_options(self, *, soft_prompt: Any = ...) -> Self:
+    def with_options(self, *, soft_prompt: Any = ...) -> Executable:
         """It, run otherwise."""
         ...
 

@@ -13,6 +13,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from chainkit.base import opening
 from chainkit.programs.language.parser import parse
 from chainkit.programs.language.syntax import Template
+from chainkit.programs.model.protocol import ProgramModel
 from chainkit.programs.run import batches, checks
 from chainkit.programs.run.limits import Limits
 from chainkit.programs.run.live import Live, aruns, check_soft_prompt, child, engine_of, runs
@@ -64,12 +65,12 @@ class Program(Runnable[Any, Run]):
         if not isinstance(text, str):
             raise TypeError(f"a program is a text, not {type(text).__name__}")
         self.template: Template = parse(text)
+        self.checks = checks.TemplateChecks(self.template)
         self.variables = dict(variables or {})
         self.options = options or Options()
         self.name = None
         self.model = self._opened(model)
-        if self.model is not None:
-            check_soft_prompt(engine_of(self.template, self.model), self.options.soft_prompt)
+        self.runs_on = self._bound(self.model)
 
     @property
     def text(self) -> str:
@@ -90,6 +91,8 @@ class Program(Runnable[Any, Run]):
         soft_prompt: Any = ...,
     ) -> Program:
         """This program, run otherwise; see `Options`."""
+        if seed is limits is shell is None and soft_prompt is ...:
+            return self
         given = {"seed": seed, "limits": limits, "shell": shell}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if soft_prompt is not ...:
@@ -103,8 +106,15 @@ class Program(Runnable[Any, Run]):
             UnsupportedProgram: The model cannot do what the program needs.
         """
         model = self._opened(model)
-        check_soft_prompt(engine_of(self.template, model), self.options.soft_prompt)
-        return self._changed(model=model)
+        return self._changed(model=model, runs_on=self._bound(model))
+
+    def _bound(self, model: Any) -> ProgramModel | None:
+        """What runs it on a model, which can do all that it needs."""
+        if model is None:
+            return None
+        engine = engine_of(self.checks, model)
+        check_soft_prompt(engine, self.options.soft_prompt)
+        return engine
 
     def _on(self, model: Any, given: Mapping[str, Any]) -> Program:
         if model is None:
