@@ -20,6 +20,7 @@ _RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (_at_least(0), "0 or more, or None"),
     "max_tokens": (_at_least(1), "1 or more, or None"),
     "stop": (lambda value: value is None or all(value), "texts that are not empty"),
+    "timeout": (lambda value: value is None or value > 0, "above 0, or None"),
     "logprobs": (lambda value: value is None or 0 <= value <= 100, "between 0 and 100, or None"),
 }
 RANGED = tuple(_RANGES)
@@ -70,6 +71,7 @@ class GenerationRequest:
             ends the generation.
         logprobs: Give each token's log-probability, with this many of its likeliest rivals.
         token_healing: Whether the last tokens of the text before may be replaced by longer ones; None where that pays.
+        timeout: Longest time in seconds; a text that is not complete then is an error.
         soft_prompt: Trained virtual tokens before the text (`chainkit.local.soft_prompt.SoftPrompt`).
     """
 
@@ -87,6 +89,7 @@ class GenerationRequest:
     following: str = ""
     logprobs: int | None = None
     token_healing: bool | None = None
+    timeout: float | None = None
     soft_prompt: Any = None
 
     def __post_init__(self) -> None:

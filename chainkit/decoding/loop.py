@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
+from chainkit.base.errors import TimedOut
 from chainkit.base.generation import GenerationRequest
 from chainkit.base.repetition import Repetition
 from chainkit.base.session import FinishReason, Piece, TokenScore
@@ -170,12 +172,20 @@ def steps(
         matcher: What may be generated.
         known: The first bytes of the tokens repeat the end of the text before: they are not shown, and no stop text
             is looked for in them.
+
+    Raises:
+        TimedOut: The text is not complete within the request's `timeout`.
     """
     text = _Text(reader.vocabulary, request, matcher, known)
     looping = Repetition() if request.stop_repetition and request.constraint is None else None
     taken = _taken(reader, request, matcher)
+    deadline = None if request.timeout is None else time.monotonic() + request.timeout
     for step in taken if _checked(matcher) is None else _settled(taken):
         if step is None:
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimedOut(
+                    f"the text was not complete within timeout={request.timeout:g} s; raise it, or lower max_tokens"
+                )
             yield None
             continue
         assert isinstance(step, _Taken)

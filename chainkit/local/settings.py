@@ -24,6 +24,7 @@ _AT_CALL = (
     "stop_repetition",
     "logprobs",
     "soft_prompt",
+    "timeout",
 )
 
 
@@ -43,6 +44,8 @@ class CallSettings(BaseModel):
         logprobs: Give the log-probability of each token, with so many of its likeliest rivals.
         soft_prompt: Folder of a soft prompt that stands before the text (`chainkit.tune`), or a `SoftPrompt`. For
             one call of a batch also a list: one for each prompt, or None.
+        timeout: Longest time in seconds for one text; one that is not complete then is a `TimedOut` error.
+        max_retries: Taken so that a spec of a hosted model can become one of a local model; nothing is repeated here.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -58,8 +61,10 @@ class CallSettings(BaseModel):
     stop_repetition: bool = True
     logprobs: int | None = None
     soft_prompt: Any = None
+    timeout: float | None = None
+    max_retries: int | None = None
 
-    @field_validator("seed", "max_tokens", "logprobs", "soft_prompt", "stop", mode="before")
+    @field_validator("seed", "max_tokens", "logprobs", "soft_prompt", "stop", "timeout", "max_retries", mode="before")
     @classmethod
     def _as_given(cls, value: Any, info: ValidationInfo) -> Any:
         if info.field_name == "stop":

@@ -62,6 +62,7 @@ OTHERS: dict[str, Any] = {
     "logprobs": 0,
     "token_healing": False,
     "soft_prompt": Virtual(),
+    "timeout": 9.0,
 }
 
 
