@@ -129,8 +129,8 @@ def test_a_cache_drops_the_oldest_first(tmp_path: Path) -> None:
 
 def test_processes_that_make_one_file_at_once_share_it(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from chainkit.base.sqlite import Cache\n"
-        "c = Cache(Path(sys.argv[1]), 704); c.put(sys.argv[2].encode(), b'x'); c.close()"
+        "import sys; from pathlib import Path; from chainkit.base.sqlite import KeyValueFile\n"
+        "c = KeyValueFile(Path(sys.argv[1]), 704); c.put(sys.argv[2].encode(), b'x'); c.close()"
     )
     several = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "c"), str(n)]) for n in range(4)]
     assert [one.wait() for one in several] == [0] * 4
