@@ -12,7 +12,9 @@ from itertools import islice
 
 DELIMITERS = ",;\t|"
 SAMPLE_CHARACTERS = 1_000_000
-RECORD_LINES = 1_000
+RECORD_LINES = 100_000
+_LINES_AFTER_FAULTS = 50
+_FAULTS = 10
 RECORD_CHARACTERS = 5_000_000
 _SAMPLE_ROWS = 500
 _NO_DELIMITER = "\x1f"
@@ -91,17 +93,19 @@ def records(lines: Iterable[str], like: Dialect, *, strict: bool = False) -> Ite
         csv.Error: Only if `strict`; the message names the line.
     """
     csv.field_size_limit(RECORD_CHARACTERS)
-    source, line = _Lines(lines), 0
+    source, line, faults = _Lines(lines), 0, 0
     for _ in range(like.skipped_lines):
         line += len(source.take(1))
     while True:
         taken: list[str] = []
         try:
-            cells = next(_reader(source.recorded(taken), like), None)
+            most = RECORD_LINES if faults < _FAULTS else _LINES_AFTER_FAULTS  # each fault reads that many in vain
+            cells = next(_reader(source.recorded(taken, most), like), None)
             broken = False
         except csv.Error as error:
             if strict:
-                raise csv.Error(f"line {line + 1}: {error}") from error
+                raise csv.Error(f"line {line + 1} is not CSV: {error}") from error
+            faults += 1
             source.put_back(taken[1:])
             del taken[1:]
             cells, broken = _as_it_stands(taken[0], like.delimiter), True
@@ -137,14 +141,14 @@ class _Lines:
     def put_back(self, lines: Sequence[str]) -> None:
         self._back.extendleft(reversed(lines))
 
-    def recorded(self, taken: list[str]) -> Iterator[str]:
-        """The lines of one record, each also put into `taken`."""
+    def recorded(self, taken: list[str], most: int) -> Iterator[str]:
+        """The lines of one record, `most` of them at most, each also put into `taken`."""
         size = 0
         while (line := self._next()) is not None:
             taken.append(line)
             size += len(line)
-            if len(taken) > RECORD_LINES or size > RECORD_CHARACTERS:
-                raise csv.Error(f"a quoted cell of more than {RECORD_LINES:,} lines")
+            if len(taken) > most or size > RECORD_CHARACTERS:
+                raise csv.Error(f"a quoted cell of more than {most:,} lines")
             yield line.replace("\0", "")
 
     def _next(self) -> str | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chainkit.base import tables
 from chainkit.base.errors import NO_SUCH_FILE, DocumentError, nearest
 
 STDIN = "-"
@@ -131,27 +132,19 @@ def _table_of_tabs(name: str, text: str, column: str | None) -> Iterator[InputRo
 
 
 def _table(name: str, text: str, column: str | None, delimiter: str | None = None) -> Iterator[InputRow]:
-    csv.field_size_limit(2**31 - 1)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter or _delimiter(text), strict=True)
+    found = tables.records(io.StringIO(text, newline=""), tables.dialect(text, delimiter), strict=True)
     try:
-        header = next(reader, None)
-        if not header:
+        header = next(found, None)
+        if header is None:
             raise DocumentError(name, "holds no text")
-        place = _place(name, [cell.strip() for cell in header], column)
-        for cells in reader:
-            if not cells:
-                continue
-            if len(cells) != len(header):
-                counts = f"line {reader.line_num} has {len(cells)} cells and the header has {len(header)}"
+        place = _place(name, [cell.strip() for cell in header.cells], column)
+        for row in found:
+            if len(row.cells) != len(header.cells):
+                counts = f"line {row.last_line} has {len(row.cells)} cells and the header has {len(header.cells)}"
                 raise DocumentError(name, f"{counts}; a text with commas needs quotes")
-            yield InputRow(reader.line_num, cells[place].strip())
+            yield InputRow(row.last_line, row.cells[place].strip())
     except csv.Error as error:
-        raise DocumentError(name, f"line {reader.line_num} is not CSV: {error}") from error
-
-
-def _delimiter(text: str) -> str:
-    first = text.partition("\n")[0]
-    return ";" if ";" in first and "," not in first else ","  # spreadsheets write ';' where ',' is the decimal mark
+        raise DocumentError(name, str(error)) from error
 
 
 def _place(name: str, header: list[str], column: str | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import random
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from chainkit.base import tables
 from chainkit.base.errors import BadExamples, nearest, of_system
 
 # columns that people use, in the order of preference
@@ -141,26 +143,29 @@ def _file_rows(path: Path) -> Iterator[tuple[str, Any]]:
     path = path.expanduser()
     kind = path.suffix.lower()
     if kind in (".csv", ".tsv"):
-        return _table_rows(path, "\t" if kind == ".tsv" else ",")
+        return _table_rows(path, "\t" if kind == ".tsv" else None)
     if kind in (".jsonl", ".ndjson"):
         return _json_rows(path)
     raise BadExamples(f"{path}: examples are read from .csv, .tsv and .jsonl files")
 
 
-def _table_rows(path: Path, delimiter: str) -> Iterator[tuple[str, Any]]:
-    lines = _text_of(path).splitlines(keepends=True)
-    reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
+def _table_rows(path: Path, delimiter: str | None) -> Iterator[tuple[str, Any]]:
+    text = _text_of(path)
+    rows = tables.records(io.StringIO(text, newline=""), tables.dialect(text, delimiter), strict=True)
     try:
-        for row in reader:
-            if None in row or None in row.values():
-                raise BadExamples(f"{path}, line {reader.line_num}: not as many cells as the first line has")
-            yield f"{path}, line {reader.line_num}", row
+        header = next(rows, None)
+        for row in rows:
+            assert header is not None
+            if len(row.cells) != len(header.cells):
+                raise BadExamples(f"{path}, line {row.last_line}: not as many cells as the first line has")
+            yield f"{path}, line {row.last_line}", dict(zip(header.cells, row.cells, strict=True))
     except csv.Error as error:
-        raise BadExamples(f"{path}, line {reader.reader.line_num}: {error}") from error
+        raise BadExamples(f"{path}, {error}") from error
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(_text_of(path).splitlines(), 1):
+    # not splitlines(): that cuts at form feeds and other characters that belong to a text
+    for number, line in enumerate(_text_of(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
