@@ -27,7 +27,7 @@ _MEANT = {
     "sjis": "cp932", "unicode": "utf-16", "windows-31j": "cp932", "euc": "euc_jp", "unicode-1-1-utf-8": "utf-8",
 }  # fmt: skip
 _NOT_OF_TEXTS = frozenset(
-    ("punycode", "idna", "utf-7", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem")
+    ("punycode", "idna", "utf-7", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem")
 )
 _DECLARED = re.compile(
     rb"""<\?xml[^>]{0,200}?encoding\s{0,9}=\s{0,9}["']([\w.:-]{1,40})|"""
@@ -83,7 +83,7 @@ def codec(label: str | None) -> str | None:
             found = codecs.lookup(meant or tried)
         except (LookupError, ValueError):
             continue
-        if found._is_text_encoding and found.name not in _NOT_OF_TEXTS:  # pyright: ignore[reportAttributeAccessIssue]
+        if found._is_text_encoding and found.name.replace("_", "-") not in _NOT_OF_TEXTS:  # pyright: ignore[reportAttributeAccessIssue]
             return _MEANT.get(found.name, found.name)
     return None
 

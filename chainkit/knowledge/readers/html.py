@@ -50,6 +50,7 @@ class _Walk:
         self._open: Counter[str] = Counter()
         self._main = 0
         self._parts: list[str] = []
+        self._notes: list[Any] = []
         self._buttons = 0
         self._breaks = 0
         self._line = 1
@@ -81,6 +82,10 @@ class _Walk:
         tag = element.tag
         if tag == "tr" and self._row(element):
             return False
+        note = self._page.note_of(element) if tag == "a" else None
+        if note is not None:
+            self._notes.append(note)
+            return False  # its number means nothing here
         if tag == "br":
             self._break()
         elif tag == "input" and element.get("type", "text") in _SHOWN_INPUTS and element.get("value"):
@@ -137,6 +142,14 @@ class _Walk:
         return True
 
     def _end_block(self) -> None:
+        self._end_text()
+        notes, self._notes = self._notes, []
+        for note in notes:  # after the text that refers to it, so that a passage holds both
+            text = " ".join("".join(flowing(note, self._page)).split())
+            lines = [one.sourceline for one in note.iter() if one.sourceline] or [self._line]
+            self._give(Block(text, "paragraph", 0, min(lines), max(lines)))
+
+    def _end_text(self) -> None:
         raw = "".join(self._parts)
         first_line, self._first_line = self._first_line, 0
         buttons, self._buttons, self._breaks = self._buttons, 0, 0

@@ -34,6 +34,8 @@ _XHTML = re.compile(
 )
 _HIDING = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _OPENED_BY_CLICK = re.compile(r"accord|collaps|panel|tab|faq|answer|toggle|expand|content", re.IGNORECASE)
+_NOTES = frozenset(("li", "aside", "div", "p", "section", "dd"))
+_EPUB_TYPE = "{http://www.idpf.org/2007/ops}type"
 _MAIN_CHARACTERS = 200
 _UNLINKED_CHARACTERS = 100
 
@@ -109,6 +111,8 @@ class Page:
     _letters: dict[Any, tuple[int, int]] = field(default_factory=dict[Any, tuple[int, int]])
     _controlled: set[str] = field(default_factory=set[str])
     _all: int = 0
+    _moved: set[Any] = field(default_factory=set[Any])
+    _by_id: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         self._measure()
@@ -125,6 +129,8 @@ class Page:
     def left_out(self, element: Any) -> bool:
         """Whether an element with all it holds is not part of the text."""
         tag = element.tag
+        if element in self._moved or (tag == "a" and _marks(element, "backlink", "footnote-back")):
+            return True
         if tag in _SILENT or (tag == "template" and "shadowrootmode" not in element.attrib):
             return True
         if tag == "noscript":
@@ -132,6 +138,19 @@ class Page:
         if tag in _AROUND:
             return self._links_only(element)
         return self._hidden(element)
+
+    def note_of(self, element: Any) -> Any:
+        """The footnote that a link refers to, which is then read there and nowhere else; None for other links."""
+        name = element.get("href", "").partition("#")[2]
+        if element.tag != "a" or not name or not _marks(element, "noteref", "footnote-ref", "footnote-reference"):
+            return None
+        if self._by_id is None:
+            self._by_id = {one.get("id"): one for one in self.root.iter(etree.Element) if one.get("id")}
+        note = self._by_id.get(name)
+        if note is None or note.tag not in _NOTES or note in self._moved:
+            return None
+        self._moved.add(note)
+        return note
 
     def _hidden(self, element: Any) -> bool:
         hides = element.get("hidden")
@@ -182,6 +201,13 @@ class Page:
             value = element.get(name)
             if value and (name == "aria-controls" or value.startswith("#")):
                 self._controlled.update(part.removeprefix("#") for part in value.split()[:9])
+
+
+def _marks(element: Any, *words: str) -> bool:
+    """Whether an element says of itself that it is one of these, in any of the usual ways."""
+    names = (element.get("role"), element.get("class"), element.get("epub:type"), element.get(_EPUB_TYPE))
+    told = " ".join(filter(None, names)).lower()
+    return any(word in told for word in words)
 
 
 def flowing(element: Any, page: Page) -> Iterator[str]:

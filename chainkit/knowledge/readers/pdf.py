@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -28,8 +28,16 @@ short six small so so-called state step ten third three time top two up up-to us
 """
 _COMPOUND = frozenset(_BEGINNINGS.split())
 _GAP = 0.55  # of a line's height, more than is usual on the page: a new paragraph
+_SAME_SIZE = 0.12
+_SPACE = 0.12  # of a line's height between two letters: a space
 _TITLE = 1.15  # times the usual height: a heading
 _TITLE_CHARACTERS = 200
+_ENDED = re.compile(r"[.!?:;。！？][\"'”’»)\]]*$")
+_WAITS = re.compile(
+    r"(?:[,-]|\b(?:the|a|an|of|in|to|for|with|and|or|by|der|die|das|den|dem|des|ein|eine|und|mit|von|im|am|zum|zur|le|la|les"
+    r"|de|du|des|et|un|une|el|los|las|y|en|con))$"
+)
+_OPEN_CHARACTERS = 40
 _SHOWN_PAGES = 10
 
 
@@ -53,12 +61,16 @@ def read(source: Source) -> Iterator[Block]:
         document.init_forms()
         reading = _Reading(document)
         empty = True
+        before: list[Block] = []
         for number in range(len(document)):
             blocks = reading.page(number)
             empty = empty and not blocks
             if not blocks and reading.is_picture(number):
                 pictures.append(number + 1)
-            yield from blocks
+            reading.join_pages(before, blocks)
+            yield from before
+            before = blocks
+        yield from before
     finally:
         document.close()
     if empty:
@@ -90,6 +102,7 @@ class _Line:
         soft: Whether it ends with a hyphen that is there only because the line ends.
         hard: Whether it ends with a hyphen that may belong to the word.
         left, right, bottom, top: In points, from the lower left corner.
+        sizes: The heights of its first and its last letter.
     """
 
     text: str
@@ -97,13 +110,18 @@ class _Line:
     right: float = 0.0
     bottom: float = 0.0
     top: float = 0.0
-    size: float = 0.0
+    sizes: tuple[float, float] = (0.0, 0.0)
     soft: bool = False
     hard: bool = False
 
     @property
     def height(self) -> float:
-        return max(1.0, self.size)
+        """Of its smaller end: a bullet may be of another font."""
+        return max(1.0, min(self.sizes))
+
+    def like(self, other: _Line) -> bool:
+        """Whether two lines may be set in the same size."""
+        return any(abs(one - two) <= _SAME_SIZE * max(one, two) for one in self.sizes for two in other.sizes)
 
 
 class _Reading:
@@ -131,6 +149,28 @@ class _Reading:
             page.close()
         return [Block(one, "heading" if level else "paragraph", level, page=number + 1) for one, level in texts]
 
+    def join_pages(self, before: list[Block], after: list[Block]) -> None:
+        """Put the end of a sentence on a new page to its beginning, past the lines that every page has."""
+        ends = next(
+            (place for place in range(len(before) - 1, max(-1, len(before) - 5), -1) if _is_open(before[place])), None
+        )
+        if ends is None:
+            return
+        block = before[ends]
+        waits = _WAITS.search(block.text) is not None
+        begins = next((place for place, one in enumerate(after[:2]) if _goes_on_with(one, waits)), None)
+        if begins is None:
+            return
+        hyphen = block.text.endswith("-")
+        first = _WORD.findall(block.text[:-1])[-1:] if hyphen else []
+        second = _WORD.match(after[begins].text)
+        text = f"{block.text}\n{after[begins].text}"
+        if first and second and block.text[:-1].endswith(first[0]):
+            keeps = self._keeps(first[0], second[0]) and not self._soft_hyphens
+            text = (block.text if keeps else block.text[:-1]) + after[begins].text
+        before[ends] = replace(block, text=text)
+        del after[begins]
+
     def is_picture(self, number: int) -> bool:
         page = self._document[number]
         try:
@@ -152,6 +192,18 @@ class _Reading:
             place += len(raw) + 1
         return lines
 
+    def _with_spaces(self, text: Any, line: str, place: int) -> str:
+        """A line with a space wherever its letters stand apart: pdfium misses some where no letter stands for them."""
+        parts: list[str] = []
+        before: tuple[float, float, float, float] | None = None
+        for offset, letter in enumerate(line):
+            box = None if letter.isspace() else self._box(text, self._index(text, place + offset))
+            if before and box and box[0] - before[2] > _SPACE * (before[3] - before[1]):
+                parts.append(" ")
+            before = box
+            parts.append(letter)
+        return "".join(parts)
+
     def _pieces(self, text: Any, line: str, place: int) -> Iterator[_Line]:
         """A line, in two where a hyphen stands that pdfium has joined it at."""
         start = 0
@@ -163,10 +215,11 @@ class _Reading:
 
     def _line(self, text: Any, line: str, place: int) -> _Line:
         bare = line.strip()
+        shown = self._with_spaces(text, line, place).strip()
         lead = len(line) - len(line.lstrip())
         soft, hard = bare[-1] in _SOFT, bare[-1] in _HARD and len(bare) > 1
         self._soft_hyphens = self._soft_hyphens or soft
-        folded = _LIGATURES.sub(lambda match: unicodedata.normalize("NFKC", match[0]), bare)
+        folded = _LIGATURES.sub(lambda match: unicodedata.normalize("NFKC", match[0]), shown)
         self._words.update(word.lower() for word in _WORD.findall(folded[:-1] if soft or hard else folded))
         found = _Line(folded, soft=soft, hard=hard)
         first = self._box(text, self._index(text, place + lead))
@@ -174,7 +227,7 @@ class _Reading:
         if first and last:
             found.left, found.bottom, found.top = first[0], min(first[1], last[1]), max(first[3], last[3])
             found.right = last[2]
-            found.size = abs(first[3] - first[1])
+            found.sizes = abs(first[3] - first[1]), abs(last[3] - last[1])
         return found
 
     def _index(self, text: Any, place: int) -> int:
@@ -194,7 +247,9 @@ class _Reading:
             return
         usual = _usual([line.height for line in lines])
         gaps = [one.bottom - other.top for one, other in pairwise(lines) if one.bottom > other.top - one.height]
-        usual_gap = max(0.0, _usual(gaps)) if gaps else 0.0
+        usual_gap = (
+            max(0.0, sorted(gaps)[len(gaps) // 4]) if gaps else 0.0
+        )  # paragraphs may be shorter than three lines
         gathered = [lines[0]]
         for before, line in pairwise(lines):
             if self._goes_on(before, line, usual_gap):
@@ -209,7 +264,7 @@ class _Reading:
             return True
         if not before.top or not line.top:
             return True
-        if abs(before.height - line.height) > 0.12 * max(before.height, line.height):
+        if not before.like(line):
             return False
         gap = before.bottom - line.top
         if gap < -1.5 * before.height:
@@ -265,6 +320,15 @@ class _Reading:
             raw.FPDFPage_CloseAnnot(note)
 
 
+def _is_open(block: Block) -> bool:
+    return block.kind == "paragraph" and len(block.text) > _OPEN_CHARACTERS and not _ENDED.search(block.text)
+
+
+def _goes_on_with(block: Block, waits: bool) -> bool:
+    first = block.text[:1]
+    return block.kind == "paragraph" and (first.islower() or (waits and first.isalpha()))
+
+
 def _field(raw: Any, form: Any, note: Any) -> Iterator[str]:
     kind = raw.FPDFAnnot_GetFormFieldType(form, note)
     if kind in (raw.FPDF_FORMFIELD_PUSHBUTTON, raw.FPDF_FORMFIELD_SIGNATURE):
@@ -291,7 +355,7 @@ def _wide(get: Any) -> str:
 
 
 def _usual(values: Sequence[float]) -> float:
-    return sorted(values)[len(values) // 2]
+    return sorted(values)[(len(values) - 1) // 2]
 
 
 _HYPHENS = {0x2010: "-", 0x2011: "-", 0x00AD: None}
