@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 LOCKS = ROOT / "locks"
 ENVIRONMENTS = {
-    "demo": ("gguf", "embed", "plot", "knowledge"),
+    "demo": ("gguf", "embed", "cluster", "plot", "knowledge"),
     "dev": ("dev",),
     "bench": ("bench",),
     "native": ("gguf-native", "test"),

@@ -3,7 +3,7 @@
 Python blocks of a page run in order in one namespace, console lines that begin with `$ chainkit`, `$ printf`, `$ echo`
 or `$ python` run in a shell. Both happen in a folder that holds the project's docs and examples, offline, where any
 GGUF file a page names is the demo model and OpenAI is a server on this machine. A block after `<!-- no-run -->` is
-only compiled.
+only compiled. A warning of any library is an error.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from chainkit.testing.server.openai import serve
+from tests.noise import notices, strict
 
 ROOT = Path(__file__).parent.parent
 DEMO_MODEL = ROOT / "examples" / "demo_model" / "demo-q8_0.gguf"
@@ -80,8 +81,11 @@ def test_what_a_page_says_can_be_run(page: Path, workplace: Path) -> None:
 
 
 def run(command: str, where: str) -> None:
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False, input="")
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, timeout=300, check=False, input="", env=strict()
+    )
     assert done.returncode == 0, f"{where}: {command}\n{done.stdout}\n{done.stderr}"
+    assert not notices(done.stderr), f"{where}: {command}\n{done.stderr}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

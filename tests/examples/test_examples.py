@@ -1,4 +1,4 @@
-"""Each example runs as its first lines say, from any folder and without the network."""
+"""Each example runs as its first lines say, from any folder, without the network and without a warning."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.noise import notices, strict
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 OFFLINE = [
@@ -42,6 +44,8 @@ def test_an_example_runs(name: str, tmp_path: Path) -> None:
         input="",
         timeout=300,
         check=False,
+        env=strict(),
     )
     assert done.returncode == 0, done.stderr
+    assert not notices(done.stderr)
     assert done.stdout.strip()

@@ -21,6 +21,7 @@ from chainkit.tuning.model import open_base
 from chainkit.tuning.settings import TuningSettings
 from chainkit.tuning.train import TrainingStep
 from tests.backends.huggingface import tiny
+from tests.noise import notices, strict
 
 # PEFT 0.21 asks transformers 5 by an old name
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
@@ -252,8 +253,11 @@ def test_methods_of_peft_are_trained_saved_and_loaded(method: str, tuned: Tuned,
 def test_the_example_runs(tmp_path: Path) -> None:
     example = Path(__file__).parents[2] / "examples" / "tuning.py"
     arguments = [sys.executable, str(example), str(tmp_path / "soft"), "12"]
-    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        arguments, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False, env=strict()
+    )
     assert done.returncode == 0, done.stderr
+    assert not notices(done.stderr)
     assert "held-out loss" in done.stdout
 
 
