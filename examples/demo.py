@@ -64,7 +64,11 @@ def show_chain() -> None:
     template = chainkit.prompt([("system", "Answer in one short sentence."), ("human", "{context}\n\n{question}")])
     chain = template | chainkit.chat_model(MODEL) | StrOutputParser()
     print("   " + CONTEXT.replace("\n", "\n   "))
-    for question in ["Who is the lighthouse keeper at Varmouth?", "How much does a ticket cost?"]:
+    for question in [
+        "When does the ferry to Varmouth leave?",
+        "What is the keeper's cat called?",
+        "How much does a ticket cost?",
+    ]:
         print(f"   {question} ", end="", flush=True)
         for piece in chain.stream({"context": CONTEXT, "question": question}):
             print(piece, end="", flush=True)

@@ -191,6 +191,17 @@ def test_a_model_without_a_template_says_how_to_give_one(tmp_path):
     assert model(bare, chat_template=tiny.CHATML).invoke("hi")
 
 
+def test_a_spec_of_a_base_model_names_the_model_that_continues_text(tmp_path):
+    from chainkit.backends.llama_cpp.models import GGUFChat, GGUFModel
+    from chainkit.registry import answering
+
+    bare = tiny.write_model(tmp_path / "bare.gguf", template=None)
+    chatty = tiny.write_model(tmp_path / "chatty.gguf", template=tiny.CHATML)
+    assert isinstance(answering(f"gguf:{bare}", max_tokens=7), GGUFModel)
+    assert isinstance(answering(f"gguf:{chatty}"), GGUFChat)
+    assert isinstance(answering(f"gguf:{bare}", chat_template=tiny.CHATML), GGUFChat)
+
+
 def test_a_hostile_template_in_the_file_is_an_error_and_nothing_more(tmp_path):
     evil = tiny.write_model(tmp_path / "evil.gguf", template="{{ ''.__class__.__mro__[1].__subclasses__() }}")
     with pytest.raises(TemplateError):

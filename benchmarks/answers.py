@@ -1,0 +1,269 @@
+"""Answers over documents, measured: `python -m benchmarks.answers DATA [PART ...]`.
+
+DATA is a folder of public sets: `cranfield` (BEIR layout), `squad2/articles.jsonl` and `xquad/LANGUAGE.jsonl` (a line
+for each article: paragraphs with questions, answers, and whether a question is impossible), `chunking` (corpora and
+`questions.jsonl` with spans), and optionally `ask` (a folder `firm` with `questions.jsonl`). Parts:
+
+    search     nDCG@10 of the default, words, meaning, a fixed half, reciprocal ranks, and BM25 over pairs of characters
+    refusals   AUC of `confidence`, with each question's paragraph there and taken away, and on misleading questions
+    answers    right, wrong and not answered, with each model of --model SPEC (several), and without one
+    chunking   recall and overlap of at most 2,000 characters
+
+`--count N` questions of each set (100). The part of each set that confidence was fitted on is every other question.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import time
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from chainkit.knowledge import Index
+from chainkit.knowledge.answer.answer import Asking, begun
+from chainkit.knowledge.answer.confidence import NEAREST
+from chainkit.knowledge.answer.work import result
+from chainkit.knowledge.evaluation import ndcg
+from chainkit.knowledge.public import read_public_set
+from chainkit.knowledge.readers.scripts import tokens
+from chainkit.registry import answering
+
+LANGUAGES = ("en", "de", "zh", "ar")
+MOST_CHARACTERS = 2_000
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question with its right answers, none where the documents hold none, and the number of its paragraph."""
+
+    question: str
+    answers: tuple[str, ...]
+    paragraph: int
+    impossible: bool
+
+
+def articles(path: Path) -> tuple[list[str], list[Asked]]:
+    paragraphs: list[str] = []
+    asked: list[Asked] = []
+    for line in path.read_text("utf-8").splitlines():
+        for paragraph in json.loads(line)["paragraphs"]:
+            for one in paragraph["questions"]:
+                answers = () if one.get("impossible") else tuple(one["answers"])
+                asked.append(Asked(one["question"], answers, len(paragraphs), bool(one.get("impossible"))))
+            paragraphs.append(paragraph["context"])
+    random.Random(0).shuffle(asked)
+    return paragraphs, asked
+
+
+def sets(data: Path) -> dict[str, Path]:
+    found = {"squad2": data / "squad2" / "articles.jsonl"}
+    return found | {language: data / "xquad" / f"{language}.jsonl" for language in LANGUAGES}
+
+
+def filled(index: Index, paragraphs: Sequence[str], folder: Path) -> None:
+    for number, text in enumerate(paragraphs):
+        (folder / f"{number}.txt").write_text(text, "utf-8")
+    index.add(folder)
+
+
+def auc(good: Sequence[float], bad: Sequence[float]) -> float:
+    """The chance that a good one is above a bad one; equal ones count half."""
+    pairs = [(one > other) + (one == other) / 2 for one in good for other in bad]
+    return sum(pairs) / len(pairs)
+
+
+def search(data: Path, count: int) -> None:
+    print("nDCG@10 | default | words | meaning | a half each | reciprocal ranks | BM25 over pairs")
+    found = read_public_set(data / "cranfield")
+    row("cranfield", dict(found.documents), dict(found.questions), {k: set(v) for k, v in found.right.items()})
+    for name, path in sets(data).items():
+        paragraphs, asked = articles(path)
+        chosen = [one for one in asked if one.answers][:count]
+        texts = {str(n): text for n, text in enumerate(paragraphs)}
+        questions = {str(n): one.question for n, one in enumerate(chosen)}
+        row(name, texts, questions, {str(n): {str(one.paragraph)} for n, one in enumerate(chosen)})
+
+
+def row(name: str, texts: dict[str, str], questions: dict[str, str], right: dict[str, set[str]]) -> None:
+    with Index(None) as index:
+        index.add_texts(list(texts.values()), ids=list(texts))
+        bm25 = Bm25(texts)
+        scores: dict[str, list[float]] = {}
+        for key, question in questions.items():
+            ways = {str(way): index.find(question, 100, dense_weight=way) for way in (None, 0.0, 1.0, 0.5)}
+            ranked = {way: [hit.passage.path for hit in hits] for way, hits in ways.items()}
+            ranks = Counter[str]()
+            for way in ("0.0", "1.0"):
+                for place, path in enumerate(ranked[way]):
+                    ranks[path] += 1 / (60 + place)  # pyright: ignore[reportArgumentType]
+            ranked["ranks"] = [path for path, _ in ranks.most_common(10)]
+            ranked["bm25"] = bm25.ranked(question)
+            for way, paths in ranked.items():
+                scores.setdefault(way, []).append(ndcg(paths[:10], right[key]))
+    print(name, *(f"{np.mean(scores[way]):.3f}" for way in scores), sep=" | ", flush=True)
+
+
+class Bm25:
+    """Plain BM25 (k1 1.2, b 0.75) over words, and over pairs of characters where there are no spaces."""
+
+    def __init__(self, texts: dict[str, str]) -> None:
+        self._names = list(texts)
+        self._counts = [Counter(tokens(text)) for text in texts.values()]
+        self._lengths = np.array([sum(one.values()) for one in self._counts])
+        self._frequency = Counter(term for one in self._counts for term in one)
+
+    def ranked(self, question: str) -> list[str]:
+        total, norms = len(self._names), 1.2 * (0.25 + 0.75 * self._lengths / self._lengths.mean())
+        scores = np.zeros(total)
+        for term in set(tokens(question)):
+            weight = math.log(1 + (total - self._frequency[term] + 0.5) / (self._frequency[term] + 0.5))
+            times = np.array([one[term] for one in self._counts])
+            scores += weight * times * 2.2 / (times + norms)
+        return [self._names[at] for at in np.argsort(-scores, kind="stable")[:10]]
+
+
+class Without:
+    """An index from which one paragraph was taken away."""
+
+    def __init__(self, index: Index, paragraph: int) -> None:
+        self._index, self._name = index, f"/{paragraph}.txt"
+        self.embed, self.fluency = index.embed, index.fluency
+
+    def find(self, question: str, k: int = 6, **settings: Any) -> list[Any]:
+        hits = self._index.find(question, k + 4, **settings)
+        return [hit for hit in hits if not hit.passage.path.endswith(self._name)][:k]
+
+
+def refusals(data: Path, count: int) -> None:
+    print(
+        "confidence | AUC, taken away | AUC, misleading | refused though there | refused, taken away | answered, there"
+    )
+    for name, path in sets(data).items():
+        paragraphs, asked = articles(path)
+        known = [one for one in asked if one.answers]
+        with TemporaryDirectory() as folder, Index(None) as index:
+            filled(index, paragraphs, Path(folder))
+            there = [result(begun_answer(one, index)) for one in known[1 : 2 * count : 2]]
+            gone = [result(begun_answer(one, Without(index, one.paragraph))) for one in known[0 : 2 * count : 2]]
+            tricks = [result(begun_answer(one, index)) for one in asked if one.impossible][:count]
+        sure = [answer.confidence for answer in there]
+        shown = [
+            auc(sure, [answer.confidence for answer in gone]),
+            auc(sure, [answer.confidence for answer in tricks]) if tricks else math.nan,
+            float(np.mean([one < NEAREST for one in sure])),
+            float(np.mean([answer.confidence < NEAREST for answer in gone])),
+            float(np.mean([answer.answered for answer in there])),
+        ]
+        print(name, *(f"{value:.3f}" for value in shown), sep=" | ", flush=True)
+
+
+def begun_answer(one: Asked, index: Any, **settings: Any) -> Any:
+    stream = yield from begun(one.question, index, Asking(**settings))
+    yield from stream.steps
+    return stream.finished[0]
+
+
+def answers(data: Path, count: int, specs: Sequence[str]) -> None:
+    print("who answers | set | right | wrong | not answered, of those without | verbatim | CPU s a question")
+    for name, path in sets(data).items():
+        paragraphs, asked = articles(path)
+        chosen = [one for one in asked if one.answers][:count]
+        chosen += [one for one in asked if one.impossible][:count]
+        with TemporaryDirectory() as folder, Index(None) as index:
+            filled(index, paragraphs, Path(folder))
+            told(name, index, chosen, specs)
+    firm = data / "ask"
+    if firm.is_dir():
+        rows = [json.loads(line) for line in (firm / "questions.jsonl").read_text("utf-8").splitlines()]
+        with Index(None) as index:
+            index.add(firm / "firm")
+            told("firm", index, [Asked(one["question"], tuple(one["answers"]), 0, False) for one in rows], specs)
+
+
+def told(name: str, index: Index, asked: Sequence[Asked], specs: Sequence[str]) -> None:
+    for spec in ("", *specs):
+        model = answering(spec) if spec else None
+        begin = time.process_time()
+        given = [(one, result(begun_answer(one, index, model=model))) for one in asked]
+        seconds = (time.process_time() - begin) / len(asked)
+        right = sum(holds(answer.text, one.answers) for one, answer in given if one.answers)
+        wrong = sum(answer.answered and not holds(answer.text, one.answers) for one, answer in given if one.answers)
+        none = [answer for one, answer in given if not one.answers]
+        refused = sum(not answer.answered for answer in none)
+        quotes = all(
+            any(citation.quote in passage.text for passage in answer.passages)
+            for _, answer in given
+            for citation in answer.citations
+        )
+        known = len(given) - len(none)
+        shown = f"{right} of {known}", wrong, f"{refused} of {len(none)}", quotes, f"{seconds:.2f}"
+        print(spec or "no model", name, *shown, sep=" | ", flush=True)
+
+
+def holds(text: str, answers: Sequence[str]) -> bool:
+    folded = " ".join(text.lower().split())
+    return any(" ".join(answer.lower().split()) in folded for answer in answers)
+
+
+def chunking(data: Path) -> None:
+    rows = [json.loads(line) for line in (data / "chunking" / "questions.jsonl").read_text("utf-8").splitlines()]
+    recalls: list[float] = []
+    overlaps: list[float] = []
+    for name in sorted({one["corpus"] for one in rows}):
+        file = data / "chunking" / f"{name}.md"
+        text = file.read_text("utf-8")
+        with Index(None) as index:
+            index.add(file)
+            for one in rows:
+                if one["corpus"] == name:
+                    wanted = {at for span in one["spans"] for at in range(span["start_index"], span["end_index"])}
+                    found = characters(index, one["question"], text)
+                    recalls.append(len(wanted & found) / len(wanted))
+                    overlaps.append(len(wanted & found) / len(wanted | found))
+    print(f"chunking: recall {np.mean(recalls):.3f} at an IoU of {np.mean(overlaps):.3f}, {len(recalls)} questions")
+
+
+def characters(index: Index, question: str, text: str) -> set[int]:
+    """The places of the best passages in the document, as many as stay within `MOST_CHARACTERS`."""
+    found: set[int] = set()
+    for hit in index.find(question, 12):
+        start = text.find(hit.passage.text)
+        if start < 0:  # its paragraphs are farther apart in the file
+            start = text.find(hit.passage.text[:60])
+        place = set(range(start, start + len(hit.passage.text))) if start >= 0 else set[int]()
+        if len(found | place) > MOST_CHARACTERS:
+            break
+        found |= place
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("parts", nargs="*", default=["search", "refusals", "answers", "chunking"])
+    parser.add_argument("--model", action="append", default=[])
+    parser.add_argument("--count", type=int, default=100)
+    chosen = parser.parse_args()
+    warnings.simplefilter("ignore")  # long documents are cut by the model on purpose here
+    if "search" in chosen.parts:
+        search(chosen.data, chosen.count)
+    if "refusals" in chosen.parts:
+        refusals(chosen.data, chosen.count)
+    if "answers" in chosen.parts:
+        answers(chosen.data, chosen.count, chosen.model)
+    if "chunking" in chosen.parts:
+        chunking(chosen.data)
+
+
+if __name__ == "__main__":
+    main()
