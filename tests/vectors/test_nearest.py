@@ -7,6 +7,7 @@ import pytest
 
 from chainkit.base.errors import BadTexts, BadVectors
 from chainkit.vectors import nearest, pairs, search, similarity
+from chainkit.vectors.nearest import LEVELS
 from tests.vectors.conftest import Table
 
 TABLE = Table({"red": [1, 0, 0], "rose": [0.9, 0.1, 0], "sky": [0, 0, 1], "blue": [0, 0.2, 1], "colour": [1, 0.2, 0]})
@@ -57,3 +58,12 @@ def test_equal_texts_are_a_pair():
 def test_wrong_calls_are_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_levels_have_names():
+    vectors = [[1.0, 0.0], [1.0, 0.25], [1.0, 0.9]]  # cosines of 0.97, 0.88 and 0.74
+    found = {level: [(pair.first, pair.second) for pair in pairs(vectors, above=level)] for level in LEVELS}
+    assert found == {"duplicate": [(0, 1)], "paraphrase": [(0, 1), (1, 2), (0, 2)]}
+    assert pairs(vectors) == pairs(vectors, above="duplicate")
+    with pytest.raises(ValueError, match="a cosine or one of duplicate, paraphrase, got 'same'"):
+        pairs(vectors, above="same")
