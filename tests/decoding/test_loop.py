@@ -145,10 +145,11 @@ def test_without_asking_there_are_no_logprobs():
 
 
 def test_forced_tokens_stay_inside_of_the_context():
-    script = Script("x" * 9, context_length=3)
+    script = Script("x" * 9, context_length=5)
+    script.tokens = [120, 120]
     pieces = list(generate(script, GenerationRequest(max_tokens=None), Only("hello", free=5)))
-    assert (text_of(pieces), len(script.tokens)) == ("hel", 3)
-    assert pieces[-1].detail == "the context of 3 tokens is full"
+    assert (text_of(pieces), len(script.tokens)) == ("hel", 5)
+    assert pieces[-1].detail == "the context of 5 tokens is full"
 
 
 def test_a_stop_text_counts_where_the_constraint_allows_the_text_before_it():

@@ -158,7 +158,8 @@ class LlamaRuntime:
         """
         self._process.check()
         with self._alone:
-            self._mend()
+            if not self._whole:
+                self._mend()
             self._whole = False  # until this call has come to its end
             self.crowded = False
             if len(requests) == 1 and (result := self._next(requests[0])) is not None:
@@ -180,8 +181,6 @@ class LlamaRuntime:
 
     def _mend(self) -> None:
         """After a call that was cut short, make llama.cpp's memory again what the sequences say."""
-        if self._whole:
-            return
         for number in self._branch_numbers:
             self.library.llama_memory_seq_rm(self._memory, number, -1, -1)
         for sequence in self._sequences.all:
@@ -211,7 +210,8 @@ class LlamaRuntime:
             Unsupported: The model cannot give it away.
         """
         with self.lock:
-            self._mend()
+            if not self._whole:
+                self._mend()
             assert isinstance(sequence, LlamaSequence)
             size = self.library.llama_state_seq_get_size(self._context, sequence.number)
             buffer = (ctypes.c_uint8 * size)()
@@ -225,7 +225,8 @@ class LlamaRuntime:
         owner = LlamaSequence(number=-1)
         buffer = (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
         with self.lock:
-            self._mend()
+            if not self._whole:
+                self._mend()
             self._whole = False
             sequence = self._sequences.claim(owner, (), ())
             self._sequences.empty(sequence)
