@@ -77,7 +77,6 @@ AREAS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "tests/programs/test_slots.py",
             "tests/programs/test_models.py",
             "tests/programs/test_language.py",
-            "tests/programs/test_steered.py",
         ),
     ),
     "knowledge": (

@@ -61,6 +61,7 @@ OTHERS: dict[str, Any] = {
     "following": "x",
     "logprobs": 0,
     "token_healing": False,
+    "stop_repetition": True,
     "soft_prompt": Virtual(),
     "timeout": 9.0,
 }

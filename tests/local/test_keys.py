@@ -30,6 +30,7 @@ CHANGES: dict[str, Any] = {
     "max_tokens": 3,
     "stop": ["e"],
     "logprobs": 1,
+    "stop_repetition": False,
     "timeout": 90.0,
     "constraint": regex("[a-z ]{3}"),
 }
