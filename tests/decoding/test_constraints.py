@@ -167,3 +167,18 @@ def test_constraints_that_make_no_sense_are_refused(make):
 def test_a_constraint_shows_what_it_is():
     assert repr(constraints.choices(["a", "b"])).startswith("Constraint(a choice of 2, ")
     assert repr(constraints.choices(["a", "b"])) != repr(constraints.choices(["a", "c"]))
+
+
+def test_what_is_the_only_way_on_is_forced_and_the_end_is_not(tokenizer):
+    guide = Guide(tokenizer, constraints.choices(["abc"]))
+    assert guide.forced() == list(b"abc")
+    guide.accept(list(b"abc"))
+    assert guide.forced() == []
+    assert Guide(tokenizer, constraints.choices(["ab", "ac"])).forced() == list(b"a")
+
+
+def test_a_text_fits_where_the_constraint_allows_it_whole(tokenizer):
+    guide = Guide(tokenizer, constraints.regex("a+b?"))
+    guide.accept(list(b"aa"))
+    assert [guide.fits(text) for text in ("a", "aab", "ab", "b", "", "aba")] == [True, True, True, False, False, False]
+    assert guide.fulfilled

@@ -111,3 +111,23 @@ def test_no_half_character_is_taken_back():
     assert taken_back([6, 1], words) == 0  # the second half alone could be followed by "!", and is no character
     assert taken_back([5], words) == 1
     assert taken_back([6], words) == 1
+
+
+@given(pieces, st.text("abc", max_size=6))
+def test_tokens_that_a_text_begins_with_are_those_of_brute_force(found, text):
+    words, data = Words(*found, *found[:1]), text.encode()  # two tokens may have the same bytes
+    leading = [n for n, piece in enumerate(words.pieces) if piece and len(piece) < len(data) and data.startswith(piece)]
+    assert sorted(spellings(words).leading_to(data)) == leading
+    longer = [n for n, piece in enumerate(words.pieces) if piece and piece.startswith(data)]
+    assert sorted(spellings(words).beginning_with(data).tolist()) == longer
+
+
+def test_a_healed_text_goes_on_after_what_was_taken_back():
+    healing = Healing(URL, [1])
+    assert not healing.complete
+    assert (healing.permits(2), healing.permits(0), healing.closes(2), healing.fits("")) == (True, False, False, True)
+    assert np.flatnonzero(healing.allowed(np.zeros(URL.size)) > -np.inf).tolist() == [1, 2]
+    healing.accept([2])
+    assert healing.permits(0)
+    assert healing.forced() == []
+    assert not healing.complete

@@ -100,3 +100,32 @@ def test_the_fast_cut_agrees_with_sorting_everything(values, share, top_k):
     reached = np.cumsum(mass / mass.sum())
     assert reached[len(candidates) - 1] >= share - _ROUNDING
     assert len(candidates) == 1 or reached[len(candidates) - 2] <= share + _ROUNDING
+
+
+@given(
+    st.lists(st.floats(-8, 8, width=32), min_size=2, max_size=40, unique=True),
+    st.integers(0, 6),
+    st.sampled_from([1.0, 0.9, 0.5]),
+    st.sampled_from([0.0, 0.05, 0.5, 1.0]),
+    st.sampled_from([0.3, 1.0, 2.0]),
+)
+def test_the_candidates_of_any_settings_are_those_of_brute_force(values, top_k, top_p, min_p, temperature):
+    logits = np.array(values, np.float32)
+    request = GenerationRequest(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    left = sorted(range(len(values)), key=lambda token: -values[token])[: top_k or len(values)]
+    mass = np.exp(np.array([values[token] for token in left]) - max(values))
+    if top_p < 1:
+        left = left[: int(np.searchsorted(np.cumsum(mass) / mass.sum(), top_p)) + 1]
+    left = [token for token in left if values[token] >= max(values) + (np.log(min_p) if min_p else -np.inf)]
+    candidates, chances = distribution(logits, request)
+    assert candidates.tolist() == left
+    expected = np.exp((logits[left].astype(np.float64) - logits.max()) / temperature)
+    np.testing.assert_allclose(chances, expected / expected.sum(), rtol=1e-5)
+    assert Sampler(request).cuts == (top_k > 1 or top_p < 1 or min_p > 0)
+    if top_k == 1:
+        assert Sampler(request).pick(logits) == int(logits.argmax())
+
+
+def test_nothing_cuts_at_temperature_zero():
+    assert not Sampler(GenerationRequest(top_p=0.5, min_p=0.5, top_k=3)).cuts
+    assert Sampler(GenerationRequest(top_p=0.5, min_p=0.5, top_k=3)).pick(LOGITS) == 0
