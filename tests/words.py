@@ -48,6 +48,7 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "docs/programs.md": ("constrained decoding", "guided decoding", "structured output", "tool calling", "agent"),
     "docs/providers.md": ("plugin", "entry point"),
     "docs/pull.md": ("quantiz", "download"),
+    "docs/compatibility.md": ("transformers", "Python"),
     "docs/raspberry-pi.md": ("Raspberry Pi", "quantiz", "inference"),
     "docs/sizing.md": ("KV cache", "context length", "quantiz"),
     "docs/solar.md": ("depth up-scaling", "quantiz"),
