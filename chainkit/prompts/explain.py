@@ -43,6 +43,7 @@ class Explained:
             `text`. What is not known before a model has answered stands in it as `<answer of step 2>`.
         settings: For a model: what is bound to the call, such as `stop` or `tools`.
         note: What cannot be known, and why.
+        text: For a local chat model: what its template makes of the messages, which is what it reads.
     """
 
     path: str
@@ -51,6 +52,7 @@ class Explained:
     messages: tuple[tuple[str, Any], ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     note: str = ""
+    text: str = ""
 
     def __str__(self) -> str:
         lines = [f"{self.path}. {self.kind} {self.name}" + (f": {self.note}" if self.note else "")]
@@ -60,6 +62,9 @@ class Explained:
             text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, default=str)
             lines.append(f"   [{role}]")
             lines.extend(f"   {line}" for line in text.splitlines())
+        if self.text:
+            lines.append("   [as the model reads it]")
+            lines.extend(f"   {line}" for line in self.text.splitlines())
         return "\n".join(lines)
 
 
@@ -210,7 +215,7 @@ class _Walk:
         else:
             given = value if isinstance(value, PromptValue) else step._convert_input(value)
             messages = _spoken(given) if isinstance(step, BaseChatModel) else (("text", given.to_string()),)
-            self._note(path, "model", step, "", messages, shown)
+            self._note(path, "model", step, "", messages, shown, _as_read(step, given))
         return Unknown(f"<answer of step {path or '1'}>")
 
     def _run(self, step: Step, value: Any, path: str, kind: str) -> Any:
@@ -237,8 +242,16 @@ class _Walk:
         note: str = "",
         messages: tuple[tuple[str, Any], ...] = (),
         settings: Mapping[str, Any] | None = None,
+        text: str = "",
     ) -> None:
-        self.steps.append(Explained(path or "1", kind, _name(step), messages, settings or {}, note))
+        self.steps.append(Explained(path or "1", kind, _name(step), messages, settings or {}, note, text))
+
+
+def _as_read(step: Any, given: PromptValue) -> str:
+    """What the template of a local chat model makes of messages; loads the model, and asks it nothing."""
+    local = isinstance(step, BaseChatModel) and getattr(step, "has_template", False)
+    written: Any = getattr(step, "prompt_text", None) if local else None
+    return written(given.to_messages()) if written is not None else ""
 
 
 def _name(step: Step) -> str:

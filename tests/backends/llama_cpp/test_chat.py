@@ -308,3 +308,11 @@ def test_a_chat_is_checked_once_when_it_is_made(bpe_model, kind):
 
     Counting(model=str(bpe_model))
     assert len(checks) == 1
+
+
+def test_an_explanation_shows_what_the_template_adds(tmp_path):
+    template = "SYSTEM: You are tiny.\n{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    chatty = tiny.write_model(tmp_path / "chatty.gguf", template=template)
+    (step,) = (chainkit.prompt("{question}") | model(chatty)).explain({"question": "Why?"}).steps[1:]
+    assert "SYSTEM: You are tiny." in step.text
+    assert "[as the model reads it]" in str(step)
