@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from chainkit import constraints as constraints
+    from chainkit import decisions as decisions
     from chainkit import errors as errors
     from chainkit import ggml as ggml
     from chainkit import knowledge as knowledge
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from chainkit.chains.map_reduce import answer as answer
     from chainkit.chains.map_reduce import extract as extract
     from chainkit.chains.map_reduce import summarise as summarise
+    from chainkit.decisions.model import decision_model as decision_model
     from chainkit.knowledge import Index as Index
     from chainkit.knowledge import aask as aask
     from chainkit.knowledge import ask as ask
@@ -95,6 +97,8 @@ _HOMES = {
     "cluster_map": "chainkit.vectors",
     "clusters": "chainkit.vectors",
     "constraints": "chainkit.constraints:",
+    "decision_model": "chainkit.decisions.model",
+    "decisions": "chainkit.decisions:",
     "embeddings": "chainkit.registry",
     "errors": "chainkit.errors:",
     "extract": "chainkit.chains.map_reduce",
@@ -128,6 +132,7 @@ __all__ = [  # noqa: RUF022 - the most used first
     "chat_model",
     "embeddings",
     "reranker",
+    "decision_model",
     "prompt",
     "program",
     "Program",
@@ -164,6 +169,7 @@ __all__ = [  # noqa: RUF022 - the most used first
     "providers",
     "ChainkitError",
     "constraints",
+    "decisions",
     "errors",
     "ggml",
     "knowledge",

@@ -31,6 +31,7 @@ COMMANDS: dict[str, Command] = {
     "eval": Command("chainkit.cli.eval:evaluate", "Score answers to questions that you know the answers to."),
     "chat": Command("chainkit.cli.chat:chat", "Talk with a model in the terminal."),
     "complete": Command("chainkit.cli.complete:complete", "Let a model continue a text."),
+    "decide": Command("chainkit.cli.decide:decide", "Answer typed questions about texts, with probabilities."),
     "run": Command("chainkit.cli.run:run", "Run a program: a template in which a model writes."),
     "check": Command("chainkit.cli.check:check", "Check whether programs can be read."),
     "embed": Command("chainkit.cli.embed:embed", "Turn texts into vectors."),

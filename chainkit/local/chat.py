@@ -107,6 +107,23 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
             return False
         return True
 
+    def session(
+        self, messages: Sequence[BaseMessage] = (), *, cancelled: threading.Event | None = None
+    ) -> LocalSession:
+        """A conversation to go on with token by token, at the place where the answer begins.
+
+        Args:
+            messages: What was said; without any, the session is empty.
+            cancelled: Stops what is computed.
+
+        Raises:
+            TemplateError: The model has no chat template.
+            ContextOverflow: The conversation is longer than the context.
+        """
+        if not messages:
+            return self._session(cancelled or threading.Event())
+        return self._asked(messages, None, cancelled or threading.Event(), self.call(None, {}))
+
     def prompt_text(self, messages: Sequence[BaseMessage]) -> str:
         """The text that the model reads for these messages, as its template writes it."""
         return self.conversation.text(messages)

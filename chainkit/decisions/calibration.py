@@ -1,0 +1,162 @@
+"""Probabilities that are as often right as they say: fitted on labelled examples, and shown in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+Floats = NDArray[np.float64]
+Method = Literal["vector", "temperature", "isotonic"]
+
+_STEPS, _RATE, _KEEP = 400, 0.05, 1e-2
+
+
+class Calibration(BaseModel):
+    """What makes the scores of one question's options into probabilities.
+
+    Attributes:
+        method: "temperature": all scores are divided by one number (C. Guo et al., "On Calibration of Modern Neural
+            Networks", 2017, section 4.2). "vector": and each option has an offset, which takes the liking of a small
+            model for one word away. "isotonic": each option's probability is a rising step function of what it was
+            (B. Zadrozny and C. Elkan, "Transforming classifier scores into accurate multiclass probability
+            estimates", 2002); it wants several hundred examples.
+        temperature: What scores are divided by.
+        offsets: What is added to them, by option.
+        steps: For each option, where its function rises, and to what.
+    """
+
+    method: Method = "vector"
+    temperature: float = 1.0
+    offsets: list[float] = []
+    steps: list[tuple[list[float], list[float]]] = []
+
+    @classmethod
+    def fit(cls, scores: Sequence[Sequence[float]], right: Sequence[int], method: Method = "vector") -> Self:
+        """Learn from examples.
+
+        Args:
+            scores: For each example the log-probabilities of the options, [N, K].
+            right: For each example which option is right, [N].
+            method: How; see the class.
+
+        Raises:
+            ValueError: There are no examples, or numbers that do not belong together.
+        """
+        table, labels = np.asarray(scores, dtype=np.float64), np.asarray(right, dtype=np.int64)
+        if table.ndim != 2 or not len(table) or len(table) != len(labels):
+            raise ValueError(
+                f"calibration needs a row of scores for each right answer, got {len(table)}, {len(labels)}"
+            )
+        if method == "isotonic":
+            shares, hits = softmax(table), np.eye(table.shape[1])[labels]
+            return cls(method=method, steps=[_rising(shares[:, one], hits[:, one]) for one in range(table.shape[1])])
+        temperature, offsets = _fitted(_centred(table), labels, free=method == "vector")
+        return cls(method=method, temperature=temperature, offsets=offsets.tolist())
+
+    def probabilities(self, scores: Sequence[float]) -> list[float]:
+        """The probabilities of options with these log-probabilities; they sum to 1."""
+        row = np.asarray(scores, dtype=np.float64)
+        if self.method == "isotonic":
+            shares = softmax(row[None])[0]
+            known = [np.interp(share, *steps) for share, steps in zip(shares, self.steps, strict=True)]
+            found = np.maximum(np.asarray(known, dtype=np.float64), 1e-6)
+            return (found / found.sum()).tolist()
+        offsets = np.asarray(self.offsets) if self.offsets else 0.0
+        return softmax(_centred(row[None]) / self.temperature + offsets)[0].tolist()
+
+
+class Reliability(BaseModel):
+    """How often a model is right where it says how sure it is.
+
+    Attributes:
+        count: Examples.
+        accuracy: The share whose likeliest option is right.
+        error: The expected calibration error of that option, 0 to 1 (M. P. Naeini et al., 2015).
+        brier: The mean squared error of all probabilities, 0 to 2.
+        bins: For each range of confidence: its bounds, the examples in it, their mean confidence and their accuracy.
+    """
+
+    count: int
+    accuracy: float
+    error: float
+    brier: float
+    bins: list[tuple[float, float, int, float, float]]
+
+    def __str__(self) -> str:
+        lines = ["confidence    examples  said   right"]
+        for low, high, count, said, right in self.bins:
+            bar = "#" * round(20 * right)
+            lines.append(f"{low:.2f} to {high:.2f} {count:8d}  {said:.3f}  {right:.3f} {bar}".rstrip())
+        told = f"{self.count} examples, accuracy {self.accuracy:.3f}, calibration error {self.error:.3f}"
+        return "\n".join([*lines, f"{told}, Brier score {self.brier:.3f}"])
+
+
+def reliability(probabilities: Sequence[Sequence[float]], right: Sequence[int], bins: int = 10) -> Reliability:
+    """The reliability curve of probabilities as numbers.
+
+    Args:
+        probabilities: For each example those of the options, [N, K].
+        right: For each example which option is right, [N].
+        bins: Ranges of confidence of equal width.
+
+    Raises:
+        ValueError: There are no examples.
+    """
+    table, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(right, dtype=np.int64)
+    if not len(table):
+        raise ValueError("a reliability curve needs examples")
+    confidence, hits = table.max(axis=1), table.argmax(axis=1) == labels
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    rows: list[tuple[float, float, int, float, float]] = []
+    for one in sorted(set(place.tolist())):
+        inside = place == one
+        said, is_right = float(confidence[inside].mean()), float(hits[inside].mean())
+        rows.append((one / bins, (one + 1) / bins, int(inside.sum()), said, is_right))
+    error = sum(count * abs(said - is_right) for _, _, count, said, is_right in rows) / len(table)
+    brier = float(((table - np.eye(table.shape[1])[labels]) ** 2).sum(axis=1).mean())
+    return Reliability(count=len(table), accuracy=float(hits.mean()), error=error, brier=brier, bins=rows)
+
+
+def softmax(scores: Floats) -> Floats:
+    """Probabilities of scores, [N, K]."""
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _centred(scores: Floats) -> Floats:
+    """Scores with the likeliest at 0; what is less likely than e to the -50 is taken for that."""
+    return np.maximum(scores - scores.max(axis=1, keepdims=True), -50)
+
+
+def _fitted(scores: Floats, right: NDArray[np.int64], *, free: bool) -> tuple[float, Floats]:
+    """The inverse temperature and offsets of the likeliest fit, by Adam; offsets are kept small by a prior."""
+    count, options = scores.shape
+    hits, values = np.eye(options)[right], np.zeros(options + 1)  # the first is the logarithm of 1 / temperature
+    mean, square = np.zeros_like(values), np.zeros_like(values)
+    for step in range(1, _STEPS + 1):
+        scale = np.exp(values[0])
+        off = softmax(scores * scale + values[1:]) - hits
+        slope = np.concatenate(
+            [[(off * scores).sum() * scale / count], off.mean(axis=0) if free else np.zeros(options)]
+        )
+        slope[1:] += _KEEP * values[1:]
+        mean, square = 0.9 * mean + 0.1 * slope, 0.999 * square + 0.001 * slope**2
+        values -= _RATE * (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.999**step)) + 1e-8)
+        values[0] = np.clip(values[0], -7, 3)
+    return float(np.exp(-values[0])), values[1:]
+
+
+def _rising(shares: Floats, hits: Floats) -> tuple[list[float], list[float]]:
+    """The best rising function of the shares, by pooling neighbours that fall."""
+    order = np.argsort(shares, kind="stable")
+    pools: list[list[float]] = []  # the sum of shares, the sum of hits, the number
+    for share, hit in zip(shares[order], hits[order], strict=True):
+        pools.append([share, hit, 1.0])
+        while len(pools) > 1 and pools[-2][1] / pools[-2][2] >= pools[-1][1] / pools[-1][2]:
+            last = pools.pop()
+            pools[-1] = [a + b for a, b in zip(pools[-1], last, strict=True)]
+    return [one[0] / one[2] for one in pools], [one[1] / one[2] for one in pools]
