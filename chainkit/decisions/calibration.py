@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 Floats = NDArray[np.float64]
-Method = Literal["vector", "temperature", "isotonic"]
+Method = Literal["auto", "vector", "temperature", "isotonic"]
 
-_STEPS, _RATE, _KEEP = 400, 0.05, 1e-2
+_STEPS, _RATE, _KEEP, _PARTS = 400, 0.05, 1e-2, 5
 
 
 class Calibration(BaseModel):
     """What makes the scores of one question's options into probabilities.
 
     Attributes:
-        method: "temperature": all scores are divided by one number (C. Guo et al., "On Calibration of Modern Neural
+        method: "auto": "temperature" or "vector", whichever is closer on examples that it was not fitted to.
+            "temperature": all scores are divided by one number (C. Guo et al., "On Calibration of Modern Neural
             Networks", 2017, section 4.2). "vector": and each option has an offset, which takes the liking of a small
             model for one word away. "isotonic": each option's probability is a rising step function of what it was
             (B. Zadrozny and C. Elkan, "Transforming classifier scores into accurate multiclass probability
@@ -35,7 +36,7 @@ class Calibration(BaseModel):
     steps: list[tuple[list[float], list[float]]] = []
 
     @classmethod
-    def fit(cls, scores: Sequence[Sequence[float]], right: Sequence[int], method: Method = "vector") -> Self:
+    def fit(cls, scores: Sequence[Sequence[float]], right: Sequence[int], method: Method = "auto") -> Self:
         """Learn from examples.
 
         Args:
@@ -51,6 +52,8 @@ class Calibration(BaseModel):
             raise ValueError(
                 f"calibration needs a row of scores for each right answer, got {len(table)}, {len(labels)}"
             )
+        if method == "auto":
+            method = min(("temperature", "vector"), key=lambda one: _unseen_error(cls, table, labels, one))
         if method == "isotonic":
             shares, hits = softmax(table), np.eye(table.shape[1])[labels]
             return cls(method=method, steps=[_rising(shares[:, one], hits[:, one]) for one in range(table.shape[1])])
@@ -130,6 +133,16 @@ def softmax(scores: Floats) -> Floats:
 def _centred(scores: Floats) -> Floats:
     """Scores with the likeliest at 0; what is less likely than e to the -50 is taken for that."""
     return np.maximum(scores - scores.max(axis=1, keepdims=True), -50)
+
+
+def _unseen_error(kind: type[Calibration], scores: Floats, right: NDArray[np.int64], method: Method) -> float:
+    """The calibration error on fifths of the examples, each by what the other four gave."""
+    part, found = np.arange(len(right)) % _PARTS, np.zeros_like(scores)
+    for one in range(min(_PARTS, len(right))):
+        rest = part != one if len(right) > 1 else part == one
+        fitted = kind.fit(scores[rest].tolist(), right[rest].tolist(), method)
+        found[part == one] = [fitted.probabilities(row) for row in scores[part == one].tolist()]
+    return reliability(found.tolist(), right.tolist()).error
 
 
 def _fitted(scores: Floats, right: NDArray[np.int64], *, free: bool) -> tuple[float, Floats]:

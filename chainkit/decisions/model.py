@@ -57,7 +57,7 @@ class DecisionModel(BaseDecisionModel):
         return [scores for scores, _ in self._scored([state_text(state) for state in states], asked)]
 
     def calibrate(
-        self, examples: Iterable[Example], questions: Mapping[str, Any], *, method: Method = "vector"
+        self, examples: Iterable[Example], questions: Mapping[str, Any], *, method: Method = "auto"
     ) -> tuple[Self, dict[str, Reliability]]:
         """A model whose probabilities are fitted to labelled examples, and how reliable they are on these.
 

@@ -1,0 +1,244 @@
+"""Forms: JSON schemas, lists, types and decisions, each counted as docs/structured_output.md and docs/decide.md say.
+
+    python benchmarks/forms.py --schemas maskbench.jsonl.gz
+    python benchmarks/forms.py --lists gguf:model.gguf
+    python benchmarks/forms.py --types gguf:model.gguf --runs 100
+    python benchmarks/forms.py --decisions gguf:model.gguf --labelled banking77.jsonl
+    python benchmarks/forms.py --repeats gguf:model.gguf
+    python benchmarks/forms.py --batches gguf:model.gguf
+
+Seconds are CPU time of this process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import random
+import statistics
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import chainkit
+
+LISTS = {
+    "Name three colours.": 3, "List four fruits.": 4, "Name two oceans.": 2, "List three farm animals.": 3,
+    "Name the four seasons.": 4, "List five vegetables.": 5, "Name three European capitals.": 3,
+    "List three musical instruments.": 3, "Name two planets.": 2, "List four drinks.": 4, "Name three sports.": 3,
+    "List three kinds of weather.": 3, "Name four pieces of furniture.": 4, "List three school subjects.": 3,
+    "Name three tools of a carpenter.": 3, "List two primary colours.": 2, "Name four rooms of a house.": 4,
+    "List three means of transport.": 3, "Name three metals.": 3, "List four parts of the body.": 4,
+    "Name two continents.": 2, "List three breakfast foods.": 3, "Name three flowers.": 3, "List three birds.": 3,
+    "Name four months.": 4, "List three languages.": 3, "Name three jobs in a hospital.": 3, "List two rivers.": 2,
+    "Name three things in a kitchen.": 3, "List four clothes.": 4,
+}  # fmt: skip
+
+
+def schemas(path: str) -> None:
+    from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
+
+    from chainkit.base.errors import ConstraintError
+    from chainkit.constraints import json_schema
+    from chainkit.decoding.guide import Guide
+
+    class Tokens:
+        eos_token_id, bos_token_id, special_token_ids = 256, None, [256]
+        tokens = [*(bytes([byte]) for byte in range(256)), b"<end>"]
+
+        def __call__(self, text):
+            return list(text if isinstance(text, bytes) else text.encode())
+
+    tokenizer = LLTokenizer(TokenizerWrapper(Tokens()))
+    opened = gzip.open if path.endswith(".gz") else open
+    rows = [json.loads(line) for line in opened(path, "rt", encoding="utf-8")]
+    counts, compiled, checked, plain, plain_checked = Counter(), [], [], [], []
+    for row in rows:
+        start = time.process_time()
+        try:
+            constraint = json_schema(row["schema"])
+        except ConstraintError:
+            # a schema that no value satisfies is rightly refused
+            counts["refused" if any(test["valid"] for test in row["tests"]) else "pass"] += 1
+            continue
+        compiled.append(time.process_time() - start)
+        verdict = "pass"
+        for test in row["tests"]:
+            data = json.dumps(test["data"], ensure_ascii=False).encode()
+            start, guide = time.process_time(), Guide(tokenizer, constraint)
+            taken = all(guide.permits(byte) and guide.accept([byte]) is None for byte in data) and guide.fulfilled
+            checked.append((time.process_time() - start) / max(1, len(data)))
+            if taken != test["valid"]:
+                verdict = "valid refused" if test["valid"] else "unsound"
+                break
+        counts[verdict] += 1
+        grammar = LLMatcher.grammar_from_json_schema(json.dumps(row["schema"]))
+        start = time.process_time()
+        if LLMatcher.validate_grammar(grammar):
+            continue
+        plain.append(time.process_time() - start)
+        for test in row["tests"]:
+            data = json.dumps(test["data"], ensure_ascii=False).encode()
+            start, matcher = time.process_time(), LLMatcher(tokenizer, grammar, log_level=0)
+            all(matcher.validate_tokens([byte]) == 1 and matcher.consume_token(byte) for byte in data)
+            plain_checked.append((time.process_time() - start) / max(1, len(data)))
+    print(dict(counts), f"of {len(rows)}")
+    for name, times, other in (("compile", compiled, plain), ("token", checked, plain_checked)):
+        print(
+            f"{name}: median {statistics.median(times) * 1e6:.0f} us, llguidance {statistics.median(other) * 1e6:.0f}"
+        )
+
+
+def lists(spec: str) -> None:
+    chat = chainkit.chat_model(spec, temperature=0, max_tokens=200)
+    form = {"title": "Items", "type": "array", "items": {"type": "string"}}
+    held = chat.with_structured_output(form, include_raw=True)
+    items = empty = spent = free = 0
+    for prompt, wanted in LISTS.items():
+        answer = held.invoke(prompt)
+        found = {str(one).strip().lower() for one in answer["parsed"] or () if str(one).strip()}
+        items += min(len(found), wanted)
+        empty += not found
+        spent += answer["raw"].usage_metadata["output_tokens"]
+        free += chat.invoke(prompt).usage_metadata["output_tokens"]
+    wanted = sum(LISTS.values())
+    print(f"{items} of {wanted} items, {empty} of {len(LISTS)} lists empty, {spent} tokens, unconstrained {free}")
+
+
+def types(spec: str, runs: int) -> None:
+    from datetime import date, datetime, timedelta
+    from decimal import Decimal
+    from enum import Enum
+    from typing import Annotated, Literal
+    from uuid import UUID
+
+    from langchain_core.exceptions import OutputParserException
+    from pydantic import Field, create_model
+
+    from chainkit.base.errors import ConstraintError
+
+    colour = Enum("Colour", {"RED": "red", "BLUE": "blue"})
+    kinds: list[Any] = [
+        int, Annotated[int, Field(ge=3, le=99)], Annotated[float, Field(gt=0, lt=1)], bool, Decimal,
+        Annotated[Decimal, Field(max_digits=6, decimal_places=2)], Annotated[Decimal, Field(ge=0, le=10)], date,
+        datetime, timedelta, UUID, colour, Literal["a", 1, None], Annotated[str, Field(max_length=12)],
+        Annotated[str, Field(pattern="^[a-z]{2,5}$")], Annotated[bytes, Field(max_length=60)], list[bool],
+        Annotated[list[int], Field(min_length=2, max_length=4)],
+        Annotated[set[Literal["a", "b", "c"]], Field(min_length=2)],
+        frozenset[bool], tuple[int, bool], dict[str, bool], int | None, Annotated[int, Field(multiple_of=5)],
+        list[Annotated[str, Field(max_length=6)]], Annotated[str, Field(min_length=3, max_length=9)], int | bool,
+        create_model("Inner", a=(int, ...), b=(bool, ...)),
+    ]  # fmt: skip
+    counts: Counter[str] = Counter()
+    for temperature in (0.0, 0.7, 1.5):
+        chat = chainkit.chat_model(spec, temperature=temperature, max_tokens=80)
+        for number, kind in enumerate(kinds):
+            form = create_model(f"Form{number}", value=(kind, ...))
+            held = chat.with_structured_output(form)
+            for seed in range(runs if temperature else 1):
+                try:
+                    made = held.invoke("Make one up.", seed=seed)
+                except (OutputParserException, ConstraintError):
+                    counts["named"] += 1
+                    continue
+                form.model_validate_json(made.model_dump_json())
+                counts["valid"] += 1
+    print(f"{len(kinds)} types: {dict(counts)}; anything else would have ended the run")
+
+
+def decisions(spec: str, path: str) -> None:
+    import numpy as np
+
+    from chainkit.decisions import Calibration, choice, reliability, yes_no
+    from chainkit.decisions.calibration import softmax
+
+    rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    top = [label for label, _ in Counter(row["label"] for row in rows).most_common(5)]
+    chosen = [row for row in rows if row["label"] in top]
+    random.Random(0).shuffle(chosen)
+    chosen = chosen[:400]
+    model = chainkit.decision_model(spec)
+    asked = {"topic": choice("What is the message about?", [label.replace("_", " ") for label in top])}
+    scores = [row["topic"] for row in model.scores([row["text"] for row in chosen], asked)]
+    right = [top.index(row["label"]) for row in chosen]
+    print(f"before: calibration error {reliability(softmax(np.array(scores)), right).error:.3f}")
+    for method in ("temperature", "vector", "isotonic"):
+        fitted = Calibration.fit(scores[:100], right[:100], method)
+        found = reliability([fitted.probabilities(row) for row in scores[100:]], right[100:])
+        print(f"{method}: error {found.error:.3f}, accuracy {found.accuracy:.3f}, Brier {found.brier:.3f}")
+    texts = [" ".join(row["text"] for row in chosen[start : start + 33]) for start in range(0, 330, 33)]
+    ten = {f"q{number}": yes_no(f"Is it about {label}?") for number, label in enumerate((*top, *"abcde"))}
+    if hasattr(model._answering, "session"):
+        spent = {"ten questions": 0.0, "reading": 0.0}
+        model.invoke({"state": "x", "questions": ten})
+        for number, text in enumerate(texts):
+            start = time.process_time()
+            if number % 2:
+                model.invoke({"state": text, "questions": ten})
+                spent["ten questions"] += (time.process_time() - start) / len(text)
+            else:
+                session = chainkit.llm(spec).session(text)
+                session.logits()
+                session.close()
+                spent["reading"] += (time.process_time() - start) / len(text)
+        print(f"ten questions cost {spent['ten questions'] / spent['reading']:.2f} of reading the text")
+
+
+def repeats(spec: str) -> None:
+    chat = chainkit.llm(spec, max_tokens=40)
+    prompts = [f"{start} {what}" for start in ("Once upon a time", "The capital of", "My favourite", "A good day to")
+               for what in ("there was", "France", "colour is", "you,", "go out")]  # fmt: skip
+    for name, settings in (("temperature 0", {"temperature": 0}), ("seed", {"temperature": 0.8, "seed": 7})):
+        texts = [{chat.invoke(prompt, **settings)} for prompt in prompts]
+        for _ in range(4):
+            chat.batch(["Something else entirely", "And one more", "Then a third"], max_tokens=10)
+            for prompt, seen in zip(prompts, texts, strict=True):
+                seen.add(chat.invoke(prompt, **settings))
+        print(f"{name}: {sum(len(seen) == 1 for seen in texts)} of {len(prompts)} prompts give one text each time")
+
+
+def batches(spec: str) -> None:
+    llm = chainkit.llm(spec)
+    program = chainkit.program(
+        "A hero called {{name}}: {{gen 'first' max_tokens=8}}. Age: {{gen 'age' pattern='[0-9]{2}'}}. "
+        "Side: {{select 'side' options=['light', 'dark']}}. Motto: {{gen 'motto' max_tokens=12}}",
+        llm,
+    )
+    for count in (4, 8, 16, 32):
+        spent = []
+        for kind in ("loop", "batch"):
+            inputs = [{"name": f"{kind} number {number} of {count}"} for number in range(count)]
+            start = time.process_time()
+            if kind == "loop":
+                for one in inputs:
+                    program.invoke(one)
+            else:
+                program.batch(inputs)
+            spent.append(time.process_time() - start)
+        print(f"{count} runs: a batch costs {spent[1] / spent[0]:.2f} of a loop")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("schemas", "lists", "types", "decisions", "repeats", "batches", "labelled"):
+        parser.add_argument(f"--{name}")
+    parser.add_argument("--runs", type=int, default=5)
+    given = parser.parse_args()
+    if given.schemas:
+        schemas(given.schemas)
+    if given.lists:
+        lists(given.lists)
+    if given.types:
+        types(given.types, given.runs)
+    if given.decisions:
+        decisions(given.decisions, given.labelled)
+    if given.repeats:
+        repeats(given.repeats)
+    if given.batches:
+        batches(given.batches)
+
+
+if __name__ == "__main__":
+    main()
