@@ -29,18 +29,22 @@ class Noul(_Question):
     criteria: NoulCriteria | None = None
 
 
-class Choice(_Question):
+class ChoiceQuestion(_Question):
     """A question that one of several labels answers."""
 
     type: Literal["choice"] = "choice"
     criteria: dict[str, Any] = Field(min_length=1)
 
 
-class Score(_Question):
+class ScoreQuestion(_Question):
     """A question that a level answers."""
 
     type: Literal["score"] = "score"
     criteria: list[Any] = Field(min_length=2)
+
+
+Choice, Score = ChoiceQuestion, ScoreQuestion
+"""As langchain-core names them."""
 
 
 class NoulAnswer(BaseModel):

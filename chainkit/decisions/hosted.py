@@ -11,14 +11,14 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from chainkit.decisions.local import instructions
-from chainkit.decisions.questions import Options
+from chainkit.decisions.questions import AskedQuestion
 from chainkit.decoding.answers import made
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRST"  # services list 20 likely tokens at most
 _LEAST = 1e-4  # the chance of an option that a service does not list
 
 
-def by_letters(model: Any, text: str, name: str, options: Options) -> list[float] | None:
+def by_letters(model: Any, text: str, name: str, options: AskedQuestion) -> list[float] | None:
     """The log-probabilities of a question's options, each standing for a letter; None where the service tells none."""
     if len(options.texts) > len(_LETTERS):
         return None
@@ -41,7 +41,7 @@ def by_letters(model: Any, text: str, name: str, options: Options) -> list[float
     return [math.log(max(chance, _LEAST)) for chance in chances.values()]
 
 
-def by_form(model: Any, text: str, asked: Mapping[str, Options]) -> dict[str, list[float]]:
+def by_form(model: Any, text: str, asked: Mapping[str, AskedQuestion]) -> dict[str, list[float]]:
     """The log-probabilities of options as the model states them: one answer to each question, and how sure it is."""
     parts = {name: _part(options) for name, options in asked.items()}
     schema = {
@@ -66,12 +66,12 @@ def _structures(model: Any) -> bool:
     return any(getattr(type(model), name) is not getattr(BaseChatModel, name) for name in names)
 
 
-def _part(options: Options) -> dict[str, Any]:
+def _part(options: AskedQuestion) -> dict[str, Any]:
     fields = {"answer": {"type": "string", "enum": options.texts}, "probability": {"type": "number"}}
     return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
 
 
-def _spread(answer: Mapping[str, Any], options: Options) -> list[float]:
+def _spread(answer: Mapping[str, Any], options: AskedQuestion) -> list[float]:
     """What is left of the probability is shared by the other options."""
     count = len(options.texts)
     sure = min(max(float(answer["probability"]), 1 / count), 1 - _LEAST) if count > 1 else 1.0

@@ -7,14 +7,16 @@ from typing import Any
 
 from langchain_core.messages import HumanMessage, SystemMessage
 
-from chainkit.decisions.questions import Options
+from chainkit.decisions.questions import AskedQuestion
 from chainkit.local.scheduler import GenerationTask, scheduler_of
 from chainkit.local.session import LocalSession
 
 _TASK = "You answer questions about a text, each with one of its options."
 
 
-def scored(model: Any, texts: Sequence[str], asked: Mapping[str, Options]) -> list[tuple[dict[str, list[float]], int]]:
+def scored(
+    model: Any, texts: Sequence[str], asked: Mapping[str, AskedQuestion]
+) -> list[tuple[dict[str, list[float]], int]]:
     """For each text the log-probabilities of each question's options, and how many tokens were read for them.
 
     The questions stand before the text, where they are read once for all texts; behind it stand only their names.
@@ -33,7 +35,7 @@ def scored(model: Any, texts: Sequence[str], asked: Mapping[str, Options]) -> li
             session.close()
 
 
-def _steps(session: LocalSession, asked: Mapping[str, Options], found: list[float]) -> Generator[Any, Any, None]:
+def _steps(session: LocalSession, asked: Mapping[str, AskedQuestion], found: list[float]) -> Generator[Any, Any, None]:
     vocabulary = session.vocabulary
     ambiguous = {
         name: any(one != other and other.startswith(one) for one in options.texts for other in options.texts)
@@ -49,7 +51,7 @@ def _steps(session: LocalSession, asked: Mapping[str, Options], found: list[floa
 
 
 def _by_question(
-    scores: Sequence[float], asked: Mapping[str, Options], session: LocalSession
+    scores: Sequence[float], asked: Mapping[str, AskedQuestion], session: LocalSession
 ) -> tuple[dict[str, list[float]], int]:
     rest, parts = list(scores), dict[str, list[float]]()
     for name, options in asked.items():
@@ -57,19 +59,19 @@ def _by_question(
     return parts, len(session.tokens)
 
 
-def _session(model: Any, text: str, asked: Mapping[str, Options]) -> LocalSession:
+def _session(model: Any, text: str, asked: Mapping[str, AskedQuestion]) -> LocalSession:
     if getattr(model, "has_template", False):
         return model.session([SystemMessage(instructions(asked)), HumanMessage(text)])
     session = model.session()
     return session.append(f"{instructions(asked)}\n\nText:\n{text}\n\nAnswers:\n")
 
 
-def instructions(asked: Mapping[str, Options]) -> str:
+def instructions(asked: Mapping[str, AskedQuestion]) -> str:
     """What stands before the text."""
     return "\n".join([_TASK, *(f"{name}: {_line(options)}" for name, options in asked.items())])
 
 
-def _line(options: Options) -> str:
+def _line(options: AskedQuestion) -> str:
     described = [
         f"{text} ({about})" if about else text for text, about in zip(options.texts, options.about, strict=True)
     ]

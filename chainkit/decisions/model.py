@@ -14,9 +14,9 @@ from chainkit.base import opening
 from chainkit.decisions import hosted, local
 from chainkit.decisions.calibration import Calibration, Method, Reliability, reliability, softmax
 from chainkit.decisions.questions import (
+    AskedQuestion,
     BaseDecisionModel,
     ClassifierResponse,
-    Options,
     answer_of,
     options_of,
     place_of,
@@ -140,7 +140,9 @@ class DecisionModel(BaseDecisionModel):
     def _is_local(self) -> bool:
         return isinstance(self._answering, LocalChat | LocalLLM)
 
-    def _scored(self, texts: Sequence[str], asked: Mapping[str, Options]) -> list[tuple[dict[str, list[float]], int]]:
+    def _scored(
+        self, texts: Sequence[str], asked: Mapping[str, AskedQuestion]
+    ) -> list[tuple[dict[str, list[float]], int]]:
         if not asked:
             raise ValueError("there are no questions")
         if self._is_local:
@@ -151,7 +153,7 @@ class DecisionModel(BaseDecisionModel):
             ]
         return [(self._of_service(text, asked), 0) for text in texts]
 
-    def _of_service(self, text: str, asked: Mapping[str, Options]) -> dict[str, list[float]]:
+    def _of_service(self, text: str, asked: Mapping[str, AskedQuestion]) -> dict[str, list[float]]:
         if "logprobs" not in getattr(type(self._answering), "model_fields", {}):
             return hosted.by_form(self._answering, text, asked)
         found = {name: hosted.by_letters(self._answering, text, name, options) for name, options in asked.items()}

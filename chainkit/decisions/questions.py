@@ -61,7 +61,7 @@ __all__ = [
 ]
 
 
-class Options(BaseModel):
+class AskedQuestion(BaseModel):
     """A question as it is put to a model: a line, and the texts one of which answers it.
 
     Attributes:
@@ -109,7 +109,7 @@ def score(instructions: str, levels: Sequence[str]) -> Score:
     return Score(instructions=instructions, criteria=list(levels))
 
 
-def options_of(question: Any) -> Options:
+def options_of(question: Any) -> AskedQuestion:
     """A question as it is put to a model.
 
     Raises:
@@ -120,13 +120,15 @@ def options_of(question: Any) -> Options:
         about = ["", ""]
         if question.criteria is not None:
             about = [_text(question.criteria.true), _text(question.criteria.false)]
-        return Options(kind="noul", question=told, texts=["yes", "no"], about=about)
+        return AskedQuestion(kind="noul", question=told, texts=["yes", "no"], about=about)
     if isinstance(question, Choice):
         about = [_text(one) for one in question.criteria.values()]
-        return Options(kind="choice", question=told, texts=list(question.criteria), about=about)
+        return AskedQuestion(kind="choice", question=told, texts=list(question.criteria), about=about)
     if isinstance(question, Score):
         about = [_text(one) for one in question.criteria]
-        return Options(kind="score", question=told, texts=[str(level) for level in range(len(about))], about=about)
+        return AskedQuestion(
+            kind="score", question=told, texts=[str(level) for level in range(len(about))], about=about
+        )
     raise Unsupported(f"a {type(question).__name__} cannot be answered by text models; ask yes_no, choice or score")
 
 
