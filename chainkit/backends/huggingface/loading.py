@@ -16,7 +16,7 @@ from chainkit.backends.huggingface.libraries import SafetensorError, torch, tran
 from chainkit.backends.huggingface.reach import require_reachable
 from chainkit.backends.huggingface.room import check_room
 from chainkit.backends.huggingface.vocabulary import TransformersVocabulary
-from chainkit.base.errors import MissingLibrary, ModelFileError, Unsupported
+from chainkit.base.errors import ChainkitError, MissingLibrary, ModelFileError, Unsupported
 from chainkit.hub.local import pulled_folder
 from chainkit.local.soft_prompt import FIRST_VIRTUAL, SoftPrompt, sampled_tokens, vectors_of
 
@@ -209,6 +209,7 @@ def read(name: str, loading: Loading, kind: Callable[[Any], Any]) -> tuple[Any, 
         if device == "cpu" and not loading.force:
             check_room(source, dtype=loading.dtype, revision=loading.revision)
         config = transformers.AutoConfig.from_pretrained(source, **common)
+        _check_sizes(config, Path(source))
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, **common)
         model = kind(config).from_pretrained(
             source,
@@ -223,6 +224,27 @@ def read(name: str, loading: Loading, kind: Callable[[Any], Any]) -> tuple[Any, 
     if loading.quantization == "int8":
         quantize(model)
     return model, tokenizer
+
+
+_SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
+_LEAST_BYTES = 0.5  # of a weight, in 4-bit form
+
+
+def _check_sizes(config: Any, folder: Path) -> None:
+    """Compare what config.json says with the weights that lie beside it, before memory is taken for it.
+
+    Raises:
+        ValueError: A size is no number of 1 or more, or the token table alone would be larger than all weights.
+    """
+    sizes = {name: getattr(config.get_text_config(), name, None) for name in _SIZES}
+    for name, size in sizes.items():
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            raise ValueError(f"config.json says {name}={size!r}")
+    weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")] if folder.is_dir() else []
+    table = _LEAST_BYTES * (sizes["vocab_size"] or 0) * (sizes["hidden_size"] or 0)
+    if weights and table > sum(file.stat().st_size for file in weights):
+        said = f"vocab_size={sizes['vocab_size']} and hidden_size={sizes['hidden_size']}"
+        raise ValueError(f"config.json says {said}, and the weights are smaller than that table")
 
 
 @contextmanager
@@ -301,8 +323,13 @@ def _named_faults(name: str, loading: Loading) -> Iterator[None]:
         raise ModelFileError(name, _reason(name, error, loading)) from error
     except SafetensorError as error:
         raise ModelFileError(name, f"is damaged: {_brief(error)}") from error
-    except Exception as error:
-        if type(error) is Exception:  # all that the tokenizers library raises
+    except (ChainkitError, MemoryError):
+        raise
+    except Exception as error:  # whatever a strange value in config.json leads to; tokenizers raises bare ones
+        what = "has a damaged tokenizer" if type(error) is Exception else "cannot be loaded"
+        raise ModelFileError(name, f"{what}: {type(error).__name__}: {_brief(error)}") from error
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":  # of a library in Rust; it is no Exception
             raise ModelFileError(name, f"has a damaged tokenizer: {_brief(error)}") from error
         raise
 
@@ -325,7 +352,7 @@ def _reason(name: str, error: Exception, loading: Loading) -> str:
     return f"cannot be loaded: {text}"
 
 
-def _brief(error: Exception) -> str:
+def _brief(error: BaseException) -> str:
     return " ".join(str(error).split())[:400] or type(error).__name__
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -19,7 +20,7 @@ import torch
 
 from chainkit.backends.huggingface.loading import Loading, load
 from chainkit.backends.huggingface.models import HuggingFaceModel
-from chainkit.base.errors import MissingLibrary, ModelFileError, Unsupported
+from chainkit.base.errors import ChainkitError, MissingLibrary, ModelFileError, Unsupported
 
 Folder = Callable[[str], str]
 
@@ -202,3 +203,34 @@ def test_a_model_is_loaded_from_the_hub_that_hf_endpoint_names(folder: Folder, t
     assert done.stdout == repr(HuggingFaceModel(model=folder("llama"), max_tokens=5).invoke("the cat")), done.stderr
     assert offline.stdout == done.stdout
     assert any(path.endswith("model.safetensors") for path in asked)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_attention_heads": 0},
+        {"num_hidden_layers": 0},
+        {"vocab_size": 0},
+        {"hidden_size": -1},
+        {"num_attention_heads": "four"},
+        {"rope_parameters": []},
+        {"pad_token_id": 10**9},
+    ],
+)
+def test_a_strange_value_in_the_configuration_is_a_named_error_or_works(
+    copied: Path, change: dict[str, object]
+) -> None:
+    file = copied / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with contextlib.suppress(ChainkitError):
+        HuggingFaceModel(model=str(copied), max_tokens=2).invoke("the")
+
+
+@pytest.mark.parametrize("change", [{"vocab_size": 1 << 24}, {"hidden_size": 1 << 20}])
+def test_a_size_that_the_weights_do_not_have_is_refused_before_memory_is_taken(
+    copied: Path, change: dict[str, object]
+) -> None:
+    file = copied / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(ModelFileError, match="the weights are smaller than that table"):
+        load(str(copied), Loading())
