@@ -145,18 +145,24 @@ def _pieces(block: Block, target: int) -> Iterator[_Piece]:
 
 def _short_enough(block: Block, start: int, end: int, target: int) -> Iterator[_Piece]:
     """A sentence or line as it is, or, if it is longer than a passage may be, cut between words."""
+    window = PIECE_CHARACTERS
     while start < end:
-        weight = size(block.text[start : min(end, start + PIECE_CHARACTERS)])
-        if weight <= WHOLE_FACTOR * target and end - start <= PIECE_CHARACTERS:
+        stop = min(end, start + window)
+        weight = size(block.text[start:stop])
+        if weight <= WHOLE_FACTOR * target and stop == end:
             yield _Piece(block, start, end, weight)
             return
-        room = max(1, min(PIECE_CHARACTERS, end - start) * target // max(weight, 1))
+        if weight <= target and window < PIECE_CHARACTERS:
+            window = PIECE_CHARACTERS
+            continue
+        room = max(1, (stop - start) * target // max(weight, 1))
         cut = max(
             block.text.rfind(" ", start + room // 2, start + room),
             block.text.rfind("\n", start + room // 2, start + room),
         )
         cut = cut if cut > start else min(end, start + room)
         yield _Piece(block, start, cut, size(block.text[start:cut]))
+        window = min(PIECE_CHARACTERS, 4 * room)  # no more than needed: signs may be a token each
         start = cut
         while start < end and block.text[start].isspace():
             start += 1

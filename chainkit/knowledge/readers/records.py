@@ -35,9 +35,10 @@ def _rows(source: Source, records: Iterator[tables.Record], like: tables.Dialect
     header: list[str] | None = None
     titles: Block | None = None
     named = False
+    broken: list[int] = []
     for record in records:
         if record.broken:
-            source.note(f"line {record.first_line}: quotes that do not end; read as they stand")
+            broken.append(record.first_line)
         if header is None and len(record.cells) >= like.columns and tables.names_columns(record.cells):
             header = column_names(source, record.cells)
             titles = Block(" | ".join(filter(None, header)), "table", 0, record.first_line, record.last_line)
@@ -49,6 +50,9 @@ def _rows(source: Source, records: Iterator[tables.Record], like: tables.Dialect
             yield Block(text, "table", 0, record.first_line, record.last_line)
     if titles and not named:
         yield titles
+    if broken:
+        rows = f"{len(broken):,} rows, the first in line" if len(broken) > 1 else "the row of line"
+        source.note(f"quotes in {rows} {broken[0]} do not end where they should; read as they stand")
 
 
 def column_names(source: Source, cells: Sequence[str]) -> list[str]:
