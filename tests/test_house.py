@@ -62,7 +62,7 @@ def test_a_folder_says_what_it_is_for(folder: Path) -> None:
     assert (folder / "__init__.py").read_text("utf-8").startswith('"""')
 
 
-def test_the_house_has_no_circle_and_no_shared_class_name_but_those_still_listed() -> None:
+def test_the_house_has_no_circle_and_no_class_name_twice() -> None:
     assert house.count(ROOT / "chainkit").faults() == []
 
 

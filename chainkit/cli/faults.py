@@ -28,7 +28,7 @@ TERMINATED = 143  # 128 + SIGTERM
 _AGAIN_SECONDS = 0.02
 
 
-class Fault(click.ClickException):
+class CommandFault(click.ClickException):
     """An error that ends the program with status 1 and one line on standard error."""
 
     def show(self, file: Any = None) -> None:
@@ -142,9 +142,9 @@ def trace(ctx: click.Context, error: BaseException) -> None:
         click.echo(without_keys("".join(traceback.format_exception(error))), file=sys.stderr, nl=False)
 
 
-def _fault(ctx: click.Context, error: BaseException, message: str) -> Fault:
+def _fault(ctx: click.Context, error: BaseException, message: str) -> CommandFault:
     trace(ctx, error)
-    return Fault(message)
+    return CommandFault(message)
 
 
 def _show_warning(message: Warning | str, *_place: object) -> None:

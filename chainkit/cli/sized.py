@@ -100,10 +100,10 @@ def _old(path: Path) -> ModelShape:
     from chainkit.backends.llama_cpp.conversion import plan as conversion
     from chainkit.sizing.gguf import model_from
     from chainkit.sizing.header import TENSOR_TYPES
-    from chainkit.sizing.model import Weight
+    from chainkit.sizing.model import WeightShape
 
     planned = conversion(path)
-    weights = tuple(Weight(t.name, TENSOR_TYPES[t.type][0], t.shape, t.nbytes) for t in planned.tensors)
+    weights = tuple(WeightShape(t.name, TENSOR_TYPES[t.type][0], t.shape, t.nbytes) for t in planned.tensors)
     return model_from(path.name, planned.values, weights, source=path)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from chainkit.base.errors import ModelFileError
 from chainkit.base.paths import parts
 from chainkit.sizing.header import Header, read_header
-from chainkit.sizing.model import MOST_LAYERS, Layer, ModelShape, Weight
+from chainkit.sizing.model import MOST_LAYERS, Layer, ModelShape, WeightShape
 
 # every n-th layer looks at the whole text, the others at a window, where the file does not say which
 _WINDOW_PATTERN = {"gemma2": 2, "gemma3": 6, "gemma3n": 5, "cohere2": 4, "gpt-oss": 2, "exaone4": 4, "olmo2": 4}
@@ -31,7 +31,7 @@ def model_of(headers: Iterable[Header]) -> ModelShape:
     """The model that one header describes, or those of all its parts; settings are in the first."""
     headers = list(headers)
     weights = tuple(
-        Weight(tensor.name, tensor.type, tensor.shape, tensor.nbytes)
+        WeightShape(tensor.name, tensor.type, tensor.shape, tensor.nbytes)
         for header in headers
         for tensor in header.tensors.values()
     )
@@ -40,7 +40,7 @@ def model_of(headers: Iterable[Header]) -> ModelShape:
 
 
 def model_from(
-    name: str, values: Mapping[str, Any], weights: tuple[Weight, ...], *, source: object = None
+    name: str, values: Mapping[str, Any], weights: tuple[WeightShape, ...], *, source: object = None
 ) -> ModelShape:
     """The model that GGUF's keys and tensors describe.
 

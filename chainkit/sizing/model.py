@@ -13,7 +13,7 @@ MOST_LAYERS = 10_000  # ten times the deepest there are; a damaged count would o
 
 
 @dataclass(frozen=True, slots=True)
-class Weight:
+class WeightShape:
     """One tensor.
 
     Attributes:
@@ -75,7 +75,7 @@ class ModelShape:
     name: str
     format: Format
     architecture: str
-    weights: tuple[Weight, ...] = field(repr=False)
+    weights: tuple[WeightShape, ...] = field(repr=False)
     layers: tuple[Layer, ...] = field(repr=False)
     width: int
     inner: int

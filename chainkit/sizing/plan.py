@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from chainkit.sizing.model import ModelShape, Weight
+from chainkit.sizing.model import ModelShape, WeightShape
 from chainkit.sizing.quantization import is_token_table
 
 MIB = 1 << 20
@@ -144,7 +144,7 @@ def copies(model: ModelShape, repacked: frozenset[str]) -> int:
     return sum(weight.nbytes for weight in model.weights if _is_copied(weight, repacked))
 
 
-def _is_copied(weight: Weight, repacked: frozenset[str]) -> bool:
+def _is_copied(weight: WeightShape, repacked: frozenset[str]) -> bool:
     if weight.type not in repacked or is_token_table(weight.name):
         return False
     return len(weight.shape) >= 2 and weight.shape[1] % _INTERLEAVED == 0

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from chainkit.sizing.header import TENSOR_TYPES
-from chainkit.sizing.model import ModelShape, Weight
+from chainkit.sizing.model import ModelShape, WeightShape
 
 BLOCKS = {name: (block, nbytes) for name, block, nbytes in TENSOR_TYPES.values()}
 """Type -> values per block, bytes per block."""
@@ -53,7 +53,7 @@ def is_token_table(name: str) -> bool:
     return _ROLES["embedding"].search(name) is not None
 
 
-def _type(weight: Weight, mixture: str, model: ModelShape, tied: bool) -> str:
+def _type(weight: WeightShape, mixture: str, model: ModelShape, tied: bool) -> str:
     if len(weight.shape) < 2 or not weight.name.endswith("weight") or min(weight.shape) == 1:
         return "F32"
     base, rule = MIXTURES[mixture]
@@ -75,9 +75,9 @@ def _type_of_role(role: str, base: str, rule: Rule | None, block: int, model: Mo
     return "Q5_K" if seventy and role == "value" and kind in ("Q3_K", "Q4_K") else kind
 
 
-def _as(weight: Weight, kind: str) -> Weight:
+def _as(weight: WeightShape, kind: str) -> WeightShape:
     block, nbytes = BLOCKS[kind]
-    return Weight(weight.name, kind, weight.shape, weight.values // block * nbytes)
+    return WeightShape(weight.name, kind, weight.shape, weight.values // block * nbytes)
 
 
 def _grouping(model: ModelShape) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chainkit.base.errors import ModelFileError
-from chainkit.sizing.model import ModelShape, Weight
+from chainkit.sizing.model import ModelShape, WeightShape
 from chainkit.sizing.transformers import DTYPES, model_from_config
 
 Shapes = dict[str, tuple[int, ...]]
@@ -44,9 +44,9 @@ def config_model(name: str, config: Mapping[str, Any], dtype: str = "auto") -> M
     return model_from_config(name, config, tuple(_weight(key, shape, spelled) for key, shape in shapes.items()))
 
 
-def _weight(name: str, shape: tuple[int, ...], kind: str) -> Weight:
-    weight = Weight(name, kind, shape, 0)
-    return Weight(name, kind, shape, int(weight.values * DTYPES[kind]))
+def _weight(name: str, shape: tuple[int, ...], kind: str) -> WeightShape:
+    weight = WeightShape(name, kind, shape, 0)
+    return WeightShape(name, kind, shape, int(weight.values * DTYPES[kind]))
 
 
 def _llama(model: ModelShape, config: Mapping[str, Any]) -> Shapes:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from chainkit.base.errors import ModelFileError, of_system
-from chainkit.sizing.model import MOST_LAYERS, Layer, ModelShape, Weight
+from chainkit.sizing.model import MOST_LAYERS, Layer, ModelShape, WeightShape
 
 HEADER_LIMIT = 100 << 20
 """Bytes of the longest header; what safetensors itself accepts."""
@@ -98,18 +98,20 @@ def settings_of(name: object, data: bytes) -> Mapping[str, Any]:
     return value
 
 
-def as_dtype(weights: Sequence[Weight], dtype: str) -> tuple[Weight, ...]:
+def as_dtype(weights: Sequence[WeightShape], dtype: str) -> tuple[WeightShape, ...]:
     """The weights as they are in memory when transformers is told a dtype; what is no float stays."""
     if dtype == "auto":
         return tuple(weights)
     kind = _CHOSEN[dtype]
     return tuple(
-        Weight(weight.name, kind, weight.shape, int(weight.values * DTYPES[kind])) if weight.type in _FLOATS else weight
+        WeightShape(weight.name, kind, weight.shape, int(weight.values * DTYPES[kind]))
+        if weight.type in _FLOATS
+        else weight
         for weight in weights
     )
 
 
-def model_from_config(name: str, config: Mapping[str, Any], weights: tuple[Weight, ...]) -> ModelShape:
+def model_from_config(name: str, config: Mapping[str, Any], weights: tuple[WeightShape, ...]) -> ModelShape:
     """The model that transformers' settings describe, with these weights.
 
     Raises:
@@ -170,7 +172,7 @@ def _weight_files(name: str, files: Sequence[str], whole: Whole) -> list[str]:
     return wanted
 
 
-def _header(name: str, file: str, read: Read) -> list[Weight]:
+def _header(name: str, file: str, read: Read) -> list[WeightShape]:
     where = f"{name}/{file}"
     start = read(file, 0, 8)
     length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
@@ -183,10 +185,10 @@ def _header(name: str, file: str, read: Read) -> list[Weight]:
     return [_weight(where, key, entry) for key, entry in table.items() if key != "__metadata__"]
 
 
-def _weight(where: str, key: str, entry: Any) -> Weight:
+def _weight(where: str, key: str, entry: Any) -> WeightShape:
     try:
         kind, shape, (start, end) = str(entry["dtype"]), tuple(map(int, entry["shape"])), entry["data_offsets"]
-        weight = Weight(key, kind, tuple(reversed(shape)), int(end) - int(start))
+        weight = WeightShape(key, kind, tuple(reversed(shape)), int(end) - int(start))
     except (TypeError, KeyError, ValueError) as error:
         raise ModelFileError(where, f"is damaged: its header does not describe {key!r}") from error
     size = DTYPES.get(kind)

@@ -19,7 +19,7 @@ from chainkit.upscaling.plan import UpscalePlan
 from chainkit.upscaling.safetensors import (
     INDEX,
     SINGLE,
-    Tensor,
+    StoredTensor,
     aligned_order,
     folder_tensors,
     header_bytes,
@@ -48,7 +48,7 @@ class FolderWork:
 
     plan: UpscalePlan
     config: Config
-    tensors: Sequence[Tensor]
+    tensors: Sequence[StoredTensor]
 
 
 def model_config(folder: Path) -> Config:
@@ -155,9 +155,9 @@ def _is_index(file: Path) -> bool:
     return file.name.endswith(".index.json")
 
 
-def _shards(tensors: Iterable[Tensor], limit: int) -> list[list[Tensor]]:
+def _shards(tensors: Iterable[StoredTensor], limit: int) -> list[list[StoredTensor]]:
     """Tensors in files of at most `limit` bytes, if no single one is larger."""
-    shards: list[list[Tensor]] = [[]]
+    shards: list[list[StoredTensor]] = [[]]
     size = 0
     for tensor in tensors:
         if shards[-1] and size + tensor.nbytes > limit:
@@ -168,7 +168,7 @@ def _shards(tensors: Iterable[Tensor], limit: int) -> list[list[Tensor]]:
     return [aligned_order(shard) for shard in shards]
 
 
-def _write_shards(shards: Sequence[Sequence[Tensor]], folder: Path, total: int, progress: Progress) -> None:
+def _write_shards(shards: Sequence[Sequence[StoredTensor]], folder: Path, total: int, progress: Progress) -> None:
     single = len(shards) == 1
     names = [SINGLE if single else f"model-{n:05d}-of-{len(shards):05d}.safetensors" for n in range(1, len(shards) + 1)]
     done = 0

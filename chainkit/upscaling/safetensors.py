@@ -22,7 +22,7 @@ _BITS |= {"F6_E3M2": 6, "F4": 4}
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class StoredTensor:
     """Where a tensor lies."""
 
     name: str
@@ -38,7 +38,7 @@ class Tensor:
         return math.prod(self.shape)
 
 
-def folder_tensors(folder: Path) -> dict[str, Tensor]:
+def folder_tensors(folder: Path) -> dict[str, StoredTensor]:
     """All tensors of a model by name, from all of its files.
 
     Raises:
@@ -56,7 +56,7 @@ def folder_tensors(folder: Path) -> dict[str, Tensor]:
     raise ModelFileError(folder, f"has no weights: neither {SINGLE} nor {INDEX} is there")
 
 
-def file_tensors(path: Path) -> list[Tensor]:
+def file_tensors(path: Path) -> list[StoredTensor]:
     """The tensors of one file, in the order in which they lie.
 
     Raises:
@@ -76,7 +76,7 @@ def file_tensors(path: Path) -> list[Tensor]:
     return found
 
 
-def header_bytes(tensors: Sequence[Tensor], metadata: Mapping[str, str]) -> bytes:
+def header_bytes(tensors: Sequence[StoredTensor], metadata: Mapping[str, str]) -> bytes:
     """What comes before tensors that follow each other in this order."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     offset = 0
@@ -89,7 +89,7 @@ def header_bytes(tensors: Sequence[Tensor], metadata: Mapping[str, str]) -> byte
     return struct.pack("<Q", len(text)) + text
 
 
-def aligned_order(tensors: Iterable[Tensor]) -> list[Tensor]:
+def aligned_order(tensors: Iterable[StoredTensor]) -> list[StoredTensor]:
     """The order in which every tensor begins at a multiple of its numbers' size."""
     return sorted(tensors, key=lambda tensor: -_BITS[tensor.dtype])
 
@@ -111,11 +111,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _indexed(folder: Path, index: Path) -> dict[str, Tensor]:
+def _indexed(folder: Path, index: Path) -> dict[str, StoredTensor]:
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not places:
         raise ModelFileError(index, "has no weight_map; fetch it again")
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, StoredTensor] = {}
     for file in sorted({str(file) for file in places.values()}):
         if Path(file).name != file:
             raise ModelFileError(index, f"names the file {file!r}, which is not in its own folder")
@@ -142,7 +142,7 @@ def _header(path: Path, size: int) -> tuple[Mapping[str, Any], int]:
     return header, 8 + length
 
 
-def _tensor(path: Path, name: str, entry: Any, start: int) -> Tensor:
+def _tensor(path: Path, name: str, entry: Any, start: int) -> StoredTensor:
     try:
         kind, shape, (first, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
         fits = 0 <= first <= end and (end - first) * 8 == math.prod(shape) * _BITS[kind]
@@ -150,4 +150,4 @@ def _tensor(path: Path, name: str, entry: Any, start: int) -> Tensor:
         raise ModelFileError(path, f"has an entry that cannot be read, of the tensor {name}") from error
     if not fits:
         raise ModelFileError(path, f"is damaged: the bytes of the tensor {name} do not make up its shape")
-    return Tensor(name, kind, shape, path, start + first, end - first)
+    return StoredTensor(name, kind, shape, path, start + first, end - first)

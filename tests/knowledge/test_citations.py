@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainkit.knowledge.answer.citations import Checked, Traced, cited, quote, units
+from chainkit.knowledge.answer.citations import CheckedAnswer, Traced, cited, quote, units
 from chainkit.knowledge.index.split import Passage
 
 TWO = (
@@ -14,7 +14,7 @@ TWO = (
 
 
 def clean(text, count=2, step=None):
-    checked = Checked(count)
+    checked = CheckedAnswer(count)
     pieces = [text] if step is None else [text[at : at + step] for at in range(0, len(text), step)]
     return "".join(map(checked.feed, pieces)) + checked.end(), checked.removed
 
@@ -46,7 +46,7 @@ def test_a_stream_is_cleaned_as_the_whole_is(text, step):
 
 
 def test_a_stream_is_held_back_only_while_a_citation_may_come():
-    checked = Checked(2)
+    checked = CheckedAnswer(2)
     assert checked.feed("Bees fly") == "Bees fly"
     assert checked.feed(" [") == ""
     assert checked.feed("see") == " [see"

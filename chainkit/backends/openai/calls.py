@@ -67,7 +67,7 @@ class Reply:
             raise odd(error, self.connection) from error
 
 
-class Reading(Protocol[Chunk_co]):
+class ReplyReading(Protocol[Chunk_co]):
     """Turns the events of one stream into chunks, in order.
 
     Attributes:
@@ -109,7 +109,7 @@ async def apost(clients: Clients, connection: Connection, path: str, body: Json)
 
 
 def stream(
-    clients: Clients, connection: Connection, path: str, body: Json, reading: Reading[Chunk]
+    clients: Clients, connection: Connection, path: str, body: Json, reading: ReplyReading[Chunk]
 ) -> Generator[Chunk]:
     """Ask, and pass the answer on while it comes."""
     attempts = Attempts(connection, stream=True)
@@ -139,7 +139,7 @@ def stream(
 
 
 async def astream(
-    clients: Clients, connection: Connection, path: str, body: Json, reading: Reading[Chunk]
+    clients: Clients, connection: Connection, path: str, body: Json, reading: ReplyReading[Chunk]
 ) -> AsyncGenerator[Chunk]:
     """Ask, and pass the answer on while it comes; closing this closes the connection."""
     attempts = Attempts(connection, stream=True)
@@ -173,7 +173,7 @@ async def astream(
 class Events(Generic[Chunk]):
     """The events of one stream and what the reading makes of them; what neither can take is a named error."""
 
-    def __init__(self, connection: Connection, reading: Reading[Chunk]) -> None:
+    def __init__(self, connection: Connection, reading: ReplyReading[Chunk]) -> None:
         self._connection = connection
         self._reading = reading
         self._reader = EventReader()
@@ -439,7 +439,7 @@ def _bad(response: httpx2.Response, content: bytes, connection: Connection, reas
 
 
 @contextmanager
-def _breaks(attempts: Attempts, reading: Reading[Any], first: FirstToken) -> Iterator[None]:
+def _breaks(attempts: Attempts, reading: ReplyReading[Any], first: FirstToken) -> Iterator[None]:
     """Give every way in which a stream can break its name and the text that had arrived."""
     connection = attempts.connection
     try:
@@ -461,7 +461,7 @@ def _breaks(attempts: Attempts, reading: Reading[Any], first: FirstToken) -> Ite
         raise
 
 
-def _broken(kind: type[StreamBroken], reason: str, connection: Connection, reading: Reading[Any]) -> StreamBroken:
+def _broken(kind: type[StreamBroken], reason: str, connection: Connection, reading: ReplyReading[Any]) -> StreamBroken:
     count = len(reading.partial)
     error = kind(
         f"the stream of {connection.provider} broke after {count} characters: {reason}; .partial has them",

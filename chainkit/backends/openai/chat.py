@@ -179,7 +179,7 @@ class OpenAIChat(Generating, BaseChatModel):
         stop: list[str] | None,
         options: Mapping[str, Any],
         connection: Connection,
-    ) -> tuple[str, dict[str, Any], calls.Reading[ChatGenerationChunk]]:
+    ) -> tuple[str, dict[str, Any], calls.ReplyReading[ChatGenerationChunk]]:
         if self.api == "responses":
             body, stops = self._items_body(messages, stop, options, stream=True)
             return RESPONSES_PATH, body, ResponsesReading(connection, stop=stops)

@@ -35,7 +35,7 @@ _MASKED = 30_000.0  # taken from the score of a padding token; exp(-30000) is 0 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Encoder:
+class SentenceEncoder:
     """The measures of an encoder.
 
     Attributes:
@@ -55,7 +55,7 @@ class Encoder:
     prefix: str = ""
 
 
-def read_encoder(config: Mapping[str, Any], names: Sequence[str], source: object) -> Encoder:
+def read_encoder(config: Mapping[str, Any], names: Sequence[str], source: object) -> SentenceEncoder:
     """The measures from a config.json and the names of the tensors.
 
     Raises:
@@ -77,7 +77,7 @@ def read_encoder(config: Mapping[str, Any], names: Sequence[str], source: object
     if prefix is None:
         raise ModelFileError(source, f"has no tensor '{ending}'")
     try:
-        return Encoder(
+        return SentenceEncoder(
             layers=int(config["num_hidden_layers"]),
             width=int(config["hidden_size"]),
             heads=int(config["num_attention_heads"]),
@@ -90,7 +90,7 @@ def read_encoder(config: Mapping[str, Any], names: Sequence[str], source: object
         raise ModelFileError(source, f"config.json lacks {error}") from error
 
 
-def weight_names(encoder: Encoder, names: Collection[str], source: object) -> list[str]:
+def weight_names(encoder: SentenceEncoder, names: Collection[str], source: object) -> list[str]:
     """The tensors that the graph reads, in a file that has those names.
 
     Raises:
@@ -109,13 +109,13 @@ def weight_names(encoder: Encoder, names: Collection[str], source: object) -> li
     return found
 
 
-def graph_name(encoder: Encoder, shapes: Mapping[str, Sequence[int]], weights_as: WeightsAs) -> str:
+def graph_name(encoder: SentenceEncoder, shapes: Mapping[str, Sequence[int]], weights_as: WeightsAs) -> str:
     """A file name that is the same for the same graph only."""
     text = repr((_VERSION, _OPSET, BLOCK, encoder, sorted((name, tuple(shape)) for name, shape in shapes.items())))
     return f"{hashlib.sha256(text.encode()).hexdigest()[:24]}-{weights_as}.onnx"
 
 
-def write_graph(encoder: Encoder, shapes: Mapping[str, Sequence[int]], weights_as: WeightsAs) -> bytes:
+def write_graph(encoder: SentenceEncoder, shapes: Mapping[str, Sequence[int]], weights_as: WeightsAs) -> bytes:
     """The ONNX model: `input_ids` and `attention_mask` (int64, B x T) in, `states` (float32, B x T x D) out.
 
     Args:
@@ -129,7 +129,7 @@ def write_graph(encoder: Encoder, shapes: Mapping[str, Sequence[int]], weights_a
 class _Writer:
     """Collects nodes; every method returns the name of its result."""
 
-    def __init__(self, encoder: Encoder, shapes: Mapping[str, Sequence[int]], weights_as: WeightsAs) -> None:
+    def __init__(self, encoder: SentenceEncoder, shapes: Mapping[str, Sequence[int]], weights_as: WeightsAs) -> None:
         self.encoder = encoder
         self.shapes = shapes
         self.weights_as = weights_as

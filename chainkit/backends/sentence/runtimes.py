@@ -13,7 +13,14 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from chainkit.backends.sentence.blocks import BLOCK, coded, in_blocks, with_blocks
-from chainkit.backends.sentence.graph import Encoder, WeightsAs, graph_name, read_encoder, weight_names, write_graph
+from chainkit.backends.sentence.graph import (
+    SentenceEncoder,
+    WeightsAs,
+    graph_name,
+    read_encoder,
+    weight_names,
+    write_graph,
+)
 from chainkit.backends.sentence.recipe import Recipe
 from chainkit.backends.sentence.tensors import read_tensors, release
 from chainkit.backends.sentence.weights import write_whole
@@ -135,7 +142,7 @@ class OpenVino:
             return np.array(self._request.get_tensor(self._output).data, np.float32)
 
     @staticmethod
-    def _with_weights(core: Any, encoder: Encoder, tensors: Mapping[str, Array], in_int8: bool) -> Any:
+    def _with_weights(core: Any, encoder: SentenceEncoder, tensors: Mapping[str, Array], in_int8: bool) -> Any:
         from openvino import opset13  # pyright: ignore[reportMissingImports]
 
         def node(name: str) -> Any:
@@ -158,7 +165,7 @@ class OpenVino:
         return model
 
 
-def _own_graph(recipe: Recipe, precision: Precision) -> Path | tuple[Encoder, Mapping[str, Array]]:
+def _own_graph(recipe: Recipe, precision: Precision) -> Path | tuple[SentenceEncoder, Mapping[str, Array]]:
     """The model's onnx/model.onnx, or what is needed to write a graph; the latter where both would do."""
     weights, exported = recipe.folder / "model.safetensors", recipe.folder / "onnx" / "model.onnx"
     if not weights.is_file():
@@ -179,7 +186,7 @@ def _as_exported(graph: Path, precision: Precision) -> Path:
     return graph
 
 
-def _graph(encoder: Encoder, tensors: Mapping[str, Array], weights_as: WeightsAs) -> bytes:
+def _graph(encoder: SentenceEncoder, tensors: Mapping[str, Array], weights_as: WeightsAs) -> bytes:
     """The graph, from the cache if it is there."""
     shapes = {name: values.shape for name, values in tensors.items()}
     path = cache_dir() / "sentence" / graph_name(encoder, shapes, weights_as)

@@ -106,7 +106,7 @@ class Answer:
         """How a notebook shows it: the text, and citations that open the passage."""
         from chainkit.knowledge.answer.html import answer_html
 
-        return answer_html(self)
+        return answer_html(self.text, self.citations, self.passages, self.notice)
 
 
 @dataclass(slots=True)

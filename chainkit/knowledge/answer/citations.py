@@ -50,7 +50,7 @@ class Citation:
         return f"[{self.number}] {place(self.path, self.page, self.first_line, self.last_line)}"
 
 
-class Checked:
+class CheckedAnswer:
     """A text that arrives in pieces, without the citations of passages that do not exist, numbered in order of use.
 
     Code between backticks is left as it is. A citation is given out only once it is complete.
@@ -154,7 +154,7 @@ class Traced:
         self.supported = 0
         self._passages = passages
         self._stems = [stems(passage.context) for passage in passages]
-        self._checked = Checked(len(passages))
+        self._checked = CheckedAnswer(len(passages))
         self._buffer = ""
         self._shown = 0  # characters of the buffer
         self._cited: dict[int, list[str]] = {}

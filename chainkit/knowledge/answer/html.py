@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from chainkit.knowledge.answer.answer import Answer
     from chainkit.knowledge.answer.citations import Citation
+    from chainkit.knowledge.index.split import Passage
 
 _MARK = re.compile(r"\[(\d{1,4})\]")
 
 
-def answer_html(answer: Answer) -> str:
+def answer_html(text: str, citations: Sequence[Citation], passages: Sequence[Passage], notice: str) -> str:
     """The answer; a click on a citation below opens the quote inside its passage. Nothing of a document is markup."""
-    text = html.escape(answer.text).replace("\n", "<br>")
-    known = {str(citation.number) for citation in answer.citations}
-    text = _MARK.sub(lambda mark: f"<sup>[{mark[1]}]</sup>" if mark[1] in known else mark[0], text)
-    sources = "".join(_source(answer, citation) for citation in dict.fromkeys(answer.citations))
-    notice = f"<p><small>{html.escape(answer.notice)}</small></p>" if answer.notice else ""
-    return f"<div><p>{text}</p>{sources}{notice}</div>"
+    plain = html.escape(text).replace("\n", "<br>")
+    known = {str(citation.number) for citation in citations}
+    marked = _MARK.sub(lambda mark: f"<sup>[{mark[1]}]</sup>" if mark[1] in known else mark[0], plain)
+    sources = "".join(_source(passages, citation) for citation in dict.fromkeys(citations))
+    below = f"<p><small>{html.escape(notice)}</small></p>" if notice else ""
+    return f"<div><p>{marked}</p>{sources}{below}</div>"
 
 
-def _source(answer: Answer, citation: Citation) -> str:
+def _source(passages: Sequence[Passage], citation: Citation) -> str:
     around = next(
-        (one.text for one in answer.passages if one.path == citation.path and citation.quote in one.text),
+        (one.text for one in passages if one.path == citation.path and citation.quote in one.text),
         citation.quote,
     )
     before, quote, after = around.partition(citation.quote)

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from chainkit.knowledge.index.store import Store
 
 Matrix = NDArray[np.float32]
 Whole = NDArray[np.int64]
@@ -20,6 +17,14 @@ Codes = NDArray[np.int8]
 _SCALE_BYTES = 4
 _BLOCK_ROWS = 2_048  # as float32 they stay in the processor's cache
 _GROUP = 64
+
+
+class CodeSource(Protocol):
+    """Where the codes are kept: the store of an index."""
+
+    def codes(self, after: int, width: int) -> tuple[list[tuple[int, int]], Matrix, Codes]:
+        """First passage and number of passages of all runs; scales and codes of the runs above `after`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,7 @@ class View:
         inside = places < len(self.ids)
         return places[inside][self.ids[places[inside]] == numbers[inside]]
 
-    def refreshed(self, store: Store, version: tuple[int, int], width: int) -> View:
+    def refreshed(self, store: CodeSource, version: tuple[int, int], width: int) -> View:
         """The view of now: what has gone left out, what is new loaded."""
         last = int(self.runs[-1]) if len(self.runs) else 0
         listing, scales, codes = store.codes(last, width)

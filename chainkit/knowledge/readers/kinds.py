@@ -82,7 +82,7 @@ IN_MIMETYPE: tuple[tuple[str, FileKind], ...] = (
 
 _ZIP = FileKind("ZIP archive", "zipped:read")
 _CONTAINERS = (_DOCX, _PPTX, _SHEET, _ODF, _EPUB)
-_OLE = FileKind("old Office file", "zipped:read_ole")
+_OLE = FileKind("old Office file", "sheets:read_ole")
 _TABS = FileKind("CSV", "records:read_csv", light=True)
 
 _PICTURE = "is a picture ({}); text in pictures is not read"

@@ -12,7 +12,7 @@ from chainkit.knowledge.readers import sandbox
 from chainkit.knowledge.readers.blocks import Block
 from chainkit.knowledge.readers.documents import Remark, plain
 from chainkit.knowledge.readers.kinds import FileKind, kind_of
-from chainkit.knowledge.readers.source import Limits, Source
+from chainkit.knowledge.readers.source import ReadLimits, Source
 from chainkit.knowledge.readers.worker import blocks_of
 
 CHUNK_BYTES = 1 << 20
@@ -36,7 +36,7 @@ class Reading:
 
     path: Path
     notes: list[Remark] = field(default_factory=list[Remark])
-    limits: Limits = field(default_factory=Limits)
+    limits: ReadLimits = field(default_factory=ReadLimits)
 
     def __iter__(self) -> Iterator[Block]:
         """The blocks in their order.

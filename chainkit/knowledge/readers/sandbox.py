@@ -17,7 +17,7 @@ from typing import IO, Any, cast
 
 from chainkit.base.errors import DocumentError
 from chainkit.knowledge.readers.kinds import FileKind
-from chainkit.knowledge.readers.source import Limits
+from chainkit.knowledge.readers.source import ReadLimits
 from chainkit.knowledge.readers.worker import TOO_LARGE
 
 SILENT_SECONDS = 60.0
@@ -51,7 +51,7 @@ class _Child:
     def alive(self) -> bool:
         return self.owner == os.getpid() and self._process.poll() is None
 
-    def ask(self, path: Path, kind: FileKind, limits: Limits) -> None:
+    def ask(self, path: Path, kind: FileKind, limits: ReadLimits) -> None:
         """Begin with a document.
 
         Raises:
@@ -100,7 +100,7 @@ _idle: list[_Child] = []
 _lock = threading.Lock()
 
 
-def answers(path: Path, kind: FileKind, limits: Limits) -> Iterator[list[Any]]:
+def answers(path: Path, kind: FileKind, limits: ReadLimits) -> Iterator[list[Any]]:
     """What a child says while it reads a file: `["block", ...]`, `["note", reason]`, `["error", reason]`.
 
     Raises:
@@ -133,7 +133,7 @@ def close() -> None:
 atexit.register(close)
 
 
-def _asked(path: Path, kind: FileKind, limits: Limits) -> _Child:
+def _asked(path: Path, kind: FileKind, limits: ReadLimits) -> _Child:
     """A child that has begun with this document: one that waits, or a new one."""
     while True:
         with _lock:
@@ -161,7 +161,7 @@ def _give_back(child: _Child) -> None:
     child.end()
 
 
-def _reason(status: int, limits: Limits) -> str:
+def _reason(status: int, limits: ReadLimits) -> str:
     if status in (TOO_LARGE, -getattr(signal, "SIGABRT", 0)):  # libraries abort when they get no memory
         return f"takes more than {limits.memory_bytes // 1_000_000} MB of memory to be read"
     if hasattr(signal, "SIGXCPU") and status == -signal.SIGXCPU:

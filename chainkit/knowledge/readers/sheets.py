@@ -10,9 +10,10 @@ from typing import Any
 from chainkit.base.errors import DocumentError, MissingLibrary
 from chainkit.base.tables import names_columns
 from chainkit.knowledge.readers.blocks import Block
+from chainkit.knowledge.readers.kinds import refused_ole
 from chainkit.knowledge.readers.records import column_names, pairs
 from chainkit.knowledge.readers.source import Source
-from chainkit.knowledge.readers.zipped import archive
+from chainkit.knowledge.readers.zipped import UNPACKED_BYTES, archive
 
 _MIDNIGHT = datetime.time()
 
@@ -100,3 +101,24 @@ def _texts(root: Any) -> Iterator[str]:
         parts: Sequence[str] = [one.text or "" for one in element.iter("{*}t", "{*}text")]
         if text := "".join(parts).strip():
             yield text
+
+
+def read_ole(source: Source) -> Iterator[Block]:
+    """Old Excel files; other files in this format are named.
+
+    Raises:
+        DocumentError: It is another one, or is protected by a password.
+    """
+    with source.path.open("rb") as file:
+        data = file.read(UNPACKED_BYTES)
+    if _wide("EncryptedPackage") in data:
+        raise DocumentError(source.path, "is protected by a password")
+    if _wide("WordDocument") not in data and (_wide("Workbook") in data or _wide("Book") in data):
+        source.kind = "spreadsheet"
+        yield from read(source)
+        return
+    raise refused_ole(source.path)
+
+
+def _wide(name: str) -> bytes:
+    return name.encode("utf-16-le")

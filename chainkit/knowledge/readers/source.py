@@ -12,7 +12,7 @@ from chainkit.knowledge.readers.blocks import Block
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class ReadLimits:
     """What the reading of one document may take; beyond it the document is cut or skipped, with a remark.
 
     Attributes:

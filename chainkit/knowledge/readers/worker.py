@@ -22,7 +22,7 @@ from typing import Any
 from chainkit.base.errors import DocumentError, MissingLibrary, of_system
 from chainkit.knowledge.readers.blocks import Block, clean
 from chainkit.knowledge.readers.kinds import FileKind
-from chainkit.knowledge.readers.source import Limits, Reader, Source
+from chainkit.knowledge.readers.source import Reader, ReadLimits, Source
 
 if sys.platform != "win32":
     import resource
@@ -39,7 +39,7 @@ _BLOCK_CHARACTERS = 200_000
 _FLUSH_CHARACTERS = 1 << 16
 
 
-def blocks_of(source: Source, kind: FileKind, limits: Limits) -> Iterator[Block]:
+def blocks_of(source: Source, kind: FileKind, limits: ReadLimits) -> Iterator[Block]:
     """The blocks of a file, clean and of bounded length.
 
     Raises:
@@ -123,7 +123,7 @@ def main() -> None:
     with suppress(BrokenPipeError, KeyboardInterrupt):
         while line := _next_job():
             job = json.loads(line)
-            limits = Limits(**job["limits"])
+            limits = ReadLimits(**job["limits"])
             _limit(limits)
             _serve(Path(job["path"]), FileKind(*job["kind"]), limits, answers)
             answers.flush()
@@ -136,7 +136,7 @@ def _next_job() -> str:
     return sys.stdin.readline()
 
 
-def _serve(path: Path, kind: FileKind, limits: Limits, answers: _Answers) -> None:
+def _serve(path: Path, kind: FileKind, limits: ReadLimits, answers: _Answers) -> None:
     source = Source(path, kind.name)
     try:
         for block in blocks_of(source, kind, limits):
@@ -154,7 +154,7 @@ def _serve(path: Path, kind: FileKind, limits: Limits, answers: _Answers) -> Non
     answers.say("done")
 
 
-def _limit(limits: Limits) -> None:
+def _limit(limits: ReadLimits) -> None:
     if sys.platform == "win32":
         return
     used = resource.getrusage(resource.RUSAGE_SELF)

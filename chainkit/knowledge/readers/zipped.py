@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from chainkit.base.errors import DocumentError
 from chainkit.knowledge.readers.blocks import Block
-from chainkit.knowledge.readers.kinds import BY_ENDING, IN_MIMETYPE, IN_ZIP, FileKind, refused_ole
+from chainkit.knowledge.readers.kinds import BY_ENDING, IN_MIMETYPE, IN_ZIP, FileKind
 from chainkit.knowledge.readers.source import Source
 from chainkit.knowledge.readers.trees import parsed_xml
 
@@ -113,26 +113,3 @@ def _kind_inside(source: Source) -> FileKind:
     if source.path.suffix.lower() in BY_ENDING:
         raise DocumentError(source.path, f"is not a readable {source.kind} (it holds no document)")
     raise DocumentError(source.path, "is an archive (ZIP); unpack it to have its files read")
-
-
-def read_ole(source: Source) -> Iterator[Block]:
-    """Old Excel files; other files in this format are named.
-
-    Raises:
-        DocumentError: It is another one, or is protected by a password.
-    """
-    with source.path.open("rb") as file:
-        data = file.read(UNPACKED_BYTES)
-    if _wide("EncryptedPackage") in data:
-        raise DocumentError(source.path, "is protected by a password")
-    if _wide("WordDocument") not in data and (_wide("Workbook") in data or _wide("Book") in data):
-        from chainkit.knowledge.readers import sheets
-
-        source.kind = "spreadsheet"
-        yield from sheets.read(source)
-        return
-    raise refused_ole(source.path)
-
-
-def _wide(name: str) -> bytes:
-    return name.encode("utf-16-le")
