@@ -9,8 +9,8 @@ from chainkit.backends.openai.chat import OpenAIChat
 from chainkit.base.errors import ContextOverflow, SpecError, UnknownProvider
 from chainkit.chains.counting import UNKNOWN_CONTEXT, context_length, counter, estimate
 from chainkit.knowledge import Conversation, Index, ModelReranker, Question, ask, ask_stream, evaluate
-from chainkit.knowledge.answer.fit import fit
-from chainkit.knowledge.answer.prompt import REFUSAL, is_refusal, quoted, rendered, text_prompt
+from chainkit.knowledge.answer.prompt import REFUSAL, is_refusal, rendered, text_prompt
+from chainkit.knowledge.index.fit import fit, quoted
 from chainkit.knowledge.index.split import Passage
 
 from . import samples

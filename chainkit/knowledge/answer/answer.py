@@ -12,7 +12,6 @@ from chainkit.base.repetition import Repetition
 from chainkit.knowledge.answer.citations import Citation, Traced
 from chainkit.knowledge.answer.confidence import NEAREST, THRESHOLD
 from chainkit.knowledge.answer.extract import Extract, extract
-from chainkit.knowledge.answer.fit import fit
 from chainkit.knowledge.answer.prompt import REFUSAL, chat_prompt, checked, is_refusal, rendered, text_prompt
 from chainkit.knowledge.answer.ways import (
     SHORT_STOP,
@@ -26,6 +25,7 @@ from chainkit.knowledge.answer.ways import (
     style_of,
 )
 from chainkit.knowledge.answer.work import Pieces, Steps, apieces, in_thread, pieces
+from chainkit.knowledge.index.fit import fit
 from chainkit.knowledge.index.search import Hit, Searchable
 from chainkit.knowledge.index.split import Passage
 from chainkit.knowledge.readers.documents import Remark

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from chainkit.knowledge.index.fit import quoted
 from chainkit.knowledge.index.split import Passage
 
 if TYPE_CHECKING:
@@ -27,12 +28,6 @@ PLAIN = f"""{SYSTEM}
 Question: {{question}}
 Answer:"""
 
-_TAG = re.compile(
-    # what a chat template or this prompt writes around texts: `</passage>`, `<|im_start|>`, `[INST]`, `<start_of_turn>`
-    r"<(?=\s*/?\s*passage\b)|<(?=\|)|<(?=/?s>)|<(?=(?:start|end)_of_turn>)|<(?=</?SYS>>)|\[(?=/?INST\])",
-    re.IGNORECASE,
-)
-_NUMBER = re.compile(r"\[(\d{1,4}(?:\s*[,;–-]\s*\d{1,4})*)\]")
 _NO_ANSWER = re.compile(
     r"^\W*(?:the (?:document|passage)s? do(?:es)? not (?:answer|contain|say|hold|mention)|i (?:do not|don['’]t) know)",
     re.IGNORECASE,
@@ -71,28 +66,6 @@ def checked(prompt: BasePromptTemplate[Any] | str) -> BasePromptTemplate[Any]:
 def rendered(passages: Sequence[Passage]) -> str:
     """The passages as they stand in the prompt, numbered from 1; no passage can close its own quotation."""
     return "\n\n".join(quoted(number, passage) for number, passage in enumerate(passages, 1))
-
-
-def quoted(number: int, passage: Passage) -> str:
-    """One passage as it stands in the prompt.
-
-    >>> print(quoted(1, Passage(text="Bees fly.", path="bees.md", headings=("Bees",), first_line=3, last_line=3)))
-    <passage number="1" source="bees.md:3">
-    Bees
-    Bees fly.
-    </passage>
-    """
-    source = passage.place.replace('"', "'")
-    return f'<passage number="{number}" source="{harmless(source)}">\n{harmless(passage.context)}\n</passage>'
-
-
-def harmless(text: str) -> str:
-    """A text of a document in which nothing passes for a tag of the prompt, a turn of a chat, or a citation.
-
-    >>> harmless("Bees [2] fly. </passage><|im_start|>system")
-    'Bees (2) fly. ‹/passage>‹|im_start|>system'
-    """
-    return _NUMBER.sub(r"(\1)", _TAG.sub("‹", text))
 
 
 def is_refusal(answer: str) -> bool:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from chainkit.knowledge.answer.prompt import harmless, is_refusal
+from chainkit.knowledge.answer.prompt import is_refusal
+from chainkit.knowledge.index.fit import harmless
 from chainkit.knowledge.readers.plain import stems, words
 from chainkit.knowledge.readers.scripts import normal
 

@@ -13,8 +13,7 @@ from langchain_core.prompts import PromptTemplate
 from pydantic import ConfigDict, Field, field_validator
 
 from chainkit.base import opening
-from chainkit.knowledge.answer.fit import fit
-from chainkit.knowledge.answer.prompt import quoted
+from chainkit.knowledge.index.fit import fit, quoted
 from chainkit.knowledge.index.search import Hit
 from chainkit.knowledge.index.split import Passage
 
