@@ -7,8 +7,9 @@ import pytest
 from chainkit.backends.fake import FakeChat, FakeEmbeddings, FakeLLM
 from chainkit.knowledge import Conversation, Index, aask, aask_stream, ask
 from chainkit.knowledge.answer.answer import PERHAPS
-from chainkit.knowledge.answer.prompt import REFUSAL, harmless
+from chainkit.knowledge.answer.prompt import REFUSAL
 from chainkit.knowledge.answer.ways import holds, sentence_of, style_of
+from chainkit.knowledge.index.fit import harmless
 
 QUESTION = "What is the harbour master's boat called?"
 QUOTE = "The harbour master's boat is called Kittiwake II and was built in 1962. [1]"

@@ -6,7 +6,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from chainkit.backends.sentence.graph import Encoder, weight_names, write_graph
+from chainkit.backends.sentence.graph import SentenceEncoder, weight_names, write_graph
 from chainkit.backends.sentence.onnx_file import FLOAT, INT64, constant, external, node, value
 
 
@@ -45,7 +45,7 @@ def test_inputs_and_outside_tensors_have_their_shapes():
 
 
 def test_the_whole_graph_passes_the_checker():
-    encoder = Encoder(layers=2, width=8, heads=2, epsilon=1e-12)
+    encoder = SentenceEncoder(layers=2, width=8, heads=2, epsilon=1e-12)
     shapes = dict.fromkeys(_names(encoder), (8, 8)) | {name: (8,) for name in _names(encoder) if _is_vector(name)}
     read = onnx.ModelProto.FromString(write_graph(encoder, shapes, "inputs"))
     onnx.checker.check_model(read, full_check=True)
@@ -53,7 +53,7 @@ def test_the_whole_graph_passes_the_checker():
     assert (read.ir_version, read.producer_name) == (10, "chainkit")
 
 
-def _names(encoder: Encoder) -> list[str]:
+def _names(encoder: SentenceEncoder) -> list[str]:
     class Anything:
         def __contains__(self, name: object) -> bool:
             return True
