@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -177,6 +178,7 @@ class KeyValueFile:
         self._lock = threading.Lock()
         self._unseen = 0
         self._connection = connect(path, cache_layout(number), folders=folders)
+        weakref.finalize(self, self._connection.close)  # where nobody closes it, also at the end of the process
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key."""

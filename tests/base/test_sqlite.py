@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import sqlite3
 import stat
 import subprocess
@@ -219,3 +220,12 @@ def test_a_full_disk_costs_a_program_and_a_long_text_nothing(tmp_path: Path, cap
     assert "a result is not kept: the disk is full" in caplog.text
     assert kept.load("key") is None
     kept.close()
+
+
+def test_a_file_that_nobody_closes_is_closed_when_it_is_dropped(tmp_path):
+    file = KeyValueFile(tmp_path / "a.sqlite", 7)
+    connection = file._connection
+    del file
+    gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")

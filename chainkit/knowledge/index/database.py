@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,7 @@ class Database:
         self._lock = threading.RLock()
         with self._translated():
             self._connection = connect(path, LAYOUT, wait_seconds=WAIT_SECONDS, folders=False)
+            weakref.finalize(self, self._connection.close)  # where nobody closes it, also at the end of the process
             try:
                 self._prepare()
             except BaseException:
