@@ -21,7 +21,7 @@ print(chainkit.program("{{gen 'x' pattern='[0-9]{2}'}}", chainkit.llm("gguf:demo
 print(chainkit.clusters([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]]).k)
 chainkit.heatmap([[1.0, 0.0], [0.0, 1.0]], path="picture.html")
 """
-COMMANDS = ("--version", "--help", "models", "cluster --help", "ask 'What is chainkit?' README.md")
+COMMANDS = ("--version", "--help", "models", "cluster --help", "ask 'What does make demo do?' README.md")
 
 
 def main(folder: Path) -> None:
