@@ -37,6 +37,7 @@ AREAS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "tests/decoding/test_healing.py",
             "tests/decoding/test_sampler.py",
             "tests/decoding/test_constraints.py",
+            "tests/decoding/test_checked.py",
         ),
     ),
     "local": (
