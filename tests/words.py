@@ -34,6 +34,7 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "docs/ctransformers.md": ("GGML", "ctransformers"),
     "docs/decide.md": ("classification", "calibration"),
     "docs/decisions.md": ("benchmark", "architecture"),
+    "docs/documents.md": ("PDF", "encoding"),
     "docs/embeddings.md": ("semantic search", "sentence-transformers"),
     "docs/ggml.md": ("GGUF", "quantiz"),
     "docs/gguf.md": (

@@ -2,7 +2,8 @@
 
 A library is found without importing its package: importing xllamacpp starts threads, and importing llama_cpp prints.
 `CHAINKIT_LLAMA_LIBRARY` chooses one for all files: `ik_llama_cpp`, `xllamacpp`, `llama_cpp`, or the path of a library
-file. Without it each file gets the fastest that is sure to run it; see `choice`.
+file. Without it the first of llama_cpp, xllamacpp and ik_llama_cpp that is installed in a known build runs all files.
+ik_llama_cpp is experimental, and wrong on some of them: docs/gguf.md says on which.
 """
 
 from __future__ import annotations
