@@ -45,7 +45,7 @@ def test_any_texts_come_back_from_jsonl(tmp_path_factory: pytest.TempPathFactory
         ("a.csv", b"prompt,answer\n", "holds no examples"),
         ("a.csv", b"one,two\na,b\n", "no columns that look like prompt and answer; columns: one, two"),
         ("a.csv", b"prompt,answer\na, \n", "line 2 has no answer"),
-        ("a.csv", b'prompt,answer\na,"b', "line 2: unexpected end"),
+        ("a.csv", b'prompt,answer\na,"b', "line 2 is not CSV: unexpected end"),
         ("a.csv", b"prompt,answer\n\xff,b", "not UTF-8"),
         ("a.jsonl", b"{", "line 1 is no JSON"),
         ("a.jsonl", b"3\n", "line 1 is no pair"),

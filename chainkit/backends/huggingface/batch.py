@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from chainkit.backends.huggingface.libraries import torch, transformers
 from chainkit.backends.huggingface.loading import Loaded
 from chainkit.backends.huggingface.vocabulary import TransformersVocabulary
+from chainkit.base.errors import Unsupported
 from chainkit.base.generation import GenerationRequest
 from chainkit.base.session import Counters, Piece
 from chainkit.decoding import loop
@@ -30,6 +31,10 @@ class EncodedText:
         """The token that was chosen."""
         self.tokens.extend(tokens)
         self.counters.sampled += len(tokens)
+
+    def rewind(self, length: int) -> None:
+        """Refused: the rows of a batch go on together, so constraints that take tokens back are kept out of it."""
+        raise Unsupported(f"a text of a batch cannot go back to {length} tokens")
 
     def logits(self) -> Logits:
         """The scores of the next token, [V]."""

@@ -58,14 +58,6 @@ class HuggingFaceChat(ModelSettings, LocalChat):
         own = named_template(self.chat_template).stop if self.chat_template else ()
         return super().call([*(stop or ()), *own], changes)
 
-    def session(self, *, cancelled: threading.Event | None = None) -> LocalSession:
-        """An empty text to go on with token by token.
-
-        Raises:
-            Unsupported: The model reads with an encoder.
-        """
-        return self.new_session(cancelled).begin_with(self.own_soft_prompt)
-
     def unload(self) -> None:
         """Let go of the model: its memory is freed when no other object uses it. The next call loads it again."""
         self._conversation.clear()
@@ -76,7 +68,7 @@ class HuggingFaceChat(ModelSettings, LocalChat):
         return self.loaded.vocabulary
 
     def _session(self, cancelled: threading.Event) -> LocalSession:
-        return self.session(cancelled=cancelled)
+        return self.new_session(cancelled).begin_with(self.own_soft_prompt)
 
     def _metadata(self) -> dict[str, Any]:
         return {"model_name": self.model, "model_provider": "huggingface"}

@@ -125,7 +125,7 @@ def _qdrant(spec: str, embeddings: Embeddings, width: int | None) -> Opened:
 def _postgres(spec: str, embeddings: Embeddings, width: int | None) -> Opened:
     try:
         from langchain_postgres import PGVector  # pyright: ignore
-        from sqlalchemy import create_engine, exc
+        from sqlalchemy import create_engine, exc  # pyright: ignore
     except ImportError as error:
         raise MissingLibrary("langchain-postgres", extra="postgres") from error
     options = _options(spec, {"collection", "host"})

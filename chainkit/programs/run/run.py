@@ -143,9 +143,13 @@ class Run:
         """All that is not hidden: template, variables and what the model wrote, with the marks of roles."""
         return "".join(span.text for span in self._spans() if not span.hidden)
 
-    @cached_property
+    @property
     def timeline(self) -> tuple[Span, ...]:
         """Which characters of `text` came from the template, from variables, from the model; hidden ones beside."""
+        return self._merged
+
+    @cached_property
+    def _merged(self) -> tuple[Span, ...]:
         return merged(self._spans())
 
     @property
