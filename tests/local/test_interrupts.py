@@ -120,4 +120,4 @@ def test_an_interrupt_leaves_the_runtime_as_it_was(make: Callable[[Path], Any], 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", MAKERS)
 def test_an_interrupt_at_any_call_leaves_the_runtime_as_it_was(make: Callable[[Path], Any], tmp_path: Path) -> None:
-    check_interrupts(make, tmp_path, 40 if make is ctransformers else 1_000)
+    check_interrupts(make, tmp_path, 10 if make is ctransformers else 150)
