@@ -34,7 +34,7 @@ from chainkit.local.several import PairedModel, differ, pairs
 from chainkit.local.sight import Readable, Sight
 from chainkit.local.template import ChatTemplate
 from chainkit.local.threads import in_thread, stream_from_thread
-from chainkit.local.tools import Shown, Toolbox, chosen, without_tools
+from chainkit.local.tools import Shown, ToolAnswer, Toolbox, chosen, without_tools
 
 _AT_ONCE = 64  # conversations that threads wait for; how many are computed at once the engine knows
 
@@ -146,6 +146,8 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """This model with tools. The arguments of a call always fit the tool's schema.
+
+        A call that `max_tokens` or the context cuts stands in `invalid_tool_calls`, with the reason.
 
         Args:
             tools: Functions, pydantic models, langchain tools, or OpenAI's form.
@@ -280,10 +282,12 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
         metadata = self._metadata() | ending(pieces[-1])
         if call.logprobs is not None:
             metadata["logprobs"] = logprobs(score for piece in pieces for score in piece.scores)
-        text, tool_calls = toolbox.read(joined(pieces)) if toolbox else (joined(pieces), [])
+        text = joined(pieces)
+        answer = toolbox.read(text, pieces[-1]) if toolbox else ToolAnswer(text)
         message = AIMessage(
-            content=text,
-            tool_calls=tool_calls,
+            content=answer.text,
+            tool_calls=list(answer.calls),
+            invalid_tool_calls=list(answer.cut),
             usage_metadata=usage(session.counters, prompt_tokens),
             response_metadata=metadata,
         )
@@ -306,7 +310,7 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
                 metadata: dict[str, Any] = {"logprobs": logprobs(piece.scores)} if piece.scores else {}
                 chunk = AIMessageChunk(content=text.feed(piece.text), response_metadata=metadata)
                 if piece.finish:
-                    content, calls = text.end()
+                    content, calls = text.end(piece)
                     chunk = AIMessageChunk(
                         content=chunk.text + content,
                         tool_call_chunks=calls,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from langchain_core.messages import (
     AIMessage,
     BaseMessage,
     HumanMessage,
+    InvalidToolCall,
     SystemMessage,
     ToolCall,
     ToolCallChunk,
@@ -21,7 +23,9 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.utils.json_schema import dereference_refs
 
 from chainkit.base.errors import ConstraintError
+from chainkit.base.session import Piece
 from chainkit.decoding.schemas import closed
+from chainkit.decoding.unfinished import mark_of_cut
 from chainkit.local.conversation import plain_text
 from chainkit.local.template import ChatTemplate
 
@@ -29,6 +33,24 @@ if TYPE_CHECKING:
     from chainkit.decoding.constraints import Constraint
 
 _OPEN, _CLOSE = "<tool_call>\n", "\n</tool_call>"
+_NAME = re.compile(r'\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")')
+_ARGUMENTS = re.compile(r'\s*,\s*"arguments"\s*:\s*')
+
+
+@dataclass(frozen=True)
+class ToolAnswer:
+    """An answer of a model that has tools: text, a call, or a call that was cut.
+
+    Attributes:
+        text: What is no call.
+        calls: The call, if there is one and it is whole.
+        cut: The call, if it is not: its name where that is whole, its arguments as far as they were written, and why
+            there is no more of them.
+    """
+
+    text: str
+    calls: tuple[ToolCall, ...] = ()
+    cut: tuple[InvalidToolCall, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,16 +88,22 @@ class Toolbox:
         text = "" if self.choice != "auto" else "| TEXT\nTEXT: /[^<{](?s:.*)/"
         return lark(f"start: call {text}\ncall: {call}\nbody: {body}\n")
 
-    def read(self, text: str) -> tuple[str, list[ToolCall]]:
-        """The answer without its tool call, and the call."""
-        body = text.removeprefix(_OPEN).removesuffix(_CLOSE) if self.native else text
-        if not body.startswith("{") or (self.native and not text.startswith(_OPEN)):
-            return text, []
+    def read(self, text: str, end: Piece) -> ToolAnswer:
+        """What an answer is.
+
+        Args:
+            text: All of it.
+            end: The last piece of it, which says why it ended.
+        """
+        # by the constraint, nothing but a call begins like this
+        if self.choice == "none" or not text.startswith("<" if self.native else "{"):
+            return ToolAnswer(text)
+        body, number = text.removeprefix(_OPEN), f"call_{uuid.uuid4().hex[:24]}"
         try:
-            call = json.loads(body)
-        except ValueError:  # max_tokens came in between; the finish reason says so
-            return text, []
-        return "", [ToolCall(name=call["name"], args=call["arguments"], id=f"call_{uuid.uuid4().hex[:24]}")]
+            call, _ = json.JSONDecoder().raw_decode(body)  # the closing tag, or what there is of it, may follow
+        except ValueError:
+            return ToolAnswer("", cut=(_cut(body, number, end),))
+        return ToolAnswer("", (ToolCall(name=call["name"], args=call["arguments"], id=number),))
 
     def instructions(self) -> str:
         """What a model is told whose template knows no tools."""
@@ -103,16 +131,18 @@ class Shown:
         self._call += text
         return ""
 
-    def end(self) -> tuple[str, list[ToolCallChunk]]:
-        """What was held back, and the call that it was."""
+    def end(self, piece: Piece) -> tuple[str, list[ToolCallChunk]]:
+        """What was held back, and the call that it was; one that was cut cannot be read as a whole one.
+
+        Args:
+            piece: The last one of the answer.
+        """
         if not self._call or self._toolbox is None:
             return self._call, []
-        text, calls = self._toolbox.read(self._call)
-        chunks = [
-            tool_call_chunk(name=call["name"], args=json.dumps(call["args"]), id=call["id"], index=number)
-            for number, call in enumerate(calls)
-        ]
-        return text, chunks
+        answer = self._toolbox.read(self._call, piece)
+        told = [(call["name"], json.dumps(call["args"]), call["id"]) for call in answer.calls]
+        told += [(call["name"], _marked(call), call["id"]) for call in answer.cut]
+        return answer.text, [tool_call_chunk(name=name, args=args, id=id_, index=0) for name, args, id_ in told]
 
 
 def without_tools(
@@ -136,6 +166,24 @@ def chosen(tool_choice: str | bool | dict[str, Any] | None) -> str:
     if tool_choice in (None, False):
         return "auto"
     return "any" if tool_choice in (True, "any", "required") else str(tool_choice)
+
+
+def _cut(body: str, number: str, end: Piece) -> InvalidToolCall:
+    name = _NAME.match(body)
+    arguments = _ARGUMENTS.match(body, name.end()) if name else None
+    return InvalidToolCall(
+        type="invalid_tool_call",
+        name=json.loads(name[1]) if name else None,
+        args=body[arguments.end() :] if arguments else "",
+        id=number,
+        error=f"cut: {end.detail or 'the model wrote no more of it'}",
+    )
+
+
+def _marked(call: InvalidToolCall) -> str:
+    """Its arguments as a piece of a stream, which says only there why they end."""
+    arguments, why = call["args"] or "", call["error"] or ""
+    return arguments + mark_of_cut(arguments, why) if arguments.strip() else f"{{] {why}"
 
 
 def _call_schema(function: dict[str, Any]) -> dict[str, Any]:

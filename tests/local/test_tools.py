@@ -1,12 +1,32 @@
-"""Tools in words for models whose template knows none."""
+"""Tools of local models: told in words where the template knows none; a call that is cut is an invalid one."""
 
 import json
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Literal
 
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+import pytest
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.tools import tool
 
+from chainkit.backends.llama_cpp.models import GGUFChat
+from chainkit.base.session import Piece
 from chainkit.local.template import ChatTemplate
-from chainkit.local.tools import Toolbox, without_tools
+from chainkit.local.tools import Shown, Toolbox, without_tools
 from tests.backends.llama_cpp import tiny
+
+DEMO = Path(__file__).parents[2] / "examples" / "demo_model" / "demo-q8_0.gguf"
+NATIVE = "{% if tools %}{{ tools | tojson }}{% endif %}" + tiny.CHATML
+LIMIT = Piece("", finish="length", detail="max_tokens=9 is reached")
+ARGUMENTS = '{"city": "M\\u00fcnchen \\"Ost\\"", "days": [1, {"of": [2]}], "at": null}'
+CALL = f'{{"name": "weather", "arguments": {ARGUMENTS}}}'
+
+
+@tool
+def book(room: Literal["north", "south"], beds: Literal[1, 2], sea: bool) -> str:
+    """Book a room."""
+    return f"{room} {beds} {sea}"
 
 
 def test_a_template_without_tools_is_told_in_words():
@@ -25,3 +45,77 @@ def test_a_template_without_tools_is_told_in_words():
     assert plain[3].content == "Result of the tool 7: 3"
     native = ChatTemplate("{{ tools }}{{ messages[0].tool_calls }}")
     assert without_tools(talk, toolbox, native) == talk
+
+
+def shown(toolbox: Toolbox, text: str, end: Piece) -> AIMessageChunk:
+    """The sum of what a stream shows that brings a text letter by letter."""
+    stream = Shown(toolbox)
+    pieces = [AIMessageChunk(stream.feed(letter)) for letter in text]
+    content, calls = stream.end(end)
+    return reduce(add, [*pieces, AIMessageChunk(content, tool_call_chunks=calls, chunk_position="last")])
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_a_call_is_whole_or_invalid_wherever_it_is_cut(native):
+    toolbox = Toolbox(({"type": "function", "function": {"name": "weather"}},), "auto", native=native)
+    whole = f"<tool_call>\n{CALL}\n</tool_call>" if native else CALL
+    least = whole.index(CALL) + len(CALL)
+    for length in range(1, least):
+        text = whole[:length]
+        answer, streamed = toolbox.read(text, LIMIT), shown(toolbox, text, LIMIT)
+        assert (answer.text, answer.calls) == ("", ())
+        assert (streamed.content, streamed.tool_calls) == ("", [])
+        (cut,), (late,) = answer.cut, streamed.invalid_tool_calls
+        assert cut["error"] == "cut: max_tokens=9 is reached"
+        assert late["args"].endswith("cut: max_tokens=9 is reached")
+        assert cut["name"] == late["name"] == ("weather" if 'weather"' in text else None)
+        _, _, written = text.partition('"arguments": ')
+        assert cut["args"] == written
+    for length in range(least, len(whole) + 1):
+        (call,) = toolbox.read(whole[:length], LIMIT).calls
+        (late,) = shown(toolbox, whole[:length], LIMIT).tool_calls
+        assert (call["name"], call["args"]) == (late["name"], late["args"]) == ("weather", json.loads(ARGUMENTS))
+
+
+def test_json_is_text_where_no_call_is_wanted():
+    toolbox = Toolbox(({"type": "function", "function": {"name": "weather"}},), "none", native=False)
+    for text in (CALL, CALL[:30], '{"a": 1}'):
+        answer, streamed = toolbox.read(text, LIMIT), shown(toolbox, text, LIMIT)
+        assert (answer.text, answer.calls, answer.cut) == (text, (), ())
+        assert (streamed.content, streamed.tool_calls, streamed.invalid_tool_calls) == (text, [], [])
+
+
+@pytest.mark.parametrize("template", [None, NATIVE])
+async def test_max_tokens_make_no_answer_of_half_a_call(template):
+    with_template = {"chat_template": template} if template else {}
+    bound = GGUFChat(model=str(DEMO), context_length=512, **with_template).bind_tools([book], tool_choice="any")
+    ends = set()
+    for limit in (1, 4, 12, 24, 150):
+        said = bound.invoke("A room, please.", max_tokens=limit)
+        total = reduce(add, bound.stream("A room, please.", max_tokens=limit))
+        later = await bound.ainvoke("A room, please.", max_tokens=limit)
+        parts = [chunk async for chunk in bound.astream("A room, please.", max_tokens=limit)]
+        for answer in (said, total, later, reduce(add, parts)):
+            assert answer.content == ""
+            assert len(answer.tool_calls) + len(answer.invalid_tool_calls) == 1
+            assert bool(answer.tool_calls) == bool(said.tool_calls)
+            for call in answer.invalid_tool_calls:
+                assert f"cut: max_tokens={limit} is reached" in (call["error"] or call["args"])
+                assert answer.response_metadata["finish_reason"] == "length"
+        ends.add(bool(said.tool_calls))
+    assert ends == {True, False}
+
+
+def test_the_context_is_named_where_it_cut_a_call_and_a_stop_text_cuts_none():
+    bound = GGUFChat(model=str(DEMO), context_length=512).bind_tools([book], tool_choice="any")
+    answer = bound.invoke("A room, please.", stop=['"beds"'], max_tokens=200)
+    assert len(answer.tool_calls) == 1
+    context = answer.usage_metadata["input_tokens"] + 30
+    answer = (
+        GGUFChat(model=str(DEMO), context_length=context)
+        .bind_tools([book], tool_choice="any")
+        .invoke("A room, please.")
+    )
+    assert (answer.content, answer.tool_calls) == ("", [])
+    (cut,) = answer.invalid_tool_calls
+    assert (cut["name"], cut["error"]) == ("book", f"cut: the context of {context} tokens is full")

@@ -170,14 +170,14 @@ class LocalJobRunner:
             last = piece
             if piece.text and toolbox is None:
                 yield Piece(piece.text)
-        said, calls = toolbox.read(text) if toolbox is not None else (text, [])
+        calls = toolbox.read(text, last).calls if toolbox is not None else ()
         if calls:
             wanted = tuple(ToolCall(name=one["name"], arguments=one["args"], id=one["id"] or "") for one in calls)
             context.called(text, wanted)
             return SlotResult(text="", calls=wanted, data=text, tokens=tuple(tokens))
-        context.take(said, tokens, healed)
+        context.take(text, tokens, healed)
         return SlotResult(
-            text=said,
+            text=text,
             finish=last.finish or "stop",
             detail=last.detail,
             stop_text=last.stop_text,

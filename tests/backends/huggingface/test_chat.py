@@ -6,6 +6,7 @@ import asyncio
 import copy
 import pickle
 from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
 
@@ -193,6 +194,14 @@ def test_a_tool_that_must_be_called_is_called_with_what_it_takes(chat_folder: st
         assert call["name"] == "add"
         assert call["args"]["a"] in (1, 2, 3)
         assert isinstance(call["args"]["b"], bool)
+
+
+def test_a_call_that_max_tokens_cut_is_no_answer(chat_folder: str) -> None:
+    bound = HuggingFaceChat(model=chat_folder).bind_tools([add], tool_choice="any", max_tokens=12)
+    for answer in (bound.invoke("Hi"), reduce(lambda one, other: one + other, bound.stream("Hi"))):
+        assert (answer.content, answer.tool_calls) == ("", [])
+        (cut,) = answer.invalid_tool_calls
+        assert "cut: max_tokens=12 is reached" in (cut["error"] or cut["args"])
 
 
 def test_an_unknown_option_is_refused(folder: Folder) -> None:
