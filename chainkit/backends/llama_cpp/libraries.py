@@ -2,8 +2,8 @@
 
 A library is found without importing its package: importing xllamacpp starts threads, and importing llama_cpp prints.
 `CHAINKIT_LLAMA_LIBRARY` chooses one for all files: `ik_llama_cpp`, `xllamacpp`, `llama_cpp`, or the path of a library
-file. Without it the first of llama_cpp, xllamacpp and ik_llama_cpp that is installed in a known build runs all files.
-ik_llama_cpp is experimental, and wrong on some of them: docs/gguf.md says on which.
+file. Without it the first of llama_cpp and xllamacpp that is installed in a known build runs all files. ik_llama_cpp is
+experimental and wrong on some files (docs/gguf.md says on which), so it runs only where the setting names it.
 """
 
 from __future__ import annotations
@@ -68,9 +68,8 @@ def library() -> Library:
     """
     if choice := forced():
         return opened(choice)
-    own = sorted(HOMES, key=lambda package: HOMES[package].kind is not Library)
     refusals: list[MissingLibrary] = []
-    for package in own:
+    for package in (package for package, home in HOMES.items() if home.kind is Library):
         try:
             return opened(package)
         except MissingLibrary as error:
