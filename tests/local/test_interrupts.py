@@ -70,13 +70,21 @@ def ctransformers(folder: Path) -> Any:
 MAKERS = [gguf, gguf_draft, transformers, one_at_a_time, ctransformers]
 
 
+# A profiler is called there and no signal is handled there: the interpreter takes a lock and enters its block, or
+# leaves the block and releases the lock, in one step.
+NEVER = frozenset(["__enter__", "__exit__", "acquire", "release", "_acquire_restore", "_release_save"])
+
+
 class Interrupts:
     """Counts where a signal could come; raises at one of these places."""
 
     def __init__(self, at: int | None = None) -> None:
         self.at, self.seen = at, 0
 
-    def __call__(self, _frame: Any, _event: str, _argument: Any) -> None:
+    def __call__(self, frame: Any, event: str, argument: Any) -> None:
+        name = getattr(argument, "__name__", "") if event.startswith("c_") else frame.f_code.co_name
+        if name in NEVER:
+            return
         self.seen += 1
         if self.seen == self.at:
             raise KeyboardInterrupt
