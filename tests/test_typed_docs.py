@@ -11,8 +11,14 @@ import pytest
 
 from tests.test_docs import PAGES, ROOT, blocks
 
-UNTYPED = {"providers.md": ("class EchoChat",), "testing.md": ("their_model", "class TestMyChat")}
-"""Page to words of the blocks that are files of another package, written without types."""
+UNTYPED = {
+    "providers.md": ("class EchoChat",),
+    "structured_output.md": ("with_structured_output",),
+    "testing.md": ("their_model", "class TestMyChat"),
+    "tuning.md": ("PeftModel",),
+    "upscale.md": ("from_pretrained",),
+}
+"""Page to words of the blocks that are files of another package, or that use libraries without types."""
 
 
 def code_of(page: Path) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chainkit.base.errors import LimitReached
+from chainkit.base.errors import LimitReached, ProgramError
 from chainkit.base.generation import GenerationRequest
 from chainkit.local.scheduler import Client, scheduler_of
 from chainkit.local.session import LocalSession
@@ -359,3 +359,8 @@ def test_a_form_says_what_it_asks_for() -> None:
 
 def test_a_driver_without_tasks_is_done() -> None:
     assert list(Driver(ScriptedModel().runner(streaming=True)).run()) == []
+
+
+def test_a_program_that_is_parsed_from_nothing_is_a_fault_with_its_place() -> None:
+    with pytest.raises(ProgramError, match="line 1, column 1: parse needs the text of a program"):
+        program("{{parse None}}")()

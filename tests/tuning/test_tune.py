@@ -238,6 +238,7 @@ def test_a_soft_prompt_of_another_model_is_refused(tuned: Tuned, tmp_path: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.past_key_values. is deprecated:FutureWarning")  # given by PEFT itself
 @pytest.mark.parametrize("method", ["p-tuning", "prefix", "cpt"])
 def test_methods_of_peft_are_trained_saved_and_loaded(method: str, tuned: Tuned, folder: str, tmp_path: Path) -> None:
     result = tuned(tmp_path / "adapter", method=method, epochs=4)

@@ -199,6 +199,8 @@ class ExecutionLine(ABC):
     def parsed(self, node: Parse, following: str) -> Steps:
         """Run a text as a program; gives what it wrote."""
         text = yield from self.text(node.arguments, "string")
+        if text is None:
+            raise ProgramError("parse needs the text of a program, got None")
         name = yield from self.text(node.arguments, "name")
         hidden = yield from self.flag(node.arguments, "hidden", False)
         template = parse(text)
