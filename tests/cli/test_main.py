@@ -83,7 +83,7 @@ def commands_with_json() -> set[str]:
 
 def test_every_json_output_is_read_by_a_test() -> None:
     # these need a server, a model file, a file of questions or a log; see their own tests
-    elsewhere = {"doctor", "eval", "log list", "log show", "log totals", "size", "tokens", "pull"}
+    elsewhere = {"decide", "doctor", "eval", "log list", "log show", "log totals", "size", "tokens", "pull"}
     elsewhere |= {"convert", "upscale", "tune train", "tune bake", "run", "check"}
     assert commands_with_json() - elsewhere == set(JSON_CALLS)
 

@@ -27,7 +27,7 @@ OFFLINE = [
     "upscale.py",
 ]
 # run by test_hosted.py, the Hugging Face tests and those of tuning
-WITH_A_SERVICE_OR_TORCH = ["hosted.py", "huggingface.py", "tuning.py"]
+WITH_A_SERVICE_OR_TORCH = ["documents.py", "hosted.py", "huggingface.py", "tuning.py"]
 
 
 def test_no_example_is_forgotten() -> None:
