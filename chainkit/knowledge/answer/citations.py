@@ -62,7 +62,7 @@ class CheckedAnswer:
         removed: How many citations were taken out so far.
         order: The passages that are cited, each once; the one at place i has the number i + 1 in the text.
 
-    >>> checked = Checked(9)
+    >>> checked = CheckedAnswer(9)
     >>> [checked.feed("Bees fly [7"), checked.feed("], or not [3][12]."), checked.end(), checked.removed, checked.order]
     ['Bees fly', ' [1], or not [2].', '', 1, [7, 3]]
     """
