@@ -45,6 +45,7 @@ COMMANDS: dict[str, Command] = {
     "tokens": Command("chainkit.cli.tokens:tokens", "Show how a text is cut into tokens and what may come next."),
     "convert": Command("chainkit.cli.convert:convert", "Lay an old GGML file out as GGUF."),
     "models": Command("chainkit.cli.models:models", "Show what can be used here and what is missing."),
+    "serve": Command("chainkit.cli.serve:serve", "Serve models, documents and chains over OpenAI's API."),
     "doctor": Command("chainkit.cli.doctor:doctor", "Ask a server with OpenAI's API what it can do."),
     "log": Command("chainkit.cli.log:log", "Browse what --trace kept of prompts, answers and costs."),
     "keys": Command("chainkit.cli.keys:keys", "Store, list and forget API keys."),

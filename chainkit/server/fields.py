@@ -1,0 +1,221 @@
+"""What endpoints take, field by field; the OpenAPI document is made from these classes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Text: TypeAlias = Annotated[str, Field(min_length=1)]
+Json: TypeAlias = dict[str, Any]
+_MOST_TOKENS = 1 << 24
+_SEED = (1 << 63) - 1
+
+
+class RequestFields(BaseModel):
+    """A body: an unknown field is an error, and a number in quotes is none."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+
+
+class MessageFields(BaseModel):
+    """A part of what was said before: fields that are not known here are left out."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class ContentPart(BaseModel):
+    """A part of a message: a text, a picture or a file."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    type: Text
+    text: str | None = None
+    refusal: str | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> ContentPart:
+        if self.type in ("text", "input_text", "output_text") and self.text is None:
+            raise ValueError(f"a part of type {self.type!r} has a text")
+        return self
+
+
+class CalledFunction(MessageFields):
+    """The function of a call."""
+
+    name: Text
+    arguments: str
+
+
+class MadeCall(MessageFields):
+    """A call that the model has made."""
+
+    id: Text
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
+class ChatMessage(MessageFields):
+    """One message."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[ContentPart] | None = None
+    name: str | None = None
+    tool_calls: list[MadeCall] | None = None
+    tool_call_id: str | None = None
+    refusal: str | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> ChatMessage:
+        if self.content is None and self.role != "assistant":
+            raise ValueError(f"a message of role {self.role!r} has a content")
+        if self.role == "tool" and not self.tool_call_id:
+            raise ValueError("a message of role 'tool' has a tool_call_id")
+        return self
+
+
+class Function(RequestFields):
+    """A function that the model may call."""
+
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    description: str | None = None
+    parameters: Json | None = None
+    strict: bool | None = None
+
+
+class Tool(RequestFields):
+    """A tool; functions are the only kind."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class NamedFunction(RequestFields):
+    """The name of a function."""
+
+    name: Text
+
+
+class ToolChoice(RequestFields):
+    """The one tool that must be called."""
+
+    type: Literal["function"] = "function"
+    function: NamedFunction
+
+
+class FormSchema(RequestFields):
+    """A named JSON schema."""
+
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    description: str | None = None
+    json_schema: Json | None = Field(default=None, alias="schema")
+    strict: bool | None = None
+
+
+class TextForm(RequestFields):
+    """Free text."""
+
+    type: Literal["text"]
+
+
+class JsonForm(RequestFields):
+    """Any JSON object."""
+
+    type: Literal["json_object"]
+
+
+class SchemaForm(RequestFields):
+    """JSON of a schema."""
+
+    type: Literal["json_schema"]
+    json_schema: FormSchema
+
+
+Form: TypeAlias = Annotated[TextForm | JsonForm | SchemaForm, Field(discriminator="type")]
+
+
+class StreamOptions(RequestFields):
+    """What a stream tells besides."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class Sampling(RequestFields):
+    """How the text is written; what is not given is as the model was set up.
+
+    `logit_bias` and the penalties go to hosted models; a local model takes `top_k`, `min_p` and `repeat_penalty`.
+    """
+
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=1 << 31)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repeat_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    seed: Annotated[int, Field(ge=-_SEED, le=_SEED)] | None = None
+    stop: Text | list[Text] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    logit_bias: dict[str, float] | None = None
+    n: Annotated[int, Field(ge=1, le=128)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    user: str | None = None
+
+    @model_validator(mode="after")
+    def _no_options_without_a_stream(self) -> Sampling:
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options is only for stream=true")
+        return self
+
+
+class ChatBody(Sampling):
+    """A body of /v1/chat/completions."""
+
+    model: Text
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    max_tokens: Annotated[int, Field(ge=1, le=_MOST_TOKENS)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1, le=_MOST_TOKENS)] | None = None
+    tools: list[Tool] | None = None
+    tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: Form | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    variables: Json | None = Field(default=None, description="For programs and chains: their input by name.")
+    # taken so that clients can send them; without effect
+    metadata: Json | None = None
+    modalities: list[str] | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    reasoning_effort: str | None = None
+    safety_identifier: str | None = None
+    service_tier: str | None = None
+    store: bool | None = None
+    verbosity: str | None = None
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> ChatBody:
+        if self.tool_choice not in (None, "none", "auto") and not self.tools:
+            raise ValueError("tool_choice asks for a call, and there are no tools")
+        if isinstance(self.tool_choice, ToolChoice):
+            name = self.tool_choice.function.name
+            if name not in {tool.function.name for tool in self.tools or ()}:
+                raise ValueError(f"tool_choice names {name!r}, which is none of the tools")
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs is only for logprobs=true")
+        if self.modalities and set(self.modalities) != {"text"}:
+            raise ValueError("modalities: only text is written here")
+        return self
+
+
+class CompletionBody(Sampling):
+    """A body of /v1/completions."""
+
+    model: Text
+    prompt: str | Annotated[list[str], Field(min_length=1, max_length=2048)]
+    max_tokens: Annotated[int, Field(ge=1, le=_MOST_TOKENS)] | None = None
+    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    echo: bool | None = None
+    suffix: str | None = None
+    best_of: Annotated[int, Field(ge=1, le=128)] | None = None

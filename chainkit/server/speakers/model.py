@@ -1,0 +1,108 @@
+"""Chat models: local ones, which take all of a request into their tokens, and those of services."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any, cast
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk
+
+from chainkit.base.errors import Unsupported
+from chainkit.local.chat import LocalChat
+from chainkit.server.speakers.call import ChatCall, Speaker
+
+_COMMON = ("temperature", "top_p", "max_tokens", "seed")
+_LOCAL = frozenset((*_COMMON, "top_k", "min_p", "repeat_penalty"))
+_NEUTRAL: Mapping[str, Any] = {"frequency_penalty": 0, "presence_penalty": 0, "logit_bias": {}}
+
+
+class ModelSpeaker(Speaker):
+    """A chat model of langchain-core, as far as it takes what is asked.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: BaseChatModel) -> None:
+        self.model = model
+
+    async def answer(self, call: ChatCall) -> AIMessage:
+        """The whole answer, in one call of the model."""
+        return await self._asked(call).ainvoke(list(call.messages), stop=call.settings.get("stop"))
+
+    async def stream(self, call: ChatCall) -> AsyncIterator[AIMessageChunk]:
+        """The answer as it comes."""
+        pieces = self._asked(call).astream(list(call.messages), stop=call.settings.get("stop"))
+        async with aclosing(pieces) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    def _asked(self, call: ChatCall) -> Any:
+        settings = {name: value for name, value in call.settings.items() if name != "stop"}
+        settings = {name: value for name, value in settings.items() if value != _NEUTRAL.get(name, ...)}
+        bound = self._bound(call, settings)
+        return self.model.bind(**bound) if bound else self.model
+
+    def _bound(self, call: ChatCall, settings: dict[str, Any]) -> dict[str, Any]:
+        names = type(self.model).model_fields
+        for name in settings.keys() - set(_COMMON):
+            if name not in names:
+                raise Unsupported(f"this model has no {name}; leave it out")
+        if call.logprobs is not None:
+            if not {"logprobs", "top_logprobs"} <= names.keys():
+                raise Unsupported("this model tells no log-probabilities; leave logprobs out")
+            settings |= {"logprobs": True, "top_logprobs": call.logprobs}
+        if call.form is not None:
+            if "response_format" not in names and not _speaks_openai(self.model):
+                raise Unsupported("this model cannot be held to a form; ask for tools, or leave response_format out")
+            settings["response_format"] = dict(call.form)
+        return settings | self._tools(call)
+
+    def _tools(self, call: ChatCall) -> dict[str, Any]:
+        if not call.tools:
+            return {}
+        more = {} if call.parallel_calls is None else {"parallel_tool_calls": call.parallel_calls}
+        choice = "any" if call.tool_choice == "required" else call.tool_choice
+        try:
+            bound: Any = self.model.bind_tools(list(call.tools), tool_choice=choice, **more)
+        except NotImplementedError:
+            raise Unsupported("this model calls no tools") from None
+        return dict(bound.kwargs)
+
+
+class LocalSpeaker(ModelSpeaker):
+    """A model that runs here, token by token: forms and tools are constraints on what it writes."""
+
+    model: LocalChat
+
+    def prompt_tokens(self, call: ChatCall) -> int | None:
+        """How many tokens would be read; those of tools are not counted."""
+        return self.model.get_num_tokens_from_messages(list(call.messages))
+
+    def _bound(self, call: ChatCall, settings: dict[str, Any]) -> dict[str, Any]:
+        for name in settings.keys() - _LOCAL:
+            raise Unsupported(f"a local model has no {name}; it has repeat_penalty, top_k and min_p")
+        if (seed := settings.get("seed")) is not None:
+            settings["seed"] = abs(seed)
+        if call.logprobs is not None:
+            settings["logprobs"] = call.logprobs
+        if call.form is not None:
+            settings["constraint"] = _constraint(call.form)
+        if call.tools:
+            settings |= {"tools": list(call.tools), "tool_choice": call.tool_choice}
+        return settings
+
+
+def _constraint(form: Mapping[str, Any]) -> Any:
+    from chainkit.decoding.constraints import any_json_object, json_schema
+
+    schema = (form.get("json_schema") or {}).get("schema")
+    if form["type"] == "json_object" or schema is None:
+        return any_json_object()
+    return json_schema(schema, other_keys=False)
+
+
+def _speaks_openai(model: BaseChatModel) -> bool:
+    return "frequency_penalty" in cast("Mapping[str, Any]", type(model).model_fields)

@@ -1,0 +1,202 @@
+"""Between bytes and values: JSON in, JSON and server-sent events out, and clients that go away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+from pydantic_core import from_json, to_json
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from chainkit.server.faults import INVALID, RequestFault, body_of, headers_of, told
+
+T = TypeVar("T")
+Body = TypeVar("Body", bound=BaseModel)
+
+log = logging.getLogger("chainkit.server")
+DONE = b"data: [DONE]\n\n"
+GONE = 499
+"""The status that stands in the metrics for a client that did not wait."""
+
+
+def encoded(value: Any) -> bytes:
+    """A value as JSON; numbers that JSON has no word for are null."""
+    return to_json(value, inf_nan_mode="null")
+
+
+class JSONReply(Response):
+    """A value as a JSON answer."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """The bytes."""
+        return encoded(content)
+
+
+def fault_reply(error: BaseException) -> Response:
+    """The answer to a request that failed; what nobody foresaw is written to the log."""
+    fault = told(error)
+    if fault.status >= 500 and not isinstance(error, RequestFault):
+        log.error("%s: %s", type(error).__name__, error, exc_info=error if fault.status == 500 else None)
+    return JSONReply(body_of(fault), fault.status, headers_of(fault))
+
+
+async def read_body(request: Request, most: int, seconds: float) -> bytes:
+    """The whole body of a request.
+
+    Args:
+        request: Where from.
+        most: Bytes that it may have.
+        seconds: In which it must have come.
+
+    Raises:
+        RequestFault: It is longer (413), or comes too slowly (408).
+    """
+    told_length = request.headers.get("content-length")
+    if told_length is not None and (not told_length.isdecimal() or int(told_length[:20]) > most):
+        raise _too_long(most)
+    parts, length = list[bytes](), 0
+    try:
+        async with asyncio.timeout(seconds):
+            async for part in request.stream():
+                length += len(part)
+                if length > most:
+                    raise _too_long(most)
+                parts.append(part)
+    except TimeoutError:
+        raise RequestFault(408, f"the body did not come within {seconds:g} seconds", code="timeout") from None
+    return b"".join(parts)
+
+
+async def read_json(request: Request, most: int, seconds: float) -> Any:
+    """The JSON body of a request; raises as `read_body`, and where it is no JSON object."""
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json":  # a form of another web site cannot send this one
+        raise RequestFault(415, f"the body must be application/json, not {kind!r}", code="unsupported_media_type")
+    data = await read_body(request, most, seconds)
+    try:
+        value = from_json(data, allow_inf_nan=False)
+    except ValueError as error:
+        raise RequestFault(400, f"the body is no JSON: {error}", code="invalid_json") from None
+    if not isinstance(value, dict):
+        raise RequestFault(400, "the body must be a JSON object", code="invalid_json")
+    return value
+
+
+def parsed(kind: type[Body], value: Mapping[str, Any]) -> Body:
+    """The body as what an endpoint takes.
+
+    Raises:
+        RequestFault: It is something else; the message names the field.
+    """
+    return kind.model_validate(value)
+
+
+async def unless_gone(request: Request, work: Awaitable[T]) -> T:
+    """What comes of `work`, which is cancelled when the client goes away.
+
+    Raises:
+        ClientDisconnect: It did.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_until_gone(request.receive))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientDisconnect
+    finally:
+        gone.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class EventReply(Response):
+    """Server-sent events as they are made.
+
+    The first event is awaited before the head is sent, so that an error at the beginning has its own status. One that
+    comes later is an event itself. When the client goes away, the events are closed.
+
+    Args:
+        events: The bytes of events.
+        ended: Called once, with the status that the request ended with.
+        error_event: How an error is told in midst of a stream.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        events: AsyncIterator[bytes],
+        *,
+        error_event: Callable[[RequestFault], bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no", **(headers or {})})
+        del self.headers["content-length"]
+        self._events = events
+        self._error_event = error_event or _error_event
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send them."""
+        pump = asyncio.ensure_future(self._pump(scope, receive, send))
+        gone = asyncio.ensure_future(_until_gone(receive))
+        try:
+            await asyncio.wait((pump, gone), return_when=asyncio.FIRST_COMPLETED)
+            if pump.done():
+                pump.result()
+        finally:
+            gone.cancel()
+            if not pump.done():
+                pump.cancel()
+                await asyncio.gather(pump, return_exceptions=True)
+
+    async def _pump(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+        async with aclosing(self._events) as events:  # pyright: ignore[reportArgumentType] - generators all
+            try:
+                async for event in events:
+                    if not begun:
+                        begun = True
+                        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                    await send({"type": "http.response.body", "body": event, "more_body": True})
+            except Exception as error:
+                if not begun:
+                    await fault_reply(error)(scope, receive, send)
+                    return
+                fault = told(error)
+                if fault.status == 500:
+                    log.error("%s: %s", type(error).__name__, error, exc_info=error)
+                await send({"type": "http.response.body", "body": self._error_event(fault), "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def event(value: Any, name: str | None = None) -> bytes:
+    """One server-sent event.
+
+    >>> event({"a": 1}), event([2], "delta")
+    (b'data: {"a":1}\\n\\n', b'event: delta\\ndata: [2]\\n\\n')
+    """
+    head = b"" if name is None else b"event: %s\n" % name.encode()
+    return b"%sdata: %s\n\n" % (head, encoded(value))
+
+
+def _error_event(fault: RequestFault) -> bytes:
+    return event(body_of(fault))
+
+
+def _too_long(most: int) -> RequestFault:
+    return RequestFault(413, f"the request is longer than {most} bytes", kind=INVALID, code="request_too_large")

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from chainkit.server import ServerSettings, served_model
+from chainkit.server.services import services_of
+from chainkit.server.wire import JSONReply
+
+HELLO = {"model": "echo", "messages": [{"role": "user", "content": "one two"}]}
+
+
+def events(text: str) -> list[Any]:
+    lines = [line.removeprefix("data: ") for line in text.split("\n\n") if line]
+    assert lines[-1] == "[DONE]"
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def test_a_chat_is_answered_in_openai_s_form(serve) -> None:
+    server = serve(served_model("fake:", "echo"))
+    answer = server.post("/v1/chat/completions", HELLO)
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["object"] == "chat.completion"
+    assert body["model"] == "echo"
+    assert body["choices"] == [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "one two", "refusal": None, "annotations": []},
+            "logprobs": None,
+            "finish_reason": "stop",
+        }
+    ]
+    assert body["usage"]["total_tokens"] == 4
+
+
+def test_a_stream_begins_with_the_role_and_ends_with_the_reason_and_the_usage(serve) -> None:
+    server = serve(served_model("fake:", "echo"))
+    body = {**HELLO, "stream": True, "stream_options": {"include_usage": True}}
+    found = events(server.post("/v1/chat/completions", body).text)
+    assert found[0]["choices"][0]["delta"] == {"role": "assistant", "content": "", "refusal": None}
+    assert "".join(one["choices"][0]["delta"].get("content", "") for one in found[:-1]) == "one two"
+    assert [one["usage"] for one in found[:-1]] == [None] * (len(found) - 1)
+    assert found[-2]["choices"][0]["finish_reason"] == "stop"
+    assert (found[-1]["choices"], found[-1]["usage"]["completion_tokens"]) == ([], 2)
+
+
+def test_n_answers_come_in_one_stream_each_with_its_number(serve) -> None:
+    server = serve(served_model("fake:", "echo"))
+    found = events(server.post("/v1/chat/completions", {**HELLO, "stream": True, "n": 3}).text)
+    texts = ["", "", ""]
+    for one in found:
+        choice = one["choices"][0]
+        texts[choice["index"]] += choice["delta"].get("content", "")
+    assert texts == ["one two"] * 3
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "code", "param"),
+    [
+        ({"model": "eco"}, 404, "model_not_found", "model"),
+        ({"messages": []}, 400, "invalid_value", "messages"),
+        ({"messages": [{"role": "wizard", "content": "x"}]}, 400, "invalid_value", "messages.0.role"),
+        ({"max_tokens": -1}, 400, "invalid_value", "max_tokens"),
+        ({"temperature": "0.5"}, 400, "invalid_value", "temperature"),
+        ({"wisdom": 1}, 400, "unknown_parameter", "wisdom"),
+        ({"n": 17}, 400, "invalid_value", "n"),
+        ({"top_k": 5}, 400, "unsupported", None),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, 400, "unsupported", None),
+        ({"stream": True, "top_k": 5}, 400, "unsupported", None),
+    ],
+)
+def test_a_wrong_request_names_what_is_wrong(
+    serve, change: dict[str, Any], status: int, code: str, param: str | None
+) -> None:
+    server = serve(served_model("fake:", "echo"))
+    answer = server.post("/v1/chat/completions", {**HELLO, **change})
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert (error["code"], error["param"]) == (code, param)
+    assert error["message"]
+
+
+def test_models_are_listed_and_told_apart_by_what_they_can_do(serve) -> None:
+    server = serve(served_model("fake:", "echo"))
+    (row,) = server.http.get("/v1/models").json()["data"]
+    assert (row["id"], row["abilities"]) == ("echo", ["chat", "text", "decisions"])
+    assert server.http.get("/v1/models/echo").json() == row
+    assert server.http.get("/v1/models/other").status_code == 404
+
+
+def test_health_and_metrics_tell_what_was_done(serve) -> None:
+    server = serve(served_model("fake:", "echo"))
+    server.post("/v1/chat/completions", HELLO)
+    assert server.http.get("/health").json() == {"status": "ok", "running": 0, "waiting": 0}
+    told = server.http.get("/metrics").text
+    assert 'chainkit_requests_total{path="/v1/chat/completions",status="200"} 1' in told
+    assert 'chainkit_tokens_total{model="echo",direction="completion"} 2' in told
+
+
+def test_an_unknown_address_and_method_are_told_in_the_same_form(serve) -> None:
+    server = serve(served_model("fake:", "echo"))
+    assert server.http.get("/nothing").json()["error"]["code"] == "unknown_url"
+    refused = server.http.put("/v1/models")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (405, "not_allowed")
+
+
+def test_further_routes_share_the_services_and_can_be_open_without_a_key(serve) -> None:
+    async def names(request: Request) -> Response:
+        return JSONReply([model.name for model in services_of(request).catalogue])
+
+    settings = ServerSettings(port=0, keys=("right",))
+    route = Route("/page/names", names)
+    server = serve(served_model("fake:", "echo"), settings=settings, routes=[route], open_paths=["/page/"])
+    assert server.http.get("/page/names").json() == ["echo"]
+    assert server.http.get("/v1/models").status_code == 401
+    assert server.http.get("/v1/models", headers={"authorization": "Bearer right"}).status_code == 200
