@@ -31,8 +31,8 @@ def models(exam: Examination) -> Finding:
     rows = [row for row in cast("list[Any]", found) if isinstance(row, Mapping)] if isinstance(found, list) else []
     exam.listed = {row["id"]: row for row in rows if isinstance(row.get("id"), str)}
     exam.models = list(exam.listed)
-    exam.model = exam.model or _smallest(name for name in exam.models if not _NOT_FOR_CHAT.search(name))
-    exam.embedding_model = exam.embedding_model or next((n for n in exam.models if "embed" in n.lower()), "")
+    exam.model = exam.model or _smallest(name for name, row in exam.listed.items() if _chats(name, row))
+    exam.embedding_model = exam.embedding_model or next((n for n, row in exam.listed.items() if _embeds(n, row)), "")
     exam.context = exam.context or _context(exam.listed.get(exam.model, {}))
     shown = ", ".join(exam.models[:5]) + (", ..." if len(exam.models) > 5 else "")
     return judged(
@@ -135,6 +135,17 @@ def usage_in_stream(exam: Examination) -> Finding:
 def _counts(usage: Mapping[str, Any] | None) -> str:
     usage = usage or {}
     return f"{usage.get('prompt_tokens')} tokens in, {usage.get('completion_tokens')} out"
+
+
+def _chats(name: str, row: Mapping[str, Any]) -> bool:
+    """Whether a model is for chats: as the server tells, or else by its name."""
+    told = row.get("abilities")
+    return "chat" in told if isinstance(told, list) else not _NOT_FOR_CHAT.search(name)
+
+
+def _embeds(name: str, row: Mapping[str, Any]) -> bool:
+    told = row.get("abilities")
+    return "embeddings" in told if isinstance(told, list) else "embed" in name.lower()
 
 
 def _smallest(names: Iterable[str]) -> str:

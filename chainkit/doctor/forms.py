@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from chainkit.doctor.examination import Examination
 from chainkit.doctor.finding import Finding
+from chainkit.doctor.reading import finish, judged, said
 from chainkit.doctor.reading import json_object as read_object
-from chainkit.doctor.reading import judged, said
 
 SCHEMA = {
     "type": "object",
@@ -13,6 +13,8 @@ SCHEMA = {
     "required": ["legs_of_it"],
     "additionalProperties": False,
 }
+
+MORE_TOKENS = 512
 
 
 def json_schema(exam: Examination) -> Finding:
@@ -28,7 +30,12 @@ def json_schema(exam: Examination) -> Finding:
 def json_object(exam: Examination) -> Finding:
     """Whether the server holds the model to some JSON object."""
     # services demand the word in the prompt; it must not be an order, or any model would obey it
-    reply = exam.ask("Is a dog an animal? (This is no question about json.)", response_format={"type": "json_object"})
+    question = "Is a dog an animal? (This is no question about json.)"
+    reply = exam.ask(question, response_format={"type": "json_object"})
+    if finish(reply) == "length" and said(reply).lstrip().startswith("{") and exam.limit_field:
+        # a small model may put much into it; whether that is held to the form is seen at its end
+        options = {exam.limit_field: MORE_TOKENS}
+        reply = exam.ask(question, response_format={"type": "json_object"}, **options)
     text = said(reply)
     fits = read_object(text) is not None
     return judged("json_object", reply, fits, text.strip()[:60], f"no JSON object: {text[:60]!r}")

@@ -58,13 +58,19 @@ def one_at_a_time(exam: Examination) -> Finding:
 def streamed(exam: Examination) -> Finding:
     """Whether the pieces of a call in a stream make up a whole."""
     reply = exam.ask(ONE, tools=[WEATHER], stream=True)
-    name, arguments = "", ""
-    for event in reply.events:
-        part = dug(event, "choices", 0, "delta", "tool_calls", 0, "function")
-        name += str(dug(part, "name") or "")
-        arguments += str(dug(part, "arguments") or "")
+    name, arguments = _joined(reply)
+    if reply.good and not name and exam.works("tools"):
+        reply = exam.ask(ONE, tools=[WEATHER], tool_choice="required", stream=True)
+        name, arguments = _joined(reply)
     good = name == "get_weather" and json_object(arguments) is not None
     return judged("tools_in_stream", reply, good, f"{name}{arguments}", f"got {name!r} with {arguments[:60]!r}")
+
+
+def _joined(reply: WireReply) -> tuple[str, str]:
+    """The name and the arguments of a call whose pieces stand in a stream."""
+    parts = [dug(event, "choices", 0, "delta", "tool_calls", 0, "function") for event in reply.events]
+    name, arguments = ("".join(str(dug(part, field) or "") for part in parts) for field in ("name", "arguments"))
+    return name, arguments
 
 
 def required(exam: Examination) -> Finding:

@@ -16,8 +16,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from chainkit.server import openapi
 from chainkit.server.admission import Admission
-from chainkit.server.api import chat, state
+from chainkit.server.api import chat, completions, decisions, embeddings, rerank, responses, state
+from chainkit.server.api.kept import KeptResponses
 from chainkit.server.catalogue import Catalogue
 from chainkit.server.faults import RequestFault
 from chainkit.server.guard import Guard
@@ -38,6 +40,15 @@ def api_routes() -> list[Route]:
         Route("/v1/models", state.models, methods=["GET"]),
         Route("/v1/models/{name:path}", state.one_model, methods=["GET"]),
         Route("/v1/chat/completions", chat.chat_completions, methods=["POST"]),
+        Route("/v1/completions", completions.completions, methods=["POST"]),
+        Route("/v1/responses", responses.responses, methods=["POST"]),
+        Route("/v1/responses/{number}", responses.one_response, methods=["GET"]),
+        Route("/v1/responses/{number}", responses.forget_response, methods=["DELETE"]),
+        Route("/v1/embeddings", embeddings.embeddings, methods=["POST"]),
+        Route("/v1/rerank", rerank.rerank, methods=["POST"]),
+        Route("/v1/decisions", decisions.decisions, methods=["POST"]),
+        Route("/openapi.json", openapi.openapi, methods=["GET"]),
+        Route("/openapi", openapi.page, methods=["GET"]),
     ]
 
 
@@ -75,6 +86,7 @@ def create_app(
     )
     app.router.redirect_slashes = False
     app.state.services = services
+    app.state.kept_responses = KeptResponses()
     return app
 
 

@@ -219,3 +219,153 @@ class CompletionBody(Sampling):
     echo: bool | None = None
     suffix: str | None = None
     best_of: Annotated[int, Field(ge=1, le=128)] | None = None
+
+
+class EmbeddingsBody(RequestFields):
+    """A body of /v1/embeddings."""
+
+    model: Text
+    input: str | Annotated[list[str], Field(min_length=1)] = Field(description="A text, or several; no token ids.")
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Annotated[int, Field(ge=1, le=65536)] | None = Field(
+        default=None, description="Refused unless the vectors have so many numbers."
+    )
+    input_type: Literal["document", "query"] | None = Field(
+        default=None, description="What the texts are, for models that tell questions from documents."
+    )
+    user: str | None = None
+
+
+class RerankedDocument(RequestFields):
+    """A document to put in an order."""
+
+    text: str
+
+
+class RerankBody(RequestFields):
+    """A body of /v1/rerank."""
+
+    model: Text
+    query: Text
+    documents: Annotated[list[str | RerankedDocument], Field(min_length=1)]
+    top_n: Annotated[int, Field(ge=1)] | None = None
+    return_documents: bool | None = None
+
+
+class QuestionFields(RequestFields):
+    """A typed question, in langchain-core's form.
+
+    `noul` is answered by yes or no, with what counts as `true` and `false` as criteria; `choice` by one of the labels
+    that are the keys of the criteria; `score` by a level, whose meanings are a list, the lowest first.
+    """
+
+    type: Literal["noul", "choice", "score"]
+    instructions: Text
+    criteria: dict[str, str | None] | list[str] | None = None
+
+    @model_validator(mode="after")
+    def _criteria_of_its_kind(self) -> QuestionFields:
+        given = self.criteria
+        if self.type == "choice" and not (isinstance(given, dict) and given):
+            raise ValueError("the criteria of a choice are its labels, each with what it means or null")
+        if self.type == "score" and not (isinstance(given, list) and len(given) > 1):
+            raise ValueError("the criteria of a score are a list of what its levels mean, two or more")
+        if self.type == "noul" and given is not None and not (isinstance(given, dict) and given.keys() <= YES_NO):
+            raise ValueError("the criteria of a noul are what counts as 'true' and as 'false'")
+        return self
+
+
+YES_NO = frozenset({"true", "false"})
+
+
+class DecisionsBody(RequestFields):
+    """A body of /v1/decisions."""
+
+    model: Text
+    state: Annotated[str | Json | list[Any], Field(description="What the questions are about.")]
+    questions: Annotated[dict[str, QuestionFields], Field(min_length=1, max_length=64)]
+
+
+class ResponseItem(MessageFields):
+    """An item of the input of /v1/responses: a message, a call, or what came of a call."""
+
+    type: Literal["message", "function_call", "function_call_output", "reasoning"] = "message"
+    role: Literal["user", "assistant", "system", "developer"] | None = None
+    content: str | list[ContentPart] | None = None
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    output: str | list[ContentPart] | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> ResponseItem:
+        needed = {
+            "message": ("role", "content"),
+            "function_call": ("call_id", "name", "arguments"),
+            "function_call_output": ("call_id", "output"),
+            "reasoning": (),
+        }
+        for name in needed[self.type]:
+            if getattr(self, name) is None:
+                raise ValueError(f"an item of type {self.type!r} has a field {name!r}")
+        return self
+
+
+class ResponseTool(RequestFields):
+    """A function that the model may call, as this API describes it."""
+
+    type: Literal["function"]
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    description: str | None = None
+    parameters: Json | None = None
+    strict: bool | None = None
+
+
+class ResponseToolChoice(RequestFields):
+    """The one tool that must be called."""
+
+    type: Literal["function"]
+    name: Text
+
+
+class FlatSchemaForm(FormSchema):
+    """JSON of a schema, as this API describes it."""
+
+    type: Literal["json_schema"]
+
+
+class TextOptions(RequestFields):
+    """What form the text has."""
+
+    format: Annotated[TextForm | JsonForm | FlatSchemaForm, Field(discriminator="type")] | None = None
+    verbosity: str | None = None
+
+
+class ResponsesBody(RequestFields):
+    """A body of /v1/responses."""
+
+    model: Text
+    input: Text | Annotated[list[ResponseItem], Field(min_length=1)]
+    instructions: str | None = None
+    previous_response_id: str | None = None
+    store: bool | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_output_tokens: Annotated[int, Field(ge=1, le=_MOST_TOKENS)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    include: list[str] | None = None
+    tools: list[ResponseTool] | None = None
+    tool_choice: Literal["none", "auto", "required"] | ResponseToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    text: TextOptions | None = None
+    variables: Json | None = Field(default=None, description="For programs and chains: their input by name.")
+    # taken so that clients can send them; without effect
+    metadata: Json | None = None
+    prompt_cache_key: str | None = None
+    reasoning: Json | None = None
+    safety_identifier: str | None = None
+    service_tier: str | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    user: str | None = None
