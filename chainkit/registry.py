@@ -17,7 +17,8 @@ from chainkit.base.errors import NoModel, SpecError, nearest
 from chainkit.base.keys import find_key
 from chainkit.base.paths import models_dir, parts
 from chainkit.base.plugins import Names, Provider, installed, load
-from chainkit.base.spec import Spec, parse_spec
+from chainkit.base.settings import user_settings
+from chainkit.base.spec import Spec, parse_spec, split_options, written
 
 if TYPE_CHECKING:
     from langchain_core.documents import BaseDocumentCompressor
@@ -154,7 +155,7 @@ def llm(spec: str | None = None, **options: Any) -> BaseLLM:
         MissingKey: The provider needs an API key and none was found.
     """
     chosen = default_spec() if spec is None else spec
-    _refuse_chat_model(parse_spec(chosen, known=_KNOWN), options)
+    _refuse_chat_model(read_spec(chosen), options)
     return _make("llm", chosen, options)
 
 
@@ -162,8 +163,9 @@ def chat_model(spec: str | None = None, **options: Any) -> BaseChatModel:
     """A model that answers messages: `chat_model("openai:gpt-4o-mini")`.
 
     Args:
-        spec: `provider:name?option=value&...`; without one: `CHAINKIT_MODEL`, else the first provider whose API
-            key is set, else the newest GGUF file in the models folder.
+        spec: `provider:name?option=value&...`, or an alias of the user's; without one: `CHAINKIT_MODEL`, else the
+            user's default, else the first provider whose API key is set, else the newest GGUF file in the models
+            folder.
         options: Settings of the model; they win over those in the spec.
 
     Raises:
@@ -188,7 +190,7 @@ def embeddings(spec: str = "minilm", **options: Any) -> Embeddings:
         MissingLibrary: The backend's library is not installed.
         MissingKey: The provider needs an API key and none was found.
     """
-    read = parse_spec(spec, known=_KNOWN)
+    read = read_spec(spec)
     chosen = dict(read.options) | options
     cache = chosen.pop("cache", False)
     model = _made("embeddings", read, chosen)
@@ -249,6 +251,34 @@ def continuing(spec: str) -> BaseChatModel | BaseLLM:
     return llm(spec) if continues or "chat_model" not in kinds else chat_model(spec)
 
 
+def read_spec(text: str) -> Spec:
+    """A spec, taken apart; one of the user's aliases is read as the spec that it stands for.
+
+    Options that follow an alias win over those in its spec. A provider wins over an alias of its name.
+
+    Raises:
+        SpecError: The text cannot be understood.
+    """
+    try:
+        return parse_spec(text, known=_KNOWN)
+    except SpecError:
+        name, options = split_options(text.strip()) if isinstance(text, str) else ("", {})  # pyright: ignore[reportUnnecessaryIsInstance]
+        meant = user_settings().aliases.get(name) if name else None
+        if meant is None:
+            raise
+        spec = parse_spec(meant, known=_KNOWN)
+        return replace(spec, options={**spec.options, **options})
+
+
+def without_alias(text: str) -> str:
+    """The spec in full, where an alias of the user's is given; any other as it is written.
+
+    Raises:
+        SpecError: The text cannot be understood.
+    """
+    return written(read_spec(text)) if split_options(text.strip())[0] in user_settings().aliases else text
+
+
 def offers(provider: str) -> tuple[str, ...]:
     """Of "chat_model", "llm", "embeddings" and "reranker", what a provider has; a package is imported for it.
 
@@ -260,7 +290,7 @@ def offers(provider: str) -> tuple[str, ...]:
 
 
 def _named(text: str) -> tuple[str, str]:
-    spec = parse_spec(text, known=_KNOWN)
+    spec = read_spec(text)
     return ALIASES.get(spec.provider, spec.provider), spec.name
 
 
@@ -286,7 +316,7 @@ def default_spec() -> str:
     Raises:
         NoModel: There is none; the error lists the ways to get one.
     """
-    if named := os.environ.get("CHAINKIT_MODEL", "").strip():
+    if named := os.environ.get("CHAINKIT_MODEL", "").strip() or user_settings().model:
         return named
     for provider, name in DEFAULT_CHAT_MODELS.items():
         if find_key(provider):
@@ -309,7 +339,7 @@ def providers() -> list[str]:
 
 
 def _make(kind: Kind, text: str, options: Mapping[str, Any]) -> Any:
-    spec = parse_spec(text, known=_KNOWN)
+    spec = read_spec(text)
     return _made(kind, spec, dict(spec.options) | dict(options))
 
 

@@ -17,7 +17,8 @@ from chainkit.backends.partners import Partner
 from chainkit.base.errors import KeyWithheld, MissingKey, NoModel, SpecError, UnknownProvider
 from chainkit.base.keys import KEY_VARIABLES, store_key
 from chainkit.base.paths import models_dir
-from chainkit.registry import ALIASES, CHAT_MODELS, DEFAULT_CHAT_MODELS, EMBEDDINGS, LLMS, default_spec
+from chainkit.base.settings import change_settings
+from chainkit.registry import ALIASES, CHAT_MODELS, DEFAULT_CHAT_MODELS, EMBEDDINGS, LLMS, default_spec, without_alias
 
 
 def test_the_three_front_doors_give_langchain_objects() -> None:
@@ -200,3 +201,27 @@ def test_every_public_name_is_there(name: str) -> None:
 def test_a_wrong_public_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'lmm'"):
         chainkit.lmm  # noqa: B018
+
+
+def test_an_alias_stands_for_its_spec_and_takes_options() -> None:
+    change_settings(aliases={"mine": "fake:?reply=one&max_tokens=1", "vectors": "fake:?dimensions=8"})
+    assert chainkit.chat_model("mine").invoke("x").text == "one"
+    assert chainkit.llm("mine?reply=two%26").invoke("x") == "two&"
+    assert len(chainkit.embeddings("vectors").embed_query("x")) == 8
+    assert without_alias("mine?reply=a%26b") == "fake:?reply=a%26b&max_tokens=1"
+    assert without_alias("fake:?reply=x") == "fake:?reply=x"
+    with pytest.raises(SpecError, match="names no provider"):
+        chainkit.chat_model("others")
+
+
+def test_a_provider_wins_over_an_alias_of_its_name() -> None:
+    change_settings(aliases={"fake": "opnai:x"})
+    assert chainkit.chat_model("fake").invoke("x").text == "x"
+
+
+def test_the_users_default_comes_after_the_environment_and_before_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-abcdef0123456789")
+    change_settings(model="fake:?reply=default")
+    assert default_spec() == "fake:?reply=default"
+    monkeypatch.setenv("CHAINKIT_MODEL", "fake:?reply=named")
+    assert default_spec() == "fake:?reply=named"

@@ -27,6 +27,7 @@
     │   ├── BrokenIndex                   it is damaged, or of another kind or version
     │   └── EmbeddingsMismatch            it was made with another embedding model
     ├── LogFileError                      a file of traces cannot be used
+    ├── ConversationFileError             the file of saved conversations cannot be used
     ├── ProgramError                      a program cannot be read or run; the message shows where
     │   ├── ProgramSyntaxError (ValueError)   its text is wrong
     │   ├── MissingVariable (KeyError)    it names a variable that nobody gave
@@ -321,6 +322,18 @@ class EmbeddingsMismatch(IndexFileError):
 
 class LogFileError(ChainkitError):
     """A file of traces is missing, of another kind, or cannot be written.
+
+    Attributes:
+        path: The file.
+    """
+
+    def __init__(self, path: object, reason: str) -> None:
+        self.path = str(path)
+        super().__init__(f"{path}: {reason}")
+
+
+class ConversationFileError(ChainkitError):
+    """The file of saved conversations is damaged, of another kind, or cannot be written.
 
     Attributes:
         path: The file.

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeGuard, cast
 
-from chainkit.base.copying import put
 from chainkit.base.dotenv import dotenv_values
 from chainkit.base.errors import ChainkitError, MissingKey
 from chainkit.base.paths import config_dir
+from chainkit.base.private import read_object, write_object
 
 KEY_VARIABLES: dict[str, tuple[str, ...]] = {
     "openai": ("OPENAI_API_KEY",),
@@ -124,26 +121,14 @@ def keys_file() -> Path:
 
 def _read() -> dict[str, str]:
     path = keys_file()
-    if not path.exists():
-        return {}
-    try:
-        stored = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ChainkitError(f"{path} is not valid JSON; mend it or delete it") from error
-    if not _maps_text_to_text(stored):
+    stored = read_object(path)
+    texts = {provider: secret for provider, secret in stored.items() if isinstance(secret, str)}
+    if len(texts) < len(stored):
         raise ChainkitError(f"{path} does not hold provider names and keys; mend it or delete it")
-    return stored
-
-
-def _maps_text_to_text(value: object) -> TypeGuard[dict[str, str]]:
-    return isinstance(value, dict) and all(isinstance(item, str) for item in cast("dict[str, object]", value).values())
+    return texts
 
 
 def _write(stored: dict[str, str]) -> Path:
     path = keys_file()
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle, temporary = tempfile.mkstemp(dir=path.parent)  # made with mode 0600
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(stored, file, indent=2)
-    put(Path(temporary), path)
+    write_object(path, stored)
     return path

@@ -53,9 +53,11 @@ class Redaction:
 
     def text(self, text: str) -> str:
         """The text without keys."""
-        if self._known:
-            text = self._known.sub(HIDDEN, text)
-        return _SHAPES.sub(HIDDEN, _OPTIONS.sub(rf"\1{HIDDEN}", text))
+        return _SHAPES.sub(HIDDEN, _OPTIONS.sub(rf"\1{HIDDEN}", self.known(text)))
+
+    def known(self, text: str) -> str:
+        """The text without the keys that are known here; what merely looks like a key stays as it is."""
+        return self._known.sub(HIDDEN, text) if self._known else text
 
     def value(self, value: Any) -> Any:
         """A value of JSON without keys, in its texts and under names such as `api_key`."""

@@ -43,7 +43,7 @@ def parse_spec(text: str, known: Collection[str]) -> Spec:
     """
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without types
         raise SpecError(f"a model is named by a text like 'openai:gpt-4o-mini', got {type(text).__name__}")
-    main, options = _split_options(text.strip())
+    main, options = split_options(text.strip())
     if not main:
         raise SpecError("the name of a model is empty; write it as 'provider:name', like 'openai:gpt-4o-mini'")
     prefix, colon, name = main.partition(":")
@@ -61,6 +61,16 @@ def parse_spec(text: str, known: Collection[str]) -> Spec:
     raise UnknownProvider(prefix, known, spec=main)
 
 
+def written(spec: Spec) -> str:
+    """A spec as one text, which `parse_spec` reads as the same spec.
+
+    >>> written(Spec("openai", "m", {"user": "a&b"}))
+    'openai:m?user=a%26b'
+    """
+    pairs = [f"{name}={value.replace('%', '%25').replace('&', '%26')}" for name, value in spec.options.items()]
+    return f"{spec.provider}:{spec.name}" + (f"?{'&'.join(pairs)}" if pairs else "")
+
+
 def normalised(provider: str) -> str:
     """A provider's name as the tables have it.
 
@@ -74,7 +84,15 @@ def _provider_of_file(path: str) -> str | None:
     return next((p for ending, p in _FILE_PROVIDERS.items() if path.lower().endswith(ending)), None)
 
 
-def _split_options(text: str) -> tuple[str, dict[str, str]]:
+def split_options(text: str) -> tuple[str, dict[str, str]]:
+    """What stands before the options of a spec, and the options.
+
+    >>> split_options("fast?temperature=0")
+    ('fast', {'temperature': '0'})
+
+    Raises:
+        SpecError: An option is not name=value, or stands twice.
+    """
     match = _OPTIONS.search(text)
     if match is None:
         return text, {}

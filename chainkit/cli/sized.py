@@ -62,11 +62,11 @@ def hub_model(name: HubName, dtype: str = "auto") -> ModelShape:
 
 
 def _taken_apart(text: str) -> tuple[str, str, Mapping[str, str]]:
-    from chainkit.base.spec import parse_spec
+    from chainkit.registry import read_spec
 
     if is_hub_name(text) and text.partition(":")[0] not in providers():
         return "", text, {}
-    spec = parse_spec(text, known=providers())
+    spec = read_spec(text)
     provider = ALIASES.get(spec.provider, spec.provider)
     if provider not in _LOCAL:
         raise SpecError(f"{provider} runs elsewhere or has no weights; sizes are those of {', '.join(_LOCAL)}")
