@@ -10,7 +10,7 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +26,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells count
 TERMINATED = 143  # 128 + SIGTERM
 
 _AGAIN_SECONDS = 0.02
+_KEPT = "chainkit.kept"
 
 
 class CommandFault(click.ClickException):
@@ -46,13 +47,24 @@ def told(ctx: click.Context) -> Iterator[None]:
             yield
         flush()
     except (KeyboardInterrupt, click.Abort):
-        raise click.exceptions.Exit(INTERRUPTED) from None
+        raise _stopped(ctx) from None
     except (click.ClickException, click.exceptions.Exit):
         raise
     except Exception as error:
         if _was_interrupted(error):
-            raise click.exceptions.Exit(INTERRUPTED) from None
+            raise _stopped(ctx) from None
         raise _ending(ctx, error) from error
+
+
+def keeps(told: Callable[[], str]) -> None:
+    """Have Ctrl-C end the command with a line that says what was kept."""
+    click.get_current_context().meta[_KEPT] = told
+
+
+def _stopped(ctx: click.Context) -> click.exceptions.Exit:
+    if told := ctx.meta.get(_KEPT):
+        click.echo(f"\nchainkit: stopped; {one_line(told())}", file=sys.stderr)
+    return click.exceptions.Exit(INTERRUPTED)
 
 
 def _ending(ctx: click.Context, error: Exception) -> Exception:

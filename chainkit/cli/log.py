@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,8 @@ import click
 
 from chainkit.base.errors import ChainkitError
 from chainkit.cli.faults import without_keys
+from chainkit.cli.listing import ListingGroup
+from chainkit.cli.moments import Moment
 from chainkit.cli.options import USUAL_LOG, Decorated, debug_option, json_option
 from chainkit.cli.screen import note, say, say_json, table
 
@@ -19,36 +20,8 @@ if TYPE_CHECKING:
     from chainkit.observe.log import Filter, Sum
     from chainkit.observe.step import Step
 
-_AGE = re.compile(r"(\d{1,6})\s*([mhdw])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _SHOWN = 60  # characters of a prompt in the list
 _EMPTY = f"nothing is kept yet: run a command with --trace={USUAL_LOG}, or name a --file"
-
-
-class Moment(click.ParamType):
-    """A date, a time, or an age like 7d."""
-
-    name = "when"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """The moment; without a zone it is local time."""
-        if isinstance(value, datetime):
-            return value
-        try:
-            if age := _AGE.fullmatch(value.strip()):
-                return datetime.now(UTC) - timedelta(**{_UNITS[age[2]]: int(age[1])})
-            return datetime.fromisoformat(value.strip()).astimezone()
-        except (ValueError, OverflowError):
-            self.fail(f"'{value}' is no date like 2026-11-21 or 2026-11-21T09:30, and no age like 30m, 12h, 7d or 4w.")
-
-
-class _Log(click.Group):
-    """A group whose command `list` need not be named."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click does it, with `list` in front if no command is."""
-        known = {*self.commands, *ctx.help_option_names}
-        return super().parse_args(ctx, args if args and args[0] in known else ["list", *args])
 
 
 _file_option = click.option("--file", metavar="FILE", default=USUAL_LOG, help="The log; by default the usual one.")
@@ -66,7 +39,7 @@ def _filter_options(command: Decorated) -> Decorated:
     return command
 
 
-@click.group(cls=_Log)
+@click.group(cls=ListingGroup)
 @debug_option
 def log() -> None:
     """Browse what --trace=FILE or chainkit.trace(FILE) kept.

@@ -29,7 +29,8 @@ COMMANDS: dict[str, Command] = {
     "index": Command("chainkit.cli.index:index", "Read documents into an index, or copy one to a vector store."),
     "search": Command("chainkit.cli.search:search", "Find passages by meaning and words."),
     "eval": Command("chainkit.cli.eval:evaluate", "Score answers to questions that you know the answers to."),
-    "chat": Command("chainkit.cli.chat:chat", "Talk with a model in the terminal."),
+    "chat": Command("chainkit.cli.chat:chat", "Answer a question once, or talk with a model in the terminal."),
+    "chats": Command("chainkit.cli.chats:chats", "Find, show, export and forget conversations of 'chat'."),
     "complete": Command("chainkit.cli.complete:complete", "Let a model continue a text."),
     "decide": Command("chainkit.cli.decide:decide", "Answer typed questions about texts, with probabilities."),
     "run": Command("chainkit.cli.run:run", "Run a program: a template in which a model writes."),
@@ -52,8 +53,18 @@ COMMANDS: dict[str, Command] = {
 }
 
 
+_CHAT = "chat"
+"""The command that a question without a command goes to."""
+
+
 class Commands(click.Group):
     """A group that knows the names and help lines of its commands without importing them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does it; short options but -h are those of `chat`, as in `chainkit -c "And why?"`."""
+        if args and args[0][:1] == "-" and args[0][1:2].isalpha() and args[0] not in ctx.help_option_names:
+            args = [_CHAT, *args]
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names, in the order of the table."""
@@ -71,9 +82,12 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does it, but with the nearest name for one that does not exist."""
         name = args[0]
-        if name not in COMMANDS and not name.startswith("-"):
+        if any(character.isspace() for character in name):  # no command is named so: it is a question
+            args = [_CHAT, *args]
+        elif name not in COMMANDS and not name.startswith("-"):
             hint = nearest(name, COMMANDS)
-            ctx.fail(f"No such command '{name}'." + (f" Did you mean '{hint}'?" if hint else ""))
+            advice = f"Did you mean '{hint}'?" if hint else f"To ask a model: chainkit {_CHAT} {' '.join(args)}"
+            ctx.fail(f"No such command '{name}'. {advice}")
         return super().resolve_command(ctx, with_trace_file(args))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -93,7 +107,8 @@ class Commands(click.Group):
 def cli() -> None:
     """Language models, embeddings and questions about your files, local or hosted.
 
-    'chainkit COMMAND --help' explains a command; 'chainkit models' shows what can be used here.
+    'chainkit COMMAND --help' explains a command; 'chainkit models' shows what can be used here. A question without a
+    command goes to 'chat': chainkit "Why is the sky blue?"
     """
 
 

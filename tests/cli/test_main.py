@@ -13,6 +13,7 @@ import pytest
 
 from chainkit import __version__
 from chainkit.cli.main import COMMANDS, cli
+from chainkit.conversations.file import ConversationFile
 
 SLOW = str(Path(__file__).parent / "slow_model.py")
 LIGHT = {"chainkit", "click", "colorama", "_distutils_hack", "__main__", "__editable___chainkit_finder"}
@@ -74,7 +75,7 @@ def commands_with_json() -> set[str]:
     found: set[str] = set()
     for name in COMMANDS:
         command = cli.get_command(context, name)
-        group = command.commands if isinstance(command, click.Group) else {"": command}
+        group = {"": command, **(command.commands if isinstance(command, click.Group) else {})}
         for inner, one in group.items():
             if any("--json" in parameter.opts for parameter in one.params):  # type: ignore[union-attr]
                 found.add(f"{name} {inner}".strip())
@@ -85,6 +86,7 @@ def test_every_json_output_is_read_by_a_test() -> None:
     # these need a server, a model file, a file of questions or a log; see their own tests
     elsewhere = {"decide", "doctor", "eval", "log list", "log show", "log totals", "size", "tokens", "pull"}
     elsewhere |= {"convert", "upscale", "tune train", "tune bake", "run", "check"}
+    elsewhere |= {"chats list", "chats search", "chats show"}
     assert commands_with_json() - elsewhere == set(JSON_CALLS)
 
 
@@ -108,6 +110,22 @@ def test_every_command_explains_itself(run, command: str) -> None:
     assert found.help
     for parameter in found.params:
         assert isinstance(parameter, click.Argument) or parameter.help, parameter.name  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["Why is it so?"], ["Why is", "it so?"], ["-m", "fake:", "Why is it so?"], ["-m", "fake:", "Why"]]
+)
+def test_a_question_without_a_command_goes_to_chat(run, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    monkeypatch.setenv("CHAINKIT_MODEL", "fake:?reply=so")
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (0, f"{arguments[-1]}\n" if "-m" in arguments else "so\n")
+
+
+def test_a_word_that_is_no_command_is_told_how_to_ask_it(run) -> None:
+    result = run("hello")
+    assert result.exit_code == 2
+    assert "No such command 'hello'. To ask a model: chainkit chat hello" in result.stderr
+    assert "Did you mean 'chat'?" in run("chta").stderr
 
 
 def test_help_lists_every_command_with_its_line(run) -> None:
@@ -197,7 +215,7 @@ def test_a_full_disk_is_one_line() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
 @pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-"])
 def test_a_closed_stream_is_no_crash(closed: str) -> None:
-    command = f"'{sys.executable}' -m chainkit chat --model fake: {closed}"
+    command = f"'{sys.executable}' -m chainkit chat hi --model fake: {closed}"
     done = subprocess.run(["sh", "-c", command], input=b"hi\n", capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
 
@@ -254,7 +272,7 @@ def test_a_key_in_a_spec_is_hidden_even_if_it_is_no_known_key(run) -> None:
         "search x? absent --embeddings fake:",
         "index absent --embeddings fake:",
         "eval absent in.txt --embeddings fake:",
-        "chat --docs absent --model fake: --embeddings fake:",
+        "chat x? --docs absent --model fake: --embeddings fake:",
         "run absent --model fake:",
         "check absent",
         "embed absent --embeddings fake:",
@@ -322,9 +340,11 @@ def test_control_c_ends_with_130_and_not_a_word_wherever_it_falls(how: str) -> N
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_a_chat_with_its_status_and_no_words(number: signal.Signals, status: int) -> None:
+def test_a_signal_ends_a_chat_with_its_status_and_control_c_says_what_was_kept(
+    number: signal.Signals, status: int
+) -> None:
     process = subprocess.Popen(
-        [sys.executable, SLOW, "chat", "--model", "slow:"],
+        [sys.executable, SLOW, "chat", "--lines", "--model", "slow:"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -337,7 +357,10 @@ def test_a_signal_ends_a_chat_with_its_status_and_no_words(number: signal.Signal
     assert process.stdout.read(6) == b"slowly"
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
-    assert (process.returncode, stderr) == (status, b"")
+    told = b"\nchainkit: stopped; what you see is kept; 'chainkit chat -c' goes on\n"
+    assert (process.returncode, stderr) == (status, told if number == signal.SIGINT else b"")
+    file = ConversationFile()
+    assert [one.message.type for one in file.messages(file.find().id)] == ["human", "ai"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")

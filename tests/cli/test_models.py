@@ -11,6 +11,7 @@ from chainkit.backends.openai.services import SERVICES, Service
 from chainkit.backends.partners import PARTNERS, Partner
 from chainkit.base.keys import KEY_VARIABLES
 from chainkit.base.paths import models_dir
+from chainkit.base.settings import settings_file, user_settings
 from chainkit.cli import models
 from chainkit.cli.models import NEEDS, Needs
 
@@ -129,3 +130,63 @@ def test_the_model_used_without_a_name_is_shown(run, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("CHAINKIT_MODEL", "fake:?api_key=sk-hidden")
     assert json.loads(run("models", "--json").stdout)["default"] == "fake:?api_key=***"
     assert "Used without --model: fake:?api_key=***" in run("models").stdout
+
+
+def test_a_default_is_set_shown_and_forgotten(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_ = run("models", "default", "fake:?reply=mine")
+    assert set_.stdout == f"used without -m from now on: fake:?reply=mine (kept in {settings_file()})\n"
+    assert run("models", "default").stdout == "fake:?reply=mine\n"
+    assert run("chat", "hello").stdout == "mine\n"
+    assert "Used without --model: fake:?reply=mine" in run("models").stdout
+    monkeypatch.setenv("CHAINKIT_MODEL", "fake:?reply=variable")
+    assert run("chat", "hello").stdout == "variable\n"
+    assert "CHAINKIT_MODEL is set and wins" in run("models", "default", "--forget").stderr
+    monkeypatch.delenv("CHAINKIT_MODEL")
+    assert "no language model is set up" in run("models", "default").stderr
+
+
+def test_a_default_that_is_a_file_is_kept_with_its_whole_path(run, tmp_path: Path) -> None:
+    Path("m.gguf").write_bytes(b"x")
+    for given in ("m.gguf", "gguf:./m.gguf"):
+        run("models", "default", given)
+        assert user_settings().model == f"gguf:{tmp_path / 'm.gguf'}"
+
+
+def test_an_alias_is_set_listed_used_and_forgotten(run) -> None:
+    assert run("models", "alias", "short", "fake:?reply=a").stdout.startswith(
+        "short stands for fake:?reply=a (kept in "
+    )
+    run("models", "alias", "other", "short?reply=b")
+    assert [line.split() for line in run("models", "alias").stdout.splitlines()[2:]] == [
+        ["other", "fake:?reply=b"],
+        ["short", "fake:?reply=a"],
+    ]
+    assert run("models", "alias", "other").stdout == "fake:?reply=b\n"
+    assert json.loads(run("models", "--json").stdout)["aliases"] == {"short": "fake:?reply=a", "other": "fake:?reply=b"}
+    assert run("chat", "-m", "other", "hello").stdout == "b\n"
+    assert run("complete", "-m", "short", "hello").stdout == "a\n"
+    assert run("models", "alias", "--forget", "short").stdout == "forgot the alias short\n"
+    assert "no alias is named 'othre'; did you mean 'other'" in run("models", "alias", "othre").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["default", "opnai:x"], "did you mean 'openai'"),
+        (["default", ""], "the name of a model is empty"),
+        (["alias", "x", "nothing"], "names no provider"),
+        (["alias", "openai", "fake:"], "it is the name of a provider"),
+        (["alias", "a:b", "fake:"], "letters, digits and the signs"),
+        (["alias", "none"], "no alias is named 'none'"),
+    ],
+)
+def test_a_default_or_alias_that_cannot_be_is_refused(run, arguments: list[str], told: str) -> None:
+    result = run("models", *arguments)
+    assert result.exit_code == 1
+    assert told in result.stderr
+    assert not settings_file().exists()
+
+
+def test_keys_in_aliases_are_not_shown(run) -> None:
+    shown = [run("models", "alias", "mine", "openai:x?api_key=sk-secret-1"), run("models", "alias"), run("models")]
+    assert not any("secret" in one.output for one in shown)
