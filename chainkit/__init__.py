@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from chainkit import knowledge as knowledge
     from chainkit import observe as observe
     from chainkit import programs as programs
+    from chainkit import scale as scale
     from chainkit import sizing as sizing
     from chainkit import testing as testing
     from chainkit import tuning as tuning
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from chainkit.registry import llm as llm
     from chainkit.registry import providers as providers
     from chainkit.registry import reranker as reranker
+    from chainkit.scale.mapping import map_rows as map_rows
     from chainkit.tuning import tune as tune
     from chainkit.upscaling import upscale as upscale
     from chainkit.vectors import cluster_map as cluster_map
@@ -107,6 +109,7 @@ _HOMES = {
     "heatmap": "chainkit.vectors",
     "knowledge": "chainkit.knowledge:",
     "llm": "chainkit.registry",
+    "map_rows": "chainkit.scale.mapping",
     "observe": "chainkit.observe:",
     "pairs": "chainkit.vectors",
     "program": "chainkit.programs.run.runnable",
@@ -114,6 +117,7 @@ _HOMES = {
     "prompt": "chainkit.prompts.short",
     "providers": "chainkit.registry",
     "reranker": "chainkit.registry",
+    "scale": "chainkit.scale:",
     "search": "chainkit.vectors",
     "similarity": "chainkit.vectors",
     "sizing": "chainkit.sizing:",
@@ -142,6 +146,7 @@ __all__ = [  # noqa: RUF022 - the most used first
     "summarise",
     "extract",
     "answer",
+    "map_rows",
     "trace",
     "similarity",
     "search",
@@ -175,6 +180,7 @@ __all__ = [  # noqa: RUF022 - the most used first
     "knowledge",
     "observe",
     "programs",
+    "scale",
     "sizing",
     "testing",
     "tuning",

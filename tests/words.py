@@ -52,6 +52,7 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "docs/pull.md": ("quantiz", "download"),
     "docs/compatibility.md": ("transformers", "Python"),
     "docs/raspberry-pi.md": ("Raspberry Pi", "quantiz", "inference"),
+    "docs/scale.md": ("batch inference", "resume", "budget"),
     "docs/sizing.md": ("KV cache", "context length", "quantiz"),
     "docs/solar.md": ("depth up-scaling", "quantiz"),
     "docs/testing.md": ("pytest", "OpenAI-compatible"),

@@ -34,6 +34,7 @@ COMMANDS: dict[str, Command] = {
     "complete": Command("chainkit.cli.complete:complete", "Let a model continue a text."),
     "decide": Command("chainkit.cli.decide:decide", "Answer typed questions about texts, with probabilities."),
     "run": Command("chainkit.cli.run:run", "Run a program: a template in which a model writes."),
+    "map": Command("chainkit.cli.map:map_command", "Run a model, program or chain on every row of a file."),
     "check": Command("chainkit.cli.check:check", "Check whether programs can be read."),
     "embed": Command("chainkit.cli.embed:embed", "Turn texts into vectors."),
     "cluster": Command("chainkit.cli.cluster:cluster", "Sort texts into groups by meaning."),

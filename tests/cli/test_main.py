@@ -64,6 +64,7 @@ JSON_CALLS: dict[str, tuple[list[str], str]] = {
     "cluster": (["cluster", "in.txt", "--embeddings", "fake:"], ""),
     "index": (["index", "in.txt", "--embeddings", "fake:"], ""),
     "search": (["search", "What is red?", "in.txt", "--embeddings", "fake:"], ""),
+    "map": (["map", "embeddings:fake:", "in.jsonl", "out.jsonl"], ""),
     "similar": (["similar", "in.txt", "--embeddings", "fake:"], ""),
     "models": (["models"], ""),
     "keys list": (["keys", "list"], ""),
@@ -93,6 +94,7 @@ def test_every_json_output_is_read_by_a_test() -> None:
 @pytest.mark.parametrize("command", JSON_CALLS)
 def test_every_json_output_parses(run, command: str) -> None:
     Path("in.txt").write_text("The apple is red.\nThe sky is blue.\n")
+    Path("in.jsonl").write_text('"The apple is red."\n')
     arguments, stdin = JSON_CALLS[command]
     result = run(*arguments, "--json", input=stdin)
     assert result.exit_code == 0, result.stderr

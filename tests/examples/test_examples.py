@@ -17,6 +17,7 @@ OFFLINE = [
     "demo.py",
     "gguf_chat.py",
     "long_text.py",
+    "map_rows.py",
     "nine_sentences.py",
     "own_index.py",
     "sizing.py",

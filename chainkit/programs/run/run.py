@@ -158,6 +158,12 @@ class Run:
         return dict(self._state.variables)
 
     @property
+    def written(self) -> dict[str, Any]:
+        """The variables that the program has set, without those that it was given."""
+        given = self._state.given
+        return {name: value for name, value in self._state.variables.items() if name not in given}
+
+    @property
     def usage(self) -> Usage:
         """Tokens, passes and time."""
         tally = self._state.tally
