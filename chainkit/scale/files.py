@@ -106,7 +106,7 @@ class TableForm:
         return self._written([number, *(_cell(fields.get(name)) for name in self.columns)])
 
     def numbers(self, path: Path) -> Iterator[tuple[int, int, bytes]]:
-        """As `RowForm.numbers`. A row ends where a line ends outside of quotes, of which there is an even number then."""
+        """As `RowForm.numbers`. A row ends where a line does after an even number of quotes."""
         end, record, first = 0, b"", True
         with path.open("rb") as file:
             for line in file:

@@ -19,7 +19,7 @@ from typing import Any
 
 from chainkit.base.copying import put
 from chainkit.base.errors import ChainkitError
-from chainkit.scale.files import RowForm, GrowingFile, JsonForm, TableForm
+from chainkit.scale.files import GrowingFile, JsonForm, RowForm, TableForm
 from chainkit.scale.marks import Marks
 from chainkit.scale.parquet import write_parquet
 

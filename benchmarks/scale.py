@@ -1,0 +1,157 @@
+"""Many rows: what a mapping costs beside a bare loop, and whether kills lose a row.
+
+python benchmarks/scale.py rows --rows 1000000   # a trivial chain against a bare Python loop over the same files
+python benchmarks/scale.py model --rows 96       # a program on SmolLM2 against one batch of the engine
+python benchmarks/scale.py kills --kills 100     # kill -9 at random moments of a run of 20,000 rows
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+PEAK = "import resource; print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+BARE = """
+import json, sys, time
+import chainkit
+chain = chainkit.chain(lambda row: row["text"], str.upper)
+start = time.process_time()
+with open(sys.argv[1], encoding="utf-8") as source, open(sys.argv[2], "w", encoding="utf-8") as target:
+    for line in source:
+        row = json.loads(line)
+        row["output"] = chain.invoke(row)
+        target.write(json.dumps(row, ensure_ascii=False) + "\\n")
+print("cpu", time.process_time() - start)
+"""
+MAPPED = """
+import sys, time
+import chainkit
+chain = chainkit.chain(lambda row: row["text"], str.upper)
+start = time.process_time()
+began = time.time()
+report = chainkit.map_rows(chain, sys.argv[1], sys.argv[2])
+print("cpu", time.process_time() - start)
+print("rows_per_second", report.done / (time.time() - began))
+"""
+WORDS = (
+    "the",
+    "film",
+    "was",
+    "a",
+    "long",
+    "and",
+    "very",
+    "slow",
+    "story",
+    "but",
+    "I",
+    "liked",
+    "its",
+    "music",
+    "and",
+    "us",
+)
+
+
+def script(code, *arguments):
+    told = subprocess.run(
+        [sys.executable, "-c", code + PEAK, *map(str, arguments)], capture_output=True, check=True, text=True
+    )
+    return {name: float(value) for name, value in map(str.split, told.stdout.splitlines())}
+
+
+def rows(options):
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "in.jsonl"
+        with source.open("w", encoding="utf-8") as file:
+            for n in range(options.rows):
+                file.write(
+                    json.dumps({"id": n, "text": f"Text number {n} of a long file, with some words in it."}) + "\n"
+                )
+        bare, ours = [], []
+        for turn in range(options.rounds):
+            bare.append(script(BARE, source, Path(folder) / f"bare{turn}.jsonl"))
+            ours.append(script(MAPPED, source, Path(folder) / f"ours{turn}.jsonl"))
+        same = (Path(folder) / "bare0.jsonl").read_text().count("\n") == (
+            Path(folder) / "ours0.jsonl"
+        ).read_text().count("\n")
+    loop, mapped = min(one["cpu"] for one in bare), min(one["cpu"] for one in ours)
+    print(f"{options.rows:,} rows, same number of lines: {same}")
+    print(f"bare loop {loop:.1f} CPU s, map_rows {mapped:.1f} CPU s: {mapped / loop:.2f} times")
+    print(f"{max(one['rows_per_second'] for one in ours):,.0f} rows/s; peak {max(one['peak'] for one in ours):.0f} MB")
+
+
+def model(options):
+    os.environ["CHAINKIT_PROGRAM_CACHE"] = "off"
+    import chainkit
+
+    program = chainkit.program("Review: {{text}}\nIs it positive? Answer: it{{gen 'a' max_tokens=12}}", "smollm2")
+    made = [{"text": " ".join(WORDS[(n * 7 + m) % len(WORDS)] for m in range(5 + n % 12))} for n in range(options.rows)]
+    program(made[0])
+    start = time.process_time()
+    runs = program.batch(made)
+    batch = sum(run.usage.sampled + run.usage.forced for run in runs) / (time.process_time() - start)
+    with tempfile.TemporaryDirectory() as folder:
+        tokens = 0
+
+        def counted(row):
+            nonlocal tokens
+            run = program.invoke(row)
+            tokens += run.usage.sampled + run.usage.forced
+            return run
+
+        start = time.process_time()
+        chainkit.map_rows(counted, made, Path(folder) / "out.jsonl", concurrency=8)
+        mapped = tokens / (time.process_time() - start)
+    print(
+        f"{options.rows} rows, tokens per CPU second: batch {batch:.1f}, map_rows {mapped:.1f}: {mapped / batch:.2f} times"
+    )
+
+
+def kills(options):
+    """As the slow test does it, with as many kills as are wanted."""
+    chance = random.Random(1)
+    helper = Path(__file__).parent.parent / "tests" / "scale" / "mapped.py"
+    with tempfile.TemporaryDirectory() as folder:
+        source, out = Path(folder) / "in.jsonl", Path(folder) / "out.jsonl"
+        source.write_text("".join(json.dumps({"n": n}) + "\n" for n in range(1, 20_001)))
+        hits = 0
+        for _ in range(options.kills):
+            process = subprocess.Popen(
+                [sys.executable, helper, source, out, "1", "4", "0.004"], stdout=subprocess.PIPE, text=True
+            )
+            process.stdout.readline()
+            time.sleep(chance.uniform(0, 0.1))
+            process.send_signal(signal.SIGKILL)
+            hits += process.wait() == -signal.SIGKILL
+        reached = out.read_bytes().count(b"\n") if out.exists() else 0
+        subprocess.run([sys.executable, helper, source, out, "1", "4", "0"], check=True, stdout=subprocess.DEVNULL)
+        found = collections.Counter(json.loads(line)["_row"] for line in out.read_text().splitlines())
+        found.update(json.loads(line)["_row"] for line in Path(f"{out}.failed.jsonl").read_text().splitlines())
+    once = sum(count == 1 for count in found.values())
+    print(
+        f"{hits} of {options.kills} kills hit a run, which then had {reached} rows; {once} of 20000 rows exactly once"
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=["rows", "model", "kills"])
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--kills", type=int, default=100)
+    options = parser.parse_args()
+    {"rows": rows, "model": model, "kills": kills}[options.what](options)
+
+
+if __name__ == "__main__":
+    main()
