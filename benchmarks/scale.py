@@ -113,7 +113,7 @@ def model(options):
         chainkit.map_rows(counted, made, Path(folder) / "out.jsonl", concurrency=8)
         mapped = tokens / (time.process_time() - start)
     print(
-        f"{options.rows} rows, tokens per CPU second: batch {batch:.1f}, map_rows {mapped:.1f}: {mapped / batch:.2f} times"
+        f"{options.rows} rows, tokens per CPU s: batch {batch:.1f}, map_rows {mapped:.1f}: {mapped / batch:.2f} times"
     )
 
 
