@@ -42,7 +42,7 @@ class RowForm(Protocol):
         ...
 
 
-class JsonForm:
+class JsonLines:
     """A JSON object in each line, which begins with the number."""
 
     def head(self) -> bytes:
@@ -79,7 +79,7 @@ class JsonForm:
                 yield int(number), end, line
 
 
-class TableForm:
+class TableLines:
     """CSV, whose first column is the number; what is no text, number or truth stands as JSON.
 
     Args:

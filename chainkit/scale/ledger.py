@@ -19,7 +19,7 @@ from typing import Any
 
 from chainkit.base.copying import put
 from chainkit.base.errors import ChainkitError
-from chainkit.scale.files import GrowingFile, JsonForm, RowForm, TableForm
+from chainkit.scale.files import GrowingFile, JsonLines, RowForm, TableLines
 from chainkit.scale.marks import Marks
 from chainkit.scale.parquet import write_parquet
 
@@ -46,8 +46,10 @@ class Ledger:
         self._ordered = ordered
         kind = output.suffix.lower()
         rows = beside(output, "rows.jsonl") if kind == ".parquet" else output
-        form: RowForm = TableForm(columns, "\t" if kind == ".tsv" else ",") if kind in (".csv", ".tsv") else JsonForm()
-        self._rows, self._failed = GrowingFile(rows, form), GrowingFile(self.failures, JsonForm())
+        form: RowForm = (
+            TableLines(columns, "\t" if kind == ".tsv" else ",") if kind in (".csv", ".tsv") else JsonLines()
+        )
+        self._rows, self._failed = GrowingFile(rows, form), GrowingFile(self.failures, JsonLines())
         self._waiting = GrowingFile(beside(output, "waiting"), form)
         self._order: deque[int] = deque()
         self._ready: dict[int, bytes] = {}  # finished before those in front of them; b"" is a failed row

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import chainkit
 from chainkit.errors import ChainkitError, DocumentError, MissingKey
-from chainkit.scale.files import GrowingFile, JsonForm, TableForm
+from chainkit.scale.files import GrowingFile, JsonLines, TableLines
 from chainkit.scale.marks import Marks
 from chainkit.testing import Scripted
 
@@ -191,7 +191,7 @@ def test_a_row_is_in_a_file_as_soon_as_it_is_finished(tmp_path: Path, ordered: b
 
 
 def test_order_is_kept_across_a_run_that_was_cut_off_while_rows_waited(tmp_path: Path) -> None:
-    out, form = tmp_path / "out.jsonl", JsonForm()
+    out, form = tmp_path / "out.jsonl", JsonLines()
     assert chainkit.map_rows(str, [0], out).done == 1
     waiting = GrowingFile(tmp_path / "out.jsonl.waiting", form)
     waiting.add(b"".join(form.line(n, {"input": n - 1, "output": "early"}) for n in (7, 4)))
@@ -276,7 +276,7 @@ def test_progress_tells_rate_and_time_left(tmp_path: Path) -> None:
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), max_size=8), st.data())
 def test_a_file_that_was_cut_anywhere_keeps_its_whole_rows(tmp_path_factory, texts: list[str], data) -> None:
     folder = tmp_path_factory.mktemp("cut")
-    for name, form in (("a.jsonl", JsonForm()), ("a.csv", TableForm(["text"]))):
+    for name, form in (("a.jsonl", JsonLines()), ("a.csv", TableLines(["text"]))):
         file = GrowingFile(folder / name, form)
         ends = []
         for number, text in enumerate(texts, 1):
