@@ -392,7 +392,13 @@ class ProgramSyntaxError(ProgramError, ValueError):
 
 
 class MissingVariable(ProgramError, KeyError):
-    """A program names a variable that nobody gave."""
+    """A program names variables that nobody gave.
+
+    Attributes:
+        names: The variables that are known to be missing, where they were looked for before the run.
+    """
+
+    names: tuple[str, ...] = ()
 
 
 class LimitReached(ProgramError):

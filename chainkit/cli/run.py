@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chainkit.base.errors import ChainkitError, ProgramError
-from chainkit.cli.options import debug_option, json_option, trace_option
+from chainkit.base.errors import ChainkitError, MissingVariable, ProgramError
+from chainkit.cli.options import debug_option, json_option, model_option, trace_option
 from chainkit.cli.rows import read_program
 from chainkit.cli.screen import load, note, say, say_json, waiting
 
@@ -29,14 +29,7 @@ if TYPE_CHECKING:
     help="A variable; NAME:=JSON for a number or a list. May be given several times.",
 )
 @click.option("--vars", "files", multiple=True, metavar="FILE", help="A JSON file with an object of variables.")
-@click.option(
-    "--model",
-    "model_spec",
-    metavar="SPEC",
-    envvar="CHAINKIT_MODEL",
-    show_envvar=True,
-    help="Model to use, like openai:gpt-4o-mini or gguf:./model.gguf.",
-)
+@model_option
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="The same seed gives the same run.")
 @click.option("--show", is_flag=True, help="Show the text while it grows, in colours.")
 @click.option("--allow-shell", is_flag=True, help="Let {{shell}} run commands on this machine.")
@@ -58,11 +51,13 @@ def run(
     What the program waits for with {{await}} is asked for in a terminal.
     """
     text = read_program(file)
-    variables = _variables(given, files)
+    variables = given_variables(given, files)
     try:
         result = _run(text, variables, model_spec, seed, show and not as_json, allow_shell)
     except ProgramError as error:
         note(f"{file}: {error}")
+        if isinstance(error, MissingVariable) and error.names:
+            note(f"variables are given with {' '.join(f'--var {name}=...' for name in error.names)}")
         raise click.exceptions.Exit(1) from error
     except ChainkitError as error:
         for place in getattr(error, "__notes__", ()):
@@ -113,7 +108,12 @@ def _on_model(program: Program, spec: str | None) -> Program:
     return program.with_model(spec or default_spec())
 
 
-def _variables(given: Sequence[str], files: Sequence[str]) -> dict[str, Any]:
+def given_variables(given: Sequence[str], files: Sequence[str] = ()) -> dict[str, Any]:
+    """The variables of --var and --vars.
+
+    Raises:
+        ChainkitError: A pair or a file cannot be read.
+    """
     result: dict[str, Any] = {}
     for file in files:
         try:

@@ -70,6 +70,17 @@ def test_a_mistake_is_shown_with_its_place(program: str) -> None:
     assert "\n            ^" in err
 
 
+def test_all_missing_variables_are_named_at_once() -> None:
+    text = "{{a}} {{#if b}}{{c}}{{/if}} {{#each d}}{{this}}{{/each}} {{a}} {{gen 'x'}}"
+    status, _, err = chainkit("run", "-", "--model", "fake:", "--var", "bb=1", text=text)
+    assert status == 1
+    assert "line 1, column 3: 3 variables are missing: 'a', 'b' (did you mean 'bb'?), 'd'" in err
+    assert "variables are given with --var a=... --var b=... --var d=..." in err
+    status, _, err = chainkit("run", "-", "--model", "fake:", text="{{a}} {{gen 'x'}}")
+    assert "the variable 'a' is missing; no variables were given" in err
+    assert "variables are given with --var a=..." in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -161,12 +161,15 @@ def check_variables(template: Template, given: Mapping[str, Any]) -> None:
         if name.name not in known and not nearest(name.name, given):
             reason = f"there is no variable '{name.name}'; a name that is to be set stands in quotes: '{name.name}'"
             raise MissingVariable(reason).at(template.source, name.at)
+    lacking: dict[str, tuple[Name, bool]] = {}
     for expression in _certain(template.body):
         for part in _evaluated(expression):
-            if isinstance(part, Name) and part.name not in known:
-                raise _missing(part, given, called=False).at(template.source, part.at)
-            if isinstance(part, Call) and isinstance(part.function, Name) and part.function.name not in known:
-                raise _missing(part.function, given, called=True).at(template.source, part.at)
+            called = isinstance(part, Call)
+            name = part.function if isinstance(part, Call) else part
+            if isinstance(name, Name) and name.name not in known:
+                lacking.setdefault(name.name, (name, called))
+    if lacking:
+        raise _missing(lacking, given).at(template.source, next(iter(lacking.values()))[0].at)
 
 
 def check_commands(template: Template) -> None:
@@ -202,9 +205,20 @@ def _sets_anything(node: Node) -> bool:
     return isinstance(node, Set) and not isinstance(node.arguments.values["name"], Literal | DictOf)
 
 
-def _missing(name: Name, given: Mapping[str, Any], *, called: bool) -> MissingVariable:
+def _missing(lacking: Mapping[str, tuple[Name, bool]], given: Mapping[str, Any]) -> MissingVariable:
+    """The error for the first of these names; for several variables, for all of them."""
     variables = sorted(str(one) for one in given)
-    return MissingVariable(no_command(name.name, variables) if called else missing(name.name, variables))
+    (name, called), *_ = lacking.values()
+    plain = [one for one, (_, is_call) in lacking.items() if not is_call and not one.startswith("@")]
+    if called or len(plain) < 2 or name.name not in plain:
+        error = MissingVariable(no_command(name.name, variables) if called else missing(name.name, variables))
+        error.names = tuple(plain[:1]) if name.name in plain else ()
+        return error
+    hints = {one: nearest(one, variables) for one in plain}
+    named = ", ".join(f"'{one}'" + (f" (did you mean '{hint}'?)" if hint else "") for one, hint in hints.items())
+    error = MissingVariable(f"{len(plain)} variables are missing: {named}")
+    error.names = tuple(plain)
+    return error
 
 
 def _certain(body: Body) -> Iterator[Expression]:
