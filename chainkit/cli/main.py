@@ -51,6 +51,8 @@ COMMANDS: dict[str, Command] = {
     "doctor": Command("chainkit.cli.doctor:doctor", "Ask a server with OpenAI's API what it can do."),
     "log": Command("chainkit.cli.log:log", "Browse what --trace kept of prompts, answers and costs."),
     "keys": Command("chainkit.cli.keys:keys", "Store, list and forget API keys."),
+    "templates": Command("chainkit.cli.templates:templates", "Save prompts by name for 'chat -t'."),
+    "completion": Command("chainkit.cli.completion:completion", "Let Tab complete commands, models and files."),
 }
 
 
@@ -122,6 +124,8 @@ def main() -> None:
         # a terminal that cannot show a character gets a '?' in its place, not a crash
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    if "_CHAINKIT_COMPLETE" in os.environ:
+        importlib.import_module("chainkit.cli.completion").register()
     sys.unraisablehook = interrupt_again
     end_on_sigterm()
     cli.main(prog_name="chainkit")

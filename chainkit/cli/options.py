@@ -11,6 +11,7 @@ import click
 
 from chainkit.base.errors import ChainkitError
 from chainkit.cli.faults import DEBUG, without_keys
+from chainkit.cli.named import EMBEDDINGS, MODEL
 from chainkit.cli.screen import plain
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON f
 embeddings_option = click.option(
     "--embeddings",
     "embeddings_spec",
+    type=EMBEDDINGS,
     metavar="SPEC",
     default="minilm",
     show_default=True,
@@ -131,20 +133,24 @@ threshold_option = click.option(
 )
 
 
+model_option = click.option(
+    "-m",
+    "--model",
+    "model_spec",
+    type=MODEL,
+    metavar="SPEC",
+    envvar="CHAINKIT_MODEL",
+    show_envvar=True,
+    help="Model to use, like openai:gpt-4o-mini or gguf:./model.gguf.",
+)
+
+
 def model_options(command: Decorated) -> Decorated:
     """--model, --temperature and --max-tokens; `chosen` turns the last two into settings."""
     for option in (
         click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Longest answer, in tokens."),
         click.option("--temperature", type=click.FloatRange(min=0), metavar="T", help="0 takes the likeliest token."),
-        click.option(
-            "-m",
-            "--model",
-            "model_spec",
-            metavar="SPEC",
-            envvar="CHAINKIT_MODEL",
-            show_envvar=True,
-            help="Model to use, like openai:gpt-4o-mini or gguf:./model.gguf.",
-        ),
+        model_option,
     ):
         command = option(command)
     return command
