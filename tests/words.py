@@ -55,6 +55,7 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "docs/scale.md": ("batch inference", "resume", "budget"),
     "docs/sizing.md": ("KV cache", "context length", "quantiz"),
     "docs/solar.md": ("depth up-scaling", "quantiz"),
+    "docs/terminal.md": ("chat", "prompt templates", "completion"),
     "docs/testing.md": ("pytest", "OpenAI-compatible"),
     "docs/structured_output.md": ("structured output", "JSON schema", "pydantic"),
     "docs/tokens.md": ("tokenizer", "logprobs"),

@@ -11,7 +11,9 @@ from click.core import ParameterSource
 
 from chainkit.base.errors import ChainkitError, NoModel
 from chainkit.cli.answering import opened, refuse_model, reopened
+from chainkit.cli.attachments import with_files
 from chainkit.cli.faults import keeps, without_keys
+from chainkit.cli.named import CONVERSATION, TEMPLATE
 from chainkit.cli.options import (
     chosen,
     debug_option,
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 class _Wanted:
     """What the command line says beside the model."""
 
-    question: str
+    question: str | list[Any]
     once: bool
     as_json: bool
     max_tokens: int | None
@@ -46,10 +48,23 @@ class _Wanted:
 @click.argument("question", nargs=-1)
 @model_options
 @click.option("-s", "--system", metavar="TEXT", default="", help="Tell the model how to behave.")
+@click.option(
+    "-t", "--template", type=TEMPLATE, metavar="NAME", help="Use a saved prompt; 'chainkit templates' lists them."
+)
+@click.option("--var", "given", multiple=True, metavar="NAME=TEXT", help="A variable of the template.")
+@click.option(
+    "-a", "--attach", multiple=True, metavar="FILE", help="Show the model an image, a PDF, a recording or text."
+)
 @click.option("-c", "--continue", "go_on", is_flag=True, help="Go on with the latest conversation.")
 @click.option(
-    "--conversation", "id_", metavar="ID", default="", help="Go on with this one; 'chainkit chats' lists them."
+    "--conversation",
+    "id_",
+    type=CONVERSATION,
+    metavar="ID",
+    default="",
+    help="Go on with this one; 'chainkit chats' lists them.",
 )
+@click.option("-l", "--last", is_flag=True, help="Show the latest conversation, with what was sent, and ask nothing.")
 @click.option("--no-save", is_flag=True, help="Keep nothing of this conversation.")
 @click.option(
     "--docs", multiple=True, metavar="PATH", help="Answer from these files, folders, or an index, with citations."
@@ -68,8 +83,12 @@ def chat(
     temperature: float | None,
     max_tokens: int | None,
     system: str,
+    template: str | None,
+    given: tuple[str, ...],
+    attach: tuple[str, ...],
     go_on: bool,
     id_: str,
+    last: bool,
     no_save: bool,
     docs: tuple[str, ...],
     style: Style | None,
@@ -89,46 +108,71 @@ def chat(
     With --docs, answers come from documents and cite them; a follow-up like "and when?" is looked up in full. Without
     a model, the nearest sentences are shown.
     """
+    if last:
+        from chainkit.cli.chats import show_one
+
+        show_one("", as_json)
+        return
     refuse_model(ctx, question)
-    _check(style=style, docs=docs, system=system, goes_on=go_on or bool(id_))
-    wanted = _wanted(question, lines, as_json, max_tokens)
+    _check(style=style, docs=docs, system=system, template=template, attach=attach, goes_on=go_on or bool(id_))
+    text = _text(question, lines)
+    saved = _from_template(template, given, text)
+    text = saved.get("prompt", text)
+    wanted = _Wanted(
+        question=with_files(text, attach), once=_once(text, attach, lines), as_json=as_json, max_tokens=max_tokens
+    )
     settings = chosen(temperature=temperature, max_tokens=max_tokens)
     if docs:
         _over_documents(wanted, docs, model_spec, settings, style, embeddings_spec)
         return
     earlier = _earlier(id_) if go_on or id_ else None
-    named = model_spec if ctx.get_parameter_source("model_spec") is ParameterSource.COMMANDLINE else None
+    named = model_spec if ctx.get_parameter_source("model_spec") is ParameterSource.COMMANDLINE else saved.get("model")
+    system = system or saved.get("system", "")
     session = _session(named, model_spec, settings, system, earlier, save=not no_save)
     _talk(session, session.spec, wanted)
 
 
-def _check(*, style: Style | None, docs: tuple[str, ...], system: str, goes_on: bool) -> None:
+def _check(*, docs: tuple[str, ...], style: Style | None, goes_on: bool, **beside: object) -> None:
     if style and not docs:
         raise ChainkitError("--style says how to answer from documents; name them with --docs")
-    if docs and system:
-        raise ChainkitError("--system and --docs do not go together: with --docs, how to answer is fixed")
     if docs and goes_on:
         raise ChainkitError("--docs begins a new conversation: those over documents are not kept")
+    for name in (name for name, value in beside.items() if docs and value):
+        raise ChainkitError(f"--{name} and --docs do not go together: with --docs, how to answer is fixed")
 
 
-def _wanted(words: tuple[str, ...], lines: bool, as_json: bool, max_tokens: int | None) -> _Wanted:
-    """The question: what came through a pipe, then what was typed.
+def _text(words: tuple[str, ...], lines: bool) -> str:
+    """The question: what came through a pipe, then what was typed."""
+    typed = " ".join(words).strip()
+    if lines and typed:
+        raise ChainkitError("--lines takes the questions from standard input; leave out the one that is typed")
+    piped = "" if sys.stdin.isatty() or lines else read_text(STDIN).strip()
+    return "\n\n".join(filter(None, (piped, typed)))
+
+
+def _once(text: str, attach: tuple[str, ...], lines: bool) -> bool:
+    """Whether there is one question to answer.
 
     Raises:
         ChainkitError: There is none, and nobody to ask for one.
     """
-    typed = " ".join(words).strip()
-    if lines and typed:
-        raise ChainkitError("--lines takes the questions from standard input; leave out the one that is typed")
-    terminal = sys.stdin.isatty()
-    piped = "" if terminal or lines else read_text(STDIN).strip()
-    question = "\n\n".join(filter(None, (piped, typed)))
-    once = not lines and (bool(question) or not terminal)
-    if once and not question:
-        raise ChainkitError(
-            "there is no question: type one, as in 'chainkit chat \"Why is the sky blue?\"', or pipe one in"
-        )
-    return _Wanted(question=question, once=once, as_json=as_json, max_tokens=max_tokens)
+    if lines:
+        return False
+    if not text and not attach and not sys.stdin.isatty():
+        example = "'chainkit chat \"Why is the sky blue?\"'"
+        raise ChainkitError(f"there is no question: type one, as in {example}, or pipe one in")
+    return bool(text or attach)
+
+
+def _from_template(name: str | None, given: tuple[str, ...], text: str) -> dict[str, str]:
+    if name is None:
+        if given:
+            raise ChainkitError("--var gives a variable to a template; name it with -t")
+        return {}
+    from chainkit.cli.run import given_variables
+    from chainkit.cli.templates import filled
+
+    return filled(name, given_variables(given), text)
 
 
 def _earlier(id_: str) -> SavedConversation:

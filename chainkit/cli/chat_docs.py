@@ -44,8 +44,9 @@ class DocumentConversation:
         if value:
             raise ChainkitError("with --docs, how to answer is fixed: from the documents, with citations")
 
-    def ask(self, question: str) -> Iterator[str]:
+    def ask(self, question: str | list[Any]) -> Iterator[str]:
         """The answer, piece by piece, then its sources."""
+        assert isinstance(question, str), "files are not attached to questions to documents"
         stream = self._conversation.stream(question)
         yield from stream
         answer = self.latest = stream.answer
@@ -59,7 +60,7 @@ class DocumentConversation:
             yield "\n\n" + "\n".join(sources)
         tell_faults(answer)
 
-    def as_json(self, question: str, model: str | None) -> dict[str, Any]:
+    def as_json(self, question: str | list[Any], model: str | None) -> dict[str, Any]:
         """A turn for programs."""
         for _ in self.ask(question):
             pass

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from chainkit.base.errors import ConversationFileError
+from chainkit.base.errors import ConversationFileError, Unsupported
 from chainkit.base.repetition import Repetition
 from chainkit.cli.faults import one_line
 from chainkit.cli.screen import note
@@ -38,7 +38,7 @@ class Keeping:
         if self._file is None:
             return
         try:
-            self.id = self.id or self._file.begin(str(messages[0].text), system)
+            self.id = self.id or self._file.begin(str(messages[0].text) or "(no words)", system)
             self._file.add(self.id, messages, model, system=system)
         except ConversationFileError as error:
             self._file = None
@@ -89,11 +89,12 @@ class ChatSession:
         no word of an answer does not.
 
         Raises:
+            Unsupported: An image or a file is asked about, and the model reads text alone.
             ContextOverflow: The conversation has grown longer than what the model can read.
         """
         from langchain_core.messages import HumanMessage, SystemMessage
 
-        from chainkit.conversations.carry import carried
+        from chainkit.conversations.carry import carried, unshown
 
         asked = HumanMessage(question)
         start = [SystemMessage(self.system)] if self.system else []
@@ -101,6 +102,8 @@ class ChatSession:
         came: list[Any] = []
         whole = False
         looping = Repetition()
+        if self._reads == "text" and unshown([asked]):
+            raise Unsupported(f"{self.spec} reads text alone; a model that takes images and files is named with -m")
         messages = carried([*start, *self._said, asked], self._maker, self._reads)
         try:
             with closing(self._stream(messages)) as chunks:  # pyright: ignore[reportArgumentType]

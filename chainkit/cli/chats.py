@@ -13,6 +13,7 @@ from chainkit.base.errors import ChainkitError
 from chainkit.base.settings import change_settings, user_settings
 from chainkit.cli.listing import ListingGroup
 from chainkit.cli.moments import Moment
+from chainkit.cli.named import CONVERSATION
 from chainkit.cli.options import debug_option, json_option, require_folder_of
 from chainkit.cli.rows import decoded
 from chainkit.cli.screen import note, say, say_json, table
@@ -66,11 +67,20 @@ def search(words: tuple[str, ...], limit: int, as_json: bool) -> None:
 
 
 @chats.command()
-@click.argument("id", required=False, default="")
+@click.argument("id", type=CONVERSATION, required=False, default="")
 @json_option
 @debug_option
 def show(id: str, as_json: bool) -> None:  # noqa: A002 - as it is called
     """Show what was said and to which model; without ID, in the latest conversation."""
+    show_one(id, as_json)
+
+
+def show_one(id: str, as_json: bool) -> None:  # noqa: A002 - as it is called
+    """Show the conversation of this id, or the latest for an empty one.
+
+    Raises:
+        ConversationFileError: There is none.
+    """
     from chainkit.conversations.export import exported, shown
     from chainkit.conversations.file import ConversationFile
 
@@ -92,7 +102,7 @@ def show(id: str, as_json: bool) -> None:  # noqa: A002 - as it is called
 
 
 @chats.command()
-@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.argument("ids", type=CONVERSATION, nargs=-1, metavar="[ID]...")
 @click.option("-o", "--output", metavar="FILE", help="Write here; by default to standard output.")
 @click.option(
     "--format",
@@ -138,7 +148,7 @@ def import_(file: str) -> None:
 
 
 @chats.command()
-@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.argument("ids", type=CONVERSATION, nargs=-1, metavar="[ID]...")
 @click.option("--older-than", "before", type=Moment(), metavar="WHEN", help="Those without a word since, like 30d.")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @debug_option

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from chainkit.base.errors import ChainkitError
+from chainkit.cli.faults import keeps
 from chainkit.cli.options import column_option, debug_option, embeddings_option, format_option, output_path
 from chainkit.cli.rows import STDIN, InputRow, InputRows, read_rows
 from chainkit.cli.screen import note, say_json
@@ -79,6 +80,7 @@ def _to_file(rows: Sequence[InputRow], spec: str, batch_size: int, output: str, 
 
     path = output_path(output, ENDINGS)
     with vector_file(path, rows, spec, overwrite=overwrite) as file:
+        keeps(lambda: f"{file.done} of {len(rows)} vectors are kept; the same command goes on")
         if file.done == len(rows):
             file.finish()
             note(f"{path} is complete already: {len(rows)} vectors; --overwrite makes it afresh")

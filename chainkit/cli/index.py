@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chainkit.base.errors import ChainkitError
+from chainkit.cli.faults import keeps
 from chainkit.cli.indexes import index_option, tell_remarks
 from chainkit.cli.options import debug_option, embeddings_option, json_option, require_folder_of
 from chainkit.cli.screen import say, say_json, waiting
@@ -68,6 +69,7 @@ def index(
         if not paths and not file.is_file():
             raise ChainkitError(f"{file}: there is no such index; name files or folders to make it from")
         new = not file.exists()
+        keeps(lambda: f"the files that were read by then are in {file}; the same command goes on")
         with Index(file, model, follow_links=follow_links, **settings) as made:
 
             def tell(stage: str, done: int, total: int) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chainkit.base.errors import ChainkitError, ModelFileError
+from chainkit.cli.faults import keeps
 from chainkit.cli.options import debug_option, json_option
 from chainkit.cli.screen import amount, note, say, say_json, waiting
 from chainkit.hub.local import folder_of, pulled_folder, pulled_gguf, spec_of
@@ -83,6 +84,7 @@ def _fetch(name: HubName, where: Machine, use: Use, *, force: bool, dry_run: boo
         raise ChainkitError(f"{name} does not fit {where.name}; --force fetches it all the same")
     paths = []
     if not dry_run:
+        keeps(lambda: "what came is kept; the same command goes on where it stopped")
         with waiting(f"fetching {name}", choice.size) as bar:
             paths = download(repository, choice.files, lambda done, total, doing: bar.to(done, total, doing))
     path = folder_of(name.repo) if choice.format == "transformers" or not paths else paths[0]

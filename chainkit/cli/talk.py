@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from contextlib import closing
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -76,7 +76,7 @@ def converse(talk: Talk, spec: str) -> None:
             note("Ctrl-C again leaves")
 
 
-def show(talk: Talk, question: str) -> None:
+def show(talk: Talk, question: str | list[Any]) -> None:
     """Write the answer as it comes."""
     with waiting("thinking") as bar, closing(talk.ask(question)) as pieces:  # pyright: ignore[reportArgumentType]
         empty = True

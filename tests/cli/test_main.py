@@ -67,6 +67,7 @@ JSON_CALLS: dict[str, tuple[list[str], str]] = {
     "map": (["map", "embeddings:fake:", "in.jsonl", "out.jsonl"], ""),
     "similar": (["similar", "in.txt", "--embeddings", "fake:"], ""),
     "models": (["models"], ""),
+    "templates list": (["templates"], ""),
     "keys list": (["keys", "list"], ""),
 }
 
