@@ -63,6 +63,7 @@ def serve(
     """
     try:
         from chainkit.server import Catalogue, create_app, run
+        from chainkit.server.page.routes import OPEN_PATHS, page_routes
     except ModuleNotFoundError as error:
         raise MissingLibrary(error.name or "starlette", "serve") from error
     logging.basicConfig(format="chainkit: %(message)s", level=logging.WARNING)
@@ -71,7 +72,7 @@ def serve(
     with waiting("looking at the models"):
         for served in _served(models, embeddings, rerank, docs, chain, program):
             _add(catalogue, served)
-    app = create_app(catalogue, settings)
+    app = create_app(catalogue, settings, routes=page_routes(), open_paths=OPEN_PATHS)
     run(app, settings, on_ready=lambda address: _tell(address, catalogue, settings))
 
 
@@ -157,5 +158,5 @@ def _tell(address: str, catalogue: Catalogue, settings: ServerSettings) -> None:
     for model in catalogue:
         note(f"{model.kind}: {without_keys(model.name)}")
     keyed = "" if settings.keys else ", without a key"
-    note(f"listening on {address}/v1{keyed}; Ctrl-C ends")
+    note(f"listening on {address}/v1{keyed}, with a page at {address}; Ctrl-C ends")
     sys.stderr.flush()

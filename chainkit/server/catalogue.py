@@ -32,6 +32,7 @@ class ServedModel:
         used: When it was last used, by `time.monotonic`.
         created: When it was put in, in seconds since 1970.
         about: What else the list of models tells.
+        listed: Whether lists, hints and counts name it; others are known to who made them.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ServedModel:
     used: float = 0.0
     created: int = field(default_factory=lambda: int(time.time()))
     about: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    listed: bool = True
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -94,8 +96,22 @@ class Catalogue:
         self._models[model.name] = model
         return model
 
+    def remove(self, name: str) -> None:
+        """Serve it no longer; who uses it keeps it."""
+        self._models.pop(name, None)
+
+    @property
+    def listed(self) -> list[ServedModel]:
+        """What anybody may know of."""
+        return [model for model in self if model.listed]
+
+    def counted_as(self, name: str) -> str:
+        """What a model is called where requests are counted."""
+        model = self._models.get(name)
+        return name if model is None or model.listed else "own"
+
     def __iter__(self) -> Iterator[ServedModel]:
-        return iter(self._models.values())
+        return iter(list(self._models.values()))
 
     def __len__(self) -> int:
         return len(self._models)
@@ -108,11 +124,12 @@ class Catalogue:
         """
         model = self._models.get(name)
         if model is None:
-            hint = nearest(name, self._models)
-            advice = f"did you mean '{hint}'?" if hint else f"models: {', '.join(self._models) or 'none'}"
+            names = [one.name for one in self.listed]
+            hint = nearest(name, names)
+            advice = f"did you mean '{hint}'?" if hint else f"models: {', '.join(names) or 'none'}"
             raise RequestFault(404, f"no model '{name}'; {advice}", code="model_not_found", param="model")
         if ability not in model.makers:
-            able = [one.name for one in self if ability in one.makers]
+            able = [one.name for one in self.listed if ability in one.makers]
             advice = f"models that can: {', '.join(able)}" if able else "no model here can"
             raise RequestFault(
                 400, f"'{name}' is for {_spoken(model.makers)}, not for {ability}; {advice}", code="unsupported",

@@ -18,7 +18,7 @@ from chainkit.knowledge.index.indexing import Indexing, Progress, Report
 from chainkit.knowledge.index.lookup import Lookup
 from chainkit.knowledge.index.picking import picked
 from chainkit.knowledge.index.search import Hit, check_wanted
-from chainkit.knowledge.index.split import TARGET_TOKENS
+from chainkit.knowledge.index.split import TARGET_TOKENS, Passage
 from chainkit.knowledge.index.store import Store
 from chainkit.knowledge.index.store_urls import is_store, open_store, without_password
 from chainkit.knowledge.index.vector_stores import VectorStoreIndex
@@ -108,6 +108,10 @@ class Index(PassageStore):
     def documents(self) -> list[str]:
         """The paths of all documents, and the ids of texts that are no files."""
         return [path for path, one in self._store.documents().items() if not one.is_refused]
+
+    def passages(self, document: str) -> list[Passage]:
+        """The passages of a document, by its path or id, in their order; none for one that is not here."""
+        return self._store.of_document(document)
 
     @property
     def sources(self) -> list[str]:

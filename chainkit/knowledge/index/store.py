@@ -212,6 +212,11 @@ class Store:
                 found += self._db.all(statement, path, int(position))
         return [_row(row) for row in found]
 
+    def of_document(self, path: str) -> list[Passage]:
+        """The passages of a document, in their order."""
+        rows = self._db.all(f"SELECT {_PASSAGE} {_JOINED} WHERE d.path = ? ORDER BY p.position", path)
+        return [_row(row).passage for row in rows]
+
     def passage_ids(self) -> list[int]:
         """The ids of all passages, rising."""
         return [row[0] for row in self._db.all("SELECT id FROM passages ORDER BY id")]

@@ -54,8 +54,9 @@ async def answers_of(speaker: Speaker, calls: Sequence[ChatCall]) -> list[AIMess
 def note_usage(services: Services, model: str, usage: Json) -> None:
     """Count the tokens of a request."""
     cached = usage.get("prompt_tokens_details", {}).get("cached_tokens", 0)
+    name = services.catalogue.counted_as(model)
     services.metrics.note_tokens(
-        model, prompt=usage["prompt_tokens"], completion=usage.get("completion_tokens", 0), cached=cached
+        name, prompt=usage["prompt_tokens"], completion=usage.get("completion_tokens", 0), cached=cached
     )
 
 

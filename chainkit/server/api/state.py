@@ -42,7 +42,7 @@ async def metrics(request: Request) -> Response:
 
 async def models(request: Request) -> Response:
     """The list of models."""
-    return JSONReply({"object": "list", "data": [_row(model) for model in services_of(request).catalogue]})
+    return JSONReply({"object": "list", "data": [_row(model) for model in services_of(request).catalogue.listed]})
 
 
 async def one_model(request: Request) -> Response:
