@@ -44,6 +44,7 @@ COMMANDS: dict[str, Command] = {
     "upscale": Command("chainkit.cli.upscale:upscale", "Make a deeper model from a model's own layers."),
     "pull": Command("chainkit.cli.pull:pull", "Fetch a model from a Hugging Face hub."),
     "size": Command("chainkit.cli.size:size", "Show how much memory a model needs and where it fits."),
+    "bench": Command("chainkit.cli.bench:bench", "Measure how fast a local model reads and writes on this machine."),
     "tokens": Command("chainkit.cli.tokens:tokens", "Show how a text is cut into tokens and what may come next."),
     "convert": Command("chainkit.cli.convert:convert", "Lay an old GGML file out as GGUF."),
     "models": Command("chainkit.cli.models:models", "Show what can be used here and what is missing."),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from chainkit.base.errors import ChainkitError
 from chainkit.cli.screen import amount, say, table
 from chainkit.sizing import PIS, Machine, MemoryPlan, ModelShape, machine, quantized, this_machine
 from chainkit.sizing.quantization import MIXTURES
+from chainkit.sizing.speed import Speed
+from chainkit.sizing.speed import expected as expected_speed
 from chainkit.sizing.verdict import Verdict
 
 
@@ -59,20 +62,37 @@ def show_plan(plan: MemoryPlan) -> None:
 
 
 def show_verdicts(verdicts: Sequence[Verdict]) -> None:
-    """Where the model fits."""
+    """Where the model fits, and how fast it will be there; a column that would be empty is left out."""
     say("")
+    speeds = [speed(verdict) for verdict in verdicts]
     rows = [
         [
             verdict.machine.name,
             "?" if verdict.machine.usable is None else amount(verdict.machine.usable),
             str(verdict),
+            f"{expected.prompt:.0f} / {expected.decode:.1f}" if expected else "",
             verdict.advice,
         ]
-        for verdict in verdicts
+        for verdict, expected in zip(verdicts, speeds, strict=True)
     ]
-    advised = any(row[3] for row in rows)
-    columns = ["machine", "usable", "answer", "better with"]
-    table(columns if advised else columns[:3], rows if advised else [row[:3] for row in rows])
+    columns = ["machine", "usable", "answer", "tokens/s: read / write", "better with"]
+    kept = [place for place in range(len(columns)) if place < 3 or any(row[place] for row in rows)]
+    table([columns[place] for place in kept], [[row[place] for place in kept] for row in rows])
+    sources = {
+        f"{verdict.machine.name}: {expected.source}"
+        for verdict, expected in zip(verdicts, speeds, strict=True)
+        if expected and verdict.machine.here
+    }
+    if any(speeds):
+        say("")
+        say(f"Speeds are rough. {'; '.join(sources) or 'For this machine, run chainkit bench with the model'}.")
+
+
+def speed(verdict: Verdict) -> Speed | None:
+    """How fast the model, changed if it must be, will be on a machine that it fits; None where nothing tells."""
+    if verdict.answer == "does not fit":
+        return None
+    return expected_speed((verdict.changed or verdict.plan).model, verdict.machine)
 
 
 def as_quantized(model: ModelShape, name: str) -> ModelShape:
@@ -88,3 +108,9 @@ def as_quantized(model: ModelShape, name: str) -> ModelShape:
 
 def _count(parameters: int) -> str:
     return f"{parameters / 1e9:.2f} B" if parameters >= 1e9 else f"{parameters / 1e6:.1f} M"
+
+
+def speed_numbers(verdict: Verdict) -> dict[str, Any] | None:
+    """The expected speed for a program to read: tokens per second, and where the figures come from."""
+    found = speed(verdict)
+    return asdict(found) if found else None

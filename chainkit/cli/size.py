@@ -71,7 +71,8 @@ def size(
         model = plans.as_quantized(model, quant)
     verdicts = [judge(model, place, use) for place in machines]
     if as_json:
-        say_json({"model": plans.described(model), "verdicts": [verdict.numbers() for verdict in verdicts]})
+        rows = [{**verdict.numbers(), "speed": plans.speed_numbers(verdict)} for verdict in verdicts]
+        say_json({"model": plans.described(model), "verdicts": rows})
     else:
         plans.show_plan(verdicts[0].plan)
         plans.show_verdicts(verdicts)

@@ -13,7 +13,7 @@ from chainkit.hub.names import HubName, is_hub_name
 from chainkit.registry import ALIASES, default_spec, providers
 from chainkit.sizing import ModelShape, Use, folder_model, gguf_model, remote_gguf
 
-_LOCAL = ("gguf", "ggml", "huggingface")
+_LOCAL = ("gguf", "ggml", "huggingface", "smollm2")
 _TRUE = {"true", "yes", "on", "1"}
 
 
@@ -33,6 +33,10 @@ def sized_model(text: str) -> tuple[ModelShape, Use]:
     if Path(text).expanduser().exists():
         return _at(Path(text).expanduser()), Use()
     provider, name, options = _taken_apart(text)
+    if provider == "smollm2":
+        from chainkit.backends.llama_cpp.smollm2 import packaged
+
+        return gguf_model(packaged()), _use(options)
     if provider == "ggml":
         return _old(Path(name).expanduser()), _use(options)
     path = Path(name).expanduser()
