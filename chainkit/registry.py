@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl
 
 from chainkit.base.errors import NoModel, SpecError, nearest
+from chainkit.base.hiding import hides_locals
 from chainkit.base.keys import find_key
 from chainkit.base.paths import models_dir, parts
 from chainkit.base.plugins import Names, Provider, installed, load
@@ -141,6 +142,7 @@ DEFAULT_CHAT_MODELS: Table = {
 """The model of each provider that stands in when only an API key is set, in the order of preference."""
 
 
+@hides_locals
 def llm(spec: str | None = None, **options: Any) -> BaseLLM:
     """A model that continues text: `llm("gguf:./llama-2-7b.Q4_K_M.gguf")`.
 
@@ -159,6 +161,7 @@ def llm(spec: str | None = None, **options: Any) -> BaseLLM:
     return _make("llm", chosen, options)
 
 
+@hides_locals
 def chat_model(spec: str | None = None, **options: Any) -> BaseChatModel:
     """A model that answers messages: `chat_model("openai:gpt-4o-mini")`.
 
@@ -177,6 +180,7 @@ def chat_model(spec: str | None = None, **options: Any) -> BaseChatModel:
     return _make("chat_model", default_spec() if spec is None else spec, options)
 
 
+@hides_locals
 def embeddings(spec: str = "minilm", **options: Any) -> Embeddings:
     """A model that turns texts into vectors: `embeddings("minilm")`.
 
@@ -202,6 +206,7 @@ def embeddings(spec: str = "minilm", **options: Any) -> Embeddings:
     return CachedEmbeddings(model, path)
 
 
+@hides_locals
 def reranker(spec: str, **options: Any) -> BaseDocumentCompressor:
     """A model that puts passages in the order in which they answer a question: `reranker("hf:BAAI/bge-reranker-base")`.
 
@@ -216,6 +221,7 @@ def reranker(spec: str, **options: Any) -> BaseDocumentCompressor:
     return _make("reranker", spec, options)
 
 
+@hides_locals
 def answering(spec: str | None = None, **options: Any) -> BaseChatModel | BaseLLM:
     """The chat model that a spec names; where there is none, as for a file without a chat template, the model that
     continues text.
@@ -240,6 +246,7 @@ def answering(spec: str | None = None, **options: Any) -> BaseChatModel | BaseLL
     return model if getattr(model, "has_template", True) else llm(spec, **options)
 
 
+@hides_locals
 def continuing(spec: str) -> BaseChatModel | BaseLLM:
     """The model that continues text which a spec names; where there is none, the chat model. Raises as `answering`.
 

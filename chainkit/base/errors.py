@@ -538,6 +538,23 @@ class StreamStalled(StreamBroken, TimedOut):
     """A stream was silent for longer than the timeout."""
 
 
+_BY_STATUS: dict[int, type[ProviderError]] = {
+    401: AuthenticationFailed,
+    403: PermissionDenied,
+    404: ModelNotFound,
+    429: RateLimited,
+}
+
+
+def error_of_status(status: int) -> type[ProviderError]:
+    """The error for an HTTP status of 400 or more.
+
+    >>> error_of_status(429).__name__, error_of_status(422).__name__, error_of_status(503).__name__
+    ('RateLimited', 'BadRequest', 'ServerFailed')
+    """
+    return _BY_STATUS.get(status, ServerFailed if status >= 500 else BadRequest)
+
+
 def of_system(error: OSError) -> str:
     """Why the system refused something, to stand after the name of a file.
 

@@ -19,7 +19,8 @@ from chainkit.base.keys import KEY_VARIABLES, find_key
 
 HIDDEN = "***"
 
-_SECRET_NAMES = re.compile(r"(API_?KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
+_SECRET_NAMES = re.compile(r"((API|ACCESS|SECRET|PRIVATE|AUTH)_?KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
+_SECRET_VARIABLES = re.compile(f"{_SECRET_NAMES.pattern}|_BEARER_TOKEN", re.IGNORECASE)
 _OPTIONS = re.compile(r"((?:(?:api_?)?key|token|secret|password)=)(?!\.\.\.)[^&\s'\"]+", re.IGNORECASE)
 _SHAPES = re.compile(
     r"\b(?:sk|gsk|hf|xai|pplx)[-_][\w*-]{6,}|(?<=Bearer )[A-Za-z0-9._~+/-]{8,}=*|(?<=://)[^/@\s]+(?=@)"
@@ -49,7 +50,13 @@ class Redaction:
     def __init__(self, *secrets: str) -> None:
         words = {form for secret in {*_known(), *filter(None, secrets)} for form in _forms(secret)}
         longest_first = sorted(words, key=len, reverse=True)
+        self._keys_in_use = len(_in_use)
         self._known = re.compile("|".join(map(re.escape, longest_first))) if words else None
+
+    @property
+    def outdated(self) -> bool:
+        """Whether a key came into use since this was made."""
+        return self._keys_in_use != len(_in_use)
 
     def text(self, text: str) -> str:
         """The text without keys."""
@@ -89,7 +96,7 @@ def _forms(secret: str) -> Iterable[str]:
 
 
 def _known() -> set[str]:
-    found = {value for name, value in os.environ.items() if _SECRET_NAMES.search(name)}
+    found = {value for name, value in os.environ.items() if _SECRET_VARIABLES.search(name)}
     for provider in KEY_VARIABLES:
         try:
             key = find_key(provider)

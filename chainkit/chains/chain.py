@@ -11,6 +11,7 @@ from langchain_core.runnables.base import coerce_to_runnable
 from langchain_core.runnables.passthrough import RunnableAssign
 
 from chainkit.base import opening
+from chainkit.base.hiding import hides_given_keys
 from chainkit.prompts.sequence import RunnableSequence
 
 Part: TypeAlias = Runnable[Any, Any] | Callable[..., Any] | Mapping[str, Any]
@@ -24,6 +25,7 @@ def chain(*steps: Part | str, name: str | None = None) -> RunnableSequence[Any, 
 def chain(**named: Part) -> RunnableSequence[Any, Any]: ...
 
 
+@hides_given_keys
 def chain(*steps: Part | str, name: Any = None, **named: Part) -> RunnableSequence[Any, Any]:
     """Steps one after the other, run without langchain-core's run managers while nobody listens.
 

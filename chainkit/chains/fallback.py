@@ -18,6 +18,7 @@ from langchain_core.runnables.config import patch_config, var_child_runnable_con
 from pydantic import ConfigDict, SkipValidation, model_validator
 
 from chainkit.base import opening
+from chainkit.base.hiding import hides_given_keys
 from chainkit.chains.moving import lasting, moves_on
 from chainkit.prompts.direct import line
 from chainkit.prompts.sequence import awithin, within
@@ -28,6 +29,7 @@ _log = logging.getLogger("chainkit.fallback")
 Model = Runnable[Any, Any]
 
 
+@hides_given_keys
 def fallback(*models: Model | str) -> FallbackChat | Fallback:
     """A model that asks the first of several, and the next if that one cannot answer.
 

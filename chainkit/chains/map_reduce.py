@@ -16,6 +16,7 @@ from langchain_core.runnables.config import ensure_config, patch_config
 
 from chainkit.base import opening
 from chainkit.base.errors import ContextOverflow
+from chainkit.base.hiding import hides_given_keys
 from chainkit.chains.calls import Calls, Progress
 from chainkit.chains.counting import context_length, counter
 from chainkit.chains.cutting import pieces
@@ -101,6 +102,7 @@ class MapReduce(Runnable[Text, str]):
         ValueError: A number makes no sense.
     """
 
+    @hides_given_keys
     def __init__(
         self,
         model: Model | str,
@@ -212,6 +214,7 @@ class MapReduce(Runnable[Text, str]):
         return room
 
 
+@hides_given_keys
 def summarise(model: Model | str, *, instructions: str = "", **settings: Any) -> MapReduce:
     """A chain from a text of any length to its summary.
 
@@ -232,6 +235,7 @@ def summarise(model: Model | str, *, instructions: str = "", **settings: Any) ->
     return MapReduce(model, task, **settings)
 
 
+@hides_given_keys
 def extract(model: Model | str, what: str, **settings: Any) -> MapReduce:
     """A chain from a text of any length to a list, one item in each line, in the text's order and each item once.
 
@@ -251,6 +255,7 @@ def extract(model: Model | str, what: str, **settings: Any) -> MapReduce:
     return MapReduce(model, MapReduceTask(part=part), **settings)
 
 
+@hides_given_keys
 def answer(model: Model | str, question: str, **settings: Any) -> MapReduce:
     """A chain from a text of any length to the answer to a question about it.
 

@@ -11,6 +11,7 @@ from langchain_core.runnables import RunnableConfig
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from chainkit.base import opening
+from chainkit.base.hiding import hides_given_keys
 from chainkit.decisions import hosted, local
 from chainkit.decisions.calibration import Calibration, Method, Reliability, reliability, softmax
 from chainkit.decisions.questions import (
@@ -184,6 +185,7 @@ class DecisionModel(BaseDecisionModel):
         return made
 
 
+@hides_given_keys
 def decision_model(model: Any, *, calibration: str | Path | None = None) -> DecisionModel:
     """A model that answers typed questions about a text: a probability for yes, a label, a score.
 

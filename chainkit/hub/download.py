@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from chainkit.base.copying import put
 from chainkit.base.errors import MissingLibrary, ModelFileError, StreamBroken, Unsupported
+from chainkit.base.hiding import hides_locals
 from chainkit.hub.choice import HubFile
 from chainkit.hub.local import RECORD, folder_of, record
 from chainkit.hub.repository import Repository, named_faults, refuse_offline, token
@@ -40,6 +41,7 @@ _PARTS = ".pulling"
 _READ_BYTES = 8 << 20
 
 
+@hides_locals
 def download(repository: Repository, files: Sequence[HubFile], progress: Progress | None = None) -> list[Path]:
     """Bring files into the models folder; what is here already and is the same is not fetched again.
 

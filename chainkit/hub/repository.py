@@ -18,7 +18,9 @@ from chainkit.base.errors import (
     PermissionDenied,
     ProviderError,
 )
+from chainkit.base.hiding import hides_locals
 from chainkit.base.keys import find_key
+from chainkit.base.redaction import remember
 from chainkit.hub.choice import HubFile
 from chainkit.hub.names import HubName
 
@@ -68,6 +70,7 @@ def token() -> str | None:
     """The token that is sent to the hub: `HF_TOKEN`, the one stored by `hf auth login`, or chainkit's key."""
     found = huggingface_hub.get_token()
     if found:
+        remember(found)
         return found
     key = find_key("huggingface")
     return key.secret if key else None
@@ -78,6 +81,7 @@ def offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").strip().lower() in _YES
 
 
+@hides_locals
 def look_up(name: HubName) -> Repository:
     """The files of a repository; one request.
 

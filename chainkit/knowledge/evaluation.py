@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainkit.base import opening
 from chainkit.base.errors import DocumentError, of_system
+from chainkit.base.hiding import hides_given_keys
 from chainkit.knowledge.answer.answer import Answer, Asking, begun
 from chainkit.knowledge.answer.citations import Citation
 from chainkit.knowledge.answer.work import result
@@ -104,6 +105,7 @@ def read_questions(path: str | os.PathLike[str]) -> list[Question]:
     return found
 
 
+@hides_given_keys
 def evaluate(
     questions: Iterable[Question],
     index: Searchable,

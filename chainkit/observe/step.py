@@ -128,8 +128,8 @@ def _model_fields(run: Run, clean: Callable[[Any], Any]) -> dict[str, Any]:
     usage: dict[str, Any] = message.get("usage_metadata") or _text_usage(run.outputs or {})
     provider = str(asked.get("ls_provider") or told.get("model_provider") or "")
     model = str(told.get("model_name") or asked.get("ls_model_name") or "")
-    tokens = usage.get("input_tokens"), usage.get("output_tokens")
-    cached = (usage.get("input_token_details") or {}).get("cache_read")
+    tokens = _count(usage.get("input_tokens")), _count(usage.get("output_tokens"))
+    cached = _count(_mapping(usage.get("input_token_details")).get("cache_read"))
     answer = {"content": message.get("content", text), "tool_calls": message.get("tool_calls") or []}
     return {
         "kind": "model",
@@ -182,16 +182,25 @@ def _text_usage(outputs: Mapping[str, Any]) -> dict[str, Any]:
     if known := info.get("usage_metadata"):
         return dict(known)
     for place in (outputs.get("llm_output"), info):
-        told: dict[str, Any] = (place or {}).get("token_usage") or {}
-        read, written = told.get("prompt_tokens"), told.get("completion_tokens")
+        told = _mapping((place or {}).get("token_usage"))
+        read, written = _count(told.get("prompt_tokens")), _count(told.get("completion_tokens"))
         if read is not None or written is not None:
-            cached = (told.get("prompt_tokens_details") or {}).get("cached_tokens")
+            cached = _count(_mapping(told.get("prompt_tokens_details")).get("cached_tokens"))
             return {
                 "input_tokens": read,
                 "output_tokens": written,
                 "input_token_details": {"cache_read": cached},
             }
     return {}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
+
+
+def _count(value: Any) -> int | None:
+    """A count of tokens; what a service says instead of a number is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _unwrapped(value: Any, name: str) -> Any:

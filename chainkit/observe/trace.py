@@ -140,13 +140,18 @@ class _Listener(BaseTracer):
 
     def _persist_run(self, run: Run) -> None:
         if not self._closed:
-            self._owner.keep(from_run(run, self._redaction))
+            self._keep(run)
+
+    def _keep(self, run: Run) -> None:
+        if self._redaction.outdated:
+            self._redaction = Redaction()
+        self._owner.keep(from_run(run, self._redaction))
 
     def close(self) -> None:
         """Keep what has not ended, such as a stream that was left."""
         for run in list(self.run_map.values()):
             if run.parent_run_id is None or str(run.parent_run_id) not in self.run_map:
-                self._owner.keep(from_run(run, self._redaction))
+                self._keep(run)
         self._closed = True  # what still runs goes on telling its events, and nobody minds
 
 

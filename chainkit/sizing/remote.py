@@ -11,6 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from chainkit.base.errors import ConnectionFailed, ModelFileError
+from chainkit.base.hiding import hides_locals
+from chainkit.base.redaction import remember
 from chainkit.sizing.gguf import model_of
 from chainkit.sizing.header import Beyond, Header, parse_start
 from chainkit.sizing.model import ModelShape
@@ -22,6 +24,7 @@ _LONGEST_JSON = 32 << 20
 _TIMEOUT_SECONDS = 30
 
 
+@hides_locals
 def remote_gguf(urls: list[str], token: str | None = None) -> ModelShape:
     """The model of a GGUF file on a server, or of all parts of one.
 
@@ -32,6 +35,7 @@ def remote_gguf(urls: list[str], token: str | None = None) -> ModelShape:
     return model_of([_header(url, token) for url in urls])
 
 
+@hides_locals
 def remote_transformers(
     name: str, address: Callable[[str], str], files: list[str], token: str | None = None, dtype: str = "auto"
 ) -> ModelShape:
@@ -61,6 +65,7 @@ def remote_transformers(
     return model_of_folder(name, files, whole, read, dtype)
 
 
+@hides_locals
 def fetch(url: str, start: int, length: int, token: str | None = None) -> tuple[bytes, int]:
     """So many bytes of a file from a place on, or fewer if it ends before, and the length of the whole file.
 
@@ -74,11 +79,13 @@ def fetch(url: str, start: int, length: int, token: str | None = None) -> tuple[
     request.add_header("Accept-Encoding", "identity")
     request.add_header("User-Agent", "chainkit")
     if token:
+        remember(token)
         request.add_unredirected_header("Authorization", f"Bearer {token}")  # not to where we are sent on
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as reply:  # noqa: S310 - checked
             return _received(reply, start, length)
     except urllib.error.HTTPError as error:
+        error.close()
         raise ModelFileError(url, _refusal(error.code)) from error
     except (urllib.error.URLError, TimeoutError, HTTPException, OSError) as error:
         reason = getattr(error, "reason", error)

@@ -18,6 +18,7 @@ from pydantic import BaseModel, SecretStr
 
 from chainkit.base import opening
 from chainkit.base.errors import BadVectors, IndexFileError
+from chainkit.base.hiding import hides_given_keys
 from chainkit.base.paths import cache_dir
 from chainkit.base.sqlite import FileLayout, connect, transaction, translated
 from chainkit.vectors.given import checked_texts, checked_vectors
@@ -51,6 +52,7 @@ class CachedEmbeddings(Embeddings):
         misses: How many the model was asked for.
     """
 
+    @hides_given_keys
     def __init__(
         self, embeddings: Embeddings | str, path: str | Path | None = None, *, mark: str | None = None
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from langchain_core.language_models import BaseChatModel
 
+from chainkit.base.hiding import hides_given_keys
 from chainkit.vectors.clustering import Clustering, grouped
 from chainkit.vectors.given import Items, Source, are_texts, read_given
 from chainkit.vectors.group_tree import grow
@@ -11,6 +12,7 @@ from chainkit.vectors.large import MOST
 from chainkit.vectors.naming import named
 
 
+@hides_given_keys
 def clusters(
     items: Items,
     embeddings: Source = None,

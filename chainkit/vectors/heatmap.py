@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainkit.base.errors import MissingLibrary
+from chainkit.base.hiding import hides_given_keys
 from chainkit.vectors.clustering import OUTLIER, Clustering
 from chainkit.vectors.clusters import clusters
 from chainkit.vectors.colours import SIMILARITY, group_colour
@@ -124,6 +125,7 @@ class Heatmap(Picture):
         return cells.drawn(columns, colour=colour)
 
 
+@hides_given_keys
 def heatmap(
     items: Items | Clustering,
     embeddings: Source = None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainkit.base.errors import MissingLibrary
+from chainkit.base.hiding import hides_given_keys
 from chainkit.vectors.clustering import Clustering
 from chainkit.vectors.clusters import clusters
 from chainkit.vectors.colours import OUTLIER_COLOUR, group_colour
@@ -114,6 +115,7 @@ class ClusterMap(Picture):
         return np.sort(order[np.linspace(0, count - 1, POINTS_ON_A_PAGE).astype(int)])
 
 
+@hides_given_keys
 def cluster_map(
     items: Items | Clustering,
     embeddings: Source = None,

@@ -11,6 +11,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 
 from chainkit.base import opening
+from chainkit.base.hiding import hides_given_keys
 from chainkit.decoding.constraints import Constraint, choices
 from chainkit.local.chat import LocalChat
 from chainkit.vectors.clustering import Clustering, Group
@@ -42,6 +43,7 @@ class NotNamed(UserWarning):
         super().__init__(f"the model gave no name for {len(labels)} groups; their keywords stay: {self.labels[:10]}")
 
 
+@hides_given_keys
 def named(
     found: Clustering, model: BaseChatModel | str, *, own_words: bool | None = None, max_concurrency: int = 8
 ) -> Clustering:

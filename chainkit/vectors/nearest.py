@@ -11,6 +11,7 @@ from langchain_core.embeddings import Embeddings
 
 from chainkit.base import opening
 from chainkit.base.errors import BadTexts, BadVectors
+from chainkit.base.hiding import hides_given_keys
 from chainkit.vectors.given import DEFAULT, Items, are_texts, checked_vectors, unit, vectors_of
 
 Array = np.ndarray[Any, Any]
@@ -59,6 +60,7 @@ class Pair:
     score: float
 
 
+@hides_given_keys
 def search(query: str | Array, items: Items, embeddings: Embeddings | str | None = None, k: int = 5) -> list[Match]:
     """The k items most like the query, the best first; of equal ones, the first.
 
@@ -93,6 +95,7 @@ def search(query: str | Array, items: Items, embeddings: Embeddings | str | None
     return [Match(int(row), float(scores[row]), None if texts is None else str(texts[row])) for row in best]
 
 
+@hides_given_keys
 def pairs(items: Items, embeddings: Embeddings | str | None = None, above: float | Alike = "duplicate") -> list[Pair]:
     """All pairs of items whose cosine is at least `above`, the most alike first.
 

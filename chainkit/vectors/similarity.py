@@ -8,12 +8,14 @@ import numpy as np
 from langchain_core.embeddings import Embeddings
 
 from chainkit.base.errors import BadVectors
+from chainkit.base.hiding import hides_given_keys
 from chainkit.vectors.given import Items, unit, vectors_of
 
 Array = np.ndarray[Any, Any]
 Metric = Literal["cosine", "dot", "euclidean", "manhattan"]
 
 
+@hides_given_keys
 def similarity(
     a: Items,
     b: Items | Embeddings | str | None = None,

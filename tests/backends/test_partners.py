@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import importlib
 import importlib.util
+import logging
+import pickle
 import sys
 import tomllib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -22,10 +25,20 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 import chainkit
 from chainkit.backends.partners import PARTNERS, Partner
-from chainkit.base.errors import KeyWithheld, MissingKey, MissingLibrary, SpecError
+from chainkit.base.errors import (
+    AuthenticationFailed,
+    BadRequest,
+    KeyWithheld,
+    MissingKey,
+    MissingLibrary,
+    RateLimited,
+    ServerFailed,
+    SpecError,
+)
 from chainkit.base.keys import KEY_VARIABLES, store_key
 from chainkit.registry import CHAT_MODELS, EMBEDDINGS
 from chainkit.testing.server.wire import HTTPAnswer, Server
+from tests.canaries import CANARY, FAULTS, Echoing, Shown
 
 EXTRAS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 each = pytest.mark.parametrize("partner", PARTNERS, ids=lambda partner: partner.name)
@@ -267,3 +280,82 @@ def test_the_limit_on_new_tokens_has_the_same_name_for_cohere() -> None:
                 list(model.stream("x", **options))
         del model
     assert [request.json["max_tokens"] for request in server.requests] == [7, 7, 9, 9]
+
+
+def asked(model: Any) -> list[Callable[[], object]]:
+    """Every way to ask a model."""
+    if not isinstance(model, BaseChatModel):
+        return [
+            lambda: model.embed_query("Hello"),
+            lambda: model.embed_documents(["Hello"]),
+            lambda: asyncio.run(model.aembed_query("Hello")),
+        ]
+
+    async def astream() -> list[Any]:
+        return [chunk async for chunk in model.astream("Hello")]
+
+    return [
+        lambda: model.invoke("Hello"),
+        lambda: asyncio.run(model.ainvoke("Hello")),
+        lambda: list(model.stream("Hello")),
+        lambda: asyncio.run(astream()),
+    ]
+
+
+def once(partner: Partner) -> dict[str, int]:
+    """No repeats, where the class can leave them out."""
+    return {"max_retries": 1 if partner.provider == "google" else 0} if "max_retries" in partner.model_fields else {}
+
+
+@pytest.mark.slow
+@each
+def test_no_failure_of_a_package_shows_a_key(
+    partner: Partner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if importlib.util.find_spec(partner.package) is None:
+        pytest.skip(f"{partner.package} is not installed")
+    caplog.set_level(logging.DEBUG)
+    shown = Shown(caplog)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "its-name-is-no-secret")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    at_once = asyncio.sleep
+    monkeypatch.setattr("asyncio.sleep", lambda seconds, *rest: at_once(0, *rest))
+    kinds: set[type[BaseException]] = set()
+    with warnings.catch_warnings(), Echoing() as server:
+        warnings.simplefilter("ignore")
+        address = server.address.removesuffix("/v1")
+        for server.answer in FAULTS.values():
+            place = {"api_key": CANARY, "base_url": address}
+            if not partner.key_option:
+                place = {"region_name": "x", "endpoint_url": address}
+            model = partner(model="a-model", **place, **once(partner))
+            shown.model(model)
+            for work in asked(model):
+                shown.error = None
+                shown.runs(work)
+                kinds.add(type(shown.error))
+        del model
+        gc.collect()
+    assert {AuthenticationFailed, BadRequest, RateLimited, ServerFailed} <= kinds, kinds
+    assert shown.found() == []
+
+
+@pytest.mark.slow
+@each
+def test_a_pickle_of_a_package_s_model_holds_no_key_and_looks_for_it_again(
+    partner: Partner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if importlib.util.find_spec(partner.package) is None:
+        pytest.skip(f"{partner.package} is not installed")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
+    monkeypatch.setenv(KEY_VARIABLES.get(partner.provider, ("UNUSED",))[0], CANARY)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = partner(model="a-model", **({} if partner.key_option else {"region_name": "x"}))
+        data = pickle.dumps(model)
+        assert CANARY.encode() not in data
+        again = pickle.loads(data)
+    assert type(again) is type(model)
+    assert getattr(again, partner.model_option) == getattr(model, partner.model_option)

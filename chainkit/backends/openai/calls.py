@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import aclosing, closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from socket import SHUT_RDWR
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -30,6 +30,7 @@ from chainkit.backends.openai.errors import (
 from chainkit.backends.openai.sse import EventReader
 from chainkit.base.deadlines import Until
 from chainkit.base.errors import MissingLibrary, ProviderError, ReplyTooLarge, StreamBroken, StreamStalled, TimedOut
+from chainkit.base.hiding import ahides_locals, astream_hides_locals, hides_locals, stream_hides_locals
 
 try:
     import anyio
@@ -51,10 +52,11 @@ LONGEST_DRAIN_SECONDS = 0.1
 class Reply:
     """What a service answered: the JSON, and how often the call was repeated before."""
 
-    data: Json
+    data: Json = field(repr=False)
     retries: int
     connection: Connection
 
+    @hides_locals
     def read(self, reader: Callable[[Reply], Result]) -> Result:
         """What `reader` makes of it.
 
@@ -96,18 +98,21 @@ class ReplyReading(Protocol[Chunk_co]):
         ...
 
 
+@hides_locals
 def post(clients: Clients, connection: Connection, path: str, body: Json) -> Reply:
     """Ask and wait for the whole answer."""
     response, content, retries = _open(clients, connection, path, body, stream=False)
     return Reply(_parsed(response, content, connection), retries, connection)
 
 
+@ahides_locals
 async def apost(clients: Clients, connection: Connection, path: str, body: Json) -> Reply:
     """Ask and wait for the whole answer."""
     response, content, retries = await _aopen(clients, connection, path, body, stream=False)
     return Reply(_parsed(response, content, connection), retries, connection)
 
 
+@stream_hides_locals
 def stream(
     clients: Clients, connection: Connection, path: str, body: Json, reading: ReplyReading[Chunk]
 ) -> Generator[Chunk]:
@@ -138,6 +143,7 @@ def stream(
         yield last
 
 
+@astream_hides_locals
 async def astream(
     clients: Clients, connection: Connection, path: str, body: Json, reading: ReplyReading[Chunk]
 ) -> AsyncGenerator[Chunk]:

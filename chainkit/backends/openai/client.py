@@ -17,7 +17,8 @@ from chainkit.backends.openai.access import Access
 from chainkit.backends.openai.closing import Keeper
 from chainkit.backends.openai.segments import join_writes
 from chainkit.base.deadlines import Until
-from chainkit.base.errors import MissingLibrary
+from chainkit.base.errors import ConnectionFailed, MissingLibrary
+from chainkit.base.redaction import Redaction
 
 try:
     import httpx2
@@ -164,13 +165,16 @@ def _sync_line(connection: Connection) -> Line[httpx2.Client]:
 
 @contextmanager
 def _proxies_that_work() -> Iterator[None]:
-    """Name what a SOCKS proxy of the environment needs; the HTTP client names a library that is not in use here."""
+    """Name what a proxy of the environment needs; the HTTP client names a library that is not in use here."""
     try:
         yield
     except ImportError as error:
         if "socks" not in str(error).lower():
             raise
         raise MissingLibrary("socksio", extra="socks", reason="the environment names a SOCKS proxy") from error
+    except (ValueError, httpx2.InvalidURL) as error:  # its words hide the password; `from error` would bring its frames
+        told = "the proxy that the environment names (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY) cannot be used"
+        raise ConnectionFailed(f"{told}: {Redaction().text(str(error))}") from None
 
 
 @cache

@@ -154,12 +154,17 @@ def result(reply: calls.Reply, prompts: int, connection: Connection) -> LLMResul
         ]
         for at in range(0, len(choices), each)
     ]
-    told: dict[str, Any] = {"model_name": reply.data.get("model"), "token_usage": reply.data.get("usage") or {}}
+    told: dict[str, Any] = {"model_name": reply.data.get("model"), "token_usage": _counts(reply.data.get("usage"))}
     if reply.data.get("system_fingerprint"):
         told["system_fingerprint"] = reply.data["system_fingerprint"]
     if reply.retries:
         told["retries"] = reply.retries
     return LLMResult(generations=generations, llm_output=told)  # pyright: ignore[reportArgumentType]
+
+
+def _counts(usage: Any) -> Mapping[str, Any]:
+    """The token counts as the service words them; none of whatever else stands there."""
+    return usage if isinstance(usage, Mapping) else {}
 
 
 def _info(choice: Json) -> dict[str, Any]:
@@ -184,8 +189,8 @@ class TextReading:
 
     def read(self, event: dict[str, Any]) -> GenerationChunk | None:
         """The chunk of one event, if it has text."""
-        if event.get("usage"):
-            self._last["token_usage"] = event["usage"]
+        if counts := _counts(event.get("usage")):
+            self._last["token_usage"] = counts
         if event.get("model"):
             self._last["model_name"] = event["model"]
         choices = event.get("choices")
@@ -196,6 +201,8 @@ class TextReading:
         text = choices[0].get("text") or ""
         if not text:
             return None
+        if not isinstance(text, str):
+            raise TypeError(f"a piece of text is of type {type(text).__name__}")
         self._texts.append(text)
         logprobs = choices[0].get("logprobs")
         return GenerationChunk(text=text, generation_info={"logprobs": logprobs} if logprobs else None)

@@ -21,13 +21,11 @@ from chainkit.base.errors import (
     ConnectionFailed,
     MalformedReply,
     MissingLibrary,
-    ModelNotFound,
-    PermissionDenied,
     ProviderError,
     RateLimited,
     RequestTooLong,
-    ServerFailed,
     TimedOut,
+    error_of_status,
 )
 from chainkit.base.redaction import Redaction
 
@@ -38,14 +36,6 @@ except ImportError as error:
     raise MissingLibrary("openai", extra="openai") from error
 
 LONGEST_QUOTE = 500
-BY_STATUS: dict[int, type[ProviderError]] = {
-    401: AuthenticationFailed,
-    403: PermissionDenied,
-    404: ModelNotFound,
-    429: RateLimited,
-}
-
-
 _TOO_LONG = re.compile(
     r"maximum context length|exceeds? the (?:available |model's )?context|context window|too large to process",
     re.IGNORECASE,
@@ -132,7 +122,7 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
 def malformed(connection: Connection, reason: str, body: str = "", *, request_id: str | None = None) -> MalformedReply:
     """The error for an answer that the API does not promise, with the beginning of that answer."""
     quote = f": {clean(body, connection)[:200]!r}" if body else ""
-    told = f"{_place(connection)} sent {reason}{quote}"
+    told = f"{_place(connection)} sent {clean(reason, connection)}{quote}"
     return MalformedReply(told, provider=connection.provider, request_id=request_id)
 
 
@@ -155,8 +145,7 @@ def _from_status(response: Failed, connection: Connection) -> ProviderError:
     if status == 404 and not _ABOUT_MODEL.search(f"{said} {told.get('code')}"):
         asked = f"nothing is served below {connection.access.base_url}; most services want an address that ends in /v1"
         return BadRequest(f"{_place(connection)} answered 404: {said}; {asked}", **details)
-    kind = BY_STATUS.get(status, ServerFailed if status >= 500 else BadRequest)
-    error = kind(f"{_place(connection)} answered {status}: {said}", **details)
+    error = error_of_status(status)(f"{_place(connection)} answered {status}: {said}", **details)
     if isinstance(error, RateLimited):
         error.retry_after_seconds = retry_after_seconds(response.headers)
     return error

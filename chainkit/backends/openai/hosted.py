@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     PrivateAttr,
     SecretStr,
+    ValidationError,
     field_validator,
     model_validator,
 )
@@ -22,6 +23,7 @@ from chainkit.backends.openai.access import Access, checked_url, find_access
 from chainkit.backends.openai.client import MAX_REPLY_BYTES, Clients, Connection
 from chainkit.backends.openai.services import COMPATIBLE, OPENAI, SERVICES, Kind, Service
 from chainkit.base.errors import Unsupported, nearest
+from chainkit.base.hiding import hides_locals
 
 _KEY_IN_NAME = re.compile(r"api_?key\s*=", re.IGNORECASE)
 KIND_NAMES = {
@@ -41,6 +43,15 @@ def _parsed(value: object) -> object:
         return json.loads(value)
     except ValueError:
         raise ValueError('expected JSON, like {"name": 1}') from None
+
+
+def _without_input(error: ValidationError) -> ValidationError:
+    """The same without what was given, which `errors()` and a pickle would repeat, keys too."""
+    lines: list[Any] = [
+        {"type": fault["type"], "loc": fault["loc"], "input": None, "ctx": fault.get("ctx", {})}
+        for fault in error.errors(include_input=False, include_url=False)
+    ]
+    return ValidationError.from_exception_data(error.title, lines, hide_input=True)
 
 
 def _listed(value: object) -> object:
@@ -99,6 +110,18 @@ class Hosted(BaseModel):
 
     _clients: Clients = PrivateAttr(default_factory=Clients)
     _found: dict[tuple[str, str | None, SecretStr | None], Access] = PrivateAttr(default_factory=dict)
+
+    if not TYPE_CHECKING:  # there the options are those of the fields
+
+        @hides_locals
+        def __init__(self, *args: Any, **options: Any) -> None:
+            try:
+                super().__init__(*args, **options)
+            except ValidationError as error:
+                refused = _without_input(error)
+            else:
+                return
+            raise refused  # outside of `except`: the other would stay beside it
 
     @model_validator(mode="before")
     @classmethod

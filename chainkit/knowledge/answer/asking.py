@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from chainkit.base import opening
 from chainkit.base.errors import BrokenIndex, DocumentError, EmbeddingsMismatch
+from chainkit.base.hiding import ahides_given_keys, hides_given_keys
 from chainkit.base.paths import cache_dir
 from chainkit.knowledge.answer.answer import Answer, AnswerStream, Asking, begun
 from chainkit.knowledge.answer.ways import Style
@@ -18,6 +19,7 @@ from chainkit.knowledge.index.index import Index
 from chainkit.knowledge.index.indexing import Progress, Report
 from chainkit.knowledge.index.vector_stores import VectorStoreIndex
 from chainkit.knowledge.readers.documents import Paths, absolute, listed
+from chainkit.knowledge.readers.web import without_secrets
 
 if TYPE_CHECKING:
     from langchain_core.documents import BaseDocumentCompressor
@@ -43,6 +45,7 @@ class Settings(TypedDict, total=False):
     progress: Progress | None
 
 
+@hides_given_keys
 def ask(question: str, paths: Paths | Index | VectorStoreIndex, **settings: Unpack[Settings]) -> Answer:
     """Answer a question from documents, with citations of file and lines or page.
 
@@ -84,16 +87,19 @@ def ask(question: str, paths: Paths | Index | VectorStoreIndex, **settings: Unpa
     return ask_stream(question, paths, **settings).answer
 
 
+@hides_given_keys
 def ask_stream(question: str, paths: Paths | Index | VectorStoreIndex, **settings: Unpack[Settings]) -> AnswerStream:
     """`ask`, with the text of the answer in pieces as it is written; the arguments and errors are the same."""
     return result(_asked(question, paths, settings))
 
 
+@ahides_given_keys
 async def aask(question: str, paths: Paths | Index | VectorStoreIndex, **settings: Unpack[Settings]) -> Answer:
     """`ask`, without blocking the event loop; the arguments and errors are the same."""
     return await (await aask_stream(question, paths, **settings)).aanswer()
 
 
+@ahides_given_keys
 async def aask_stream(
     question: str, paths: Paths | Index | VectorStoreIndex, **settings: Unpack[Settings]
 ) -> AnswerStream:
@@ -140,6 +146,7 @@ def index_file(paths: Paths, embeddings: Embeddings) -> Path:
     return cache_dir() / "indexes" / f"{key[:32]}.sqlite"
 
 
+@hides_given_keys
 def kept_index(
     paths: Paths,
     embeddings: Embeddings | str | None = None,
@@ -187,6 +194,6 @@ def _delete(file: Path) -> None:
 
 
 def _nothing(paths: Paths, report: Report) -> DocumentError:
-    names = ", ".join(listed(paths)) or "no path was given"
+    names = ", ".join(map(without_secrets, listed(paths))) or "no path was given"
     reasons = "; ".join(map(str, report.skipped[:5])) or "there is no document"
     return DocumentError(names, f"nothing to read ({reasons})")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chainkit.base import opening
+from chainkit.base.hiding import hides_given_keys
 from chainkit.knowledge.answer.answer import Answer, AnswerStream, Asking, begun
 from chainkit.knowledge.answer.work import Steps, Work, aresult, result
 
@@ -54,6 +55,7 @@ class Conversation:
         history: The turns so far.
     """
 
+    @hides_given_keys
     def __init__(
         self,
         index: Searchable,

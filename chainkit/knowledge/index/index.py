@@ -11,6 +11,7 @@ from langchain_core.document_loaders import BaseLoader
 from langchain_core.runnables.config import run_in_executor
 
 from chainkit.base.errors import DocumentError
+from chainkit.base.hiding import hides_given_keys
 from chainkit.knowledge.index.copying import Carried, Copied, copy
 from chainkit.knowledge.index.encoder import Encoder, Matrix, opened_embeddings
 from chainkit.knowledge.index.filters import Filter
@@ -51,6 +52,7 @@ class Index(PassageStore):
         MissingLibrary: The library of the embeddings is not installed.
     """
 
+    @hides_given_keys
     def __init__(
         self,
         path: str | os.PathLike[str] | None = None,

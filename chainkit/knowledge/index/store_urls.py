@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit, urlunsplit
 
 from chainkit.base.errors import ChainkitError, ConnectionFailed, MissingLibrary, SpecError, nearest
+from chainkit.base.hiding import hides_given_keys
 from chainkit.base.redaction import Redaction
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def is_store(spec: str) -> bool:
     return "://" in spec
 
 
+@hides_given_keys
 def open_store(spec: str, embeddings: Embeddings, *, width: int | None = None) -> Opened:
     """The store that a string names.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chainkit.base.hiding import hides_given_keys
 from chainkit.base.stems import stem
 from chainkit.knowledge.index.closeness import K1, B
 from chainkit.knowledge.index.encoder import Encoder, Matrix, opened_embeddings
@@ -41,6 +42,7 @@ class VectorStoreIndex:
         end: Called by `close`.
     """
 
+    @hides_given_keys
     def __init__(
         self,
         store: VectorStore,

@@ -11,6 +11,7 @@ from typing import Any, cast
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from chainkit.base import opening
+from chainkit.base.hiding import hides_given_keys
 from chainkit.programs.language.parser import parse
 from chainkit.programs.language.syntax import Template
 from chainkit.programs.model.protocol import ProgramModel
@@ -20,6 +21,7 @@ from chainkit.programs.run.live import Live, aruns, check_soft_prompt, child, en
 from chainkit.programs.run.run import Options, Run, RunState
 
 
+@hides_given_keys
 def program(text: str, /, model: Any = None, *, soft_prompt: Any = ..., **variables: Any) -> Program:
     """A template in which a model writes, chooses, loops and calls tools.
 
@@ -59,6 +61,7 @@ class Program(Runnable[Any, Run]):
         options: How it is run.
     """
 
+    @hides_given_keys
     def __init__(
         self, text: str, model: Any = None, variables: Mapping[str, Any] | None = None, options: Options | None = None
     ) -> None:
@@ -99,6 +102,7 @@ class Program(Runnable[Any, Run]):
             changes["soft_prompt"] = soft_prompt
         return self._changed(options=replace(self.options, **changes))
 
+    @hides_given_keys
     def with_model(self, model: Any) -> Program:
         """This program on another model.
 
@@ -130,6 +134,7 @@ class Program(Runnable[Any, Run]):
         """This program with more variables bound to it."""
         return self._changed(variables={**self.variables, **(variables or {}), **more})
 
+    @hides_given_keys
     def __call__(
         self,
         variables: Mapping[str, Any] | None = None,

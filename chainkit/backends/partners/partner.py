@@ -1,19 +1,22 @@
-"""Providers whose clients others keep, as LangChain partner packages: data, and one way to make them."""
+"""One way to make the classes of LangChain's partner packages: by chainkit's specs, keys and errors."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
-from pydantic import Field, SecretStr
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from chainkit.backends.partners.sealing import remade, sealed, settings
 from chainkit.base.errors import KeyWithheld, MissingLibrary, SpecError
+from chainkit.base.hiding import hides_locals, keep_keys_out_of_logs
 from chainkit.base.keys import KEY_VARIABLES, checked_key, need_key
 from chainkit.base.redaction import remember
+
+_made: dict[type[Any], type[Any]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,7 @@ class Partner:
         address_options: Options that send requests, and with them the key, to another host.
         plain_key: Whether the class wants the key as a text; one that is a `SecretStr` would be sent as `**********`.
         words: What the class calls options that other models have, by the usual word.
+        loggers: Further libraries of the package that log answers of the service, keys in them too.
         limits_tokens: Whether a call takes `max_tokens` though the class has no such field.
     """
 
@@ -43,9 +47,10 @@ class Partner:
     plain_key: bool = False
     words: Mapping[str, str] = field(default_factory=dict[str, str])
     limits_tokens: bool = False
+    loggers: tuple[str, ...] = ()
 
     def load(self) -> Any:
-        """The class itself.
+        """The class, made so that its errors are chainkit's and hold no key, as a subclass of the package's.
 
         Raises:
             MissingLibrary: The package, or one that it needs, is not installed.
@@ -55,7 +60,13 @@ class Partner:
         except ImportError as error:
             raise MissingLibrary(error.name or self.package, self.extra) from error
         found = getattr(module, self.name)
-        return _limited(found) if self.limits_tokens else found
+        made = _made.get(found)
+        if made is None:
+            made = sealed(
+                found, self.provider, limits_tokens=self.limits_tokens, pickled=lambda made: self._pickled(made)
+            )
+            _made[found] = made
+        return made
 
     @property
     def model_fields(self) -> Mapping[str, FieldInfo]:
@@ -71,6 +82,7 @@ class Partner:
             name: field for name, field in fields.items() if not {name, field.alias}.intersection(self.address_options)
         }
 
+    @hides_locals
     def __call__(self, *, model: str, **options: Any) -> Any:
         """The model, with the key that was given or found.
 
@@ -85,7 +97,20 @@ class Partner:
         if self.key_option:
             options = self._with_key(options)
         named = {self.words.get(name, name): value for name, value in options.items()}
-        return self.load()(**{self.model_option: model}, **named)
+        made = self.load()(**{self.model_option: model}, **named)
+        made._given = frozenset(named)
+        keep_keys_out_of_logs(self.package, *self.loggers)
+        return made
+
+    def _pickled(self, made: Any) -> tuple[Any, ...]:
+        """What a pickle of a model of this row holds: how to make it again, and no key."""
+        keys = [name for name in type(made).model_fields if isinstance(getattr(made, name), SecretStr)]
+        given: frozenset[str] = made._given if self.key_option else frozenset()  # credentials follow no address
+        usual = {*self.address_options} - given
+        options = settings(made, {"api_key", self.key_option, *keys, *usual})
+        called = [name for name, field in type(made).model_fields.items() if self.model_option in (name, field.alias)]
+        model = next((options.pop(name) for name in (self.model_option, *called) if name in options), "")
+        return remade, (self, model, options)
 
     def _with_key(self, options: Mapping[str, Any]) -> dict[str, Any]:
         rest = {name: value for name, value in options.items() if name != "api_key"}
@@ -105,97 +130,3 @@ class Partner:
             raise SpecError(str(error)) from None
         remember(key)
         return key if self.plain_key else SecretStr(key)
-
-
-@cache
-def _limited(base: type[Any]) -> type[Any]:
-    """A chat class with the field `max_tokens`, which goes into each call that does not say otherwise."""
-
-    class Limited(base):
-        max_tokens: int | None = Field(default=None, ge=1)
-
-        def _told(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-            return kwargs if self.max_tokens is None else {"max_tokens": self.max_tokens, **kwargs}
-
-        def _generate(self, *args: Any, **kwargs: Any) -> Any:
-            return super()._generate(*args, **self._told(kwargs))
-
-        async def _agenerate(self, *args: Any, **kwargs: Any) -> Any:
-            return await super()._agenerate(*args, **self._told(kwargs))
-
-        def _stream(self, *args: Any, **kwargs: Any) -> Any:
-            return super()._stream(*args, **self._told(kwargs))
-
-        def _astream(self, *args: Any, **kwargs: Any) -> Any:
-            return super()._astream(*args, **self._told(kwargs))
-
-    Limited.__name__ = Limited.__qualname__ = base.__name__
-    return Limited
-
-
-ANTHROPIC_CHAT = Partner(
-    provider="anthropic",
-    package="langchain_anthropic",
-    name="ChatAnthropic",
-    extra="anthropic",
-    address_options=("base_url", "anthropic_api_url", "anthropic_proxy"),
-)
-BEDROCK_CHAT = Partner(
-    provider="bedrock",
-    package="langchain_aws",
-    name="ChatBedrockConverse",
-    extra="bedrock",
-    key_option="",
-    address_options=("base_url", "endpoint_url"),
-)
-BEDROCK_EMBEDDINGS = Partner(
-    provider="bedrock",
-    package="langchain_aws",
-    name="BedrockEmbeddings",
-    extra="bedrock",
-    key_option="",
-    model_option="model_id",
-    address_options=("endpoint_url",),
-)
-COHERE_CHAT = Partner(
-    provider="cohere",
-    package="langchain_cohere",
-    name="ChatCohere",
-    extra="cohere",
-    key_option="cohere_api_key",
-    words={"timeout": "timeout_seconds"},
-    limits_tokens=True,
-)
-COHERE_EMBEDDINGS = Partner(
-    provider="cohere",
-    package="langchain_cohere",
-    name="CohereEmbeddings",
-    extra="cohere",
-    key_option="cohere_api_key",
-    plain_key=True,
-)
-GOOGLE_CHAT = Partner(
-    provider="google",
-    package="langchain_google_genai",
-    name="ChatGoogleGenerativeAI",
-    extra="google",
-    address_options=("base_url", "client_options", "client_args"),
-)
-GOOGLE_EMBEDDINGS = Partner(
-    provider="google",
-    package="langchain_google_genai",
-    name="GoogleGenerativeAIEmbeddings",
-    extra="google",
-    address_options=("base_url", "client_args"),
-)
-
-PARTNERS: tuple[Partner, ...] = (
-    ANTHROPIC_CHAT,
-    BEDROCK_CHAT,
-    BEDROCK_EMBEDDINGS,
-    COHERE_CHAT,
-    COHERE_EMBEDDINGS,
-    GOOGLE_CHAT,
-    GOOGLE_EMBEDDINGS,
-)
-"""Every partner class that the registry has a row for."""
