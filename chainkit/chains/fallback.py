@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from contextvars import copy_context
 from functools import partial
 from typing import Any, Self, cast
 
@@ -20,9 +19,9 @@ from pydantic import ConfigDict, SkipValidation, model_validator
 from chainkit.base import opening
 from chainkit.base.hiding import hides_given_keys
 from chainkit.chains.moving import lasting, moves_on
-from chainkit.prompts.direct import line
-from chainkit.prompts.sequence import awithin, within
-from chainkit.prompts.unobserved import unheard
+from chainkit.prompts.direct.parts import work
+from chainkit.prompts.direct.step import once
+from chainkit.prompts.unobserved import awithin, context_of, unheard, within
 
 _log = logging.getLogger("chainkit.fallback")
 
@@ -92,9 +91,8 @@ class Fallback(RunnableSerializable[Any, Any]):
         """
 
         if not kwargs and (quiet := unheard(config)) is not None:
-            context = copy_context()
-            context.run(var_child_runnable_config.set, quiet)
-            return context.run(first, self.models, self.names, lambda model: line.invoke([model], input, quiet))
+            ask = partial(_asked_directly, value=input, config=quiet)
+            return context_of(quiet).run(first, self.models, self.names, ask)
 
         def run(value: Any, run_manager: Any, config: RunnableConfig) -> Any:
             inner = patch_config(config, callbacks=run_manager.get_child())
@@ -107,7 +105,7 @@ class Fallback(RunnableSerializable[Any, Any]):
         if not kwargs and (quiet := unheard(config)) is not None:
             token = var_child_runnable_config.set(quiet)
             try:
-                return await afirst(self.models, self.names, lambda model: line.ainvoke([model], input, quiet))
+                return await afirst(self.models, self.names, partial(_aasked_directly, value=input, config=quiet))
             finally:
                 var_child_runnable_config.reset(token)
 
@@ -378,12 +376,20 @@ def _astreamed(model: Model, value: Any, config: RunnableConfig, kwargs: Mapping
     return model.astream(value, config, **kwargs)
 
 
+def _asked_directly(model: Model, value: Any, config: RunnableConfig) -> Any:
+    return work(model, config, "invoke").invoke(value)
+
+
+async def _aasked_directly(model: Model, value: Any, config: RunnableConfig) -> Any:
+    return await work(model, config, "invoke").ainvoke(value)
+
+
 def _streamed_directly(model: Model, value: Any, config: RunnableConfig) -> Iterator[Any]:
-    return line.stream([model], value, config)
+    return work(model, config, "transform").transform(iter([value]))
 
 
 def _astreamed_directly(model: Model, value: Any, config: RunnableConfig) -> AsyncIterator[Any]:
-    return line.astream([model], value, config)
+    return work(model, config, "transform").atransform(once(value))
 
 
 def _with_stop(stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables import base as core
 from langchain_core.runnables.config import var_child_runnable_config
 
-from chainkit.prompts.direct import line
-from chainkit.prompts.direct.route import runs
-from chainkit.prompts.unobserved import unheard
+from chainkit.prompts.direct.parts import ParallelStep, work
+from chainkit.prompts.direct.step import StepRun, once
+from chainkit.prompts.unobserved import awithin, context_of, unheard, within
 
 if TYPE_CHECKING:
     from chainkit.prompts.explain import Explanation
@@ -43,9 +42,7 @@ class RunnableSequence(core.RunnableSequence[Input, Output]):
         """Run all steps on one input."""
         if kwargs or (quiet := unheard(config)) is None:
             return super().invoke(input, config, **kwargs)
-        context = copy_context()
-        context.run(var_child_runnable_config.set, quiet)
-        return context.run(line.invoke, self.steps, input, quiet)
+        return context_of(quiet).run(self._run, input, quiet)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
         """Run all steps on one input."""
@@ -53,7 +50,7 @@ class RunnableSequence(core.RunnableSequence[Input, Output]):
             return await super().ainvoke(input, config, **kwargs)
         token = var_child_runnable_config.set(quiet)
         try:
-            return await line.ainvoke(self.steps, input, quiet)
+            return await self._arun(input, quiet)
         finally:
             var_child_runnable_config.reset(token)
 
@@ -68,9 +65,7 @@ class RunnableSequence(core.RunnableSequence[Input, Output]):
         """Run all inputs through one step after the other, each step on all of them at once."""
         if kwargs or not inputs or isinstance(config, list) or (quiet := unheard(config)) is None:
             return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
-        context = copy_context()
-        context.run(var_child_runnable_config.set, _unlimited(quiet))
-        return context.run(line.batch, self.steps, inputs, quiet, return_exceptions)
+        return context_of({**quiet, "max_concurrency": None}).run(self._run_batch, inputs, quiet, return_exceptions)
 
     async def abatch(
         self,
@@ -83,33 +78,11 @@ class RunnableSequence(core.RunnableSequence[Input, Output]):
         """Run all inputs through one step after the other, each step on all of them at once."""
         if kwargs or not inputs or isinstance(config, list) or (quiet := unheard(config)) is None:
             return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
-        token = var_child_runnable_config.set(_unlimited(quiet))
+        token = var_child_runnable_config.set({**quiet, "max_concurrency": None})
         try:
-            return await line.abatch(self.steps, inputs, quiet, return_exceptions)
+            return await self._arun_batch(inputs, quiet, return_exceptions)
         finally:
             var_child_runnable_config.reset(token)
-
-    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:  # noqa: A002
-        """Run all steps on one input and give the output in chunks."""
-        if kwargs or (quiet := unheard(config)) is None:
-            yield from super().stream(input, config, **kwargs)
-        else:
-            yield from within(quiet, lambda: line.stream(self.steps, input, quiet))
-
-    async def astream(
-        self,
-        input: Any,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> AsyncGenerator[Any]:
-        """Run all steps on one input and give the output in chunks."""
-        if kwargs or (quiet := unheard(config)) is None:
-            chunks = super().astream(input, config, **kwargs)
-        else:
-            chunks = awithin(quiet, line.astream(self.steps, input, quiet))
-        async with aclosing(cast("AsyncGenerator[Any]", chunks)) as outputs:
-            async for output in outputs:
-                yield output
 
     def transform(
         self,
@@ -121,7 +94,7 @@ class RunnableSequence(core.RunnableSequence[Input, Output]):
         if kwargs or (quiet := unheard(config)) is None:
             yield from super().transform(input, config, **kwargs)
         else:
-            yield from within(quiet, lambda: line.transform(self.steps, input, quiet))
+            yield from within(quiet, lambda: self._run_stream(input, quiet))
 
     async def atransform(
         self,
@@ -133,10 +106,78 @@ class RunnableSequence(core.RunnableSequence[Input, Output]):
         if kwargs or (quiet := unheard(config)) is None:
             chunks = super().atransform(input, config, **kwargs)
         else:
-            chunks = awithin(quiet, line.atransform(self.steps, input, quiet))
+            chunks = awithin(quiet, self._arun_stream(input, quiet))
         async with aclosing(cast("AsyncGenerator[Any]", chunks)) as outputs:
             async for output in outputs:
                 yield output
+
+    async def astream(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncGenerator[Any]:
+        """Run all steps on one input and give the output in chunks; a stream that is left closes its steps."""
+        async with aclosing(self.atransform(once(input), config, **kwargs)) as outputs:
+            async for output in outputs:
+                yield output
+
+    def _run(self, value: Any, quiet: RunnableConfig) -> Any:
+        for step in self.steps:
+            value = work(step, quiet, "invoke").invoke(value)
+        return value
+
+    async def _arun(self, value: Any, quiet: RunnableConfig) -> Any:
+        for step in self.steps:
+            value = await work(step, quiet, "invoke").ainvoke(value)
+        return value
+
+    def _run_batch(self, inputs: list[Any], quiet: RunnableConfig, keep: bool) -> list[Any]:
+        results = dict(enumerate(inputs))
+        alive = list(results)
+        for step in self.steps:
+            if alive:
+                made = work(step, quiet, "batch").batch([results[index] for index in alive], keep)
+                alive = _entered(results, alive, made)
+        return list(results.values())
+
+    async def _arun_batch(self, inputs: list[Any], quiet: RunnableConfig, keep: bool) -> list[Any]:
+        results = dict(enumerate(inputs))
+        alive = list(results)
+        for step in self.steps:
+            if alive:
+                made = await work(step, quiet, "batch").abatch([results[index] for index in alive], keep)
+                alive = _entered(results, alive, made)
+        return list(results.values())
+
+    def _run_stream(self, chunks: Iterator[Any], quiet: RunnableConfig) -> Iterator[Any]:
+        for step in self._streaming(quiet):
+            chunks = step.transform(chunks)
+        return chunks
+
+    async def _arun_stream(self, chunks: AsyncIterator[Any], quiet: RunnableConfig) -> AsyncGenerator[Any]:
+        opened: list[Any] = []
+        try:
+            for step in self._streaming(quiet):
+                chunks = step.atransform(chunks)
+                opened.append(chunks)
+            async for chunk in chunks:
+                yield chunk
+        finally:  # what is left open is closed, the last step first, unless a task of langchain-core still reads it
+            for stream in reversed(opened):
+                if hasattr(stream, "aclose") and not getattr(stream, "ag_running", False):
+                    await stream.aclose()
+
+    def _streaming(self, quiet: RunnableConfig) -> list[StepRun]:
+        """The steps; a dictionary of steps streams as in langchain-core unless the next one waits for all of it."""
+        following = StepRun(None, quiet, {})
+        steps: list[StepRun] = []
+        for step in reversed(self.steps):
+            ready = work(step, quiet, "transform")
+            if type(ready) is ParallelStep and not following.buffers:
+                ready = StepRun(step, quiet, {})
+            steps.insert(0, following := ready)
+        return steps
 
     def __or__(self, other: Any) -> RunnableSequence[Any, Any]:
         """This sequence, then another step."""
@@ -162,47 +203,7 @@ class RunnableSequence(core.RunnableSequence[Input, Output]):
         return explain(self, inputs)
 
 
-@runs(RunnableSequence)
-class _OwnRoute(line.LineRoute):
-    def open(self, step: Any) -> bool:
-        return type(step) is RunnableSequence
-
-
-def _unlimited(quiet: RunnableConfig) -> RunnableConfig:
-    """The config for what is nested in a batch: `max_concurrency` is for the batch itself."""
-    if "max_concurrency" not in quiet:
-        return quiet
-    nested = quiet.copy()
-    del nested["max_concurrency"]
-    return nested
-
-
-def within(quiet: RunnableConfig, start: Callable[[], Iterator[Any]]) -> Iterator[Any]:
-    """Chunks that are made in a context of their own, where nested runs find the config."""
-    context = copy_context()
-    context.run(var_child_runnable_config.set, quiet)
-    chunks = context.run(start)
-    try:
-        while True:
-            try:
-                chunk = context.run(next, chunks)
-            except StopIteration:
-                return
-            yield chunk
-    finally:
-        if hasattr(chunks, "close"):
-            cast("Any", chunks).close()
-
-
-async def awithin(quiet: RunnableConfig, chunks: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
-    """Chunks that are made while nested runs find the config; the consumer does not see it."""
-    async with aclosing(chunks):
-        while True:
-            token = var_child_runnable_config.set(quiet)
-            try:
-                chunk = await anext(chunks)
-            except StopAsyncIteration:
-                return
-            finally:
-                var_child_runnable_config.reset(token)
-            yield chunk
+def _entered(results: dict[int, Any], alive: list[int], made: list[Any]) -> list[int]:
+    """Enter what a step made; what failed does not go on."""
+    results.update(zip(alive, made, strict=True))
+    return [index for index in alive if not isinstance(results[index], Exception)]

@@ -19,6 +19,7 @@ from langchain_core.output_parsers import (
     StrOutputParser,
 )
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.prompt_values import PromptValue
 from langchain_core.prompts import (
     ChatPromptTemplate,
     FewShotPromptTemplate,
@@ -299,9 +300,11 @@ _ID = re.compile(r"lc_run--[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3
 def plain(value: Any) -> Any:
     """A value that can be compared: its type, and what it holds, ids by their form."""
     if isinstance(value, BaseException):
-        return type(value).__name__, str(value)
+        return type(value).__name__, _ID.sub("lc_run--#", str(value))
     if isinstance(value, BaseMessage):
         return type(value).__name__, _ID.sub("lc_run--#", str(value.id)), plain(value.model_dump(exclude={"id"}))
+    if isinstance(value, PromptValue):
+        return type(value).__name__, plain(value.to_messages())
     if isinstance(value, dict):
         return {key: plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

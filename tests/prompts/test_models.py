@@ -10,7 +10,8 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import RunnableSequence as CoreSequence
 from pydantic import BaseModel
 
-from chainkit.prompts.direct.route import NORMAL, route_for
+from chainkit.prompts.direct.parts import work
+from chainkit.prompts.direct.step import StepRun
 from chainkit.prompts.sequence import RunnableSequence
 from chainkit.testing.server.openai import serve
 from tests.prompts.cases import chat_prompt, plain
@@ -33,7 +34,7 @@ def told(value: Any) -> Any:
 
 
 async def test_a_hosted_model_gives_the_same(model: Any) -> None:
-    assert route_for(model) is not NORMAL
+    assert type(work(model, {}, "invoke")) is not StepRun
     ours, core = RunnableSequence(chat_prompt(), model), CoreSequence(chat_prompt(), model)
     assert told(plain(ours.invoke(INPUT).model_dump())) == told(plain(core.invoke(INPUT).model_dump()))
     mine, theirs = await ours.ainvoke(INPUT), await core.ainvoke(INPUT)
