@@ -12,7 +12,6 @@ import collections
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -119,22 +118,16 @@ def model(options):
 
 def kills(options):
     """As the slow test does it, with as many kills as are wanted."""
+    from chainkit.scale.mapping import map_rows
+    from tests.scale import mapped
+
     chance = random.Random(1)
-    helper = Path(__file__).parent.parent / "tests" / "scale" / "mapped.py"
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder) / "in.jsonl", Path(folder) / "out.jsonl"
         source.write_text("".join(json.dumps({"n": n}) + "\n" for n in range(1, 20_001)))
-        hits = 0
-        for _ in range(options.kills):
-            process = subprocess.Popen(
-                [sys.executable, helper, source, out, "1", "4", "0.004"], stdout=subprocess.PIPE, text=True
-            )
-            process.stdout.readline()
-            time.sleep(chance.uniform(0, 0.1))
-            process.send_signal(signal.SIGKILL)
-            hits += process.wait() == -signal.SIGKILL
+        hits = sum(mapped.kill(source, out, True, 4, chance.uniform(0, 0.1)) for _ in range(options.kills))
         reached = out.read_bytes().count(b"\n") if out.exists() else 0
-        subprocess.run([sys.executable, helper, source, out, "1", "4", "0"], check=True, stdout=subprocess.DEVNULL)
+        map_rows(mapped.worked, source, out, concurrency=4)
         found = collections.Counter(json.loads(line)["_row"] for line in out.read_text().splitlines())
         found.update(json.loads(line)["_row"] for line in Path(f"{out}.failed.jsonl").read_text().splitlines())
     once = sum(count == 1 for count in found.values())
@@ -143,14 +136,52 @@ def kills(options):
     )
 
 
+def answers(options):
+    """Processes that read and write at once, and a hit beside a call through the same chain."""
+    import chainkit
+    from chainkit.scale import AnswerCache
+    from tests.scale import cache_users
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "answers.sqlite"
+        started = []
+        for seed in range(8):
+            hear, tell = cache_users.CONTEXT.Pipe(duplex=False)
+            process = cache_users.CONTEXT.Process(target=cache_users.use, args=(path, options.seconds, seed, tell))
+            process.start()
+            started.append((process, hear))
+        told = [(hear.recv(), hear.recv())[1] for _, hear in started]
+        for process, _ in started:
+            process.join()
+        reads, writes, wrong, lost = map(sum, zip(*told, strict=True))
+        print(f"8 processes, {options.seconds} s: {reads:,} reads, {writes:,} writes, {wrong} wrong, {lost} lost")
+        cache = AnswerCache(Path(folder) / "hits.sqlite")
+        prompt = chainkit.prompt("Tell me about {topic}")
+        plain, cached = prompt | chainkit.chat_model("fake:"), prompt | chainkit.chat_model("fake:", cache=cache)
+        key = ("Tell me about bees" * 20, cache_users.MODEL)
+        cache.update(*key, cache_users.answer(1))
+        for name, call in (
+            ("fake model through a chain", lambda: plain.invoke({"topic": "bees"})),
+            ("hit through the same chain", lambda: cached.invoke({"topic": "bees"})),
+            ("lookup of a hit alone", lambda: cache.lookup(*key)),
+        ):
+            call()
+            start = time.process_time()
+            for _ in range(2000):
+                call()
+            print(f"{name}: {(time.process_time() - start) / 2000 * 1e6:.0f} us of CPU")
+        cache.close()
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["rows", "model", "kills"])
+    parser.add_argument("what", choices=["rows", "model", "kills", "answers"])
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seconds", type=float, default=60)
     options = parser.parse_args()
-    {"rows": rows, "model": model, "kills": kills}[options.what](options)
+    {"rows": rows, "model": model, "kills": kills, "answers": answers}[options.what](options)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ COMMANDS: dict[str, Command] = {
     "serve": Command("chainkit.cli.serve:serve", "Serve models, documents and chains over OpenAI's API."),
     "doctor": Command("chainkit.cli.doctor:doctor", "Ask a server with OpenAI's API what it can do."),
     "log": Command("chainkit.cli.log:log", "Browse what --trace kept of prompts, answers and costs."),
+    "cache": Command("chainkit.cli.cache:cache", "Show or clear what is kept of answers."),
     "keys": Command("chainkit.cli.keys:keys", "Store, list and forget API keys."),
     "templates": Command("chainkit.cli.templates:templates", "Save prompts by name for 'chat -t'."),
     "completion": Command("chainkit.cli.completion:completion", "Let Tab complete commands, models and files."),

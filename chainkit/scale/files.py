@@ -164,6 +164,8 @@ class GrowingFile:
             OSError: The disk is full, or the file cannot be written; nothing of the rows is left in it.
         """
         handle = self._open() if self._handle is None else self._handle
+        if not self._size:
+            data = self.form.head() + data
         try:
             _write(handle, data)
         except BaseException:
@@ -175,25 +177,31 @@ class GrowingFile:
             self._synced = time.monotonic()
 
     def clear(self) -> None:
-        """Take all rows out; the file is removed."""
-        self.close()
-        self.path.unlink(missing_ok=True)
+        """Take all rows out; the next rows stand where these were, and the disk is not waited for."""
+        if self._handle is not None:
+            os.ftruncate(self._handle, 0)
+        else:
+            self.path.unlink(missing_ok=True)
         self._size = 0
 
     def close(self) -> None:
-        """Wait until the disk has all, and close the file."""
+        """Wait until the disk has all, and close the file; one without rows is removed."""
         if self._handle is not None:
             os.fsync(self._handle)
             os.close(self._handle)
             self._handle = None
+            if not self._size:
+                self.path.unlink()
 
     def _open(self) -> int:
         flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY | getattr(os, "O_BINARY", 0)
         self._handle = os.open(self.path, flags, 0o666)
-        if not self._size and (head := self.form.head()):
-            _write(self._handle, head)
-            self._size = len(head)
         return self._handle
+
+    @property
+    def empty(self) -> bool:
+        """Whether it holds no rows."""
+        return not self._size
 
 
 def _write(handle: int, data: bytes) -> None:

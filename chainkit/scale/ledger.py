@@ -123,6 +123,8 @@ class Ledger:
             while self._early and self._early[0] < number:
                 self._order.append(self._early.popleft())
             self._order.append(number)
+            if self._order[0] in self._ready:
+                self._release()
 
     def finish(self, number: int, fields: Mapping[str, Any]) -> None:
         """A row is finished."""
@@ -180,7 +182,7 @@ class Ledger:
         while self._order and self._order[0] in self._ready:
             if line := self._ready.pop(self._order.popleft()):
                 self._put(line)
-        if not self._ready and self._waiting.path.exists():
+        if not self._ready and not self._waiting.empty:
             self.flush()
             self._waiting.clear()
 

@@ -207,7 +207,7 @@ def test_a_damaged_cache_of_programs_is_renamed_and_made_again(tmp_path: Path) -
 def test_a_damaged_value_of_a_cache_of_programs_is_no_value(tmp_path: Path) -> None:
     results = Results(tmp_path / "p")
     for value in (b"\x80\x05not json", b'["written", {"txt": 1}]', b"[1]", b"7", b'"x"', b'["scored", {}]'):
-        results._cache.put(b"key", value)
+        results._store.put(b"key", value, "program")
         assert results.get(b"key") is None
     results.close()
 

@@ -64,6 +64,7 @@ JSON_CALLS: dict[str, tuple[list[str], str]] = {
     "cluster": (["cluster", "in.txt", "--embeddings", "fake:"], ""),
     "index": (["index", "in.txt", "--embeddings", "fake:"], ""),
     "search": (["search", "What is red?", "in.txt", "--embeddings", "fake:"], ""),
+    "cache show": (["cache", "show"], ""),
     "map": (["map", "embeddings:fake:", "in.jsonl", "out.jsonl"], ""),
     "similar": (["similar", "in.txt", "--embeddings", "fake:"], ""),
     "models": (["models"], ""),

@@ -1,26 +1,42 @@
-"""A process that maps rows and can be killed: `python mapped.py INPUT OUTPUT ORDERED CONCURRENCY SLEEP`."""
+"""What tests and benchmarks of mappings run in processes of their own."""
 
 from __future__ import annotations
 
-import sys
+import multiprocessing
 import time
+from pathlib import Path
 
-import chainkit
+from chainkit.scale.mapping import map_rows
 
-SLEEP = 0.0
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.scale.mapped"])
 
 
-def worked(row: dict) -> str:
+def worked(row: dict, sleep: float = 0.0) -> str:
+    """What is done with a row."""
     if row["n"] % 97 == 0:
         raise ValueError("a multiple of 97")
-    if SLEEP and row["n"] % 50 == 0:
-        time.sleep(SLEEP)
+    if sleep and row["n"] % 50 == 0:
+        time.sleep(sleep)
     return f'line one of {row["n"]}\n"and" line two'
 
 
-if __name__ == "__main__":
-    source, output, ordered, concurrency, sleep = sys.argv[1:]
-    SLEEP = float(sleep)
-    print("ready", flush=True)
-    report = chainkit.map_rows(worked, source, output, ordered=ordered == "1", concurrency=int(concurrency))
-    print("done", report.done, flush=True)
+def run(source: Path, output: Path, ordered: bool, workers: int, sleep: float, told: object) -> None:
+    """Map a file, and tell before and after."""
+    told.send("ready")
+    map_rows(lambda row: worked(row, sleep), source, output, ordered=ordered, concurrency=workers)
+    told.send("done")
+
+
+def kill(source: Path, output: Path, ordered: bool, workers: int, after: float) -> bool:
+    """Run a mapping and kill it after so many seconds; whether it was still running."""
+    hear, tell = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=run, args=(source, output, ordered, workers, 0.004, tell))
+    process.start()
+    tell.close()
+    assert hear.recv() == "ready"
+    time.sleep(after)
+    process.kill()
+    process.join()
+    hear.close()
+    return process.exitcode != 0

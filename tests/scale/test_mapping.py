@@ -3,9 +3,6 @@ from __future__ import annotations
 import csv
 import json
 import random
-import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -17,10 +14,10 @@ from hypothesis import strategies as st
 import chainkit
 from chainkit.errors import ChainkitError, DocumentError, MissingKey
 from chainkit.scale.files import GrowingFile, JsonLines, TableLines
+from chainkit.scale.mapping import map_rows
 from chainkit.scale.marks import Marks
 from chainkit.testing import Scripted
-
-MAPPED = Path(__file__).parent / "mapped.py"
+from tests.scale import mapped
 
 
 def written(path: Path) -> list[dict]:
@@ -306,39 +303,21 @@ def test_marks_are_a_set(numbers: set[int]) -> None:
     assert all((number in marks) == (number in numbers) for number in range(5100))
 
 
-def killed_until_done(source: Path, out: Path, chance: random.Random, kills: int, *, ordered: str, workers: str) -> int:
-    """Run the mapping and kill it at random moments, so many times; then let it end. How many kills hit a run."""
-    hits = 0
-    for _ in range(kills):
-        process = subprocess.Popen(
-            [sys.executable, MAPPED, source, out, ordered, workers, "0.001"], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(chance.uniform(0, 0.12))
-        process.send_signal(signal.SIGKILL)
-        hits += process.wait() == -signal.SIGKILL
-        process.stdout.close()
-    done = subprocess.run([sys.executable, MAPPED, source, out, ordered, workers, "0"], check=True, timeout=120)
-    assert done.returncode == 0
-    return hits
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("ending", "ordered", "workers"), [("jsonl", "1", "4"), ("csv", "1", "1"), ("jsonl", "0", "4")]
-)
+@pytest.mark.parametrize(("ending", "ordered", "workers"), [("jsonl", True, 4), ("csv", True, 1), ("jsonl", False, 4)])
 def test_after_random_kills_every_row_is_there_exactly_once(
-    tmp_path: Path, ending: str, ordered: str, workers: str
+    tmp_path: Path, ending: str, ordered: bool, workers: int
 ) -> None:
     source, out = jsonl(tmp_path / "in.jsonl", [{"n": n} for n in range(1, 20_001)]), tmp_path / f"out.{ending}"
-    chance = random.Random(ending + ordered)
-    assert killed_until_done(source, out, chance, 12, ordered=ordered, workers=workers) >= 6
+    chance = random.Random(f"{ending} {ordered}")
+    assert sum(mapped.kill(source, out, ordered, workers, chance.uniform(0, 0.15)) for _ in range(33)) >= 10
+    assert out.read_bytes().count(b"\n") > 100, "the kills came before there was anything to lose"
+    map_rows(mapped.worked, source, out, ordered=ordered, concurrency=workers)
     rows = tabled(out) if ending == "csv" else written(out)
     lost = [int(row["_row"]) for row in failed(out)]
     found = [int(row["_row"]) for row in rows]
     assert sorted(lost) == list(range(97, 20_001, 97))
     assert sorted(found + lost) == list(range(1, 20_001))
     assert all(row["output"] == f'line one of {row["n"]}\n"and" line two' for row in rows)
-    if ordered == "1":
+    if ordered:
         assert found == sorted(found)

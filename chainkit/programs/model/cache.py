@@ -25,26 +25,26 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from chainkit.base.paths import cache_dir
-from chainkit.base.sqlite import KeyValueFile, cache_layout, is_damage, set_aside
+from chainkit.base.answer_store import LAYOUT, LIMIT_BYTES, AnswerStore, answers_path
+from chainkit.base.sqlite import is_damage, set_aside
 from chainkit.programs.model.protocol import OptionScores, SlotResult
 
 log = logging.getLogger("chainkit.programs")
 
-MOST_BYTES = 256 << 20
+MOST_BYTES = LIMIT_BYTES
+KIND = "program"
 _VARIABLE = "CHAINKIT_PROGRAM_CACHE"
 _FORMAT = 4  # of the values; another one makes all that is kept unknown
-_LAYOUT = cache_layout(4)
 
 _off: ContextVar[bool] = ContextVar("program_cache_off", default=False)
 
 
 class Results:
-    """Results in one SQLite file; several processes may use it at once. What fails is a warning, never an error.
+    """Results in the file of answers, which several processes may use at once. What fails is a warning, never an error.
 
     Attributes:
         path: The file.
-        limit: Bytes of results that are kept; the oldest are dropped first.
+        limit: Bytes of answers of all kinds that are kept; those used longest ago are dropped first.
 
     Raises:
         sqlite3.Error: The file cannot be used.
@@ -53,12 +53,12 @@ class Results:
 
     def __init__(self, path: Path, limit: int = MOST_BYTES) -> None:
         self.path, self.limit = path, limit
-        self._cache = KeyValueFile(path, _LAYOUT.number, limit)
+        self._store = AnswerStore(path, limit)
 
     def get(self, key: bytes) -> SlotResult | OptionScores | None:
         """What is kept under a key."""
         try:
-            value = self._cache.get(key)
+            value = self._store.get(key, KIND)
             return None if value is None else _read(value)
         except (sqlite3.Error, ValueError, TypeError) as error:
             log.warning("a result of programs cannot be read: %s: %s", self.path, error)
@@ -67,20 +67,21 @@ class Results:
     def put(self, key: bytes, result: SlotResult | OptionScores) -> None:
         """Keep a result."""
         try:
-            self._cache.put(key, _written(result))
+            self._store.put(key, _written(result), KIND)
         except (sqlite3.Error, TypeError) as error:
             log.warning("a result of programs is not kept: %s: %s", self.path, error)
 
     def clear(self) -> None:
         """Forget everything."""
-        self._cache.clear()
+        self._store.clear([KIND])
 
     def __len__(self) -> int:
-        return len(self._cache)
+        found = self._store.counts().get(KIND)
+        return found.entries if found else 0
 
     def close(self) -> None:
         """Close the file."""
-        self._cache.close()
+        self._store.close()
 
 
 def _written(result: SlotResult | OptionScores) -> bytes:
@@ -100,7 +101,7 @@ def results() -> Results | None:
     chosen = os.environ.get(_VARIABLE, "").strip()
     if _off.get() or chosen.lower() in ("off", "no", "0", "false"):
         return None
-    path = Path(chosen).expanduser() if chosen else cache_dir() / "programs.sqlite"
+    path = Path(chosen).expanduser() if chosen else answers_path()
     return _opened(path, os.getpid())  # a forked process opens the file for itself
 
 
@@ -138,7 +139,7 @@ def _opened(path: Path, process: int) -> Results | None:
     try:
         return Results(path)
     except (sqlite3.Error, OSError) as error:
-        aside = set_aside(path, _LAYOUT) if is_damage(error) else None
+        aside = set_aside(path, LAYOUT) if is_damage(error) else None
         if aside is None:
             log.warning("results of programs are not kept: %s: %s", path, error)
             return None
