@@ -13,8 +13,8 @@ import numpy as np
 
 from chainkit.backends.fake import FakeEmbeddings
 from chainkit.knowledge import Index
-from chainkit.knowledge.index.split import Passage
 from chainkit.knowledge.index.store import Store, Stored
+from chainkit.knowledge.readers.split import Passage
 
 WIDTH = 384
 QUERIES = 200

@@ -19,9 +19,9 @@ import sys
 from chainkit.backends.sentence import SentenceEmbeddings
 from chainkit.knowledge import Index
 from chainkit.knowledge.evaluation import ndcg, recall, reciprocal_rank
-from chainkit.knowledge.index.split import split
 from chainkit.knowledge.readers import markdown
 from chainkit.knowledge.readers.plain import words
+from chainkit.knowledge.readers.split import split
 
 _NAMES = "numpy numpy.linalg scipy.signal scipy.stats scipy.optimize scipy.linalg scipy.spatial scipy.interpolate"
 MODULES = _NAMES.split()

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from chainkit.knowledge.index.indexing import Report as Report
     from chainkit.knowledge.index.rerank import ModelReranker as ModelReranker
     from chainkit.knowledge.index.search import Hit as Hit
-    from chainkit.knowledge.index.split import Passage as Passage
     from chainkit.knowledge.index.vector_stores import VectorStoreIndex as VectorStoreIndex
+    from chainkit.knowledge.readers.split import Passage as Passage
 
 _HOMES = {
     "Answer": "chainkit.knowledge.answer.answer",
@@ -38,7 +38,7 @@ _HOMES = {
     "Hit": "chainkit.knowledge.index.search",
     "Index": "chainkit.knowledge.index.index",
     "ModelReranker": "chainkit.knowledge.index.rerank",
-    "Passage": "chainkit.knowledge.index.split",
+    "Passage": "chainkit.knowledge.readers.split",
     "Question": "chainkit.knowledge.evaluation",
     "Report": "chainkit.knowledge.index.indexing",
     "Scores": "chainkit.knowledge.evaluation",

@@ -20,7 +20,7 @@ from chainkit.base.hiding import hides_given_keys
 from chainkit.knowledge.answer.answer import Answer, Asking, begun
 from chainkit.knowledge.answer.citations import Citation
 from chainkit.knowledge.answer.work import result
-from chainkit.knowledge.index.split import Passage
+from chainkit.knowledge.readers.split import Passage
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel, BaseLLM

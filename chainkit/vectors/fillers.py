@@ -41,6 +41,17 @@ a al algo como cómo con cuál cuándo de del desde donde dónde el ella ellos e
 esto estoy fue ha hacer hay he la las le les lo los mas más me mi mis muy no nos o para pero poco por porque puede puedo
 que qué quien quiero se ser si sí sin sobre son su sus también te tengo tiene todo tu un una unas uno unos y ya yo
 """
+_HINDI = """
+अपना अपनी अपने अब अभी आप इस इसे उस उसे एक और कब कर करना करने करूँ करें करे कहाँ का कि की के कैसे को
+क्या क्यों गई गए गया चाहिए जब जो तक तो
+था थी थे दो नहीं ने पर फिर बहुत भी मुझे में मेरा मेरी मेरे मैं यह या ये रहा रही रहे लिए वह सकता सकते
+साथ से हम हुआ हुई हूँ है हैं हो होगा होगी होता होती
+"""
+_THAI = """
+กับ การ ของ ขอ ครับ ความ ค่ะ คะ คุณ จะ จาก ฉัน ซึ่ง ด้วย ต้อง ต้องการ ถึง ถ้า ทำ ทำไม ที่ ที่ไหน นี้
+นั้น ใน ผม แต่ แล้ว และ มา มาก มี เมื่อ เมื่อไร ไม่ ไม่ได้ ยัง
+ยังไง ยังไม่ อย่างไร อะไร อยู่ อีก เป็น ได้ ให้ ว่า หรือ เรา
+"""
 
-FILLERS = frozenset(" ".join((_ENGLISH, _GERMAN, _FRENCH, _SPANISH)).split())
-"""Words of English, German, French and Spanish in lower case that are not taken as keywords."""
+FILLERS = frozenset(" ".join((_ENGLISH, _GERMAN, _FRENCH, _SPANISH, _HINDI, _THAI)).split())
+"""Words of English, German, French, Spanish, Hindi and Thai in lower case that are not taken as keywords."""

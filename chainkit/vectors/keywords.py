@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import log
@@ -16,12 +16,20 @@ from chainkit.vectors.fillers import FILLERS
 # mostly grammar and parts the words of Japanese
 _HAN, _KATAKANA, _OTHERS = r"\u3400-\u9fff々", r"ァ-ヺー", r"\u0e00-\u0e7f\u0e80-\u0eff\u1000-\u109f\u1780-\u17ff"
 _LETTER = rf"[^\W_\u3040-\u30ff\u3400-\u9fff{_OTHERS}]"
-_MARKS = r"\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0d7f"  # vowel signs and points within words
+# vowel signs and points within words, and what joins letters or keeps them apart; not the full stop of India
+_MARKS = r"\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0963\u0966-\u0d7f\u200c\u200d"
 _WORD = re.compile(
     rf"[{_HAN}]{{2,}}|[{_KATAKANA}]{{2,}}|[{_OTHERS}]{{2,}}|(?!\d){_LETTER}(?:[{_MARKS}]|{_LETTER}|['’-](?={_LETTER}))+"
 )
 _RUN = re.compile(rf"[{_HAN}{_OTHERS}]{{2,}}")
 _HAN_RUN = re.compile(rf"[{_HAN}]")
+_OTHER_RUN = re.compile(rf"[{_OTHERS}]+")
+# of Thai, Lao, Burmese and Khmer: vowels written before a letter, signs after it, and the sign that stacks two letters
+_BEFORE = r"\u0e40-\u0e44\u0ec0-\u0ec4"
+_SIGN = (
+    r"\u0e30-\u0e3a\u0e45-\u0e4e\u0eb0-\u0ebc\u0ec6-\u0ecd\u102b-\u1038\u103a-\u103e\u1056-\u1059\u17b4-\u17d1\u17d3"
+)
+_SYLLABLE = re.compile(rf"[{_BEFORE}]*[^{_BEFORE}{_SIGN}][{_SIGN}]*(?:[\u1039\u17d2].[{_SIGN}]*)*|.")
 # what Chinese says around what it means; particles, pronouns and questions
 _CHINESE_FILLERS = re.compile(
     "为什么|什么时候|怎么样|怎么办|怎么|什么|如何|请问|哪里|这个|那个|没有|可以|需要|多久|时候|一个|[的了吗呢吧呀啊是我你您他她它们]"
@@ -29,7 +37,7 @@ _CHINESE_FILLERS = re.compile(
 _HYPHEN = re.compile(r"(?<=\w\w)-(?=\w\w)")  # "top-up" is "top up", and "t-shirt" is itself
 
 _MOST_TEXTS = 2000  # of each group: more hardly change a share
-_LONGEST_HAN, _LONGEST_OTHER = 6, 10  # characters of a word in a script without spaces
+_LONGEST_HAN, _LONGEST_OTHER = 6, 10  # characters of a Chinese word, syllables of one of Thai and the like
 _PHRASE_SHARE = 0.5  # a phrase stands for its words where it is in so many of the texts that hold the rarer of them
 _RUN_SHARE = 0.8  # likewise a longer run of characters for a shorter one
 _SMOOTHING = 0.5  # texts outside that are taken to hold any word
@@ -60,21 +68,29 @@ def keywords(groups: Sequence[Sequence[str]], count: int = 5) -> list[list[str]]
 
     The weight of a term is its share p of the group's texts times log(p / its share q of the other texts): its part of
     the Kullback-Leibler divergence between the two. Forms of an English word count together and are written as they
-    mostly are; a phrase replaces its words where it is most of them. In scripts without spaces, runs of up to ten
-    characters that texts have in common stand for words. Ties go by the alphabet.
+    mostly are; a phrase replaces its words where it is most of them. In scripts without spaces, runs of characters that
+    texts have in common stand for words: in Thai and the like whole syllables, with different ones on both sides, which
+    a part of a word does not have. Ties go by the alphabet.
 
     >>> keywords([["red wine", "white wines", "a wine"], ["red car", "fast car"]], count=1)
     [['wine'], ['car']]
     """
     found = [_Terms() for _ in groups]
     for terms, group in zip(found, groups, strict=True):
-        for text in group[:: -(-len(group) // _MOST_TEXTS) or 1]:
+        for text in _some(group):
             terms.add(text)
     total: Counter[str] = Counter()
     for terms in found:
         total.update(terms.counts)
     texts = sum(terms.texts for terms in found)
+    parts = _parts_of_words(text for group in groups for text in _some(group))
+    for part in parts:
+        del total[part]
     return [_telling(terms, total, texts, count) for terms in found]
+
+
+def _some(group: Sequence[str]) -> Sequence[str]:
+    return group[:: -(-len(group) // _MOST_TEXTS) or 1]
 
 
 def _telling(terms: _Terms, total: Counter[str], texts: int, count: int) -> list[str]:
@@ -82,7 +98,7 @@ def _telling(terms: _Terms, total: Counter[str], texts: int, count: int) -> list
     weights: dict[str, float] = {}
     for term, here in terms.counts.items():
         piece = _RUN.fullmatch(term) is not None and terms.texts > 1
-        if here < (2 if piece or " " in term else least):
+        if here < (2 if piece or " " in term else least) or term not in total:
             continue
         share = here / terms.texts
         outside = (total[term] - here + _SMOOTHING) / (texts - terms.texts + 2 * _SMOOTHING)
@@ -143,9 +159,33 @@ def _names(word: str) -> bool:
 
 
 def _parts(run: str) -> set[str]:
-    """All pieces of two to six characters, or ten, of a run of a script without spaces."""
-    longest = min(_LONGEST_HAN if _HAN_RUN.match(run) else _LONGEST_OTHER, len(run))
-    return {run[start : start + size] for size in range(2, longest + 1) for start in range(len(run) - size + 1)}
+    """All pieces of two to six characters, or ten syllables, of a run of a script without spaces."""
+    return {piece for piece, _, _ in _pieces(run)} - FILLERS
+
+
+def _pieces(run: str) -> Iterator[tuple[str, str, str]]:
+    """Each piece of a run with what stands before and after it."""
+    han = _HAN_RUN.match(run) is not None
+    signs = list(run) if han else _SYLLABLE.findall(run)
+    around = ["", *signs, ""]
+    for size in range(2, min(_LONGEST_HAN if han else _LONGEST_OTHER, len(signs)) + 1):
+        for start in range(len(signs) - size + 1):
+            yield "".join(signs[start : start + size]), around[start], around[start + size + 1]
+
+
+def _parts_of_words(texts: Iterable[str]) -> set[str]:
+    """Pieces of Thai and the like that are always seen beside the same syllable, on one side or the other.
+
+    Where a word ends, what follows varies (Harris 1955, "From Phoneme to Morpheme").
+    """
+    before: defaultdict[str, set[str]] = defaultdict(set)
+    after: defaultdict[str, set[str]] = defaultdict(set)
+    for text in texts:
+        for run in _OTHER_RUN.findall(text):
+            for piece, left, right in _pieces(run):
+                before[piece].add(left)
+                after[piece].add(right)
+    return {piece for piece in before if any(len(one) == 1 and "" not in one for one in (before[piece], after[piece]))}
 
 
 def words(text: str) -> list[str]:

@@ -11,7 +11,7 @@ from chainkit.chains.counting import UNKNOWN_CONTEXT, context_length, counter, e
 from chainkit.knowledge import Conversation, Index, ModelReranker, Question, ask, ask_stream, evaluate
 from chainkit.knowledge.answer.prompt import REFUSAL, is_refusal, rendered, text_prompt
 from chainkit.knowledge.index.fit import fit, quoted
-from chainkit.knowledge.index.split import Passage
+from chainkit.knowledge.readers.split import Passage
 
 from . import samples
 

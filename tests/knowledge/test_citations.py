@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainkit.knowledge.answer.citations import CheckedAnswer, Traced, cited, quote, units
-from chainkit.knowledge.index.split import Passage
+from chainkit.knowledge.readers.split import Passage
 
 TWO = (
     Passage(text="Bees make honey from nectar.\nThey live in hives.", path="bees.md", first_line=3, last_line=4),

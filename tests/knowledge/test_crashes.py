@@ -64,29 +64,73 @@ def folder(tmp_path):
     return folder
 
 
+def changed(folder: Path, chance: random.Random, turn: int) -> None:
+    """What people do to a folder between two updates: one word, a new name, a move, a new file, one less."""
+    files = sorted(path for path in folder.rglob("*.txt"))
+    path = chance.choice(files)
+    match turn % 5:
+        case 0:
+            words = path.read_text("utf-8").split(" ")
+            words[chance.randrange(len(words))] = f"changed{turn}"
+            path.write_text(" ".join(words), "utf-8")
+        case 1:
+            path.rename(path.with_name(f"renamed{turn}.txt"))
+        case 2:
+            (folder / f"deep{turn}").mkdir()
+            path.rename(folder / f"deep{turn}" / path.name)
+        case 3:
+            (folder / f"new{turn}.txt").write_text(f"Sentence of turn {turn}. " * chance.randint(1, 400), "utf-8")
+        case _:
+            path.unlink()
+
+
+def versions(found: dict) -> set:
+    return {(path, tuple(passages)) for path, passages in found.items()}
+
+
+def timed(file: Path, folder: Path) -> float:
+    """Wall time of an update that is left alone, which is how late a kill may come."""
+    process, hear = start(processes.index, file, folder)
+    assert hear.recv() == "ready"
+    began = time.monotonic()
+    assert hear.recv() == "done"
+    process.join()
+    return time.monotonic() - began
+
+
 @pytest.mark.slow
-def test_fifty_kills_leave_whole_documents_and_indexing_resumes(folder, tmp_path):
-    whole = contents(None, folder)
-    assert len(whole) == 40
+def test_a_hundred_kills_while_a_folder_changes_leave_whole_documents_and_updates_go_on(folder, tmp_path):
     chance = random.Random(11)
-    file = tmp_path / "index.sqlite"
-    kills = 0
-    sizes = set()
-    while kills < 50:
-        process, hear = start(processes.index, file, folder)
-        assert hear.recv() == "ready"
-        time.sleep(chance.uniform(0, 0.4))
-        process.kill()
-        process.join()
-        found = contents(file)
-        assert all(whole[path] == passages for path, passages in found.items())
-        sizes.add(len(found))
-        kills += 1
-        if hear.poll() and said(hear) == "done":
+    file, away = tmp_path / "index.sqlite", tmp_path / "unplugged"
+    whole = timed(tmp_path / "other.sqlite", folder)
+    known: set = set()
+    stored, done = set(), 0
+    for turn in range(100):
+        if turn % 10 == 0:  # from nothing; the nine that follow are updates
             for left in tmp_path.glob("index.sqlite*"):
                 left.unlink()
-    assert len(sizes) > 5, "the kills came at the same moment each time"
-    assert contents(file, folder) == whole
+        else:
+            changed(folder, chance, turn)
+        known |= versions(contents(None, folder))
+        before = contents(file) if turn % 10 == 9 else {}
+        if before:
+            folder.rename(away)
+        process, hear = start(processes.index, file, folder)
+        assert hear.recv() == "ready"
+        time.sleep(chance.uniform(0, whole))
+        process.kill()
+        process.join()
+        done += hear.poll() and said(hear) == "done"
+        found = contents(file)
+        assert versions(found) <= known, "a document is neither its old self nor its new one"
+        stored.add(len(found))
+        if before:
+            away.rename(folder)
+            assert found == before, "documents of a folder that was away are gone"
+        if turn % 10 in (4, 9):
+            assert contents(file, folder) == contents(None, folder)
+    assert len(stored) > 10, "the kills came at the same moment each time"
+    assert done < 80, "most updates were through when they were killed"
 
 
 @pytest.mark.slow

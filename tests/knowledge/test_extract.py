@@ -4,7 +4,7 @@ from chainkit.backends.fake import FakeEmbeddings
 from chainkit.knowledge.answer.confidence import NEAREST, THRESHOLD, kind_missing, names_missing
 from chainkit.knowledge.answer.extract import Extract, extract
 from chainkit.knowledge.index.search import Hit
-from chainkit.knowledge.index.split import Passage
+from chainkit.knowledge.readers.split import Passage
 
 EMBED = FakeEmbeddings().embed_array
 TEXT = (

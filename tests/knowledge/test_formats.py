@@ -12,8 +12,8 @@ import pytest
 from chainkit.backends.fake import FakeEmbeddings
 from chainkit.base.errors import DocumentError
 from chainkit.knowledge import Index
-from chainkit.knowledge.index.split import split
 from chainkit.knowledge.readers.reading import Reading
+from chainkit.knowledge.readers.split import split
 
 from . import samples
 

@@ -19,7 +19,7 @@ from chainkit.knowledge.index.search import (
     telling,
     terms,
 )
-from chainkit.knowledge.index.split import Passage
+from chainkit.knowledge.readers.split import Passage
 
 
 @given(st.text(max_size=60))

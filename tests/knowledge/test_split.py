@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainkit.knowledge.index.split import WHOLE_FACTOR, Passage, split
 from chainkit.knowledge.readers import markdown
 from chainkit.knowledge.readers.blocks import Block
 from chainkit.knowledge.readers.plain import size
+from chainkit.knowledge.readers.split import WHOLE_FACTOR, Passage, split
 
 from . import samples
 

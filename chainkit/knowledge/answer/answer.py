@@ -27,9 +27,9 @@ from chainkit.knowledge.answer.ways import (
 from chainkit.knowledge.answer.work import Pieces, Steps, apieces, in_thread, pieces
 from chainkit.knowledge.index.fit import fit
 from chainkit.knowledge.index.search import Hit, Searchable
-from chainkit.knowledge.index.split import Passage
 from chainkit.knowledge.readers.documents import Remark
 from chainkit.knowledge.readers.plain import stems
+from chainkit.knowledge.readers.split import Passage
 
 if TYPE_CHECKING:
     from langchain_core.documents import BaseDocumentCompressor

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from chainkit.knowledge.index.split import Passage, place
 from chainkit.knowledge.readers.plain import sentences, stems
+from chainkit.knowledge.readers.split import Passage, place
 
 SUPPORT = 1 / 3  # of a sentence's words, in the passage that it cites
 REPEATED = 3

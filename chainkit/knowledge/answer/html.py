@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from chainkit.knowledge.answer.citations import Citation
-    from chainkit.knowledge.index.split import Passage
+    from chainkit.knowledge.readers.split import Passage
 
 _MARK = re.compile(r"\[(\d{1,4})\]")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from chainkit.knowledge.index.fit import quoted
-from chainkit.knowledge.index.split import Passage
+from chainkit.knowledge.readers.split import Passage
 
 if TYPE_CHECKING:
     from langchain_core.prompts import BasePromptTemplate

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from chainkit.knowledge.index.split import Passage
+from chainkit.knowledge.readers.split import Passage
 
 if TYPE_CHECKING:
     from chainkit.knowledge.index.encoder import Encoder

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainkit.base.errors import ContextOverflow
 from chainkit.chains.counting import context_length, counter
-from chainkit.knowledge.index.split import Passage
+from chainkit.knowledge.readers.split import Passage
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel, BaseLLM

@@ -19,12 +19,12 @@ from chainkit.knowledge.index.indexing import Indexing, Progress, Report
 from chainkit.knowledge.index.lookup import Lookup
 from chainkit.knowledge.index.picking import picked
 from chainkit.knowledge.index.search import Hit, check_wanted
-from chainkit.knowledge.index.split import TARGET_TOKENS, Passage
 from chainkit.knowledge.index.store import Store
 from chainkit.knowledge.index.store_urls import is_store, open_store, without_password
 from chainkit.knowledge.index.vector_stores import VectorStoreIndex
 from chainkit.knowledge.index.vectorstore import PassageStore
 from chainkit.knowledge.readers.documents import Paths, absolute, find, listed
+from chainkit.knowledge.readers.split import TARGET_TOKENS, Passage
 
 if TYPE_CHECKING:
     from langchain_core.documents import BaseDocumentCompressor, Document

@@ -14,12 +14,12 @@ from chainkit.base.errors import DocumentError
 from chainkit.knowledge.index.embedded import Embedded
 from chainkit.knowledge.index.encoder import Encoder
 from chainkit.knowledge.index.exclusive import alone
-from chainkit.knowledge.index.split import Passage, split
 from chainkit.knowledge.index.store import Store, Stored, refused
 from chainkit.knowledge.readers.blocks import Block
 from chainkit.knowledge.readers.documents import Found, Remark, absolute
 from chainkit.knowledge.readers.loaded import blocks_of, fingerprint_of, gathered, metadata_of
 from chainkit.knowledge.readers.reading import Reading, Unavailable, fingerprint
+from chainkit.knowledge.readers.split import Passage, split
 from chainkit.knowledge.readers.web import fetch, is_page
 
 if TYPE_CHECKING:
@@ -197,8 +197,11 @@ class Indexing:
 
     def _read(self, item: _Item) -> None:
         empty = True
-        blocks = item.blocks if isinstance(item.blocks, Reading) else item.blocks()
-        for passage in split(blocks, path=item.name, target_tokens=self._target_tokens):
+        if isinstance(item.blocks, Reading):
+            passages = item.blocks.passages(self._target_tokens, item.name)
+        else:
+            passages = split(item.blocks(), path=item.name, target_tokens=self._target_tokens)
+        for passage in passages:
             empty = False
             self._waiting.append(passage)
             if len(self._waiting) >= BATCH_PASSAGES:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from chainkit.knowledge.index.search import Hit
-from chainkit.knowledge.index.split import Passage
+from chainkit.knowledge.readers.split import Passage
 
 MOST_JOINED = 3
 

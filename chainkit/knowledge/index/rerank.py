@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, field_validator
 from chainkit.base import opening
 from chainkit.knowledge.index.fit import fit, quoted
 from chainkit.knowledge.index.search import Hit
-from chainkit.knowledge.index.split import Passage
+from chainkit.knowledge.readers.split import Passage
 
 PROMPT = """\
 Below are numbered passages and a question. Which passages help to answer the question?

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainkit.knowledge.index.closeness import Closeness
-from chainkit.knowledge.index.split import Passage
 from chainkit.knowledge.readers.plain import stems, words
 from chainkit.knowledge.readers.scripts import is_unspaced
+from chainkit.knowledge.readers.split import Passage
 
 if TYPE_CHECKING:
     from langchain_core.documents import BaseDocumentCompressor

@@ -18,7 +18,7 @@ from chainkit.knowledge.index.codes import Codes, Matrix, Whole, packed, spread,
 from chainkit.knowledge.index.database import Database
 from chainkit.knowledge.index.filters import Selection
 from chainkit.knowledge.index.lexicon import Lexicon
-from chainkit.knowledge.index.split import Passage
+from chainkit.knowledge.readers.split import Passage
 
 _VECTORS_AT_ONCE = 8_192
 _REFUSED = "refused:"

@@ -16,9 +16,9 @@ from chainkit.knowledge.index.closeness import K1, B
 from chainkit.knowledge.index.encoder import Encoder, Matrix, opened_embeddings
 from chainkit.knowledge.index.picking import picked
 from chainkit.knowledge.index.search import CANDIDATES, DENSE_WEIGHT, Hit, check_wanted, fuse
-from chainkit.knowledge.index.split import Passage
 from chainkit.knowledge.index.vectorstore import IndexRetriever
 from chainkit.knowledge.readers.plain import words
+from chainkit.knowledge.readers.split import Passage
 
 if TYPE_CHECKING:
     from langchain_core.documents import BaseDocumentCompressor, Document

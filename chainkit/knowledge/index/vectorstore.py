@@ -19,9 +19,9 @@ from langchain_core.vectorstores.utils import maximal_marginal_relevance
 from pydantic import ConfigDict, Field
 
 from chainkit.knowledge.index.search import Hit, Searchable
-from chainkit.knowledge.index.split import Passage
 from chainkit.knowledge.index.store import Row, Store, Stored
 from chainkit.knowledge.readers.blocks import storable
+from chainkit.knowledge.readers.split import Passage
 
 if TYPE_CHECKING:
     from chainkit.knowledge.index.encoder import Encoder

@@ -8,7 +8,7 @@ from typing import Any
 
 from chainkit.knowledge.readers import charsets
 from chainkit.knowledge.readers.blocks import Block, Kind
-from chainkit.knowledge.readers.markup import BREAKING, Page, flowing, parsed
+from chainkit.knowledge.readers.markup import BREAKING, Page, flowing, lines_of, parsed
 from chainkit.knowledge.readers.source import Source
 from chainkit.knowledge.readers.trees import etree
 
@@ -136,9 +136,8 @@ class _Walk:
         ]
         if any(len(text) > _CELL_CHARACTERS for text in texts):
             return False
-        lines = [one.sourceline for one in element.iter() if one.sourceline]
-        self._line = last = max(lines, default=self._line)
-        self._give(Block(" | ".join(filter(None, texts)), "table", 0, min(lines, default=last), last))
+        first, self._line = lines_of(element, self._line)
+        self._give(Block(" | ".join(filter(None, texts)), "table", 0, first, self._line))
         return True
 
     def _end_block(self) -> None:
@@ -146,8 +145,7 @@ class _Walk:
         notes, self._notes = self._notes, []
         for note in notes:  # after the text that refers to it, so that a passage holds both
             text = " ".join("".join(flowing(note, self._page)).split())
-            lines = [one.sourceline for one in note.iter() if one.sourceline] or [self._line]
-            self._give(Block(text, "paragraph", 0, min(lines), max(lines)))
+            self._give(Block(text, "paragraph", 0, *lines_of(note, self._line)))
 
     def _end_text(self) -> None:
         raw = "".join(self._parts)

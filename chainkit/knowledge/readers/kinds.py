@@ -20,7 +20,7 @@ class FileKind:
         name: For messages.
         reader: Module below `chainkit.knowledge.readers` and function.
         limit_bytes: The largest file that is read.
-        light: Whether a small file of it is safe and quick to read in any process: plain text.
+        light: Whether a small file of it is safe and quick to read in any process: text that cannot unfold.
     """
 
     name: str
@@ -32,8 +32,8 @@ class FileKind:
 TEXT = FileKind("text", "text:read", light=True)
 _CODE = FileKind("text", "code:read", light=True)
 _MARKDOWN = FileKind("text", "markdown:read", 20 * MEGABYTE, light=True)
-_CSV = FileKind("CSV", "records:read_csv", light=True)
-_JSON_LINES = FileKind("JSON lines", "records:read_jsonl", light=True)
+_CSV = FileKind("CSV", "records:read_csv")
+_JSON_LINES = FileKind("JSON lines", "records:read_jsonl")
 _HTML = FileKind("HTML", "html:read", 20 * MEGABYTE)
 _MAIL = FileKind("e-mail", "mail:read", 50 * MEGABYTE)
 _MBOX = FileKind("mbox", "mail:read_mbox", 2_000 * MEGABYTE)
@@ -83,7 +83,7 @@ IN_MIMETYPE: tuple[tuple[str, FileKind], ...] = (
 _ZIP = FileKind("ZIP archive", "zipped:read")
 _CONTAINERS = (_DOCX, _PPTX, _SHEET, _ODF, _EPUB)
 _OLE = FileKind("old Office file", "sheets:read_ole")
-_TABS = FileKind("CSV", "records:read_csv", light=True)
+_TABS = FileKind("CSV", "records:read_csv")
 
 _PICTURE = "is a picture ({}); text in pictures is not read"
 _SOUND = "is a recording ({}); speech is not read"

@@ -222,3 +222,19 @@ def flowing(element: Any, page: Page) -> Iterator[str]:
             yield f" {one.text or ''}" if breaks else one.text or ""
         elif one is not element:
             yield f" {one.tail or ''}" if breaks else one.tail or ""
+
+
+def lines_of(element: Any, otherwise: int) -> tuple[int, int]:
+    """The line that an element begins in, and the last one that holds some of its text.
+
+    Args:
+        otherwise: The line for an element whose own is not known.
+    """
+    first = line = last = element.sourceline or otherwise
+    for event, one in etree.iterwalk(element, events=("start", "end")):
+        line = max(line, one.sourceline or 0)
+        text = one.text if event == "start" else one.tail if one is not element else ""
+        if text and not text.isspace():
+            last = line + text.rstrip().count("\n")
+        line += text.count("\n") if text else 0
+    return first, max(last, first)

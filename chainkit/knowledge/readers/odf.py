@@ -17,8 +17,12 @@ _SIGNS = {"tab": " ", "line-break": "\n"}
 _MOST_SPACES = 1_000
 
 
-def read(source: Source) -> Iterator[Block]:
+def read(source: Source, *, sheets: bool = False) -> Iterator[Block]:
     """The blocks of a document; the page of a presentation is its slide.
+
+    Args:
+        source: The file.
+        sheets: Number the rows of tables, each table's from 1.
 
     Raises:
         DocumentError: The file holds no document, is encrypted, or would unpack to too much.
@@ -30,7 +34,7 @@ def read(source: Source) -> Iterator[Block]:
         if root is None:
             raise DocumentError(source.path, "is not a readable OpenDocument file (it holds no content)")
         styles = opened.tree("styles.xml")
-        document = _Document([root] if styles is None else [root, styles])
+        document = _Document([root] if styles is None else [root, styles], sheets)
         body = root.find("{*}body")
         yield from document.blocks(root if body is None else body)
         if styles is not None:
@@ -38,8 +42,12 @@ def read(source: Source) -> Iterator[Block]:
 
 
 class _Document:
-    def __init__(self, roots: list[Any]) -> None:
+    def __init__(self, roots: list[Any], sheets: bool) -> None:
         self._page: int | None = None
+        self._sheets = sheets
+        self._row_number: int | None = None
+        self._table: Any = None
+        self._repeated = 1
         self._titles: dict[str, int] = {}
         self._hidden: set[str] = set()
         for root in roots:
@@ -75,7 +83,17 @@ class _Document:
         for one in inside:
             yield from self.blocks(one)
 
+    def _count(self, row: Any) -> None:
+        table = next(row.iterancestors("{*}table"), None)
+        if table is not self._table:
+            self._table, self._row_number, self._repeated = table, 0, 1
+        repeated = attribute(row, "number-rows-repeated")
+        self._row_number = (self._row_number or 0) + self._repeated
+        self._repeated = int(repeated) if repeated.isdecimal() else 1
+
     def _row(self, row: Any) -> Iterator[Block]:
+        if self._sheets:
+            self._count(row)
         cells: list[str] = []
         after: list[Any] = []
         for cell in nearest(row, ("table-cell",), _SKIPPED):
@@ -89,7 +107,7 @@ class _Document:
                     after += inside
             cells.append(" ".join(" ".join(texts).split()))
         if text := " | ".join(filter(None, cells)):
-            yield Block(text, "table", page=self._page)
+            yield Block(text, "table", 0, self._row_number, self._row_number, self._page)
         for one in after:
             yield from self.blocks(one)
 

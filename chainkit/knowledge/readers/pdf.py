@@ -38,6 +38,7 @@ _WAITS = re.compile(
     r"|de|du|des|et|un|une|el|los|las|y|en|con))$"
 )
 _OPEN_CHARACTERS = 40
+_Box = tuple[float, float, float, float]  # left, bottom, right, top, in points
 _SHOWN_PAGES = 10
 
 
@@ -192,12 +193,18 @@ class _Reading:
             place += len(raw) + 1
         return lines
 
-    def _with_spaces(self, text: Any, line: str, place: int) -> str:
+    def _boxes(self, text: Any, line: str, place: int) -> list[_Box | None]:
+        """Where each letter of a line stands; None for spaces."""
+        return [
+            None if letter.isspace() else self._box(text, self._index(text, place + offset))
+            for offset, letter in enumerate(line)
+        ]
+
+    def _with_spaces(self, line: str, boxes: Sequence[_Box | None]) -> str:
         """A line with a space wherever its letters stand apart: pdfium misses some where no letter stands for them."""
         parts: list[str] = []
-        before: tuple[float, float, float, float] | None = None
-        for offset, letter in enumerate(line):
-            box = None if letter.isspace() else self._box(text, self._index(text, place + offset))
+        before: _Box | None = None
+        for letter, box in zip(line, boxes, strict=True):
             if before and box and box[0] - before[2] > _SPACE * (before[3] - before[1]):
                 parts.append(" ")
             before = box
@@ -215,7 +222,8 @@ class _Reading:
 
     def _line(self, text: Any, line: str, place: int) -> _Line:
         bare = line.strip()
-        shown = self._with_spaces(text, line, place).strip()
+        boxes = self._boxes(text, line, place)
+        shown = self._with_spaces(line, boxes).strip()
         lead = len(line) - len(line.lstrip())
         soft, hard = bare[-1] in _SOFT, bare[-1] in _HARD and len(bare) > 1
         self._soft_hyphens = self._soft_hyphens or soft
@@ -228,12 +236,16 @@ class _Reading:
             found.left, found.bottom, found.top = first[0], min(first[1], last[1]), max(first[3], last[3])
             found.right = last[2]
             found.sizes = abs(first[3] - first[1]), abs(last[3] - last[1])
+            if tight := _tight(line, boxes):
+                size = sorted(box[3] - box[1] for box in tight)[(len(tight) - 1) * 9 // 10]
+                found.sizes = size, size
+                found.bottom, found.top = min(box[1] for box in tight), max(box[3] for box in tight)
         return found
 
     def _index(self, text: Any, place: int) -> int:
         return self._raw.FPDFText_GetCharIndexFromTextIndex(text, place)
 
-    def _box(self, text: Any, index: int) -> tuple[float, float, float, float] | None:
+    def _box(self, text: Any, index: int) -> _Box | None:
         if index < 0:
             return None
         rectangle = self._raw.FS_RECTF()
@@ -318,6 +330,18 @@ class _Reading:
                 if text.strip():
                     yield text.strip()
             raw.FPDFPage_CloseAnnot(note)
+
+
+def _tight(line: str, boxes: Sequence[_Box | None]) -> list[_Box]:
+    """The boxes of a line's letters where each is as high as its letter, as of Type 3 fonts; else none.
+
+    Other fonts give every letter of a size the same height, so that one tells the size of a line.
+    """
+    low = [box[3] - box[1] for letter, box in zip(line, boxes, strict=True) if box and letter in "acemnorsuvwxz"]
+    high = [box[3] - box[1] for letter, box in zip(line, boxes, strict=True) if box and letter in "bdfhkl"]
+    if not low or not high or _usual(low) > 0.9 * _usual(high):
+        return []
+    return [box for box in boxes if box]
 
 
 def _is_open(block: Block) -> bool:

@@ -1,11 +1,12 @@
-"""One document read: its blocks in order, from this process or from a child with limits, and remarks on it."""
+"""One document read: its passages or blocks in order, from this process or a child with limits, and remarks on it."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, overload
 
 from chainkit.base.errors import DocumentError, MissingLibrary
 from chainkit.knowledge.readers import sandbox
@@ -13,6 +14,7 @@ from chainkit.knowledge.readers.blocks import Block
 from chainkit.knowledge.readers.documents import Remark, plain
 from chainkit.knowledge.readers.kinds import FileKind, kind_of
 from chainkit.knowledge.readers.source import ReadLimits, Source
+from chainkit.knowledge.readers.split import Passage, split
 from chainkit.knowledge.readers.worker import blocks_of
 
 CHUNK_BYTES = 1 << 20
@@ -26,12 +28,13 @@ class Unavailable(DocumentError):
 
 @dataclass(slots=True)
 class Reading:
-    """One document while it is read: iterate over it for its blocks.
+    """One document while it is read: its passages, or, iterated over, its blocks.
 
     Attributes:
         path: The file.
         notes: What a reader of the answers should know, such as a guessed encoding; complete once it has been read.
-        limits: What the reading may take; a document that takes more keeps what was read till then, with a note.
+        limits: What reading and splitting may take; a document that takes more keeps what was read till then, with a
+            note.
     """
 
     path: Path
@@ -45,28 +48,51 @@ class Reading:
             DocumentError: The file cannot be read; the error names it and the reason.
             It is `Unavailable` where that is not the fault of what it holds.
         """
+        return self._read(None)
+
+    def passages(self, target_tokens: int, name: str = "") -> Iterator[Passage]:
+        """The passages in their order; see `split`.
+
+        Args:
+            target_tokens: The size of a passage.
+            name: What the document is called in them; its path where that is left out.
+
+        Raises:
+            DocumentError: As for the blocks.
+        """
+        for passage in self._read(target_tokens):
+            yield replace(passage, path=name or str(self.path))
+
+    @overload
+    def _read(self, target_tokens: None) -> Iterator[Block]: ...
+    @overload
+    def _read(self, target_tokens: int) -> Iterator[Passage]: ...
+    def _read(self, target_tokens: int | None) -> Iterator[Block] | Iterator[Passage]:
         try:
-            yield from self._blocks()
+            yield from self._parts(target_tokens)
         except OSError as error:
             raise Unavailable(self.path, plain(error)) from error
         except MissingLibrary as error:
             raise Unavailable(self.path, str(error)) from error
 
-    def _blocks(self) -> Iterator[Block]:
+    def _parts(self, target_tokens: int | None) -> Iterator[Any]:
         kind = sized(self.path)
         if kind.light and self.path.stat().st_size <= LIGHT_BYTES:
             source = Source(self.path, kind.name)
-            yield from blocks_of(source, kind, self.limits)
+            blocks = blocks_of(source, kind, self.limits)
+            yield from blocks if target_tokens is None else split(blocks, target_tokens=target_tokens)
             self._note(*source.notes)
         else:
-            yield from self._from_child(kind)
+            yield from self._from_child(kind, target_tokens)
 
-    def _from_child(self, kind: FileKind) -> Iterator[Block]:
-        last: Block | None = None
+    def _from_child(self, kind: FileKind, target_tokens: int | None) -> Iterator[Block | Passage]:
+        last: Block | Passage | None = None
         try:
-            for what, *values in sandbox.answers(self.path, kind, self.limits):
+            for what, *values in sandbox.answers(self.path, kind, self.limits, target_tokens):
                 if what == "block":
                     yield (last := Block(*values))
+                elif what == "passage":
+                    yield (last := _passage(*values))
                 elif what == "note":
                     self._note(*values)
                 elif what == "unavailable":
@@ -82,12 +108,25 @@ class Reading:
         self.notes += [Remark(str(self.path), reason) for reason in reasons]
 
 
-def _place(block: Block) -> str:
-    if block.page is not None:
-        return f"page {block.page}"
-    if block.last_line is not None:
-        return f"line {block.last_line}"
-    return f"'{' '.join(block.text.split())[-40:]}'"
+def _passage(
+    text: str, headings: Sequence[str], position: int, page: int | None, first_line: int | None, last_line: int | None
+) -> Passage:
+    return Passage(
+        text=text,
+        headings=tuple(headings),
+        position=position,
+        page=page,
+        first_line=first_line,
+        last_line=last_line,
+    )
+
+
+def _place(part: Block | Passage) -> str:
+    if part.page is not None:
+        return f"page {part.page}"
+    if part.last_line is not None:
+        return f"line {part.last_line}"
+    return f"'{' '.join(part.text.split())[-40:]}'"
 
 
 def sized(path: Path) -> FileKind:

@@ -51,13 +51,13 @@ class _Child:
     def alive(self) -> bool:
         return self.owner == os.getpid() and self._process.poll() is None
 
-    def ask(self, path: Path, kind: FileKind, limits: ReadLimits) -> None:
+    def ask(self, path: Path, kind: FileKind, limits: ReadLimits, target_tokens: int | None) -> None:
         """Begin with a document.
 
         Raises:
             BrokenPipeError: The child has ended meanwhile.
         """
-        job = {"path": str(path), "kind": astuple(kind), "limits": asdict(limits)}
+        job = {"path": str(path), "kind": astuple(kind), "limits": asdict(limits), "target_tokens": target_tokens}
         self._input.write(json.dumps(job).encode() + b"\n")
         self._input.flush()
 
@@ -100,13 +100,15 @@ _idle: list[_Child] = []
 _lock = threading.Lock()
 
 
-def answers(path: Path, kind: FileKind, limits: ReadLimits) -> Iterator[list[Any]]:
+def answers(path: Path, kind: FileKind, limits: ReadLimits, target_tokens: int | None = None) -> Iterator[list[Any]]:
     """What a child says while it reads a file: `["block", ...]`, `["note", reason]`, `["error", reason]`.
+
+    With `target_tokens` it splits the file too, so that this is under the limits, and says `["passage", ...]`.
 
     Raises:
         Overrun: It took more time or memory than it may, or its process died of the file.
     """
-    child, done = _asked(path, kind, limits), False
+    child, done = _asked(path, kind, limits, target_tokens), False
     try:
         for answer in child.answers():
             done = answer[0] == "done"
@@ -133,7 +135,7 @@ def close() -> None:
 atexit.register(close)
 
 
-def _asked(path: Path, kind: FileKind, limits: ReadLimits) -> _Child:
+def _asked(path: Path, kind: FileKind, limits: ReadLimits, target_tokens: int | None) -> _Child:
     """A child that has begun with this document: one that waits, or a new one."""
     while True:
         with _lock:
@@ -142,14 +144,14 @@ def _asked(path: Path, kind: FileKind, limits: ReadLimits) -> _Child:
             break
         if child.alive():
             try:
-                child.ask(path, kind, limits)
+                child.ask(path, kind, limits, target_tokens)
             except OSError:  # it had waited long enough
                 child.end()
                 continue
             return child
         child.end()
     child = _Child()
-    child.ask(path, kind, limits)
+    child.ask(path, kind, limits, target_tokens)
     return child
 
 

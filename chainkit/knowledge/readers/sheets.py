@@ -9,6 +9,7 @@ from typing import Any
 
 from chainkit.base.errors import DocumentError, MissingLibrary
 from chainkit.base.tables import names_columns
+from chainkit.knowledge.readers import odf
 from chainkit.knowledge.readers.blocks import Block
 from chainkit.knowledge.readers.kinds import refused_ole
 from chainkit.knowledge.readers.records import column_names, pairs
@@ -32,10 +33,13 @@ def read(source: Source) -> Iterator[Block]:
     _refuse_bomb(source)
     try:
         with python_calamine.CalamineWorkbook.from_path(source.path) as book:
-            for name in book.sheet_names:
+            names: Sequence[str] = book.sheet_names
+            for name in names:
                 yield from _sheet(source, name, book.get_sheet_by_name(name))
     except python_calamine.PasswordError as error:
         raise DocumentError(source.path, "is protected by a password") from error
+    if not names:  # OpenDocument does not ask for names, python-calamine does
+        yield from odf.read(source, sheets=True)
     yield from _beside(source)
 
 

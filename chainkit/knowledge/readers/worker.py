@@ -1,4 +1,4 @@
-"""Reading one document: in this process, or in a child of its own that has limits and may die of it.
+"""Reading and splitting one document: in this process, or in a child of its own that has limits and may die of it.
 
     python -m chainkit.knowledge.readers.worker
 
@@ -23,6 +23,7 @@ from chainkit.base.errors import DocumentError, MissingLibrary, of_system
 from chainkit.knowledge.readers.blocks import Block, clean
 from chainkit.knowledge.readers.kinds import FileKind
 from chainkit.knowledge.readers.source import Reader, ReadLimits, Source
+from chainkit.knowledge.readers.split import split
 
 if sys.platform != "win32":
     import resource
@@ -37,6 +38,7 @@ _OF_THE_SYSTEM = frozenset(
 )  # fmt: skip
 _BLOCK_CHARACTERS = 200_000
 _FLUSH_CHARACTERS = 1 << 16
+_SWOLLEN_BYTES = 150_000_000  # memory that a child may keep for its next document
 
 
 def blocks_of(source: Source, kind: FileKind, limits: ReadLimits) -> Iterator[Block]:
@@ -125,9 +127,11 @@ def main() -> None:
             job = json.loads(line)
             limits = ReadLimits(**job["limits"])
             _limit(limits)
-            _serve(Path(job["path"]), FileKind(*job["kind"]), limits, answers)
+            _serve(Path(job["path"]), FileKind(*job["kind"]), limits, job["target_tokens"], answers)
             answers.flush()
             gc.collect()
+            if _memory_bytes(1) > _SWOLLEN_BYTES:
+                return
 
 
 def _next_job() -> str:
@@ -136,11 +140,18 @@ def _next_job() -> str:
     return sys.stdin.readline()
 
 
-def _serve(path: Path, kind: FileKind, limits: ReadLimits, answers: _Answers) -> None:
+def _serve(path: Path, kind: FileKind, limits: ReadLimits, target_tokens: int | None, answers: _Answers) -> None:
     source = Source(path, kind.name)
     try:
-        for block in blocks_of(source, kind, limits):
-            answers.say("block", block.text, block.kind, block.level, block.first_line, block.last_line, block.page)
+        blocks = blocks_of(source, kind, limits)
+        if target_tokens is None:
+            for block in blocks:
+                lines = (block.first_line, block.last_line)
+                answers.say("block", block.text, block.kind, block.level, *lines, block.page)
+        else:
+            for passage in split(blocks, target_tokens=target_tokens):
+                place = (passage.page, passage.first_line, passage.last_line)
+                answers.say("passage", passage.text, passage.headings, passage.position, *place)
     except DocumentError as error:
         answers.say("error", error.reason)
     except OSError as error:
@@ -158,12 +169,18 @@ def _limit(limits: ReadLimits) -> None:
     if sys.platform == "win32":
         return
     used = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = int(used.ru_utime + used.ru_stime + limits.seconds) + 1
+    seconds = max(1, int(used.ru_utime + used.ru_stime + limits.seconds))
     _lower(resource.RLIMIT_CPU, seconds)
     _lower(resource.RLIMIT_CORE, 0)
+    if size := _memory_bytes(0):
+        _lower(resource.RLIMIT_AS, size + limits.memory_bytes)
+
+
+def _memory_bytes(column: int) -> int:
+    """The address space (0) or the resident memory (1) of this process; 0 where the system does not tell."""
     with suppress(OSError, ValueError, IndexError):  # only Linux tells
-        pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
-        _lower(resource.RLIMIT_AS, pages * resource.getpagesize() + limits.memory_bytes)
+        return int(Path("/proc/self/statm").read_text("ascii").split()[column]) * resource.getpagesize()
+    return 0
 
 
 def _lower(what: int, value: int) -> None:

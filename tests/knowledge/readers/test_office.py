@@ -14,8 +14,8 @@ import pytest
 from docx.oxml import parse_xml
 
 from chainkit.base.errors import DocumentError
-from chainkit.knowledge.index.split import split
 from chainkit.knowledge.readers.reading import Reading
+from chainkit.knowledge.readers.split import split
 
 W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
 
