@@ -213,9 +213,11 @@ def bombs() -> Made:
     )
     yield "repeated.ods", zipped({
         "mimetype": "application/vnd.oasis.opendocument.spreadsheet",
-        "content.xml": f'<o:document-content xmlns:o="{ODF}office:1.0" xmlns:table="{ODF}table:1.0" xmlns:text="{ODF}text:1.0">'
+        "content.xml": f'<o:document-content xmlns:o="{ODF}office:1.0" xmlns:table="{ODF}table:1.0" '
+        f'xmlns:text="{ODF}text:1.0">'
         f'<o:body><o:spreadsheet><table:table table:name="a"><table:table-row table:number-rows-repeated="1048576">'
-        f'<table:table-cell o:value-type="string" table:number-columns-repeated="1024"><text:p>x</text:p></table:table-cell>'
+        f'<table:table-cell o:value-type="string" table:number-columns-repeated="1024"><text:p>x</text:p>'
+        f"</table:table-cell>"
         f"</table:table-row></table:table></o:spreadsheet></o:body></o:document-content>",
     })  # fmt: skip
     yield "wide.xlsx", corners()
@@ -251,7 +253,8 @@ def shared_strings() -> bytes:
     with zipfile.ZipFile(io.BytesIO(sheet("x"))) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     parts["xl/sharedStrings.xml"] = (
-        f'<sst xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><si><t>{"word " * 200_000}</t></si></sst>'
+        '<sst xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main">'
+        f"<si><t>{'word ' * 200_000}</t></si></sst>"
     )
     rows = "".join(f'<row r="{n}"><c r="A{n}" t="s"><v>0</v></c></row>' for n in range(1, 100_001))
     parts["xl/worksheets/sheet1.xml"] = (
@@ -303,7 +306,8 @@ def loops() -> Made:
     catalog = b"<< /Type /Catalog /Pages 2 0 R /Outlines 4 0 R >>"
     yield "pages.pdf", pdf(catalog, b"<< /Type /Pages /Kids [2 0 R 2 0 R] /Count 2 >>")
     yield "parents.pdf", pdf(
-        catalog, b"<< /Type /Pages /Kids [3 0 R] /Count 9 >>", b"<< /Type /Pages /Kids [2 0 R] /Count 9 /Parent 2 0 R >>",
+        catalog, b"<< /Type /Pages /Kids [3 0 R] /Count 9 >>",
+        b"<< /Type /Pages /Kids [2 0 R] /Count 9 /Parent 2 0 R >>",
         b"<< /First 4 0 R /Last 4 0 R >>",
     )  # fmt: skip
     yield (
@@ -337,13 +341,15 @@ def slow() -> Made:
     """What is quadratic, or worse, in a careless reader."""
     for name, piece in {
         "comment": b"<!--", "cdata": b"<![CDATA[", "open": b"<", "end": b"</", "attribute": b'<a b="', "nav": b"<nav>",
-        "entity": b"&#", "title": b"<title>", "select": b"<select><option>", "script": b"<script>", "form": b"<form><p>",
+        "entity": b"&#", "title": b"<title>", "select": b"<select><option>", "script": b"<script>",
+        "form": b"<form><p>",
     }.items():  # fmt: skip
         yield f"{name}.html", piece * 300_000
     yield "attributes.html", b"<p " + b" ".join(b"a%d=1" % n for n in range(200_000)) + b">text"
     yield "classes.html", (b"<div class='" + b"x " * 50_000 + b"'>text</div>") * 50
     for name, piece in {
-        "stars": b"*a **b ", "brackets": b"[", "images": b"![a](", "ticks": b"`a ``b ", "angles": b"<a ", "rules": b"_a_ __",
+        "stars": b"*a **b ", "brackets": b"[", "images": b"![a](", "ticks": b"`a ``b ", "angles": b"<a ",
+        "rules": b"_a_ __",
         "references": b"[a]: b\n", "tables": b"|a", "escapes": b"\\", "autolinks": b"<http://", "entities": b"&amp;&#",
     }.items():  # fmt: skip
         yield f"{name}.md", piece * (90_000 // len(piece))

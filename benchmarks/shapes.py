@@ -3,10 +3,10 @@
     PYTHON benchmarks/shapes.py make FOLDER [SEED]   makes the files, with whatever of the programs below is installed
     python benchmarks/shapes.py measure FOLDER       indexes the folder and looks for each sentence
 
-PYTHON may be one with weasyprint, typst, reportlab, fpdf2, borb, python-docx, html-for-docx, docxtpl, odfpy, ezodf, EbookLib,
-mkepub, openpyxl, xlsxwriter, pandas, pyexcel-ods3, odswriter, xlwt, python-pptx, PyRTF3, nbformat, jupytext, Markdown and
-mammoth; of programs pandoc, soffice, groff, gs, chromium, s-nail, mpack and rst2html are used. Another SEED makes other
-texts. A place is the page, the line, the row, or the heading above: whatever the kind of file has.
+PYTHON may be one with weasyprint, typst, reportlab, fpdf2, python-docx, html-for-docx, docxtpl, odfpy, ezodf, EbookLib,
+mkepub, openpyxl, xlsxwriter, pandas, pyexcel-ods3, odswriter, xlwt, python-pptx, PyRTF3, nbformat, jupytext, Markdown
+and mammoth; of programs pandoc, soffice, groff, gs, chromium, s-nail, mpack and rst2html are used. Another SEED makes
+other texts. A place is the page, the line, the row, or the heading above: whatever the kind of file has.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 from pathlib import Path
 
-THINGS = "boiler,ferry,greenhouse,archive,turbine,orchard,lighthouse,workshop,sawmill,reservoir,tramway,observatory,bakery,quarry"
+THINGS = (
+    "boiler,ferry,greenhouse,archive,turbine,orchard,lighthouse,sawmill,reservoir,tramway,observatory,bakery,quarry"
+)
 PLACES = "Ålesund,Graz,Łódź,Porto,Bergen,Zürich,Kraków,Nîmes,Malmö,Trier,Győr,Évora,Tartu,Ghent"
 PEOPLE = "Müller,O’Brien,Nuñez,Færch,Çelik,Dvořák,Grönqvist,Weiß,Lefèvre,Kovács,Østby,Marín"
 FORMS = (
@@ -230,7 +232,8 @@ def _typst(doc: Document, path: Path, setting: str) -> None:
         source += f"#pagebreak(weak: true)\n= {heading}\n"
         for kind, values in parts:
             if kind == "table":
-                source += f"#table(columns: 2, {', '.join(json.dumps(cell, ensure_ascii=False) for row in values for cell in row)})\n"
+                cells = ", ".join(json.dumps(cell, ensure_ascii=False) for row in values for cell in row)
+                source += f"#table(columns: 2, {cells})\n"
             elif kind == "ul":
                 source += "".join(f"- {text}\n" for text in values)
             else:
@@ -250,7 +253,8 @@ def _(doc, path):
     _typst(
         doc,
         path,
-        '#set page(width: 9cm, height: 24cm)\n#set par(justify: true)\n#set text(lang: "en", size: 8pt, hyphenate: true)\n',
+        "#set page(width: 9cm, height: 24cm)\n#set par(justify: true)\n"
+        '#set text(lang: "en", size: 8pt, hyphenate: true)\n',
     )
 
 
@@ -889,8 +893,8 @@ def _(doc, path):
 
 
 for _kind, _ending in (
-    ("plain", ".txt"), ("rst", ".rst"), ("gfm", ".md"), ("commonmark_x", ".markdown"), ("org", ".org"), ("latex", ".tex"),
-    ("asciidoc", ".adoc"), ("mediawiki", ".wiki"), ("textile", ".textile"),
+    ("plain", ".txt"), ("rst", ".rst"), ("gfm", ".md"), ("commonmark_x", ".markdown"), ("org", ".org"),
+    ("latex", ".tex"), ("asciidoc", ".adoc"), ("mediawiki", ".wiki"), ("textile", ".textile"),
 ):  # fmt: skip
 
     @shape(f"pandoc-{_kind}", _ending, "line")
@@ -1008,8 +1012,9 @@ def _(doc, path):
         program = Path(folder) / "send"
         program.write_text(f"#!/bin/sh\ncat > {path}\n")
         program.chmod(0o755)
-        run("s-nail", "-n", "-S", f"mta=file://{program}", "-S", "ttycharset=utf-8", "-S", "sendcharsets=utf-8", "-S", "sendwait",
-            "-r", "a@example.org", "-s", doc.title, "b@example.org", data=_plain(doc).encode())  # fmt: skip
+        settings = (f"mta=file://{program}", "ttycharset=utf-8", "sendcharsets=utf-8", "sendwait")
+        run("s-nail", "-n", *(part for one in settings for part in ("-S", one)), "-r",
+             "a@example.org", "-s", doc.title, "b@example.org", data=_plain(doc).encode())  # fmt: skip
 
 
 @shape("mpack", ".eml", "subject")
@@ -1041,7 +1046,7 @@ def make(folder: Path, seed: int) -> None:
         doc, path = Document(seed + number, name.startswith(LATIN)), folder / f"{name}-{number}{ending}"
         try:
             maker(doc, path)
-        except Exception as error:  # what is not installed is left out, and said
+        except Exception as error:  # noqa: BLE001 - what is not installed is left out, and said
             print("left out:", path.name, "".join(traceback.format_exception_only(error)).strip()[:160], flush=True)
             continue
         found = doc.sentences()
@@ -1101,8 +1106,9 @@ def measure(folder: Path) -> None:
             print(f"{Path(path).name}: found {counts[1]} of {counts[0]}, in order {counts[2]}, placed {counts[3]}")
             for fault in faults[:3]:
                 print("     ", fault)
-    print(f"{len(expected)} files, {totals[0]} sentences: found {totals[1]} ({totals[1] / totals[0]:.2%}), "
-          f"in order {totals[2] / totals[1]:.2%} and with the right place {totals[3] / totals[1]:.2%} of these")  # fmt: skip
+    shares = [f"{part / whole:.2%}" for part, whole in zip(totals[1:], (totals[0], totals[1], totals[1]), strict=True)]
+    print(f"{len(expected)} files, {totals[0]} sentences: found {totals[1]} ({shares[0]}),")
+    print(f"in order {shares[1]} and with the right place {shares[2]} of these")
 
 
 def judged(path: Path, place: str, sentences: list, title: str, passages: list) -> tuple[list[int], list[str]]:
