@@ -1,8 +1,8 @@
 """How many groups there are: a decision that can be read.
 
-Three measures are taken of a tree at each number of groups: whether halves of the items agree on the groups
-(Tibshirani and Walther 2005, "Cluster Validation by Prediction Strength", with the adjusted Rand index), how well the
-groups are separated (silhouette), and how many of each item's neighbours are with it (modularity).
+Three measures are taken of a tree at each number of groups, and their product decides: whether halves of the items
+agree on the groups (Tibshirani and Walther 2005, "Cluster Validation by Prediction Strength", with the adjusted Rand
+index), how well the groups are separated (silhouette), and how many of each item's neighbours are with it (modularity).
 """
 
 from __future__ import annotations
@@ -34,12 +34,8 @@ WITHIN = 0.9
 """Numbers whose score is at least this share of the best one's are possible too."""
 
 _SPLITS = 4
-_FEW, _MANY = (
-    40,
-    160,
-)  # up to _FEW items the silhouette decides alone; from _MANY on all three measures have full weight
-_SHARE = 0.25  # exponent of silhouette and modularity beside the agreement of halves
-_FINER = 0.03  # exponent of the number itself: of equal scores, rather finer groups
+# up to _FEW items the silhouette decides alone; from _MANY on all three measures have full weight
+_FEW, _MANY = 40, 160
 _TOGETHER = 0.5  # two items alone have no silhouette: one group if their cosine is at least this
 _LEAST = 1e-6
 
@@ -145,12 +141,10 @@ def _weighed(tree: Array, vectors: Array, distances: Array, numbers: Sequence[in
     weight = min(1.0, max(0.0, (len(vectors) - _FEW) / (_MANY - _FEW)))
     separated = silhouettes(tree, np.sqrt(2 * distances), numbers)
     measures = [np.array([separated[k] for k in numbers])]
-    powers = [1 - (1 - _SHARE) * weight]
     if weight > 0:
         measures += [_stability(vectors, numbers), _modularity(tree, 1 - distances, numbers)]
-        powers += [weight, _SHARE * weight]
-    logs = _FINER * weight * np.log(numbers)
-    for power, values in zip(powers, measures, strict=True):
+    logs = np.zeros(len(numbers))
+    for power, values in zip((1.0, weight, weight), measures, strict=False):
         logs += power * np.log(np.maximum(values, _LEAST))
     return logs, measures
 
