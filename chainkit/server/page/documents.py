@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from chainkit.base.errors import Unsupported
 from chainkit.knowledge.index.index import Index
-from chainkit.knowledge.index.split import Passage
+from chainkit.knowledge.readers.split import Passage
 from chainkit.server.faults import RequestFault
 from chainkit.server.fields import Json, RequestFields, Text
 from chainkit.server.services import services_of
