@@ -33,6 +33,7 @@ from chainkit.base.errors import DocumentError
 from chainkit.knowledge import Index
 from chainkit.knowledge.readers.reading import sized
 
+HOLDS = "SELECT 1 FROM documents d JOIN passages p ON p.document = d.id WHERE d.path = ? AND instr(p.text, ?)"
 COUNTS = "SELECT d.path, count(*) FROM documents d JOIN passages p ON p.document = d.id GROUP BY 1"
 DAMAGED = (".docx", ".xlsx", ".pptx", ".odt", ".epub", ".pdf")
 W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
@@ -498,7 +499,7 @@ def measure(folder: Path) -> None:
     meter = Meter()
     with Index(folder.with_name("index.sqlite"), FakeEmbeddings(dimensions=64)) as index:
         report = index.add(folder, progress=meter)
-        found = {path for path, text in good.items() if any(text in hit.passage.text for hit in index.find(text, 3))}
+        found = {path for path, text in good.items() if index._store._db.all(HOLDS, path, text)}
         counts = dict(index._store._db.all(COUNTS))
     told: dict[str, str] = {}
     for remark in (*report.skipped, *report.notes):
@@ -520,14 +521,14 @@ def measure(folder: Path) -> None:
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["_make"]:
-        make(Path(sys.argv[2]))
+    if sys.argv[1:2] in (["_make"], ["_measure"]):
+        (make if sys.argv[1] == "_make" else measure)(Path(sys.argv[2]))
         return
     with tempfile.TemporaryDirectory() as root:
         folder = Path(os.path.realpath(sys.argv[1] if len(sys.argv) > 1 else root)) / "docs"
-        if not folder.with_name("made.json").exists():  # in a process of its own, whose memory is not measured
-            subprocess.run([sys.executable, __file__, "_make", str(folder)], check=True)
-        measure(folder)
+        steps = ["_measure"] if folder.with_name("made.json").exists() else ["_make", "_measure"]
+        for step in steps:  # each in a process of its own, so that the memory of one is not counted to the other
+            subprocess.run([sys.executable, __file__, step, str(folder)], check=True)
 
 
 if __name__ == "__main__":

@@ -133,6 +133,7 @@ class _Reading:
 
         self._document = document
         self._raw = raw
+        self._rectangle = raw.FS_RECTF()
         self._words: Counter[str] = Counter()
         self._soft_hyphens = False
 
@@ -195,8 +196,12 @@ class _Reading:
 
     def _boxes(self, text: Any, line: str, place: int) -> list[_Box | None]:
         """Where each letter of a line stands; None for spaces."""
+        first, last = self._index(text, place), self._index(text, place + len(line) - 1)
+        whole = first >= 0 and last - first == len(line) - 1  # so that every letter follows the one before
         return [
-            None if letter.isspace() else self._box(text, self._index(text, place + offset))
+            None
+            if letter.isspace()
+            else self._box(text, first + offset if whole else self._index(text, place + offset))
             for offset, letter in enumerate(line)
         ]
 
@@ -248,7 +253,7 @@ class _Reading:
     def _box(self, text: Any, index: int) -> _Box | None:
         if index < 0:
             return None
-        rectangle = self._raw.FS_RECTF()
+        rectangle = self._rectangle
         if not self._raw.FPDFText_GetLooseCharBox(text, index, rectangle):
             return None
         return rectangle.left, rectangle.bottom, rectangle.right, rectangle.top
