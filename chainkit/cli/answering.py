@@ -36,12 +36,12 @@ def lasting(spec: str) -> str:
         SpecError: It cannot be understood.
     """
     from chainkit.base.spec import written
-    from chainkit.registry import read_spec, without_alias
+    from chainkit.registry import read_spec
 
     read = read_spec(spec)
     if Path(read.name).is_file():
-        return written(replace(read, name=str(Path(read.name).absolute())))
-    return without_alias(spec)
+        read = replace(read, name=str(Path(read.name).absolute()))
+    return written(read)
 
 
 def reopened(spec: str) -> str:
@@ -51,6 +51,16 @@ def reopened(spec: str) -> str:
 
     read = read_spec(spec)
     return written(replace(read, options={name: value for name, value in read.options.items() if value != HIDDEN}))
+
+
+def maker_of(spec: str, model: object) -> str:
+    """By what a model knows its own answers again: service, name and API, whatever its other settings."""
+    from chainkit.base.spec import written
+    from chainkit.registry import read_spec
+
+    read = read_spec(spec)
+    place = {name: value for name, value in read.options.items() if name in ("base_url", "service")}
+    return f"{written(replace(read, options=place))} {getattr(model, 'api', '')}".strip()
 
 
 def names_model(word: str) -> bool:

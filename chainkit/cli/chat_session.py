@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainkit.base.errors import ConversationFileError, Unsupported
 from chainkit.base.repetition import Repetition
+from chainkit.cli.answering import maker_of
 from chainkit.cli.faults import one_line
 from chainkit.cli.screen import note
 
@@ -76,7 +77,7 @@ class ChatSession:
         from chainkit.conversations.carry import unshown
 
         self._model, self.spec = model, spec
-        self._maker = " ".join(filter(None, (spec, getattr(model, "api", ""))))
+        self._maker = maker_of(spec, model) if spec else ""
         self._reads: Reads = "text" if _reads_text_alone(model) else "blocks"
         hidden = unshown(self._said) if self._reads == "text" else 0
         if hidden:

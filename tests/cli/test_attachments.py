@@ -48,6 +48,15 @@ def test_a_conversation_goes_on_through_the_other_api(run, service, api: str) ->
     assert len(service.bodies[-1].get("messages") or service.bodies[-1]["input"]) == 6
 
 
+def test_a_model_that_goes_on_gets_its_own_answers_with_the_ids_of_its_service(run, service) -> None:
+    run("chat", "-m", "OpenAI:gpt-4o?api=responses&temperature=0", "say:one")
+    run("chat", "-c", "say:two")
+    run("chat", "-c", "-m", "openai:gpt-4o?api=responses", "say:three")
+    assert [bool(one.get("id")) for one in service.bodies[-1]["input"]] == [False, True, False, True, False]
+    run("chat", "-c", "-m", "openai:gpt-4o-mini?api=responses", "say:four")
+    assert not any(one.get("id") for one in service.bodies[-1]["input"])
+
+
 def test_a_model_that_reads_text_alone_is_told_of_earlier_images_and_refuses_new_ones(run, service) -> None:
     demo = Path(__file__).parents[2] / "examples" / "demo_model" / "demo-q8_0.gguf"
     Path("a.png").write_bytes(PNG)
