@@ -114,6 +114,7 @@ def chat(
         show_one("", as_json)
         return
     refuse_model(ctx, question)
+    keeps(lambda: "nothing was kept")
     _check(style=style, docs=docs, system=system, template=template, attach=attach, goes_on=go_on or bool(id_))
     text = _text(question, lines)
     saved = _from_template(template, given, text)

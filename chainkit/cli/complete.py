@@ -45,12 +45,12 @@ def complete(
         raise ChainkitError("there is no text to continue; give it as an argument, or '-' to read standard input")
     from chainkit.registry import default_spec, llm
 
+    keeps(lambda: "nothing was kept but what you see")
     spec = model_spec or default_spec()
     ends = list(stop) or None
     with waiting("loading the model") as bar:
         model = llm(spec, **chosen(temperature=temperature, max_tokens=max_tokens))
         load(model, bar)
-    keeps(lambda: "nothing was kept but what you see")
     with waiting("reading the text") as bar:
         if as_json:
             written = model.invoke(prompt, stop=ends)

@@ -39,7 +39,8 @@ def named_index(paths: Sequence[str], index_spec: str | None) -> str | None:
     if paths and context.get_parameter_source("index_spec") is ParameterSource.ENVIRONMENT:
         return None
     if bool(paths) == bool(index_spec):
-        raise click.UsageError("name either files and folders to look in, or an index with --index")
+        beside = "" if paths else '; to ask a model without documents: chainkit chat "..."'
+        raise click.UsageError(f"name either files and folders to look in, or an index with --index{beside}")
     return index_spec
 
 

@@ -58,6 +58,12 @@ COMMANDS: dict[str, Command] = {
 }
 
 
+# what people type who know other programs -> the command that does it here
+_ELSEWHERE = {
+    "config": "models", "help": "--help", "history": "chats", "list": "models", "logs": "chats", "ls": "models",
+    "prompt": "chat", "ps": "models", "settings": "models", "template": "templates", "alias": "models alias",
+    "aliases": "models alias", "default": "models default", "version": "--version", "download": "pull",
+}  # fmt: skip
 _CHAT = "chat"
 """The command that a question without a command goes to."""
 
@@ -90,7 +96,7 @@ class Commands(click.Group):
         if any(character.isspace() for character in name):  # no command is named so: it is a question
             args = [_CHAT, *args]
         elif name not in COMMANDS and not name.startswith("-"):
-            hint = nearest(name, COMMANDS)
+            hint = _ELSEWHERE.get(name) or nearest(name, COMMANDS)
             advice = f"Did you mean '{hint}'?" if hint else f"To ask a model: chainkit {_CHAT} {' '.join(args)}"
             ctx.fail(f"No such command '{name}'. {advice}")
         return super().resolve_command(ctx, with_trace_file(args))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chainkit.base.errors import ChainkitError, MissingVariable, ProgramError
+from chainkit.cli.answering import names_model
+from chainkit.cli.faults import without_keys
 from chainkit.cli.options import debug_option, json_option, model_option, trace_option
 from chainkit.cli.rows import read_program
 from chainkit.cli.screen import load, note, say, say_json, waiting
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file")
+@click.argument("more", nargs=-1, metavar="")
 @click.option(
     "--var",
     "given",
@@ -36,8 +40,11 @@ if TYPE_CHECKING:
 @trace_option
 @json_option
 @debug_option
+@click.pass_context
 def run(
+    ctx: click.Context,
     file: str,
+    more: tuple[str, ...],
     given: tuple[str, ...],
     files: tuple[str, ...],
     model_spec: str | None,
@@ -50,6 +57,7 @@ def run(
 
     What the program waits for with {{await}} is asked for in a terminal.
     """
+    _refuse_question(ctx, file, more)
     text = read_program(file)
     variables = given_variables(given, files)
     try:
@@ -71,6 +79,18 @@ def run(
         note(f"'{name}' is incomplete: {reason}")
     if result.waiting and not as_json:
         raise ChainkitError(f"the program waits for '{result.waiting}'; give it with --var {result.waiting}=...")
+
+
+def _refuse_question(ctx: click.Context, file: str, more: tuple[str, ...]) -> None:
+    """Refuse `chainkit run MODEL "QUESTION"`, which other programs know, with the command to type."""
+    if not Path(file).exists() and names_model(file):
+        asked = f" {shlex.quote(' '.join(more))}" if more else ""
+        raise ChainkitError(
+            f"'{without_keys(file)}' names a model, and 'run' takes a file with a program; "
+            f"to ask a model: chainkit chat -m {shlex.quote(without_keys(file))}{asked}"
+        )
+    if more:
+        ctx.fail(f"Got unexpected extra arguments ({' '.join(more)})")
 
 
 def _run(

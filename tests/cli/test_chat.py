@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk
 
 from chainkit.backends.fake import FakeChat
 from chainkit.base.errors import ContextOverflow
@@ -189,6 +190,34 @@ def test_what_must_not_be_kept_is_not(run) -> None:
     change_settings(save_conversations=False)
     assert run("chat", "-m", "fake:", "one").exit_code == 0
     assert not conversations_file().exists()
+
+
+def test_control_c_says_what_was_kept_of_a_question_that_is_answered_once(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = iter([0, 2])
+
+    def stopped(model: FakeChat, *_: object, **__: object) -> Iterator[ChatGenerationChunk]:
+        for word in ["one", " two"][: next(heard)]:
+            yield ChatGenerationChunk(message=AIMessageChunk(content=word))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FakeChat, "_stream", stopped)
+    nothing = run("chat", "-m", "fake:", "Count.")
+    assert (nothing.exit_code, nothing.stderr) == (130, "\nchainkit: stopped; nothing was kept\n")
+    something = run("chat", "-m", "fake:", "Count.")
+    assert (something.exit_code, something.stdout) == (130, "one two")
+    assert something.stderr == "\nchainkit: stopped; what you see is kept; 'chainkit chat -c' goes on\n"
+    assert run("chats", "show").stdout.endswith("> Count.\n\none two\n")
+
+
+def test_control_c_while_the_model_loads_says_that_nothing_was_kept(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chainkit.registry.answering", interrupted)
+    monkeypatch.setattr("chainkit.registry.llm", interrupted)
+    assert run("chat", "-m", "fake:", "x").stderr == "\nchainkit: stopped; nothing was kept\n"
+    assert run("complete", "-m", "fake:", "x").stderr == "\nchainkit: stopped; nothing was kept but what you see\n"
+
+
+def interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_file_that_cannot_be_written_does_not_stop_the_answer(run) -> None:

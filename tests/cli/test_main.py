@@ -130,6 +130,9 @@ def test_a_word_that_is_no_command_is_told_how_to_ask_it(run) -> None:
     assert result.exit_code == 2
     assert "No such command 'hello'. To ask a model: chainkit chat hello" in result.stderr
     assert "Did you mean 'chat'?" in run("chta").stderr
+    for typed, meant in (("history", "chats"), ("list", "models"), ("logs", "chats"), ("aliases", "models alias")):
+        assert f"Did you mean '{meant}'?" in run(typed).stderr
+    assert "to ask a model without documents: chainkit chat" in run("ask", "Why?").stderr
 
 
 def test_help_lists_every_command_with_its_line(run) -> None:

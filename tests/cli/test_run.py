@@ -97,6 +97,14 @@ def test_what_is_given_wrongly_is_told(program: str, arguments: list[str], messa
     assert message in err
 
 
+def test_a_model_in_the_place_of_a_program_is_told_how_to_ask_it() -> None:
+    status, _, err = chainkit("run", "smollm2", "Why is", "it so?")
+    assert status == 1
+    assert "to ask a model: chainkit chat -m smollm2 'Why is it so?'" in err
+    assert "to ask a model: chainkit chat -m openai:x\n" in chainkit("run", "openai:x")[2]
+    assert chainkit("run", "no.ck", "more")[0] == 2
+
+
 @pytest.mark.parametrize("command", ["run", "check"])
 def test_an_empty_file_is_no_program(command: str) -> None:
     assert chainkit(command, "-", text=" \n")[::2] == (1, "chainkit: standard input: holds no program\n")
