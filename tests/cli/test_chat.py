@@ -353,7 +353,7 @@ def test_commands_at_the_prompt(terminal) -> None:
         ("count", "2 messages"),
         ("/reset", "forgotten"),
         ("count", "2 messages"),
-        ("/model", "model: slow:"),
+        ("/model", "model: slow"),
         ("/model fake:?reply=new", "model: fake:?reply=new"),
         ("hello", "new"),
         ("/model opnai:x", "did you mean 'openai'"),

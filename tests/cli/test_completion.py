@@ -6,24 +6,33 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.shell_completion import get_completion_class
 
 from chainkit.base.settings import change_settings
-from chainkit.cli.completion import SHELLS
-from chainkit.cli.main import COMMANDS
+from chainkit.cli.completion import SHELLS, VARIABLE, register
+from chainkit.cli.main import COMMANDS, cli
 
 START = {"bash": ["--norc", "--noprofile", "-i"], "zsh": ["-f", "-i"], "fish": ["--no-config", "-i"]}
 RUN_COMMANDS = {"bash": ".bashrc", "zsh": ".zshrc", "fish": ".config/fish/conf.d/chainkit.fish"}
 
 
 @pytest.fixture
-def asked(spawn, monkeypatch: pytest.MonkeyPatch):
+def asked(monkeypatch: pytest.MonkeyPatch):
     """What bash is told to offer for a line."""
+    register()
+    bash = get_completion_class("bash")
+    assert bash is not None
 
     def ask(line: str) -> list[str]:
-        environment = {"_CHAINKIT_COMPLETE": "bash_complete", "COMP_WORDS": line}
-        return spawn(environment=environment).stdout.decode().split()
+        monkeypatch.setenv("COMP_WORDS", line)
+        return bash(cli, {}, "chainkit", VARIABLE).complete().split()
 
     return ask
+
+
+def test_a_shell_that_asks_gets_what_is_offered(spawn, asked) -> None:
+    environment = {VARIABLE: "bash_complete", "COMP_WORDS": "chainkit chat -m smo"}
+    assert spawn(environment=environment).stdout.decode().split() == asked("chainkit chat -m smo") == ["plain,smollm2:"]
 
 
 def test_commands_options_and_choices_are_offered(asked) -> None:

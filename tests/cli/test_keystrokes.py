@@ -43,7 +43,7 @@ def test_the_commands_of_the_table_do_what_they_are_for(run) -> None:
     assert type_("pipe a file") == "some notes\n"
     assert type_("change the model") == f"{asked}\n"
     assert type_("go on") == "And at night?\n"
-    assert "used without -m from now on: fake:" in type_("set a default")
+    assert "used without -m from now on: fake (" in type_("set a default")
     assert type_("see what was sent").count("> ") == 2
     assert type_("find an old answer").count(asked) == 2
     assert run("serve", "--help").exit_code == 0

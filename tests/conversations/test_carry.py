@@ -21,7 +21,7 @@ makers = st.lists(st.sampled_from(sorted(WRITERS)), min_size=1, max_size=3)
 
 
 @pytest.mark.parametrize("reader", READERS)
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(talk=talks, makers=makers)
 def test_a_request_says_all_that_was_said_whoever_said_it(
     reader: str, talk: Sequence[Exchange], makers: list[str]
@@ -36,7 +36,7 @@ def test_a_request_says_all_that_was_said_whoever_said_it(
     assert sent == expected
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(talk=talks, makers=makers)
 def test_a_model_gets_its_own_answers_back_as_they_were(talk: Sequence[Exchange], makers: list[str]) -> None:
     messages = written(talk, makers)
