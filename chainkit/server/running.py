@@ -19,6 +19,43 @@ _KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 512
 
 
+class GatheringTransport:
+    """A transport that sends what is written in one round of the event loop at once.
+
+    uvicorn writes the head of an answer, its body and each event of a stream on their own, and each write is a call of
+    the system that wakes the client.
+
+    Args:
+        transport: The real one.
+        loop: Its event loop.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._parts: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send it soon."""
+        if not data:
+            return
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        """Send what is left, and close."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._parts:
+            data, self._parts = b"".join(self._parts), []
+            self._transport.write(data)
+
+
 class PatientProtocol(H11Protocol):
     """HTTP/1.1 in which the head of a request must come in time, and not byte by byte for ever.
 
@@ -31,7 +68,7 @@ class PatientProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Begin to wait for the head of the first request."""
-        super().connection_made(transport)
+        super().connection_made(GatheringTransport(transport, self.loop))  # pyright: ignore[reportArgumentType]
         self._late = self.loop.call_later(self.header_seconds, self._too_late)
 
     def data_received(self, data: bytes) -> None:

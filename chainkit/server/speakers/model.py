@@ -11,8 +11,11 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 
 from chainkit.base.errors import Unsupported
 from chainkit.local.chat import LocalChat
+from chainkit.prompts.direct.chat import ChatRoute
+from chainkit.prompts.unobserved import unheard
 from chainkit.server.speakers.call import ChatCall, Speaker
 
+_DIRECT = ChatRoute()  # while nobody listens, a call does without what langchain-core does for listeners
 _COMMON = ("temperature", "top_p", "max_tokens", "seed")
 _LOCAL = frozenset((*_COMMON, "top_k", "min_p", "repeat_penalty"))
 _NEUTRAL: Mapping[str, Any] = {"frequency_penalty": 0, "presence_penalty": 0, "logit_bias": {}}
@@ -30,20 +33,32 @@ class ModelSpeaker(Speaker):
 
     async def answer(self, call: ChatCall) -> AIMessage:
         """The whole answer, in one call of the model."""
-        return await self._asked(call).ainvoke(list(call.messages), stop=call.settings.get("stop"))
+        settings = self._settings(call)
+        if (quiet := unheard(None)) is not None and _DIRECT.open(self.model):
+            found = await _DIRECT.ainvoke(self.model, list(call.messages), quiet, settings)
+        else:
+            found = await self.model.ainvoke(list(call.messages), **settings)
+        assert isinstance(found, AIMessage)
+        return found
 
     async def stream(self, call: ChatCall) -> AsyncIterator[AIMessageChunk]:
         """The answer as it comes."""
-        pieces = self._asked(call).astream(list(call.messages), stop=call.settings.get("stop"))
+        settings = self._settings(call)
+        pieces: Any
+        if (quiet := unheard(None)) is not None and _DIRECT.open(self.model):
+            pieces = _DIRECT.astream(self.model, list(call.messages), quiet, settings)
+        else:
+            pieces = self.model.astream(list(call.messages), **settings)
         async with aclosing(pieces) as chunks:
             async for chunk in chunks:
                 yield chunk
 
-    def _asked(self, call: ChatCall) -> Any:
+    def _settings(self, call: ChatCall) -> dict[str, Any]:
+        """What the model is called with."""
         settings = {name: value for name, value in call.settings.items() if name != "stop"}
         settings = {name: value for name, value in settings.items() if value != _NEUTRAL.get(name, ...)}
-        bound = self._bound(call, settings)
-        return self.model.bind(**bound) if bound else self.model
+        stop = call.settings.get("stop")
+        return self._bound(call, settings) | ({"stop": stop} if stop else {})
 
     def _bound(self, call: ChatCall, settings: dict[str, Any]) -> dict[str, Any]:
         names = type(self.model).model_fields

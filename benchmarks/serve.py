@@ -1,0 +1,263 @@
+"""What the server costs and bears: python -m benchmarks.serve [request | parallel | load] [MODEL.gguf]
+
+`request` compares the CPU time of the server's process per request with that of the same calls in a process of their
+own. `parallel` compares tokens per second with four clients with the engine's own rate for four texts at once and with
+llama.cpp's server on the same file. `load` lets 200 clients ask for a minute and looks at errors, memory and /health.
+
+Each side has a process of its own. Rounds are interleaved and the best of each counts, because other processes disturb
+all alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import re
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import psutil
+
+DEMO = Path(__file__).parent.parent / "examples" / "demo_model" / "demo-q8_0.gguf"
+QUESTION = [{"role": "user", "content": "name: Ada, keeps: bees. What does Ada keep?"}]
+ROUNDS, REQUESTS, CLIENTS, TOKENS = 4, 100, 4, 128
+
+
+@contextmanager
+def served(*arguments):
+    """`chainkit serve` in a process of its own: its address and its process."""
+    command = [sys.executable, "-m", "chainkit", "serve", *arguments, "--port", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        for line in process.stderr:
+            if match := re.search(r"listening on (\S+)/v1", line):
+                break
+        else:
+            raise SystemExit("the server did not start")
+        yield match[1], psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait(60)
+        process.stderr.close()
+
+
+def cpu(process):
+    used = process.cpu_times()
+    return used.user + used.system
+
+
+# --- CPU per request -------------------------------------------------------------------------------------------------
+
+
+def in_process(spec, count, settings, queue):
+    """CPU milliseconds per call of a model in this process, calls made one after the other."""
+    import chainkit
+    from langchain_core.messages import HumanMessage
+
+    model = chainkit.chat_model(spec)
+    messages = [HumanMessage(QUESTION[0]["content"])]
+    for _ in range(20):
+        model.invoke(messages, **settings)
+    best = float("inf")
+    for _ in range(ROUNDS):
+        begin = time.process_time()
+        for _ in range(count):
+            model.invoke(messages, **settings)
+        best = min(best, time.process_time() - begin)
+    queue.put(best / count * 1000)
+
+
+def over_http(address, process, name, count, settings, *, stream=False):
+    """The same of the server's process."""
+    body = {"model": name, "messages": QUESTION, "stream": stream, **settings}
+    best = float("inf")
+    with httpx2.Client(base_url=address, timeout=60) as client:
+        for _ in range(20):
+            client.post("/v1/chat/completions", json=body).raise_for_status()
+        for _ in range(ROUNDS):
+            begin = cpu(process)
+            for _ in range(count):
+                client.post("/v1/chat/completions", json=body).raise_for_status()
+            best = min(best, cpu(process) - begin)
+    return best / count * 1000
+
+
+def request(path):
+    spec = f"gguf:{path}?n_threads=1"
+    rows = [("fake", "fake:", {}), ("16 tokens", spec, {"max_tokens": 16}), ("64 tokens", spec, {"max_tokens": 64})]
+    with served("fake=fake:", f"demo={spec}") as (address, process):
+        print("CPU ms per request | in process | server | added | server, streamed | added")
+        for name, model, settings in rows:
+            queue = multiprocessing.get_context("spawn").Queue()
+            own = multiprocessing.get_context("spawn").Process(
+                target=in_process, args=(model, REQUESTS, settings, queue)
+            )
+            own.start()
+            alone = queue.get()
+            own.join()
+            served_name = "fake" if name == "fake" else "demo"
+            whole = over_http(address, process, served_name, REQUESTS, settings)
+            streamed = over_http(address, process, served_name, REQUESTS, settings, stream=True)
+            print(
+                f"{name} | {alone:.2f} | {whole:.2f} | {whole - alone:.2f} | {streamed:.2f} | {streamed - alone:.2f}"
+            )
+
+
+# --- four at once ----------------------------------------------------------------------------------------------------
+
+
+def prompts(round_):
+    return [f"Round {round_}, text {place}: tell a long story about a cat." for place in range(CLIENTS)]
+
+
+def engine(spec, queue, go):
+    """Tokens per second of four texts that are written at once, in this process."""
+    import chainkit
+
+    model = chainkit.llm(spec)
+    while (round_ := go.get()) is not None:
+        own = psutil.Process()
+        begin, used = time.perf_counter(), cpu(own)
+        result = model.generate(prompts(round_), max_tokens=TOKENS)
+        spent = time.perf_counter() - begin, cpu(own) - used
+        queue.put((result.llm_output["token_usage"]["completion_tokens"], *spent))
+
+
+async def clients(address, name, round_, tokens=TOKENS):
+    async def one(client, prompt):
+        body = {"model": name, "prompt": prompt, "max_tokens": tokens, "temperature": 0}
+        reply = await client.post("/v1/completions", json=body)
+        reply.raise_for_status()
+        return reply.json()["usage"]["completion_tokens"]
+
+    async with httpx2.AsyncClient(base_url=address, timeout=600) as client:
+        return sum(await asyncio.gather(*(one(client, prompt) for prompt in prompts(round_))))
+
+
+def measured(address, name, process, round_):
+    begin, used = time.perf_counter(), cpu(process)
+    tokens = asyncio.run(clients(address, name, round_))
+    return tokens, time.perf_counter() - begin, cpu(process) - used
+
+
+def llama_server(path, threads, queue):
+    """llama.cpp's own server, in this process until it is ended."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(path)
+    params.n_ctx, params.n_parallel, params.port = 4 * 1024, CLIENTS, 0
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    params.n_gpu_layers = 0
+    server = xllamacpp.Server(params)
+    queue.put(server.listening_address)
+    time.sleep(100_000)
+
+
+def parallel(path, threads=2):
+    context = multiprocessing.get_context("spawn")
+    spec = f"gguf:{path}?n_threads={threads}&context_length=1024&stop_repetition=false"
+    queue, go, other = context.Queue(), context.Queue(), context.Queue()
+    own = context.Process(target=engine, args=(spec, queue, go))
+    theirs = context.Process(target=llama_server, args=(path, threads, other))
+    own.start()
+    theirs.start()
+    found = {"engine": [], "chainkit serve": [], "llama.cpp server": []}
+    try:
+        with served(f"m={spec}") as (address, process):
+            llama = other.get(timeout=120)
+            for round_ in range(ROUNDS + 1):
+                go.put(round_)
+                rows = [
+                    ("engine", queue.get()),
+                    ("chainkit serve", measured(address, "m", process, round_)),
+                    ("llama.cpp server", measured(llama, "m", psutil.Process(theirs.pid), round_)),
+                ]
+                for name, row in rows if round_ else ():  # the first one loads the model
+                    found[name].append(row)
+    finally:
+        go.put(None)
+        own.join(20)
+        theirs.terminate()
+    print("tokens per second | best | median | tokens per CPU second, best")
+    for name, rows in found.items():
+        rates = [tokens / wall for tokens, wall, _ in rows]
+        per_cpu = max(tokens / used for tokens, _, used in rows)
+        print(f"{name} | {max(rates):.1f} | {statistics.median(rates):.1f} | {per_cpu:.1f}")
+
+
+# --- load ------------------------------------------------------------------------------------------------------------
+
+
+async def one_client(client, name, until, counts, number):
+    body = {"model": name, "messages": QUESTION, "max_tokens": 16 + number % 17, "stream": bool(number % 2)}
+    while time.monotonic() < until:
+        try:
+            reply = await client.post("/v1/chat/completions", json=body)
+            whole = reply.status_code != 200 or not body["stream"] or reply.text.endswith("data: [DONE]\n\n")
+            status = str(reply.status_code) if whole else "broken stream"
+        except httpx2.HTTPError as error:
+            status = type(error).__name__
+        counts[status] = counts.get(status, 0) + 1
+        if status == "429":
+            await asyncio.sleep(min(5.0, float(reply.headers["retry-after"])))
+
+
+async def watch(address, until, seconds, process, memory):
+    async with httpx2.AsyncClient(base_url=address, timeout=30) as client:
+        while time.monotonic() < until:
+            begin = time.perf_counter()
+            (await client.get("/health")).raise_for_status()
+            seconds.append(time.perf_counter() - begin)
+            memory.append(process.memory_info().rss)
+            await asyncio.sleep(0.05)
+
+
+async def crowd(address, process, people, length):
+    counts, seconds, memory = {}, [], []
+    until = time.monotonic() + length
+    limits = httpx2.Limits(max_connections=people, max_keepalive_connections=people)
+    async with httpx2.AsyncClient(base_url=address, timeout=120, limits=limits) as client:
+        asking = [one_client(client, "demo", until, counts, number) for number in range(people)]
+        await asyncio.gather(*asking)
+    return counts, seconds, memory
+
+
+def watched(address, pid, length, queue):
+    """/health asked from a process of its own, so that the 200 clients' own work does not count."""
+    seconds, memory = [], []
+    asyncio.run(watch(address, time.monotonic() + length, seconds, psutil.Process(pid), memory))
+    queue.put((seconds, memory))
+
+
+def load(path, people=200, length=60):
+    spec = f"gguf:{path}?n_threads=1"
+    with served(f"demo={spec}") as (address, process):
+        httpx2.post(f"{address}/v1/chat/completions", json={"model": "demo", "messages": QUESTION}, timeout=60)
+        queue = multiprocessing.get_context("spawn").Queue()
+        watcher = multiprocessing.get_context("spawn").Process(
+            target=watched, args=(address, process.pid, length, queue)
+        )
+        watcher.start()
+        counts, _, _ = asyncio.run(crowd(address, process, people, length))
+        seconds, memory = queue.get()
+        watcher.join()
+        seconds.sort()
+        early = statistics.median(memory[len(memory) // 6 : len(memory) // 3])
+        late = statistics.median(memory[-len(memory) // 6 :])
+        print(json.dumps(dict(sorted(counts.items()))))
+        print(f"/health, {len(seconds)} times: p50 {seconds[len(seconds) // 2] * 1e3:.1f} ms, "
+              f"p99 {seconds[int(len(seconds) * 0.99)] * 1e3:.1f} ms, most {seconds[-1] * 1e3:.1f} ms")
+        print(f"memory: {early / 1e6:.1f} MB in the second sixth, {late / 1e6:.1f} MB in the last")
+
+
+if __name__ == "__main__":
+    wanted = sys.argv[1] if len(sys.argv) > 1 else "request"
+    model = Path(sys.argv[2]) if len(sys.argv) > 2 else DEMO
+    {"request": request, "parallel": parallel, "load": load}[wanted](model)
