@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,7 +27,7 @@ import psutil
 
 DEMO = Path(__file__).parent.parent / "examples" / "demo_model" / "demo-q8_0.gguf"
 QUESTION = [{"role": "user", "content": "name: Ada, keeps: bees. What does Ada keep?"}]
-ROUNDS, REQUESTS, CLIENTS, TOKENS = 4, 100, 4, 128
+ROUNDS, REQUESTS, AT_ONCE, CLIENTS, TOKENS = 3, 160, 8, 4, 64
 
 
 @contextmanager
@@ -56,20 +57,19 @@ def cpu(process):
 
 
 def in_process(spec, count, settings, queue):
-    """CPU milliseconds per call of a model in this process, calls made one after the other."""
-    import chainkit
+    """CPU milliseconds per call of a model in this process, a few at once."""
     from langchain_core.messages import HumanMessage
+
+    import chainkit
 
     model = chainkit.chat_model(spec)
     messages = [HumanMessage(QUESTION[0]["content"])]
-    for _ in range(20):
-        model.invoke(messages, **settings)
     best = float("inf")
-    for _ in range(ROUNDS):
-        begin = time.process_time()
-        for _ in range(count):
-            model.invoke(messages, **settings)
-        best = min(best, time.process_time() - begin)
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        for _ in range(ROUNDS + 1):
+            begin = time.process_time()
+            list(threads.map(lambda _: model.invoke(messages, **settings), range(count)))
+            best = min(best, time.process_time() - begin)
     queue.put(best / count * 1000)
 
 
@@ -77,13 +77,11 @@ def over_http(address, process, name, count, settings, *, stream=False):
     """The same of the server's process."""
     body = {"model": name, "messages": QUESTION, "stream": stream, **settings}
     best = float("inf")
-    with httpx2.Client(base_url=address, timeout=60) as client:
-        for _ in range(20):
-            client.post("/v1/chat/completions", json=body).raise_for_status()
-        for _ in range(ROUNDS):
+    with httpx2.Client(base_url=address, timeout=60) as client, ThreadPoolExecutor(AT_ONCE) as threads:
+        for _ in range(ROUNDS + 1):
             begin = cpu(process)
-            for _ in range(count):
-                client.post("/v1/chat/completions", json=body).raise_for_status()
+            for reply in threads.map(lambda _: client.post("/v1/chat/completions", json=body), range(count)):
+                reply.raise_for_status()
             best = min(best, cpu(process) - begin)
     return best / count * 1000
 
@@ -104,9 +102,7 @@ def request(path):
             served_name = "fake" if name == "fake" else "demo"
             whole = over_http(address, process, served_name, REQUESTS, settings)
             streamed = over_http(address, process, served_name, REQUESTS, settings, stream=True)
-            print(
-                f"{name} | {alone:.2f} | {whole:.2f} | {whole - alone:.2f} | {streamed:.2f} | {streamed - alone:.2f}"
-            )
+            print(f"{name} | {alone:.2f} | {whole:.2f} | {whole - alone:.2f} | {streamed:.2f} | {streamed - alone:.2f}")
 
 
 # --- four at once ----------------------------------------------------------------------------------------------------
@@ -209,55 +205,58 @@ async def one_client(client, name, until, counts, number):
             await asyncio.sleep(min(5.0, float(reply.headers["retry-after"])))
 
 
-async def watch(address, until, seconds, process, memory):
-    async with httpx2.AsyncClient(base_url=address, timeout=30) as client:
+async def watch(addresses, until, found, process, memory):
+    """Ask each server for its /health now and then; `found` gets the seconds of each."""
+    async with httpx2.AsyncClient(timeout=30) as client:
         while time.monotonic() < until:
-            begin = time.perf_counter()
-            (await client.get("/health")).raise_for_status()
-            seconds.append(time.perf_counter() - begin)
+            for address, seconds in zip(addresses, found, strict=True):
+                begin = time.perf_counter()
+                (await client.get(f"{address}/health")).raise_for_status()
+                seconds.append(time.perf_counter() - begin)
             memory.append(process.memory_info().rss)
             await asyncio.sleep(0.05)
 
 
-async def crowd(address, process, people, length):
-    counts, seconds, memory = {}, [], []
+async def crowd(address, people, length):
+    counts = {}
     until = time.monotonic() + length
     limits = httpx2.Limits(max_connections=people, max_keepalive_connections=people)
     async with httpx2.AsyncClient(base_url=address, timeout=120, limits=limits) as client:
-        asking = [one_client(client, "demo", until, counts, number) for number in range(people)]
-        await asyncio.gather(*asking)
-    return counts, seconds, memory
+        await asyncio.gather(*(one_client(client, "demo", until, counts, number) for number in range(people)))
+    return counts
 
 
-def watched(address, pid, length, queue):
+def watched(addresses, pid, length, queue):
     """/health asked from a process of its own, so that the 200 clients' own work does not count."""
-    seconds, memory = [], []
-    asyncio.run(watch(address, time.monotonic() + length, seconds, psutil.Process(pid), memory))
-    queue.put((seconds, memory))
+    found, memory = [[] for _ in addresses], []
+    asyncio.run(watch(addresses, time.monotonic() + length, found, psutil.Process(pid), memory))
+    queue.put((found, memory))
 
 
 def load(path, people=200, length=60):
     spec = f"gguf:{path}?n_threads=1"
-    with served(f"demo={spec}") as (address, process):
+    with served(f"demo={spec}") as (address, process), served("idle=fake:") as (idle, _):
         httpx2.post(f"{address}/v1/chat/completions", json={"model": "demo", "messages": QUESTION}, timeout=60)
-        queue = multiprocessing.get_context("spawn").Queue()
-        watcher = multiprocessing.get_context("spawn").Process(
-            target=watched, args=(address, process.pid, length, queue)
-        )
+        context = multiprocessing.get_context("spawn")
+        queue = context.Queue()
+        watcher = context.Process(target=watched, args=((address, idle), process.pid, length, queue))
         watcher.start()
-        counts, _, _ = asyncio.run(crowd(address, process, people, length))
-        seconds, memory = queue.get()
+        counts = asyncio.run(crowd(address, people, length))
+        found, memory = queue.get()
         watcher.join()
+    print(json.dumps(dict(sorted(counts.items()))))
+    print("/health, ms | times | p50 | p99 | most")
+    for name, seconds in zip(("under load", "of an idle server beside it"), found, strict=True):
         seconds.sort()
-        early = statistics.median(memory[len(memory) // 6 : len(memory) // 3])
-        late = statistics.median(memory[-len(memory) // 6 :])
-        print(json.dumps(dict(sorted(counts.items()))))
-        print(f"/health, {len(seconds)} times: p50 {seconds[len(seconds) // 2] * 1e3:.1f} ms, "
-              f"p99 {seconds[int(len(seconds) * 0.99)] * 1e3:.1f} ms, most {seconds[-1] * 1e3:.1f} ms")
-        print(f"memory: {early / 1e6:.1f} MB in the second sixth, {late / 1e6:.1f} MB in the last")
+        told = [seconds[len(seconds) // 2], seconds[int(len(seconds) * 0.99)], seconds[-1]]
+        print(f"{name} | {len(seconds)} | " + " | ".join(f"{one * 1e3:.1f}" for one in told))
+    early = statistics.median(memory[len(memory) // 6 : len(memory) // 3])
+    late = statistics.median(memory[-len(memory) // 6 :])
+    print(f"memory: {early / 1e6:.1f} MB in the second sixth, {late / 1e6:.1f} MB in the last")
 
 
 if __name__ == "__main__":
     wanted = sys.argv[1] if len(sys.argv) > 1 else "request"
     model = Path(sys.argv[2]) if len(sys.argv) > 2 else DEMO
-    {"request": request, "parallel": parallel, "load": load}[wanted](model)
+    more = [int(number) for number in sys.argv[3:]]  # of `load`: clients and seconds
+    {"request": request, "parallel": parallel, "load": load}[wanted](model, *more)

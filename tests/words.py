@@ -53,6 +53,7 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "docs/compatibility.md": ("transformers", "Python"),
     "docs/raspberry-pi.md": ("Raspberry Pi", "quantiz", "inference"),
     "docs/scale.md": ("batch inference", "resume", "budget"),
+    "docs/serve.md": ("OpenAI-compatible", "RAG", "inference", "KV cache"),
     "docs/sizing.md": ("KV cache", "context length", "quantiz"),
     "docs/solar.md": ("depth up-scaling", "quantiz"),
     "docs/terminal.md": ("chat", "prompt templates", "completion"),

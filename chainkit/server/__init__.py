@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from chainkit.server.app import create_app as create_app
     from chainkit.server.catalogue import Catalogue as Catalogue
     from chainkit.server.catalogue import ServedModel as ServedModel
+    from chainkit.server.running import in_background as in_background
     from chainkit.server.running import run as run
     from chainkit.server.serving import served_chain as served_chain
     from chainkit.server.serving import served_documents as served_documents
@@ -45,6 +46,7 @@ _HOMES = {
     "ServedModel": "chainkit.server.catalogue",
     "ServerSettings": "chainkit.server.settings",
     "create_app": "chainkit.server.app",
+    "in_background": "chainkit.server.running",
     "run": "chainkit.server.running",
     "served_chain": "chainkit.server.serving",
     "served_documents": "chainkit.server.serving",
@@ -60,6 +62,7 @@ __all__ = [
     "ServerLimits",
     "ServerSettings",
     "create_app",
+    "in_background",
     "run",
     "served_chain",
     "served_documents",

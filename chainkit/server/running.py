@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
@@ -112,6 +115,7 @@ class OrderlyServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen."""
         await super().startup(sockets)
+        gc.freeze()  # what is here for good need not be looked at again and again while requests wait
         if self.started and self._on_ready is not None:
             self._on_ready()
 
@@ -187,6 +191,27 @@ def run(app: Starlette, settings: ServerSettings, *, on_ready: Callable[[str], N
         address = address_of(listener)
         server = server_of(app, settings, on_ready=lambda: on_ready(address) if on_ready else None)
         server.run(sockets=[listener])
+
+
+@contextmanager
+def in_background(app: Starlette, settings: ServerSettings) -> Iterator[str]:
+    """Serve in a thread while the block runs, which gets the address; for tests and notebooks.
+
+    Raises:
+        ChainkitError: The address cannot be listened on.
+    """
+    ready = threading.Event()
+    with bound(settings) as listener:
+        server = server_of(app, settings, on_ready=ready.set)
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
+        thread.start()
+        try:
+            while not ready.wait(0.1) and thread.is_alive():
+                pass
+            yield address_of(listener)
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def address_of(listener: socket.socket) -> str:

@@ -22,6 +22,7 @@ Body = TypeVar("Body", bound=BaseModel)
 
 log = logging.getLogger("chainkit.server")
 DONE = b"data: [DONE]\n\n"
+_READ_ON_BYTES = 64 << 20  # of a request that is too long: who still sends does not read the answer
 GONE = 499
 """The status that stands in the metrics for a client that did not wait."""
 
@@ -60,19 +61,21 @@ async def read_body(request: Request, most: int, seconds: float) -> bytes:
     Raises:
         RequestFault: It is longer (413), or comes too slowly (408).
     """
-    told_length = request.headers.get("content-length")
-    if told_length is not None and (not told_length.isdecimal() or int(told_length[:20]) > most):
-        raise _too_long(most)
-    parts, length = list[bytes](), 0
+    told_length = request.headers.get("content-length", "0")
+    length = int(told_length[:20]) if told_length.isdecimal() else 0
+    parts, come = list[bytes](), 0
     try:
         async with asyncio.timeout(seconds):
             async for part in request.stream():
-                length += len(part)
-                if length > most:
-                    raise _too_long(most)
-                parts.append(part)
+                come += len(part)
+                if max(come, length) <= most:
+                    parts.append(part)
+                elif come > most + _READ_ON_BYTES:
+                    break
     except TimeoutError:
         raise RequestFault(408, f"the body did not come within {seconds:g} seconds", code="timeout") from None
+    if max(come, length) > most:
+        raise _too_long(most)
     return b"".join(parts)
 
 

@@ -24,6 +24,7 @@ OFFLINE = [
     "solar.py",
     "tokens.py",
     "programs.py",
+    "serve.py",
     "trace.py",
     "upscale.py",
 ]

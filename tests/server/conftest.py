@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -11,8 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from chainkit.server import Catalogue, ServedModel, ServerSettings, create_app
-from chainkit.server.running import address_of, bound, server_of
+from chainkit.server import Catalogue, ServedModel, ServerSettings, create_app, in_background
 
 
 class RunningServer:
@@ -37,20 +34,16 @@ def running(*served: ServedModel, settings: ServerSettings | None = None, **opti
     for one in served:
         catalogue.add(one)
     app = create_app(catalogue, settings, **options)
-    ready = threading.Event()
-    with bound(settings) as listener:
-        server = server_of(app, settings, on_ready=ready.set)
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
-        thread.start()
-        assert ready.wait(30)
-        running_server = RunningServer(address_of(listener), app)
-        try:
-            yield running_server
-        finally:
-            running_server.http.close()
-            server.should_exit = True
-            thread.join(30)
-            assert not thread.is_alive()
+    with in_background(app, settings) as address:
+        server = RunningServer(address, app)
+        with server.http:
+            yield server
+
+
+@pytest.fixture(scope="module")
+def serve_long() -> Iterator[Callable[..., RunningServer]]:
+    with ExitStack() as stack:
+        yield lambda *served, **options: stack.enter_context(running(*served, **options))
 
 
 @pytest.fixture

