@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,3 +42,18 @@ def blobs():
     centres = np.eye(4, 16)
     truth = np.repeat(np.arange(4), (30, 15, 10, 5))
     return (centres[truth] + rng.normal(0, 0.08, (60, 16))).astype(np.float32), truth
+
+
+@pytest.fixture
+def no_system_fonts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """matplotlib knows the fonts that it brings, and finds no others on this machine."""
+    import matplotlib as mpl
+    from matplotlib import font_manager
+
+    own = str(Path(mpl.get_data_path(), "fonts"))
+    manager = font_manager.fontManager
+    monkeypatch.setattr(manager, "ttflist", [font for font in manager.ttflist if font.fname.startswith(own)])
+    monkeypatch.setattr(font_manager, "findSystemFonts", list)
+    manager._findfont_cached.cache_clear()
+    yield
+    manager._findfont_cached.cache_clear()

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import matplotlib as mpl
 import pytest
 from matplotlib import font_manager
 
@@ -28,16 +24,7 @@ SCRIPTS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def no_system_fonts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """matplotlib knows the fonts that it brings, and finds no others."""
-    own = str(Path(mpl.get_data_path(), "fonts"))
-    manager = font_manager.fontManager
-    monkeypatch.setattr(manager, "ttflist", [font for font in manager.ttflist if font.fname.startswith(own)])
-    monkeypatch.setattr(font_manager, "findSystemFonts", list)
-    manager._findfont_cached.cache_clear()
-    yield
-    manager._findfont_cached.cache_clear()
+pytestmark = pytest.mark.usefixtures("no_system_fonts")
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

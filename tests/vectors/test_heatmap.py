@@ -108,12 +108,14 @@ def test_signs_of_formulas_are_drawn_as_they_are(tmp_path):
     heatmap(texts, Table({text: [i, 1, i * i] for i, text in enumerate(texts)}), tmp_path / "a.png")
 
 
+@pytest.mark.usefixtures("no_system_fonts")
 def test_characters_without_a_font_become_boxes_and_are_named(tmp_path):
     texts = ["plain", "a bird \U00013171 sign"]
     with pytest.warns(MissingGlyphs, match="no installed font has 1 of the characters"):
         heatmap(texts, Table({"plain": [1, 0], texts[1]: [0, 1]}), tmp_path / "a.png")
 
 
+@pytest.mark.usefixtures("no_system_fonts")
 def test_marks_that_no_font_has_leave_no_boxes(tmp_path):
     from chainkit.vectors.labels import drawable
 
