@@ -29,7 +29,7 @@ def config_model(name: str, config: Mapping[str, Any], dtype: str = "auto") -> M
     Raises:
         ModelFileError: It is of another family, whose tensors must be read from its files.
     """
-    kind = config.get("model_type")
+    kind = str(config.get("model_type"))
     model = model_from_config(name, config, ())
     if kind in _LLAMAS:
         shapes = _llama(model, config)

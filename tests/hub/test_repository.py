@@ -16,6 +16,7 @@ from chainkit.hub.choice import chosen
 from chainkit.hub.names import HubName
 from chainkit.hub.repository import look_up
 from chainkit.testing.server.wire import HTTPAnswer, Server
+from tests.seams import seam
 
 NAME = HubName("org/model")
 GOOD = {"rfilename": "m.gguf", "size": 9, "blobId": "a" * 40, "lfs": {"sha256": "b" * 64, "size": 9, "pointerSize": 1}}
@@ -106,6 +107,7 @@ def babbling() -> Iterator[list[bytes]]:
     server.stop()
 
 
+@seam
 @given(siblings=JSON, fields=st.dictionaries(st.sampled_from(["id", "sha", "tags", "gated", "cardData"]), JSON))
 def test_any_json_is_read_or_named(babbling: list[bytes], siblings: Any, fields: dict[str, Any]) -> None:
     babbling[0] = json.dumps({**fields, "siblings": siblings}).encode()

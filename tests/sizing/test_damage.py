@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chainkit.base.errors import ModelFileError
@@ -16,6 +16,7 @@ from chainkit.sizing.gguf import model_of
 from chainkit.sizing.header import Beyond, parse_start
 from chainkit.sizing.shapes import config_model
 from chainkit.sizing.verdict import judge
+from tests.seams import seam
 from tests.sizing.test_plan import DEMO, folder
 
 CHANGES = st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=4)
@@ -35,7 +36,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-@settings(max_examples=60, deadline=None)
+@seam
 @given(changes=CHANGES)
 def test_a_damaged_folder_is_planned_or_named(sound: Path, name: str, changes: list[tuple[int, int]]) -> None:
     whole = (sound / name).read_bytes()
@@ -48,7 +49,7 @@ def test_a_damaged_folder_is_planned_or_named(sound: Path, name: str, changes: l
         (sound / name).write_bytes(whole)
 
 
-@settings(max_examples=60, deadline=None)
+@seam
 @given(changes=CHANGES)
 def test_a_damaged_gguf_header_is_planned_or_named(changes: list[tuple[int, int]]) -> None:
     with suppress(ModelFileError, Beyond):

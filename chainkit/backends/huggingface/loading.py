@@ -19,6 +19,7 @@ from chainkit.backends.huggingface.vocabulary import TransformersVocabulary
 from chainkit.base.errors import ChainkitError, MissingLibrary, ModelFileError, Unsupported
 from chainkit.hub.local import pulled_folder
 from chainkit.local.soft_prompt import FIRST_VIRTUAL, SoftPrompt, sampled_tokens, vectors_of
+from chainkit.local.tokenizer_bounds import check_growth, named_tokenizer_faults
 
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _UNBOUNDED = 1 << 30  # a tokenizer without a limit says 10**30
@@ -85,7 +86,8 @@ class Loaded:
         self.stamp = _changed(name)
         self.encodes = bool(model.config.is_encoder_decoder)
         self.config = model.config.get_text_config(decoder=not self.encodes)
-        self.vocabulary = TransformersVocabulary(tokenizer, _logit_count(model), _ends(model))
+        with named_tokenizer_faults(name):
+            self.vocabulary = TransformersVocabulary(tokenizer, _logit_count(model), _ends(model))
         self.context_length = _context_length(self.config, tokenizer)
         self.attention = self.config._attn_implementation
         self.device = model.get_input_embeddings().weight.device
@@ -211,6 +213,8 @@ def read(name: str, loading: Loading, kind: Callable[[Any], Any]) -> tuple[Any, 
         config = transformers.AutoConfig.from_pretrained(source, **common)
         _check_sizes(config, Path(source))
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, **common)
+        if (backend := getattr(tokenizer, "backend_tokenizer", None)) is not None:  # one in Python has none
+            check_growth(backend, name)
         model = kind(config).from_pretrained(
             source,
             config=config,

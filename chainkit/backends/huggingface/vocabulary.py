@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from chainkit.base.errors import MissingLibrary, Unsupported
+from chainkit.local.tokenizer_bounds import named_tokenizer_faults
 from chainkit.local.tokens import continued, encoded
 
 # Chat models end a turn with one of these, and not all say so in their generation_config.
@@ -106,7 +107,7 @@ class TransformersVocabulary:
         return from_tokenizer(self.tokenizer, n_vocab=self.size, eos_token=sorted(self._ends) or None)
 
     def _encode(self, text: str, special: bool, whole: bool) -> list[int]:
-        with self._lock:
+        with self._lock, named_tokenizer_faults(self.tokenizer.name_or_path):
             return self.tokenizer(
                 text, add_special_tokens=whole, split_special_tokens=not special, truncation=False, verbose=False
             )["input_ids"]

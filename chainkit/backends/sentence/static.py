@@ -20,6 +20,7 @@ from chainkit.backends.sentence.tokens import read_tokenizer, unwritable
 from chainkit.backends.sentence.weights import STATIC_FOLDER, cached_folder, find_folder, sha256_of
 from chainkit.base.errors import BadTexts, ModelFileError, Unsupported
 from chainkit.base.vectors import Storage, first_dimensions, stored_as, texts_of, unit
+from chainkit.local.tokenizer_bounds import named_tokenizer_faults
 
 Array = np.ndarray[Any, Any]
 
@@ -162,7 +163,8 @@ class StaticEmbeddings(BaseModel, Embeddings):
 
     def _tokens(self, texts: list[str]) -> list[list[int]]:
         try:
-            found = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+            with named_tokenizer_faults(self._files[1]):
+                found = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         except (TypeError, UnicodeEncodeError) as error:
             raise BadTexts(unwritable(texts)) from error
         ignored = self._table.ignored

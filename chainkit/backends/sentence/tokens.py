@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from chainkit.base.errors import BadTexts, MissingLibrary, ModelFileError
+from chainkit.local.tokenizer_bounds import check_growth, named_tokenizer_faults
 
 try:
     import tokenizers
@@ -84,18 +85,22 @@ class Tokens:
     def __init__(self, folder: Path, max_tokens: int, padding: int = 0) -> None:
         self.limit = max_tokens
         self.padding = padding
+        self._folder = folder
         self._tokenizer = _load(folder)
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_tokens)
+        with named_tokenizer_faults(folder):
+            self._tokenizer.no_padding()
+            self._tokenizer.enable_truncation(max_tokens)
 
     def encoded(self, texts: Sequence[str]) -> Encoded:
         """The tokens of texts.
 
         Raises:
             BadTexts: A text is not valid Unicode.
+            ModelFileError: The tokenizer is damaged.
         """
         try:
-            found = self._tokenizer.encode_batch_fast(texts)  # without the places of tokens in the text
+            with named_tokenizer_faults(self._folder):
+                found = self._tokenizer.encode_batch_fast(texts)  # without the places of tokens in the text
         except (TypeError, UnicodeEncodeError) as error:
             raise BadTexts(unwritable(texts)) from error
         cut = {row: _length(encoding) for row, encoding in enumerate(found) if encoding.overflowing}
@@ -161,10 +166,10 @@ def read_tokenizer(path: Path) -> Any:
     Raises:
         ModelFileError: The file cannot be read.
     """
-    try:
-        return tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:
-        raise ModelFileError(path, f"cannot be read as a tokenizer: {error}") from error
+    with named_tokenizer_faults(path):
+        found = tokenizers.Tokenizer.from_file(str(path))
+        check_growth(found, path)
+        return found
 
 
 def _from_vocabulary(folder: Path) -> Any:
@@ -172,9 +177,11 @@ def _from_vocabulary(folder: Path) -> Any:
     if not path.is_file():
         raise ModelFileError(folder, "has neither tokenizer.json nor vocab.txt")
     settings = folder / "tokenizer_config.json"
-    lowercase = json.loads(settings.read_text("utf-8")).get("do_lower_case", True) if settings.is_file() else True
-    made = tokenizers.BertWordPieceTokenizer(str(path), lowercase=bool(lowercase))
-    return tokenizers.Tokenizer.from_str(made.to_str())
+    with named_tokenizer_faults(path):
+        told = json.loads(settings.read_bytes()) if settings.is_file() else {}
+        lowercase = told.get("do_lower_case", True) if isinstance(told, dict) else True
+        made = tokenizers.BertWordPieceTokenizer(str(path), lowercase=bool(lowercase))
+        return tokenizers.Tokenizer.from_str(made.to_str())
 
 
 def unwritable(texts: Sequence[str]) -> str:

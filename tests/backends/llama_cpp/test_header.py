@@ -6,7 +6,7 @@ import struct
 import gguf
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chainkit.backends.llama_cpp import header as header_module
@@ -15,6 +15,7 @@ from chainkit.backends.llama_cpp.header import read_header
 from chainkit.backends.llama_cpp.libraries import library
 from chainkit.base.errors import ModelFileError
 from tests.backends.llama_cpp import tiny
+from tests.seams import seam
 
 
 def test_keys_and_tensors_are_those_of_the_gguf_package(any_model):
@@ -157,7 +158,7 @@ def test_the_honest_twin_of_those_headers_is_read(tmp_path):
     assert header.tensors["a"].nbytes == 34
 
 
-@settings(max_examples=200, deadline=None)
+@seam
 @given(st.binary(max_size=200))
 def test_no_bytes_behind_the_magic_do_anything_but_fail(tmp_path_factory, tail):
     path = tmp_path_factory.mktemp("fuzz") / "x.gguf"

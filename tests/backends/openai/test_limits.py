@@ -40,6 +40,7 @@ from chainkit.base.errors import (
     TimedOut,
 )
 from chainkit.testing.server.openai import OpenAIServer
+from tests.seams import seam
 
 from .raw import Play, dripping, endless, head, raw_server
 
@@ -342,6 +343,7 @@ def connection() -> Connection:
     return OpenAIModel(model="m", base_url="http://127.0.0.1:1/v1")._connection()
 
 
+@seam
 @given(REPLIES)
 def test_any_reply_is_read_or_named(reply: dict[str, Any]) -> None:
     place = connection()
@@ -356,6 +358,7 @@ def test_any_reply_is_read_or_named(reply: dict[str, Any]) -> None:
             Reply(reply, 0, place).read(reader)
 
 
+@seam
 @given(st.lists(REPLIES, max_size=4))
 def test_any_stream_of_events_is_read_or_named(events: list[dict[str, Any]]) -> None:
     place = connection()

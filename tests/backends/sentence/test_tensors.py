@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 from chainkit.backends.sentence.tensors import read_tensors
 from chainkit.base.errors import ModelFileError
+from tests.seams import seam
 
 
 def written(path: Path, header: object, data: bytes = b"") -> Path:
@@ -87,6 +88,7 @@ def test_what_is_no_safetensors_file_is_named(tmp_path, content):
         read_tensors(tmp_path / "m")
 
 
+@seam
 @given(st.binary(max_size=200))
 def test_no_content_crashes_the_reader(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "any"
@@ -102,6 +104,7 @@ JSON = st.recursive(
 )
 
 
+@seam
 @given(
     st.dictionaries(
         st.text(max_size=3),
