@@ -13,7 +13,6 @@ from tests.test_docs import PAGES, ROOT, blocks
 
 UNTYPED = {
     "providers.md": ("class EchoChat",),
-    "structured_output.md": ("with_structured_output",),
     "testing.md": ("their_model", "class TestMyChat"),
     "tuning.md": ("PeftModel",),
     "upscale.md": ("from_pretrained",),

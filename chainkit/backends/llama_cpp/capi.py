@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import logging
+import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -191,6 +193,15 @@ class Library:
         return function
 
     def _log(self, level: int, text: bytes, _data: Any) -> None:
+        """What llama.cpp calls; no exception can leave it, so Ctrl-C is repeated once llama.cpp has returned."""
+        try:
+            self._note(level, text)
+        except KeyboardInterrupt:
+            again = threading.Timer(_AGAIN_SECONDS, _thread.interrupt_main)
+            again.daemon = True
+            again.start()
+
+    def _note(self, level: int, text: bytes) -> None:
         line = text.decode("utf-8", "replace").strip()
         if level >= _ERROR and level != _CONTINUED and line:
             self.errors.append(line.split(": ", 1)[-1] if line.startswith("llama_") else line)
@@ -215,6 +226,7 @@ _ERROR, _CONTINUED = 4, 5
 # a reason that ends up in an exception of ours need not be printed as well
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.INFO, 4: logging.INFO}
 _KEPT: list[Any] = []
+_AGAIN_SECONDS = 0.02
 
 
 def _changed(params: ctypes.Structure, values: dict[str, Any]) -> ctypes.Structure:

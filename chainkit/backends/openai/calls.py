@@ -127,6 +127,7 @@ def stream(
         for piece in pieces(response, connection):
             attempts.check_deadline()
             for data in events.feed(piece):
+                attempts.check_deadline()  # with each event: a piece may hold thousands
                 if announced := data == b"[DONE]":
                     break
                 chunk = events.chunk(data)
@@ -159,6 +160,7 @@ async def astream(
             async for piece in incoming:
                 attempts.check_deadline()
                 for data in events.feed(piece):
+                    attempts.check_deadline()
                     if announced := data == b"[DONE]":
                         break
                     chunk = events.chunk(data)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,3 +124,21 @@ def test_the_setting_chooses_for_all_files(name, monkeypatch):
         pytest.skip("not installed")
     monkeypatch.setenv(libraries.VARIABLE, name)
     assert library() is opened(name.replace("-", "_"))
+
+
+def test_an_interrupt_in_a_line_of_the_log_comes_after_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    llama = library()
+    lines = iter([KeyboardInterrupt])
+
+    def interrupted(level: int, text: str, *_values: object) -> None:
+        for kind in lines:
+            raise kind
+
+    monkeypatch.setattr("chainkit.backends.llama_cpp.capi.log.log", interrupted)
+
+    def loads() -> None:
+        llama._log_callback(2, b"loading", None)
+        time.sleep(5)
+
+    with pytest.raises(KeyboardInterrupt):
+        loads()
