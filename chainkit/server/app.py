@@ -24,6 +24,7 @@ from chainkit.server.catalogue import Catalogue
 from chainkit.server.faults import RequestFault
 from chainkit.server.guard import Guard
 from chainkit.server.metrics import Metrics
+from chainkit.server.page.routes import PAGE_PATHS, page_routes
 from chainkit.server.services import Services
 from chainkit.server.settings import ServerSettings
 from chainkit.server.wire import GONE, fault_reply
@@ -56,6 +57,7 @@ def create_app(
     catalogue: Catalogue,
     settings: ServerSettings | None = None,
     *,
+    page: bool = False,
     routes: Iterable[BaseRoute] = (),
     open_paths: Iterable[str] = (),
 ) -> Starlette:
@@ -64,19 +66,21 @@ def create_app(
     Args:
         catalogue: What is served; it is closed with the application.
         settings: Hosts, keys and limits.
+        page: Whether there is a page for people at "/", with the endpoints that it needs.
         routes: More endpoints; in them, `services_of(request)` is what all share.
         open_paths: Paths of those that need no key; one that ends in "/" stands for all below it.
     """
     settings = settings or ServerSettings()
     limits = settings.limits
     services = Services(catalogue, settings, Admission(limits.running, limits.waiting), Metrics())
-    every = [*api_routes(), *routes]
+    every = [*api_routes(), *(page_routes() if page else ()), *routes]
+    opened = (*OPEN_PATHS, *(PAGE_PATHS if page else ()), *open_paths)
     names = {route.endpoint: route.path for route in every if isinstance(route, Route)}
     app = Starlette(
         routes=every,
         middleware=[
             Middleware(Counting, metrics=services.metrics, names=names),
-            Middleware(Guard, settings=settings, open_paths=(*OPEN_PATHS, *open_paths)),
+            Middleware(Guard, settings=settings, open_paths=opened),
         ],
         exception_handlers={
             ClientDisconnect: _nobody_there,

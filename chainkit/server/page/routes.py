@@ -6,12 +6,12 @@ from starlette.routing import Route
 
 from chainkit.server.page import clusters, documents, files, own, programs, tokens
 
-OPEN_PATHS = ("/", "/page/")
+PAGE_PATHS = ("/", "/page/")
 """The page itself is sent without a key; it asks for the key that its requests need."""
 
 
 def page_routes() -> list[Route]:
-    """All routes of the page, for `create_app(..., routes=page_routes(), open_paths=OPEN_PATHS)`."""
+    """All routes of the page, which `create_app(..., page=True)` takes in."""
     return [
         Route("/", files.index, methods=["GET"]),
         Route("/page/{name:path}", files.file, methods=["GET"]),

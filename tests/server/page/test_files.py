@@ -7,7 +7,6 @@ import pytest
 
 from chainkit.server import ServerSettings, served_model
 from chainkit.server.page.files import FOLDER, POLICY, page_files
-from chainkit.server.page.routes import OPEN_PATHS, page_routes
 
 MOST_BYTES = 200_000
 LANGUAGES = ("en", "de", "fr", "ja")
@@ -17,7 +16,7 @@ STRINGS = {name: json.loads((FOLDER / "strings" / f"{name}.json").read_text("utf
 
 @pytest.fixture
 def page(serve):
-    return serve(served_model("fake:", "echo"), routes=page_routes(), open_paths=OPEN_PATHS)
+    return serve(served_model("fake:", "echo"), page=True)
 
 
 def test_the_whole_page_is_smaller_than_200_kilobytes(record_property) -> None:
@@ -48,7 +47,7 @@ def test_nothing_else_is_sent(page, name: str) -> None:
 
 def test_the_page_is_sent_without_the_key_and_its_data_only_with_it(serve) -> None:
     settings = ServerSettings(port=0, keys=("right",))
-    server = serve(served_model("fake:", "echo"), settings=settings, routes=page_routes(), open_paths=OPEN_PATHS)
+    server = serve(served_model("fake:", "echo"), settings=settings, page=True)
     assert server.http.get("/").status_code == 200
     assert server.http.get("/page/main.js").status_code == 200
     gets = [("GET", "/v1/documents"), ("GET", "/v1/own/own-x"), ("GET", "/v1/programs/x")]

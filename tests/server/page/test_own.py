@@ -7,7 +7,6 @@ import pytest
 
 from chainkit.server import served_documents, served_embeddings, served_model
 from chainkit.server.page import own
-from chainkit.server.page.routes import OPEN_PATHS, page_routes
 from chainkit.server.page.shelf import OwnLimits, OwnShelf
 from chainkit.server.settings import ServerLimits, ServerSettings
 
@@ -20,8 +19,7 @@ def server(serve):
     limits = ServerLimits(upload_bytes=4096)
     return serve(
         served_embeddings("fake:", "vectors"),
-        routes=page_routes(),
-        open_paths=OPEN_PATHS,
+        page=True,
         settings=ServerSettings(port=0, limits=limits),
     )
 
@@ -159,7 +157,7 @@ def test_an_index_is_deleted_with_its_files(server) -> None:
 def test_the_files_are_gone_when_the_server_is(serve) -> None:
     from tests.server.conftest import running
 
-    with running(served_embeddings("fake:", "vectors"), routes=page_routes()) as server:
+    with running(served_embeddings("fake:", "vectors"), page=True) as server:
         index = made(server)
         put(server, index, "a.md")
         folder = server.app.state.own_shelf.find(index).folder
@@ -171,9 +169,7 @@ def test_only_documents_of_the_index_are_opened(serve, tmp_path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "bees.md").write_bytes(BEES)
     (tmp_path / "secret.md").write_text("secret")
-    server = serve(
-        served_documents(tmp_path / "docs", embeddings="fake:"), served_model("fake:", "echo"), routes=page_routes()
-    )
+    server = serve(served_documents(tmp_path / "docs", embeddings="fake:"), served_model("fake:", "echo"), page=True)
     listed = server.http.get("/v1/documents", params={"model": "docs"}).json()
     assert [one["title"] for one in listed["data"]] == ["bees.md"]
     for path in (str(tmp_path / "secret.md"), "/etc/passwd", "../secret.md"):

@@ -10,7 +10,6 @@ import pytest
 from chainkit.programs.run.runnable import program
 from chainkit.server import served_embeddings, served_model, served_program
 from chainkit.server.page.programs import WaitingRuns
-from chainkit.server.page.routes import page_routes
 from chainkit.testing import Scripted
 
 TEXTS = ["red fox", "brown fox", "tax law", "law of taxes", "red fox"]
@@ -40,7 +39,7 @@ def test_similarities_come_row_by_row_and_are_those_of_the_library(serve, monkey
     from chainkit import similarity
 
     monkeypatch.setattr("chainkit.server.page.clusters._BATCH", 2)
-    server = serve(served_embeddings("fake:", "vectors"), routes=page_routes())
+    server = serve(served_embeddings("fake:", "vectors"), page=True)
     told = events(server.post("/v1/clusters", {"model": "vectors", "input": TEXTS, "k": 2}))
     assert [one["first"] for one in told[:-1]] == [0, 2, 4]
     assert np.abs(cosines_of(told, len(TEXTS)) - np.tril(similarity(TEXTS, "fake:"))).max() <= 1 / 255 + 1e-6
@@ -62,14 +61,14 @@ def test_similarities_come_row_by_row_and_are_those_of_the_library(serve, monkey
     ],
 )
 def test_sentences_that_cannot_be_grouped_are_refused(serve, change: dict[str, Any], param: str) -> None:
-    server = serve(served_embeddings("fake:", "vectors"), routes=page_routes())
+    server = serve(served_embeddings("fake:", "vectors"), page=True)
     reply = server.post("/v1/clusters", {"model": "vectors", "input": TEXTS, **change})
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
 
 
 def test_a_run_tells_where_each_part_came_from(serve) -> None:
     made = program("Dear {{name}},{{gen 'rest' stop='.'}}.", Scripted(" it rains. And more."))
-    server = serve(served_program(made, "letter"), routes=page_routes())
+    server = serve(served_program(made, "letter"), page=True)
     assert server.http.get("/v1/programs/letter").json() == {
         "id": "letter", "object": "program", "text": made.text, "variables": ["name"],
     }  # fmt: skip
@@ -84,7 +83,7 @@ def test_a_run_tells_where_each_part_came_from(serve) -> None:
 
 def test_a_run_that_waits_goes_on_once_with_the_variable(serve) -> None:
     made = program("Name: {{await 'name'}}. {{gen 'hello' stop='.'}}", Scripted("Hello. x"))
-    server = serve(served_program(made, "greeting"), routes=page_routes())
+    server = serve(served_program(made, "greeting"), page=True)
     first = events(server.post("/v1/programs/runs", {"model": "greeting", "variables": {}}))[-1]
     assert first["waiting"] == "name"
     body = {"model": "greeting", "run": first["run"], "variables": {"name": "Ada"}}
@@ -105,7 +104,7 @@ def test_runs_that_wait_are_forgotten_before_they_fill_the_memory() -> None:
 
 def test_a_missing_variable_and_a_model_that_is_no_program_are_told(serve) -> None:
     made = program("Dear {{name}} and {{other}}.")
-    server = serve(served_program(made, "letter"), served_model("fake:", "echo"), routes=page_routes())
+    server = serve(served_program(made, "letter"), served_model("fake:", "echo"), page=True)
     reply = server.post("/v1/programs/runs", {"model": "letter", "variables": {"name": "x"}})
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "missing_variable")
     assert "other" in reply.json()["error"]["message"]
@@ -118,7 +117,7 @@ def test_tokens_are_those_of_the_model_and_the_next_ones_have_their_chances(serv
     from chainkit import llm
     from tests.programs.test_models import DEMO
 
-    server = serve(served_model(DEMO, "demo"), routes=page_routes())
+    server = serve(served_model(DEMO, "demo"), page=True)
     told = server.post("/v1/tokens", {"model": "demo", "input": "Hello wörld", "next": 3}).json()
     model = llm(DEMO)
     assert [one["id"] for one in told["tokens"]] == [one.id for one in model.tokens("Hello wörld")]
@@ -128,7 +127,7 @@ def test_tokens_are_those_of_the_model_and_the_next_ones_have_their_chances(serv
 
 @pytest.mark.parametrize("change", [{"input": ""}, {"input": "x" * 20_001}, {"next": 101}, {"next": -1}, {"more": 1}])
 def test_a_text_that_is_not_cut_says_why(serve, change: dict[str, Any]) -> None:
-    server = serve(served_model("fake:", "echo"), routes=page_routes())
+    server = serve(served_model("fake:", "echo"), page=True)
     reply = server.post("/v1/tokens", {"model": "echo", "input": "text", **change})
     assert reply.status_code == 400
     assert server.post("/v1/tokens", {"model": "echo", "input": "x"}).json()["error"]["code"] == "unsupported"

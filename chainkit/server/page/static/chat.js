@@ -9,6 +9,7 @@ import { keep, names, read } from "./kept.js";
 import * as models from "./models.js";
 import { show } from "./text.js";
 
+const FOLDED = [["chat-options", "chat-settings"], ["chat-history", "chats"]];
 const SETTINGS = ["system", "temperature", "length"];
 
 let chat = chats.fresh();
@@ -26,8 +27,7 @@ export function start() {
     box.value = read(`setting.${name}`, box.value);
     box.addEventListener("change", () => keep(`setting.${name}`, box.value));
   }
-  folds("chat-options", "chat-settings");
-  folds("chat-history", "chats");
+  for (const [button, box] of FOLDED) folds(button, box);
   find("chat-new").addEventListener("click", () => change(chats.fresh()));
   find("chat-forget").addEventListener("click", () => {
     names("chat.").forEach(chats.remove);
@@ -38,10 +38,14 @@ export function start() {
   refresh();
 }
 
+/** A button that opens a box and closes the other one. */
 function folds(button, box) {
   find(button).addEventListener("click", () => {
-    find(box).hidden = !find(box).hidden;
-    find(button).setAttribute("aria-expanded", String(!find(box).hidden));
+    const opens = find(box).hidden;
+    for (const [one, other] of FOLDED) {
+      find(other).hidden = !(opens && other === box);
+      find(one).setAttribute("aria-expanded", String(!find(other).hidden));
+    }
     list();
   });
 }

@@ -71,6 +71,8 @@ function buttons(busy) {
 function conclude({ order, groups }, input) {
   heatmap.arrange(order, groups);
   const told = counted("groups", groups.length);
+  const first = ({ members }) => Math.min(...members.map((row) => order.indexOf(row)));
+  groups.sort((one, other) => first(one) - first(other)); // as in the picture
   find("groups").replaceChildren(el("h3", { text: told }), ...groups.map(({ name, colour, members }) => {
     const dot = el("span", { class: "dot", "aria-hidden": "true" });
     dot.style.background = colour;

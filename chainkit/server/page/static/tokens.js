@@ -59,7 +59,7 @@ function draw({ tokens, next }, input) {
   find("tokens-next").replaceChildren(...next.map(({ text, chance }) => {
     const bar = el("span", { class: "bar", "aria-hidden": "true" });
     bar.style.width = `${(100 * chance) / most}%`;
-    return el("li", {}, el("button", { type: "button", "aria-label": `${text.trim() || JSON.stringify(text)}, ${percent(chance)}`, disabled: text.includes(BROKEN), on: { click: () => take(text) } },
+    return el("li", {}, el("button", { type: "button", disabled: text.includes(BROKEN), on: { click: () => take(text) } },
       bar, el("span", { class: "piece" }, ...seen(text)), el("span", { class: "fine", text: percent(chance) })));
   }));
 }
