@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from chainkit.server import ServerSettings, served_model
 from chainkit.server.page.files import FOLDER, POLICY, page_files
 
+ROOT = Path(__file__).parents[3]
 MOST_BYTES = 200_000
 LANGUAGES = ("en", "de", "fr", "ja")
 SOURCES = {path.name: path.read_text("utf-8") for path in FOLDER.iterdir() if path.is_file()}
@@ -106,3 +108,16 @@ def test_the_words_in_the_html_are_the_english_ones() -> None:
             assert text.strip() == STRINGS["en"][key], key
     for key, tag in re.findall(r'data-t-label="([^"]+)" aria-label="([^"]*)"', SOURCES["index.html"]):
         assert tag == STRINGS["en"][key], key
+
+
+def test_the_page_of_the_docs_tells_each_language_and_the_size() -> None:
+    text = (ROOT / "docs" / "serve.md").read_text("utf-8")
+    names = dict(re.findall(r'(\w\w): "([^"]+)"', SOURCES["i18n.js"].partition("LANGUAGES")[2].partition("}")[0]))
+    assert tuple(names) == LANGUAGES
+    rows = [f"| {names[one]} | `{one}.json` | {len(STRINGS[one])} | {STRINGS[one]['ask.title']} |" for one in LANGUAGES]
+    assert "\n".join(rows) in text
+    kilobytes = sum(len(one.data) for one in page_files().values()) / 1000
+    told = re.search(r"(\d+) files of plain HTML, CSS and JavaScript,\s(\d+) kB", text)
+    assert told is not None
+    assert int(told[1]) == len(page_files())
+    assert abs(int(told[2]) - kilobytes) < 2
