@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from chainkit.base.notebook import html_table
 from chainkit.sizing.model import ModelShape, WeightShape
 from chainkit.sizing.quantization import is_token_table
 
@@ -109,6 +110,10 @@ class MemoryPlan:
         parts = {name: getattr(self, name) for name in _PARTS}
         sums = {"needed": self.needed, "with_mmap": self.with_mmap, "without_mmap": self.without_mmap}
         return {"use": asdict(self.use), **parts, **sums}
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it, in bytes."""
+        return html_table("Memory in bytes", self.numbers())
 
 
 _PARTS = ("weights", "copies", "cache", "compute", "tokenizer", "program")

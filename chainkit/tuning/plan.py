@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from chainkit.base.notebook import html_table
 from chainkit.tuning.batches import EncodedExample
 from chainkit.tuning.learners import Learner
 from chainkit.tuning.model import Base
@@ -51,6 +52,10 @@ class TuningPlan:
     def as_dict(self) -> dict[str, Any]:
         """The plan as values for JSON."""
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it."""
+        return html_table("Tuning", self.as_dict())
 
     def __str__(self) -> str:
         memory = "" if self.memory_bytes is None else f", {self.memory_bytes / 1e9:.2f} GB of memory"

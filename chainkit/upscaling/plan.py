@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chainkit.base.notebook import html_table
 from chainkit.upscaling.slices import Slice, layer_sources
 
 AFTERWARDS = (
@@ -60,6 +61,10 @@ class UpscalePlan:
             "new_bytes": self.new_bytes,
             "changes": dict(self.changes),
         }
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it."""
+        return html_table("Up-scaling", self.as_dict())
 
     def __str__(self) -> str:
         lines = [
