@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -174,9 +175,8 @@ def _spoken(message: BaseMessage) -> str:
 def _reads_text_alone(model: BaseChatModel | BaseLLM) -> bool:
     from langchain_core.language_models import BaseChatModel
 
-    from chainkit.local.chat import LocalChat
-
-    return not isinstance(model, BaseChatModel) or isinstance(model, LocalChat)
+    local = sys.modules.get("chainkit.local.chat")  # a local model has imported it, and a hosted one need not
+    return not isinstance(model, BaseChatModel) or (local is not None and isinstance(model, local.LocalChat))
 
 
 def _stopped_in_a_loop(chunk: Any) -> bool:
