@@ -89,7 +89,7 @@ def test_every_json_output_is_read_by_a_test() -> None:
     # these need a server, a model file, a file of questions or a log; see their own tests
     elsewhere = {"decide", "doctor", "eval", "log list", "log show", "log totals", "size", "tokens", "pull"}
     elsewhere |= {"convert", "upscale", "tune train", "tune bake", "run", "check"}
-    elsewhere |= {"chats list", "chats search", "chats show"}
+    elsewhere |= {"chats list", "chats search", "chats show", "bench"}
     assert commands_with_json() - elsewhere == set(JSON_CALLS)
 
 
