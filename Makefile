@@ -130,6 +130,8 @@ $(VENV)/.bench: $(VENV)/.dev locks/bench.txt
 	$(call locked,$(VENV),bench)
 	@touch $@
 
+# GCC 12 removes the stores ahead of a load of AMX tiles, so that a llama.cpp which uses them ends the process
+$(NATIVE)/.dev: export CMAKE_ARGS ?= $(if $(filter x86_64 amd64,$(shell uname -m)),-DCMAKE_CXX_FLAGS=-mno-amx-int8)
 $(NATIVE)/.dev: pyproject.toml locks/native.txt
 	$(call environment,$(NATIVE))
 	$(call locked,$(NATIVE),native)
