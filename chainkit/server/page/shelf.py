@@ -82,7 +82,7 @@ class OwnDocuments(DocumentsSpeaker):
         if bad or len(name.encode("utf-8", "replace")) > _NAME_BYTES:
             raise RequestFault(
                 400,
-                f"a document is named like a file: printable, without slashes and a dot at its beginning, at most "
+                f"a document is named like a file: printable, without slashes or a leading dot, at most "
                 f"{_NAME_BYTES} bytes long; got {name[:80]!r}",
                 code="invalid_name",
             )

@@ -131,3 +131,34 @@ def test_a_text_that_is_not_cut_says_why(serve, change: dict[str, Any]) -> None:
     reply = server.post("/v1/tokens", {"model": "echo", "input": "text", **change})
     assert reply.status_code == 400
     assert server.post("/v1/tokens", {"model": "echo", "input": "x"}).json()["error"]["code"] == "unsupported"
+
+
+BIG = 10**30
+HOSTILE: list[tuple[str, Any, int]] = [
+    ("documents/passages", '{"model": "letter", "path": "\\ud800"}', 400),
+    ("documents/passages", '{"model": "letter", "path": NaN}', 400),
+    ("documents/passages", "[" * 100_000, 400),
+    ("documents/passages", b"\xff", 400),
+    ("documents/passages", {"model": "letter", "path": "x", "page": BIG}, 400),
+    ("programs/runs", {"model": "letter", "variables": []}, 400),
+    ("programs/runs", {"model": "letter", "variables": {"name": {"a": [None, 1e308]}}, "seed": BIG}, 200),
+    ("programs/runs", {"model": "letter", "variables": {"name": "x", "": "\0"}, "seed": -1}, 200),
+    ("programs/runs", {"model": "letter", "run": "../run"}, 404),
+    ("clusters", {"model": "vectors", "input": ["a", "b"], "k": BIG}, 400),
+    ("clusters", {"model": "vectors", "input": ["a\0", "<script>"], "k": 1}, 200),
+    ("clusters", {"model": "vectors", "input": ["x" * 10_001, "b"]}, 400),
+    ("tokens", {"model": "vectors", "input": "x"}, 400),
+    ("tokens", {"model": "letter", "input": "\0", "next": BIG}, 400),
+]
+
+
+def test_hostile_bodies_are_refused_with_a_reason_and_nothing_fails(serve) -> None:
+    made = program("Dear {{name}},{{gen 'rest' stop='.'}}.", Scripted(" it rains. And more."))
+    server = serve(served_program(made, "letter"), served_embeddings("fake:", "vectors"), page=True)
+    for path, body, status in HOSTILE:
+        content = body if isinstance(body, str | bytes) else json.dumps(body)
+        reply = server.http.post(f"/v1/{path}", content=content, headers={"content-type": "application/json"})
+        assert reply.status_code == status, (path, body, reply.text)
+        assert "internal_error" not in reply.text, (path, body)
+        if status != 200:
+            assert reply.json()["error"]["message"]
