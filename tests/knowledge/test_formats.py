@@ -13,6 +13,7 @@ from chainkit.backends.fake import FakeEmbeddings
 from chainkit.base.errors import DocumentError
 from chainkit.knowledge import Index
 from chainkit.knowledge.readers.reading import Reading
+from chainkit.knowledge.readers.source import ReadLimits
 from chainkit.knowledge.readers.split import split
 
 from . import samples
@@ -115,6 +116,20 @@ def test_json_lines_that_are_none_name_the_line(tmp_path, line):
     (tmp_path / "a.jsonl").write_text(f"1\n{line}", "utf-8")
     with pytest.raises(DocumentError, match="line 2 is not JSON"):
         read(tmp_path / "a.jsonl")
+
+
+def test_a_child_splits_as_this_process_does(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("name,text\n" + "".join(f"n{row},{'word ' * 30}\n" for row in range(90)), "utf-8")
+    assert list(Reading(path).passages(100, "x")) == list(split(Reading(path), path="x", target_tokens=100))
+
+
+def test_splitting_is_under_the_limit_of_time_too(tmp_path):
+    names = ",".join(f"{column}{'x ' * 95}" for column in range(25))
+    (tmp_path / "a.csv").write_text(f"{names}\n" + f"{'a,' * 24}a\n" * 4_000, "utf-8")
+    reading = Reading(tmp_path / "a.csv", limits=ReadLimits(seconds=1, characters=10**9, free_characters=10**9))
+    assert sum(1 for _ in reading.passages(100)) > 10
+    assert "takes more than 1 seconds to be read" in reading.notes[-1].reason
 
 
 @pytest.mark.parametrize("html", [False, True])

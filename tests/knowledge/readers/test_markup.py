@@ -104,3 +104,9 @@ def test_elements_deeper_than_a_parser_goes_are_read_all_the_same():
 def test_the_encoding_that_a_page_names_is_taken_unless_its_bytes_say_otherwise(tmp_path, head, name):
     (tmp_path / "a.html").write_bytes(f"{head}<p>Насос нельзя запускать всухую.</p>".encode(name))
     assert [block.text for block in Reading(tmp_path / "a.html")] == ["Насос нельзя запускать всухую."]
+
+
+def test_a_row_of_a_table_ends_with_the_last_line_of_its_text():
+    page = "<table><tr>\n<td>a</td>\n<td><p>The inflow\nis shut\noff.</p>\n</td></tr></table>"
+    (row,) = html.blocks(page)
+    assert (row.text, row.first_line, row.last_line) == ("a | The inflow is shut off.", 1, 5)

@@ -284,3 +284,15 @@ def test_a_zip_that_is_no_document_is_named(tmp_path):
     zipped(tmp_path / "a.zip", {"a.txt": "x"})
     with pytest.raises(DocumentError, match=r"is an archive \(ZIP\)"):
         texts(tmp_path / "a.zip")
+
+
+def test_a_sheet_without_a_name_is_read_with_its_rows(tmp_path):
+    content = ODT.replace("o:text>", "o:spreadsheet>").format(
+        "<table:table>"
+        '<table:table-row table:number-rows-repeated="2"><table:table-cell/></table:table-row>'
+        "<table:table-row><table:table-cell><text:p>Ulm</text:p></table:table-cell></table:table-row></table:table>"
+    )
+    kind = "application/vnd.oasis.opendocument.spreadsheet"
+    parts = {"mimetype": kind, "META-INF/manifest.xml": "<manifest/>", "content.xml": content}
+    zipped(tmp_path / "a.ods", parts)
+    assert [(block.text, block.first_line) for block in Reading(tmp_path / "a.ods")] == [("Ulm", 3)]
