@@ -27,7 +27,7 @@ import psutil
 
 DEMO = Path(__file__).parent.parent / "examples" / "demo_model" / "demo-q8_0.gguf"
 QUESTION = [{"role": "user", "content": "name: Ada, keeps: bees. What does Ada keep?"}]
-ROUNDS, REQUESTS, AT_ONCE, CLIENTS, TOKENS = 3, 160, 8, 4, 64
+ROUNDS, REQUESTS, AT_ONCE, CLIENTS, TOKENS = 2, 160, 8, 4, 32
 
 
 @contextmanager

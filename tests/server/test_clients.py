@@ -17,6 +17,9 @@ from click.testing import CliRunner
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 
 from chainkit.cli.main import cli
+from chainkit.server import served_model
+from tests.backends.llama_cpp import tiny
+from tests.local.chat_suite import TEMPLATE, LocalChat, habits
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -55,16 +58,34 @@ def demo_address() -> Iterator[str]:
     yield from started(f"demo=gguf:{DEMO}?n_threads=1", "echo=fake:", "--embeddings", "words=fake:")
 
 
-class TestChatOpenAI(ChatModelIntegrationTests):
-    """langchain-tests' suite over langchain-openai; the settings are those of GGUFChat's own run of it."""
+def _encode(text: str) -> list[int]:
+    return tiny.bpe_tokenizer().encode(text).ids
+
+
+@pytest.fixture(scope="module")
+def obedient(serve_long, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The model of the suite that GGUFChat passes in process, served."""
+    path = tmp_path_factory.mktemp("model") / "standard.gguf"
+    tiny.write_model(path, template=TEMPLATE, context=4096, habits=habits(_encode, 2))
+    return serve_long(served_model(f"gguf:{path}?temperature=0", "standard")).base_url
+
+
+class TestChatOpenAI(LocalChat, ChatModelIntegrationTests):
+    """langchain-tests' suite over langchain-openai, with what GGUFChat's own run of it takes for granted."""
+
+    # langchain-openai keeps one client for all tests, so they need one event loop, and it is never closed
+    pytestmark = [
+        pytest.mark.asyncio(loop_scope="module"),
+        pytest.mark.filterwarnings("ignore:.*is marked with '@pytest.mark.asyncio'"),
+        pytest.mark.filterwarnings("ignore::ResourceWarning"),
+        pytest.mark.filterwarnings("ignore::UserWarning"),  # its own, of forms that it passes on
+        pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    ]
+    base_url = ""
 
     @pytest.fixture(autouse=True)
-    def _server(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-        pytest.importorskip("langchain_openai")
-        monkeypatch.setenv("OPENAI_API_KEY", "none")
-        type(self).base_url = request.getfixturevalue("demo_address") + "/v1"
-
-    base_url = "http://127.0.0.1:1/v1"
+    def _served(self, obedient: str) -> None:
+        type(self).base_url = obedient
 
     @property
     def chat_model_class(self) -> type[Any]:
@@ -72,15 +93,12 @@ class TestChatOpenAI(ChatModelIntegrationTests):
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        return {"model": "demo", "base_url": self.base_url, "api_key": "none", "max_tokens": 48, "temperature": 0}
+        params = {"model": "standard", "base_url": self.base_url, "api_key": "none", "temperature": 0}
+        return {**params, "stream_usage": True}
 
     @property
-    def has_tool_choice(self) -> bool:
-        return True
-
-    @property
-    def returns_usage_metadata(self) -> bool:
-        return True
+    def supports_json_mode(self) -> bool:
+        return False  # over the API this mode names no schema, and the suite's model of random weights writes {}
 
 
 def test_litellm_chats_streams_and_embeds(address: str) -> None:
@@ -109,7 +127,7 @@ def test_simonw_s_llm_prompts_and_goes_on(address: str, tmp_path: Path) -> None:
     pytest.importorskip("llm")
     model = f'- model_id: served\n  model_name: smollm2\n  api_base: "{address}/v1"\n'
     (tmp_path / "extra-openai-models.yaml").write_text(model)
-    environment = {**os.environ, "LLM_USER_PATH": str(tmp_path), "OPENAI_API_KEY": "none"}
+    environment = {**os.environ, "LLM_USER_PATH": str(tmp_path), "OPENAI_API_KEY": "none", "LLM_LOAD_PLUGINS": ""}
 
     def llm(*arguments: str) -> str:
         done = subprocess.run(
