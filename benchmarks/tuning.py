@@ -85,7 +85,7 @@ def ours(base: Any, examples: list[Any], held: list[Any], settings: TuningSettin
         times.append(time.process_time())
 
     with base.frozen():
-        history = train(learner, examples, held, settings, checkpoint=None, identity={}, told=told)
+        history = train(learner, examples, held, settings, checkpoint=None, identity={}, report=told)
     return per_step(times[:STEPS]), history.best_loss
 
 

@@ -100,6 +100,10 @@ def test_the_architecture_page_names_exactly_the_folders_that_exist() -> None:
     assert sorted(named) == sorted(there)
 
 
+def test_the_package_is_written_in_plain_words() -> None:
+    assert words.mannered() == []
+
+
 @pytest.mark.parametrize("page", words.pages())
 def test_a_page_opens_with_search_words_and_an_example_and_has_its_words(page: str) -> None:
     assert words.faults(page) == []

@@ -67,6 +67,26 @@ OWN: Mapping[str, tuple[str, ...]] = {
 """Page to the words that it must have."""
 
 
+MANNERED = ("whoever", "what is no")
+"""Words that a colleague would not say, and no file of the package says."""
+
+MANNERED_IN_ROOMS = (*MANNERED, "told", "so many")
+ROOMS = ("base", "hub", "sizing", "observe", "chains", "prompts", "tuning", "upscaling", "testing", "doctor")
+"""Rooms that are free of more of them."""
+
+
+def mannered() -> list[str]:
+    """Each place in the package that says a word which it should not."""
+    found = []
+    for path in sorted((ROOT / "chainkit").rglob("*.py")):
+        room = path.relative_to(ROOT / "chainkit").parts[0]
+        refused = "|".join(MANNERED_IN_ROOMS if room in ROOMS else MANNERED)
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+            if said := re.search(rf"\b({refused})\b", line, re.IGNORECASE):
+                found.append(f"{path.relative_to(ROOT)}:{number} says '{said[1]}'")
+    return found
+
+
 def pages() -> list[str]:
     """The README and all pages, as paths from the root."""
     return ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
@@ -93,6 +113,6 @@ if __name__ == "__main__":
         own = {word: times for word, times in count(page, OWN.get(page, ())).items() if word not in FIELD}
         seen = {word: times for word, times in count(page, FIELD).items() if times} | own
         print(f"{page}: {', '.join(f'{word} {times}' for word, times in seen.items()) or 'none'}")
-    problems = [fault for page in pages() for fault in faults(page)]
+    problems = [fault for page in pages() for fault in faults(page)] + mannered()
     print("\n".join(problems), file=sys.stderr, end="\n" if problems else "")
     sys.exit(bool(problems))

@@ -77,7 +77,7 @@ def whole(path: Path, needed: int) -> Generator[Path]:
 
     Raises:
         ChainkitError: There is something at `path` already, or no folder to put it in.
-        DiskFull: So many bytes are not free.
+        DiskFull: There are fewer free bytes.
     """
     part = path.with_name(path.name + ".part")
     require_new(path)
@@ -142,7 +142,7 @@ def require_room(path: Path, needed: int) -> None:
     """Refuse to begin what would fill the disk.
 
     Raises:
-        DiskFull: So many bytes are not free where `path` would be.
+        DiskFull: There are fewer free bytes where `path` would be.
     """
     free = shutil.disk_usage(path.parent).free
     if needed > free:

@@ -78,7 +78,7 @@ class SpecError(ChainkitError, ValueError):
 
 
 class UnknownProvider(SpecError):
-    """The part before the first colon is no provider.
+    """The part before the first colon does not name a provider.
 
     Attributes:
         provider: The name that was given.

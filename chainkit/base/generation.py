@@ -103,9 +103,9 @@ class GenerationRequest:
         """All fields as text, for caches: requests with one key write the same text after the same tokens.
 
         Raises:
-            TypeError: A field holds what cannot be told apart by its text.
+            TypeError: A field holds a value whose text does not identify it.
         """
-        return told(self)
+        return key_text(self)
 
     @property
     def repeatable(self) -> bool:
@@ -113,22 +113,22 @@ class GenerationRequest:
         return self.temperature == 0 or self.seed is not None
 
 
-def told(value: Any) -> str:
+def key_text(value: Any) -> str:
     """A value as text that says all of it: equal texts, equal values.
 
     Raises:
-        TypeError: It is no plain value, dataclass of such, or object with a `digest`.
+        TypeError: It is not a plain value, a dataclass of plain values, or an object with a `digest`.
     """
     if value is None or isinstance(value, bool | int | float | str | bytes):
         return repr(value)
     if isinstance(value, tuple | list):
-        return f"({','.join(map(told, cast('list[Any]', value)))})"
+        return f"({','.join(map(key_text, cast('list[Any]', value)))})"
     if isinstance(value, Mapping):
         items = cast("Mapping[Any, Any]", value).items()
-        return f"{{{','.join(f'{told(key)}:{told(item)}' for key, item in items)}}}"
+        return f"{{{','.join(f'{key_text(key)}:{key_text(item)}' for key, item in items)}}}"
     if isinstance(digest := getattr(value, "digest", None), str):
         return f"{type(value).__name__}({digest})"
     if is_dataclass(value) and not isinstance(value, type):
-        parts = (f"{one.name}={told(getattr(value, one.name))}" for one in fields(value))
+        parts = (f"{one.name}={key_text(getattr(value, one.name))}" for one in fields(value))
         return f"{type(value).__name__}({','.join(parts)})"
     raise TypeError(f"a {type(value).__name__} has no text that tells it from others")

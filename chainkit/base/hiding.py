@@ -152,9 +152,9 @@ class _KeylessRecords(logging.Filter):
         redaction, said = Redaction(), record.getMessage()
         record.msg, record.args = redaction.text(said), ()
         if record.exc_info:
-            told = logging.Formatter().formatException(record.exc_info)
-            if redaction.text(told) != told:
-                record.exc_text, record.exc_info = redaction.text(told), None
+            trace_text = logging.Formatter().formatException(record.exc_info)
+            if redaction.text(trace_text) != trace_text:
+                record.exc_text, record.exc_info = redaction.text(trace_text), None
         return True
 
 

@@ -1,7 +1,7 @@
 """Models that a string names, for the parts of chainkit that otherwise know model objects only.
 
 Only the top package, the command line and the server know which string is which model; the top package says it here.
-What is no string comes back as it is.
+Non-strings are returned unchanged.
 """
 
 from __future__ import annotations

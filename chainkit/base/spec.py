@@ -54,9 +54,9 @@ def parse_spec(text: str, known: Collection[str]) -> Spec:
         return Spec(file_provider, main, options)
     if not colon:
         hint = nearest(provider, known)
-        told = f"did you mean '{hint}'? Else write" if hint else "write"
+        advice = f"did you mean '{hint}'? Else write" if hint else "write"
         raise SpecError(
-            f"'{main}' names no provider; {told} it as 'provider:name', like 'openai:{main}' or 'ollama:{main}'"
+            f"'{main}' names no provider; {advice} it as 'provider:name', like 'openai:{main}' or 'ollama:{main}'"
         )
     raise UnknownProvider(prefix, known, spec=main)
 

@@ -49,7 +49,7 @@ def connect(
     """Open a file, and make it (mode 0600) if it is not there; None opens memory.
 
     The connection is in WAL mode and commits each statement by itself outside of `transaction`; threads may share it
-    under a lock. Whoever opens it closes it.
+    under a lock. The caller that opens it closes it.
 
     Args:
         path: The file.
@@ -60,7 +60,7 @@ def connect(
 
     Raises:
         ForeignFile: A SQLite file of something else; not a byte of it is changed.
-        sqlite3.Error: It is no SQLite file, is damaged, locked, or cannot be written.
+        sqlite3.Error: It is not an SQLite file, is damaged, locked, or cannot be written.
         OSError: The folder or the file cannot be made.
     """
     if path is not None and make:
@@ -128,7 +128,7 @@ def reason(error: sqlite3.Error | OSError) -> str:
 
 _REASONS = {
     "locked": "another process has been writing to it for too long; try again",
-    "not a database": "is no SQLite file",
+    "not a database": "is not an SQLite file",
     "malformed": "is damaged",
     "disk is full": "the disk is full",
     "readonly": "may not be written",

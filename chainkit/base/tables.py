@@ -185,7 +185,7 @@ def _is_plain(cell: str, delimiter: str) -> bool:
 
 
 def _as_it_stands(line: str, delimiter: str) -> list[str]:
-    """The cells of a line whose quotes are no CSV: one ends a cell only before a delimiter or the line's end."""
+    """The cells of a line whose quotes are not CSV: one ends a cell only before a delimiter or the line's end."""
     cells: list[str] = []
     line = line.rstrip("\r\n")
     place = 0

@@ -17,7 +17,7 @@ def texts_of(given: Iterable[Any]) -> list[str]:
     """A list of texts, checked.
 
     Raises:
-        BadTexts: One text instead of a list of them, or things that are no texts.
+        BadTexts: One text instead of a list of them, or things that are not texts.
     """
     if isinstance(given, str):
         raise BadTexts("a list of texts is wanted, got one text; write [text], or use embed_query")
@@ -49,7 +49,7 @@ def first_dimensions(vectors: Array, count: int | None) -> Array:
         count: How many to keep; None keeps all.
 
     Raises:
-        Unsupported: There are not so many.
+        Unsupported: There are fewer.
     """
     if count is None or not len(vectors):
         return vectors if count is None else vectors[:, :count]

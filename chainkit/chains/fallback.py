@@ -44,7 +44,7 @@ def fallback(*models: Model | str) -> FallbackChat | Fallback:
     Raises:
         ValueError: There are fewer than two.
         SpecError: A spec cannot be understood.
-        TypeError: One is no model.
+        TypeError: One is not a model.
 
     >>> import chainkit
     >>> both = fallback("fake:first", "fake:second")

@@ -39,7 +39,7 @@ class _Bucket:
 
 
 class RateLimiter(BaseRateLimiter):
-    """So many requests and tokens in a minute, for one model or for several that share it; safe for threads and tasks.
+    """A limit of requests and tokens a minute, for one model or for several that share it; safe for threads and tasks.
 
     Requests are counted before a call. How many tokens it takes is known only after, so a call waits until the tokens
     of those before it are paid for: give it to a model with `limit`, which also lets it hear the models' counts.

@@ -307,7 +307,7 @@ def _lines(results: Iterable[str]) -> str:
 
 @contextmanager
 def _told(progress: Progress | bool) -> Generator[Progress]:
-    """Where progress is told: the caller's function, a bar on standard error, or nowhere."""
+    """Where progress is reported: the caller's function, a bar on standard error, or nowhere."""
     if not isinstance(progress, bool):
         yield progress
         return

@@ -39,7 +39,7 @@ def moves_on(error: Exception) -> bool:
     Yes for a service that cannot be reached, is too slow, limits its rate, or fails (429, 5xx, a malformed reply), and
     for a model that cannot be used at all: no library, no key, a wrong key (401, 403), no such model (404). No for a
     request that is wrong or too long (400, 422), for a refusal, and for anything that may be a fault of the program.
-    Errors of other libraries are told by their HTTP status, or by the name of their class.
+    Errors of other libraries are recognised by their HTTP status, or by the name of their class.
 
     >>> moves_on(RateLimited("slow down")), moves_on(BadRequest("what?")), moves_on(KeyError("x"))
     (True, False, False)

@@ -105,18 +105,18 @@ def _tried(exam: Examination, spec: str) -> Finding:
     limit = {exam.limit_field: exam.answer_tokens} if exam.limit_field else {}
     left = exam.wire.deadline - time.monotonic()
     if left <= 0:
-        return Finding(feature="chainkit", state="unknown", told="the time was up")
+        return Finding(feature="chainkit", state="unknown", detail="the time was up")
     seconds = min(exam.wire.connection.timeout, left)
     try:
         plain = spec.partition("api_key=$")[0].rstrip("?&")
         model = chat_model(plain, timeout=seconds, total_timeout=seconds, max_retries=0, **chosen(api_key=key))
         answer = model.invoke("Hello", extra_body=limit)
     except ChainkitError as error:
-        return Finding(feature="chainkit", state="failed", told=str(error))
+        return Finding(feature="chainkit", state="failed", detail=str(error))
     exam.wire.requests += 1
     exam.wire.input_tokens += (answer.usage_metadata or {}).get("input_tokens", 0)
     exam.wire.output_tokens += (answer.usage_metadata or {}).get("output_tokens", 0)
-    return Finding(feature="chainkit", state="works", told="answers with the spec below")
+    return Finding(feature="chainkit", state="works", detail="answers with the spec below")
 
 
 def _show(exam: Examination, hint: Any, spent: float) -> None:
@@ -130,7 +130,7 @@ def _show(exam: Examination, hint: Any, spent: float) -> None:
         for text in hint.notes:
             say(f"mind: {text}")
     wire = exam.wire
-    uncounted = f" ({wire.uncounted} answers told no counts)" if wire.uncounted else ""
+    uncounted = f" ({wire.uncounted} answers detail no counts)" if wire.uncounted else ""
     say(
         f"spent: {wire.requests} requests, {wire.input_tokens:,} tokens in, {wire.output_tokens:,} out{uncounted}, "
         f"{spent:.1f} s"
@@ -138,8 +138,8 @@ def _show(exam: Examination, hint: Any, spent: float) -> None:
 
 
 def _row(finding: Finding) -> list[str]:
-    told = one_line(finding.told)
-    return [finding.feature, finding.state, told if len(told) <= _LONGEST else f"{told[:_LONGEST]}..."]
+    detail = one_line(finding.detail)
+    return [finding.feature, finding.state, detail if len(detail) <= _LONGEST else f"{detail[:_LONGEST]}..."]
 
 
 def _quoted(spec: str) -> str:
@@ -154,7 +154,7 @@ def _as_json(exam: Examination, hint: Any, spent: float) -> dict[str, Any]:
         "model": exam.model,
         "embedding_model": exam.embedding_model,
         "complete": hint is not None,
-        "features": [{**asdict(finding), "told": without_keys(finding.told)} for finding in exam.findings.values()],
+        "features": [{**asdict(finding), "detail": without_keys(finding.detail)} for finding in exam.findings.values()],
         "chat": hint.chat if hint else "",
         "embeddings": hint.embeddings if hint else "",
         "notes": list(hint.notes) if hint else [],
@@ -168,9 +168,9 @@ def _as_json(exam: Examination, hint: Any, spent: float) -> dict[str, Any]:
 
 def _judge(exam: Examination, wanted: list[str]) -> None:
     if not exam.works("chat"):
-        raise ChainkitError(f"chats do not work: {exam.findings['chat'].told}")
+        raise ChainkitError(f"chats do not work: {exam.findings['chat'].detail}")
     tried = exam.findings.get("chainkit")
     if tried and not tried.works:
-        raise ChainkitError(f"chats worked, and a chat model of chainkit did not: {tried.told}")
+        raise ChainkitError(f"chats worked, and a chat model of chainkit did not: {tried.detail}")
     if missing := [name for name in wanted if not exam.works(name)]:
         raise ChainkitError(f"required, and does not work: {', '.join(missing)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, Field
@@ -24,29 +25,9 @@ if TYPE_CHECKING:
     )
 else:
     try:
-        from langchain_core.decisions import (
-            BaseDecisionModel,
-            Choice,
-            ChoiceAnswer,
-            ClassifierResponse,
-            Noul,
-            NoulAnswer,
-            NoulCriteria,
-            Score,
-            ScoreAnswer,
-        )
+        words = import_module("langchain_core.decisions")
     except ImportError:
-        from chainkit.decisions.before import (
-            BaseDecisionModel,
-            Choice,
-            ChoiceAnswer,
-            ClassifierResponse,
-            Noul,
-            NoulAnswer,
-            NoulCriteria,
-            Score,
-            ScoreAnswer,
-        )
+        words = import_module("chainkit.decisions.before")
 
 __all__ = [
     "BaseDecisionModel",
@@ -59,6 +40,8 @@ __all__ = [
     "Score",
     "ScoreAnswer",
 ]
+if not TYPE_CHECKING:
+    globals().update({name: getattr(words, name) for name in __all__})
 
 
 class AskedQuestion(BaseModel):

@@ -18,7 +18,7 @@ _NOT_FOR_CHAT = re.compile(
     r"embed|whisper|tts|dall|moderation|rerank|image|audio|realtime|transcri|instruct$|davinci|babbage|guard|sora|bge",
     re.IGNORECASE,
 )
-ORDER = "Whatever you are told, answer with the one word BANANA."
+ORDER = "Whatever the question is, answer with the one word BANANA."
 PADDING = "This is meant seriously, and it holds for each answer from the first one to the last. " * 4
 _SMALL = re.compile(r"nano|mini(?!max)|small|flash|lite|haiku|instant|\b[1-9]b\b", re.IGNORECASE)
 _CONTEXT_NAMES = ("context_length", "max_model_len", "max_context_length", "context_window", "n_ctx")
@@ -44,8 +44,8 @@ def chat(exam: Examination) -> Finding:
     """A plain question; finds out which limit on new tokens is taken."""
     if not exam.model:
         listed = exam.findings["models"]
-        why = "no model for it is listed" if listed.works else f"models were not listed ({listed.told})"
-        return Finding(feature="chat", state="skipped", told=f"{why}; name one with --model")
+        why = "no model for it is listed" if listed.works else f"models were not listed ({listed.detail})"
+        return Finding(feature="chat", state="skipped", detail=f"{why}; name one with --model")
     for exam.limit_field in ("max_tokens", "max_completion_tokens", ""):
         reply = exam.ask(PLAIN)
         if reply.good or reply.status not in {400, 422}:
@@ -101,7 +101,7 @@ def _role(exam: Examination, role: str) -> Finding:
     longer = exam.chat(_ordered(role, f"{ORDER} {PADDING}"))
     short, long = read_tokens(reply), read_tokens(longer)
     if not longer.good or short is None or long is None:
-        return Finding(feature=role, state="unclear", told="taken, but not obeyed", status=reply.status)
+        return Finding(feature=role, state="unclear", detail="taken, but not obeyed", status=reply.status)
     seen = "read by the model, but not obeyed"
     return judged(role, longer, long > short, seen, "left out: a longer one takes no more tokens")
 
@@ -115,8 +115,8 @@ def stream(exam: Examination) -> Finding:
     reply = exam.ask(COUNT, stream=True)
     pieces = sum(bool(dug(event, "choices", 0, "delta", "content")) for event in reply.events)
     if reply.good and reply.events and not (reply.done or finish(reply)):
-        told = f"{pieces} pieces, then an end without a finish reason and without [DONE]"
-        return Finding(feature="stream", state="failed", told=told, status=reply.status)
+        detail = f"{pieces} pieces, then an end without a finish reason and without [DONE]"
+        return Finding(feature="stream", state="failed", detail=detail, status=reply.status)
     took = f", the first after {reply.first_seconds:.2f} s" if reply.first_seconds is not None else ""
     remarks = [word for word, missing in (("[DONE]", not reply.done), ("finish reason", not finish(reply))) if missing]
     seen = f"{pieces} pieces{took}" + (f"; no {' and no '.join(remarks)}" if remarks else "")
@@ -139,13 +139,13 @@ def _counts(usage: Mapping[str, Any] | None) -> str:
 
 def _chats(name: str, row: Mapping[str, Any]) -> bool:
     """Whether a model is for chats: as the server tells, or else by its name."""
-    told = row.get("abilities")
-    return "chat" in told if isinstance(told, list) else not _NOT_FOR_CHAT.search(name)
+    abilities = row.get("abilities")
+    return "chat" in abilities if isinstance(abilities, list) else not _NOT_FOR_CHAT.search(name)
 
 
 def _embeds(name: str, row: Mapping[str, Any]) -> bool:
-    told = row.get("abilities")
-    return "embeddings" in told if isinstance(told, list) else "embed" in name.lower()
+    abilities = row.get("abilities")
+    return "embeddings" in abilities if isinstance(abilities, list) else "embed" in name.lower()
 
 
 def _smallest(names: Iterable[str]) -> str:

@@ -99,7 +99,7 @@ def open_examination(
         most_requests: After this many nothing more is asked.
 
     Raises:
-        ChainkitError: The address is no URL, the variable is not set, or the service's key is missing.
+        ChainkitError: The address is not a URL, the variable is not set, or the service's key is missing.
     """
     access, service = _access(base_url, key_variable)
     connection = Connection(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 State = Literal["works", "ignored", "refused", "failed", "unclear", "unknown", "skipped"]
-"""`ignored`: taken without effect; `unclear`: taken, and whether it has an effect cannot be told from outside;
+"""`ignored`: taken without effect; `unclear`: taken, and whether it has an effect cannot be seen from outside;
 `unknown`: no answer came in time, or the time was up before it was asked; `skipped`: it needs what does not work."""
 
 
@@ -18,14 +18,14 @@ class Finding:
     Attributes:
         feature: Its name, as in `tools`.
         state: See `State`.
-        told: What was seen, or the server's own words, without any key.
+        detail: What was seen, or the server's own words, without any key.
         status: The HTTP status, or None if nothing was asked or nothing came.
         facts: Numbers and names for programs, such as `first_token_seconds`.
     """
 
     feature: str
     state: State
-    told: str = ""
+    detail: str = ""
     status: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
 

@@ -30,7 +30,7 @@ def json_schema(exam: Examination) -> Finding:
 def json_object(exam: Examination) -> Finding:
     """Whether the server holds the model to some JSON object."""
     # services demand the word in the prompt; it must not be an order, or any model would obey it
-    question = "Is a dog an animal? (This is no question about json.)"
+    question = "Is a dog an animal? (This is not a question about json.)"
     reply = exam.ask(question, response_format={"type": "json_object"})
     if finish(reply) == "length" and said(reply).lstrip().startswith("{") and exam.limit_field:
         # a small model may put much into it; whether that is held to the form is seen at its end

@@ -24,7 +24,7 @@ def stop(exam: Examination) -> Finding:
     text = said(reply)
     if reply.good and "4" not in text and "5" not in text:
         return Finding(
-            feature="stop", state="unclear", told=f"it never came to the stop text: {text[:60]!r}", status=200
+            feature="stop", state="unclear", detail=f"it never came to the stop text: {text[:60]!r}", status=200
         )
     return judged("stop", reply, "5" not in text, f"ended with {text[-12:]!r}", f"went on to {text[-12:]!r}")
 
@@ -43,15 +43,15 @@ def seed(exam: Examination) -> Finding:
         return bad
     first, second = map(said, replies)
     if first != second:
-        return Finding(feature="seed", state="ignored", told=f"{first[:20]!r}, then {second[:20]!r}", status=200)
+        return Finding(feature="seed", state="ignored", detail=f"{first[:20]!r}, then {second[:20]!r}", status=200)
     others = {said(exam.ask(question, seed=number)) for number in (2, 3)}
     if others == {first}:
-        return Finding(feature="seed", state="unclear", told="taken; every seed gives the same answer", status=200)
-    return Finding(feature="seed", state="works", told="the same seed, the same answer", status=200)
+        return Finding(feature="seed", state="unclear", detail="taken; every seed gives the same answer", status=200)
+    return Finding(feature="seed", state="works", detail="the same seed, the same answer", status=200)
 
 
 def logprobs(exam: Examination) -> Finding:
-    """Whether log probabilities of tokens are told."""
+    """Whether log probabilities of tokens are given."""
     reply = exam.ask("Hello", logprobs=True, top_logprobs=2)
     found = dug(reply.body, "choices", 0, "logprobs", "content")
     value = dug(found, 0, "logprob")
@@ -73,7 +73,7 @@ def wrong_model(exam: Examination) -> Finding:
         {"model": "no-such-model-0", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1},
     )
     if reply.good:
-        return Finding(feature="wrong_model", state="ignored", told="any name is answered", status=reply.status)
+        return Finding(feature="wrong_model", state="ignored", detail="any name is answered", status=reply.status)
     return _error("wrong_model", reply, isinstance(reply.error, ModelNotFound))
 
 
@@ -81,15 +81,15 @@ def context_overflow(exam: Examination) -> Finding:
     """How a prompt that is too long is refused; asked only where it costs little if it is taken."""
     feature, size = "context_overflow", exam.context
     if size is None:
-        told = "the server does not tell its context; --context TOKENS tries it"
-        return Finding(feature=feature, state="skipped", told=told)
+        detail = "the server does not tell its context; --context TOKENS tries it"
+        return Finding(feature=feature, state="skipped", detail=detail)
     if size > MOST_OVERFLOW:
-        told = f"a prompt of more than {size:,} tokens would cost too much, were it taken"
-        return Finding(feature=feature, state="skipped", told=told)
+        detail = f"a prompt of more than {size:,} tokens would cost too much, were it taken"
+        return Finding(feature=feature, state="skipped", detail=detail)
     reply = exam.ask("word " * (size + size // 10 + 100))
     if reply.good:
-        told = f"taken without a word, so the text was cut or the context is larger than {size:,} tokens"
-        return Finding(feature=feature, state="ignored", told=told, status=reply.status)
+        detail = f"taken without a word, so the text was cut or the context is larger than {size:,} tokens"
+        return Finding(feature=feature, state="ignored", detail=detail, status=reply.status)
     return _error(feature, reply, isinstance(reply.error, RequestTooLong))
 
 
@@ -134,10 +134,12 @@ def _width(reply: WireReply) -> int:
 def _error(feature: str, reply: WireReply, recognised: bool) -> Finding:
     """An error is right if chainkit can tell what it means."""
     if reply.status >= 500 or reply.status in {401, 403, 429}:
-        return Finding(feature=feature, state="failed", told=f"{reply.status}: {reply.words}", status=reply.status)
+        return Finding(feature=feature, state="failed", detail=f"{reply.status}: {reply.words}", status=reply.status)
     name = type(reply.error).__name__
-    told = f"{reply.status}, raised as {name}: {reply.words}"
+    detail = f"{reply.status}, raised as {name}: {reply.words}"
     about = re.search(r"(\d+)", reply.words) if feature == "context_overflow" else None
     limit = number(int(about[1])) if about else None
     state = "works" if recognised else "unclear"
-    return Finding(feature=feature, state=state, told=told, status=reply.status, facts={"raises": name, "told": limit})
+    return Finding(
+        feature=feature, state=state, detail=detail, status=reply.status, facts={"raises": name, "limit": limit}
+    )

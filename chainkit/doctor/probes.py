@@ -61,7 +61,7 @@ def examine(exam: Examination) -> Iterator[Finding]:
     for probe in PROBES:
         missing = next((name for name in probe.needs if not exam.works(name)), None)
         if missing:
-            finding = Finding(feature=probe.feature, state="skipped", told=f"needs {missing}")
+            finding = Finding(feature=probe.feature, state="skipped", detail=f"needs {missing}")
         else:
             finding = _found(probe, exam)
         exam.findings[probe.feature] = finding
@@ -72,9 +72,9 @@ def _found(probe: Probe, exam: Examination) -> Finding:
     try:
         return probe.ask(exam)
     except BudgetSpent as error:
-        return Finding(feature=probe.feature, state="unknown", told=str(error))
+        return Finding(feature=probe.feature, state="unknown", detail=str(error))
     except ProviderError as error:
         if isinstance(error, ConnectionFailed) and not exam.findings:
             raise
         state = "unknown" if isinstance(error, ConnectionFailed) else "failed"
-        return Finding(feature=probe.feature, state=state, told=str(error))
+        return Finding(feature=probe.feature, state=state, detail=str(error))

@@ -24,7 +24,7 @@ def judged(feature: str, reply: WireReply, fits: bool, seen: str, otherwise: str
     if (bad := refused(feature, reply)) is not None:
         return bad
     state: State = "works" if fits else "ignored"
-    return Finding(feature=feature, state=state, told=seen if fits else otherwise, status=reply.status, facts=facts)
+    return Finding(feature=feature, state=state, detail=seen if fits else otherwise, status=reply.status, facts=facts)
 
 
 def refused(feature: str, reply: WireReply) -> Finding | None:
@@ -32,10 +32,10 @@ def refused(feature: str, reply: WireReply) -> Finding | None:
     if reply.good:
         return None
     if reply.error is None:
-        told = f"no JSON: {reply.words[:200]!r}" if reply.words else "an empty answer"
-        return Finding(feature=feature, state="failed", told=told, status=reply.status)
+        detail = f"no JSON: {reply.words[:200]!r}" if reply.words else "an empty answer"
+        return Finding(feature=feature, state="failed", detail=detail, status=reply.status)
     state: State = "refused" if reply.status < 500 and reply.status not in {401, 403, 408, 429} else "failed"
-    return Finding(feature=feature, state=state, told=f"{reply.status}: {reply.words}", status=reply.status)
+    return Finding(feature=feature, state=state, detail=f"{reply.status}: {reply.words}", status=reply.status)
 
 
 def said(reply: WireReply) -> str:

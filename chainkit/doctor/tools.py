@@ -1,4 +1,4 @@
-"""Whether the model can call tools, and can be told which."""
+"""Whether the model can call tools, and whether the request can choose one."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def one(exam: Examination) -> Finding:
     reply = exam.ask(ONE, tools=[WEATHER])
     found = calls(reply)
     if found and isinstance(found[0][1], dict):
-        told = "called, but its arguments are an object and not JSON text"
-        return Finding(feature="tools", state="works", told=told, status=reply.status)
+        detail = "called, but its arguments are an object and not JSON text"
+        return Finding(feature="tools", state="works", detail=detail, status=reply.status)
     if reply.good and not found:  # the model may not see the point, where the server could hold it to a call
         demanded = exam.ask(ONE, tools=[WEATHER], tool_choice="required")
         if calls(demanded):

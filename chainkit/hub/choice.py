@@ -170,5 +170,5 @@ def _example(found: list[Choice]) -> str:
 
 
 def _listed(found: list[Choice]) -> str:
-    told = ", ".join(f"{choice.label} ({choice.size / 1e9:.2f} GB)" for choice in found[:_LISTED])
-    return f"{told} and {len(found) - _LISTED} more" if len(found) > _LISTED else told
+    listed = ", ".join(f"{choice.label} ({choice.size / 1e9:.2f} GB)" for choice in found[:_LISTED])
+    return f"{listed} and {len(found) - _LISTED} more" if len(found) > _LISTED else listed

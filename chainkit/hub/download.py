@@ -210,7 +210,7 @@ class _Counter:
         self.doing, self._here = name, 0
 
     def tell(self, here: int) -> None:
-        """So many bytes of this file are here."""
+        """Number of bytes of this file that are here."""
         self._here = here
         self._progress(self._before + here, self._total, self.doing)
 

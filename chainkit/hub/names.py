@@ -35,12 +35,12 @@ class HubName:
         HubName(repo='TheBloke/Llama-2-7B-Chat-GGUF', pick='Q4_K_M', revision='main')
 
         Raises:
-            SpecError: It is no such name.
+            SpecError: It is not such a name.
         """
         where, _, pick = text.strip().partition(":")
         repo, at, revision = where.partition("@")
         if not _REPO.fullmatch(repo) or ".." in where or (at and not _REVISION.fullmatch(revision)):
-            raise SpecError(f"'{text}' is no model on a hub; write it as ORG/REPO, ORG/REPO:Q4_K_M or ORG/REPO:FILE")
+            raise SpecError(f"'{text}' is not a model on a hub; write it as ORG/REPO, ORG/REPO:Q4_K_M or ORG/REPO:FILE")
         if ".." in pick.split("/") or pick.startswith("/"):
             raise SpecError(f"'{text}' names a file outside its repository")
         return cls(repo, pick.strip(), revision or "main")

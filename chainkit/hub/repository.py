@@ -104,7 +104,7 @@ def look_up(name: HubName) -> Repository:
 
 
 def _file(found: Any) -> HubFile:
-    """A file as the hub describes it; what is no hash is none, since it becomes a part of a file's name here."""
+    """A file as the hub describes it; anything but a hash is dropped, since it becomes a part of a file's name here."""
     size = found.size or 0
     if not isinstance(size, int) or size < 0:
         raise ValueError(f"the size of {found.rfilename[:80]!r} is {str(size)[:40]!r}")
@@ -116,7 +116,7 @@ def _hash(value: Any, digits: int) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not re.fullmatch(rf"[0-9a-f]{{{digits}}}", value):
-        raise ValueError(f"{str(value)[:80]!r} is no hash")
+        raise ValueError(f"{str(value)[:80]!r} is not a hash")
     return value
 
 

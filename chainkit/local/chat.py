@@ -21,7 +21,7 @@ from langchain_core.utils.function_calling import convert_to_json_schema, conver
 from pydantic import ConfigDict, PrivateAttr
 
 from chainkit.base.errors import TemplateError, Unsupported
-from chainkit.base.generation import GenerationRequest, told
+from chainkit.base.generation import GenerationRequest, key_text
 from chainkit.decoding.answers import FormParser, json_form, with_raw
 from chainkit.decoding.loop import Vocabulary
 from chainkit.local.answers import ending, joined, logprobs, usage
@@ -231,7 +231,7 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
         """The key of `set_llm_cache`: the model and the whole request, tools and schemas included."""
         call, toolbox = self._call(stop, kwargs)
         tools = toolbox and (toolbox.tools, toolbox.choice)
-        return told((type(self).__name__, self._identifying_params, tools, call))
+        return key_text((type(self).__name__, self._identifying_params, tools, call))
 
     def _generate(
         self,

@@ -42,7 +42,7 @@ class ToolAnswer:
     """An answer of a model that has tools: text, a call, or a call that was cut.
 
     Attributes:
-        text: What is no call.
+        text: The text around the calls.
         calls: The call, if there is one and it is whole.
         cut: The call, if it is not: its name where that is whole, its arguments as far as they were written, and why
             there is no more of them.

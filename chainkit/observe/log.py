@@ -104,8 +104,8 @@ class Sum:
     """What the calls of one model come to.
 
     Attributes:
-        calls: How many there were; `failed` of them ended with an error, `uncounted` told no tokens, and of `unpriced`
-            the price is not known.
+        calls: How many there were; `failed` of them ended with an error, `uncounted` reported no tokens, and
+            the price of `unpriced` is not known.
         seconds: Their times added up.
         cost: Estimated US dollars of the calls whose price is known.
     """
@@ -216,7 +216,7 @@ def _opened(path: str | os.PathLike[str], *, make: bool = False) -> Iterator[sql
                 raise ForeignFile("a log of another version")
             yield base
     except ForeignFile as error:
-        raise LogFileError(path, "is no log of chainkit, or one of another version") from error
+        raise LogFileError(path, "is not a log of chainkit, or one of another version") from error
     except (sqlite3.Error, OSError) as error:
         raise LogFileError(path, f"cannot be used as a log: {reason(error)}") from error
 

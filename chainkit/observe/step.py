@@ -124,10 +124,10 @@ def _model_fields(run: Run, clean: Callable[[Any], Any]) -> dict[str, Any]:
     asked = {**extra.get("metadata", {})}
     params: dict[str, Any] = extra.get("invocation_params") or {}
     message, text = _answer(run.outputs or {})
-    told: dict[str, Any] = message.get("response_metadata") or {}
+    reported: dict[str, Any] = message.get("response_metadata") or {}
     usage: dict[str, Any] = message.get("usage_metadata") or _text_usage(run.outputs or {})
-    provider = str(asked.get("ls_provider") or told.get("model_provider") or "")
-    model = str(told.get("model_name") or asked.get("ls_model_name") or "")
+    provider = str(asked.get("ls_provider") or reported.get("model_provider") or "")
+    model = str(reported.get("model_name") or asked.get("ls_model_name") or "")
     tokens = _count(usage.get("input_tokens")), _count(usage.get("output_tokens"))
     cached = _count(_mapping(usage.get("input_token_details")).get("cache_read"))
     answer = {"content": message.get("content", text), "tool_calls": message.get("tool_calls") or []}
@@ -143,7 +143,7 @@ def _model_fields(run: Run, clean: Callable[[Any], Any]) -> dict[str, Any]:
         "cached_tokens": cached,
         "cost": _cost(provider, model, tokens, cached),
         "settings": clean({name: as_json(params[name]) for name in _SETTINGS if params.get(name) is not None}),
-        "details": clean({name: as_json(told[name]) for name in _DETAILS if told.get(name) is not None}),
+        "details": clean({name: as_json(reported[name]) for name in _DETAILS if reported.get(name) is not None}),
     }
 
 
@@ -182,10 +182,10 @@ def _text_usage(outputs: Mapping[str, Any]) -> dict[str, Any]:
     if known := info.get("usage_metadata"):
         return dict(known)
     for place in (outputs.get("llm_output"), info):
-        told = _mapping((place or {}).get("token_usage"))
-        read, written = _count(told.get("prompt_tokens")), _count(told.get("completion_tokens"))
+        reported = _mapping((place or {}).get("token_usage"))
+        read, written = _count(reported.get("prompt_tokens")), _count(reported.get("completion_tokens"))
         if read is not None or written is not None:
-            cached = _count(_mapping(told.get("prompt_tokens_details")).get("cached_tokens"))
+            cached = _count(_mapping(reported.get("prompt_tokens_details")).get("cached_tokens"))
             return {
                 "input_tokens": read,
                 "output_tokens": written,
@@ -204,7 +204,7 @@ def _count(value: Any) -> int | None:
 
 
 def _unwrapped(value: Any, name: str) -> Any:
-    """Tracers wrap what is no dictionary in one."""
+    """Tracers wrap other values in a dictionary."""
     return value[name] if isinstance(value, dict) and list(cast("dict[str, Any]", value)) == [name] else value
 
 

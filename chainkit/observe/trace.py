@@ -112,7 +112,7 @@ class Trace:
         log.write(path, self._steps)
 
     def tree(self, shorten: int | None = 300) -> str:
-        """The steps as a text, each text cut to so many characters; None shows all."""
+        """The steps as a text, each text cut to this many characters; None shows all."""
         return tree(self._steps, shorten)
 
     def __str__(self) -> str:

@@ -54,7 +54,7 @@ def prompt(
         raise ValueError(f"a prompt is a text, or a list of messages such as [('human', 'text')]; got {template!r:.80}")
     try:
         chat = ChatPromptTemplate.from_messages(list(template))
-    except NotImplementedError as error:  # what langchain-core says of things that are no messages
+    except NotImplementedError as error:  # what langchain-core raises for things that are not messages
         raise ValueError(f"a message is (role, text), as in ('human', '{{question}}'): {error}") from error
     return cast("ChatPromptTemplate", chat.partial(**fixed) if fixed else chat)
 

@@ -80,7 +80,7 @@ class JsonLines:
 
 
 class TableLines:
-    """CSV, whose first column is the number; what is no text, number or truth stands as JSON.
+    """CSV, whose first column is the number; other values than texts, numbers and booleans stand as JSON.
 
     Args:
         columns: The names of the others.

@@ -137,11 +137,11 @@ class Header(Mapping[str, Any]):
         """An array: numbers as numpy, strings as a list of `bytes`.
 
         Raises:
-            KeyError: There is no array of this name.
+            KeyError: No array has this name.
         """
         where = self.entries[key]
         if not isinstance(where, Array):
-            raise KeyError(f"{key} is no array")
+            raise KeyError(f"{key} is not an array")
         if self.start is not None:
             raw = self.start[where.offset : where.offset + where.nbytes]
         else:
@@ -221,7 +221,7 @@ class _Reader:
         values = self.values(keys)
         alignment = values.get("general.alignment", 32)
         sound = type(alignment) is int and 8 <= alignment <= 65_536 and alignment & (alignment - 1) == 0
-        self.require(sound, f"has an alignment of {alignment!r}, which is no power of two between 8 and 65536")
+        self.require(sound, f"has an alignment of {alignment!r}, which is not a power of two between 8 and 65536")
         places = self.tensor_table(tensors, alignment)
         start = -(-self.position // alignment) * alignment
         for tensor in places.values():
@@ -303,7 +303,7 @@ class _Reader:
             self.require(0 < length < 1 << 40, f"has a tensor {name} of length {length}")
             values *= length
         whole = shape[0] % block == 0
-        self.require(whole, f"has rows of {shape[0]} values in {name}, which are no whole blocks of {type_name}")
+        self.require(whole, f"has rows of {shape[0]} values in {name}, which are not whole blocks of {type_name}")
         self.require(offset % alignment == 0, f"has the tensor {name} at {offset}, which is not aligned")
         return Tensor(name, shape, type_name, offset, values // block * block_bytes)
 

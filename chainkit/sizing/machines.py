@@ -62,7 +62,7 @@ def this_machine() -> Machine:
 
 
 def of_size(ram: int) -> Machine:
-    """A computer with so many bytes of memory, and a processor like the one here."""
+    """A computer with this many bytes of memory and a processor like this one."""
     return Machine(name=f"{ram / 1e9:g} GB of memory", ram=ram, usable=left_by_system(ram), repacked=repacks())
 
 
@@ -96,12 +96,12 @@ def amount(text: str) -> int:
     (1500000000, 536870912)
 
     Raises:
-        ValueError: It is no amount, or nothing.
+        ValueError: It is not an amount, or is zero.
     """
     match = _AMOUNT.fullmatch(text.strip())
     value = int(float(match[1]) * _UNITS[(match[2] or "").lower()]) if match else 0
     if value < 1:
-        raise ValueError(f"{text!r} is no amount of memory; write it as 8GB or 512MiB")
+        raise ValueError(f"{text!r} is not an amount of memory; write it as 8GB or 512MiB")
     return value
 
 

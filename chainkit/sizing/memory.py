@@ -20,7 +20,7 @@ def total_memory(proc: Path = _PROC, groups: Path = _GROUPS) -> int | None:
 def available_memory(proc: Path = _PROC, groups: Path = _GROUPS) -> int | None:
     """Bytes that can be taken now without swapping: caches that the system would give up count as free.
 
-    None where that cannot be known, which is no reason to refuse anything.
+    None where that is unknown; callers then refuse nothing.
     """
     free = _from_meminfo(proc, "MemAvailable") or _free_on_windows()
     return _least([free, *(limit - used for limit, used in _limits(proc, groups))])

@@ -44,7 +44,7 @@ class Layer:
     Attributes:
         keys: Values stored for each token as its key; heads that share a key count once.
         values: The same for its value.
-        window: The layer looks back on so many tokens; None: on all.
+        window: Number of tokens that the layer attends to; None: all.
         state: Bytes that do not grow with the text, for each text (recurrent layers).
     """
 

@@ -15,8 +15,8 @@ MIB = 1 << 20
 KV_BYTES: Mapping[str, float] = {"f32": 4, "f16": 2, "bf16": 2, "q8_0": 34 / 32, "q4_0": 18 / 32}
 """Bytes of one remembered value, by the type it is stored in."""
 
-_DEFAULT_CONTEXT = 4096  # what the llama.cpp engine takes at most when it is told nothing
-_CELLS = 256  # llama.cpp rounds a context up to whole runs of so many tokens
+_DEFAULT_CONTEXT = 4096  # the llama.cpp engine's upper limit by default
+_CELLS = 256  # llama.cpp rounds a context up to a multiple of this many tokens
 _FLOAT = 4
 _OPTIONS = 16  # places of the llama.cpp engine for options that it scores together, beside those of the texts
 

@@ -29,7 +29,7 @@ def remote_gguf(urls: list[str], token: str | None = None) -> ModelShape:
     """The model of a GGUF file on a server, or of all parts of one.
 
     Raises:
-        ModelFileError: The server has no such file, or it is no GGUF.
+        ModelFileError: The server has no such file, or it is not a GGUF.
         ConnectionFailed: No answer came.
     """
     return model_of([_header(url, token) for url in urls])
@@ -59,7 +59,7 @@ def remote_transformers(
     def whole(file: str) -> Mapping[str, Any]:
         data, size = fetch(address(file), 0, _LONGEST_JSON, token)
         if size > len(data):
-            raise ModelFileError(f"{name}/{file}", f"has {size} bytes, which is no settings file")
+            raise ModelFileError(f"{name}/{file}", f"has {size} bytes, which is not a settings file")
         return settings_of(f"{name}/{file}", data)
 
     return model_of_folder(name, files, whole, read, dtype)
@@ -67,14 +67,14 @@ def remote_transformers(
 
 @hides_locals
 def fetch(url: str, start: int, length: int, token: str | None = None) -> tuple[bytes, int]:
-    """So many bytes of a file from a place on, or fewer if it ends before, and the length of the whole file.
+    """Bytes of a file from an offset, fewer if the file ends before, and the length of the whole file.
 
     Raises:
         ModelFileError: The server refuses, or has no such file.
         ConnectionFailed: No answer came.
     """
     if urlsplit(url).scheme not in ("http", "https"):
-        raise ModelFileError(url, "is no address of a web server")
+        raise ModelFileError(url, "is not the address of a web server")
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-{start + length - 1}"})  # noqa: S310 - checked
     request.add_header("Accept-Encoding", "identity")
     request.add_header("User-Agent", "chainkit")

@@ -39,8 +39,8 @@ def config_model(name: str, config: Mapping[str, Any], dtype: str = "auto") -> M
         raise ModelFileError(
             name, f"is a config.json of the family {kind!r}; the size of those is read from safetensors"
         )
-    told = str(config.get("dtype") or config.get("torch_dtype")) if dtype == "auto" else dtype
-    spelled = _SPELLED.get(told, "F16")
+    stated = str(config.get("dtype") or config.get("torch_dtype")) if dtype == "auto" else dtype
+    spelled = _SPELLED.get(stated, "F16")
     return model_from_config(name, config, tuple(_weight(key, shape, spelled) for key, shape in shapes.items()))
 
 
@@ -52,8 +52,8 @@ def _weight(name: str, shape: tuple[int, ...], kind: str) -> WeightShape:
 def _llama(model: ModelShape, config: Mapping[str, Any]) -> Shapes:
     width, inner, words = model.width, model.inner, model.vocabulary
     shapes: Shapes = {"model.embed_tokens.weight": (width, words)}
-    told = config.get("head_dim")
-    size = told if isinstance(told, int) and told > 0 else width // model.heads
+    stated = config.get("head_dim")
+    size = stated if isinstance(stated, int) and stated > 0 else width // model.heads
     for number, layer in enumerate(model.layers):
         queries = size * model.heads
         block = {

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import struct
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from chainkit.base.errors import ModelFileError, of_system
+from chainkit.base.safetensors import header_of
 from chainkit.sizing.model import MOST_LAYERS, Layer, ModelShape, WeightShape
-
-HEADER_LIMIT = 100 << 20
-"""Bytes of the longest header; what safetensors itself accepts."""
 
 INDEX = "model.safetensors.index.json"
 
@@ -37,7 +35,7 @@ def folder_model(folder: Path | str, dtype: str = "auto") -> ModelShape:
     """The model of a folder with config.json and safetensors; `dtype` as for `model_of_folder`.
 
     Raises:
-        ModelFileError: A file is missing or damaged, or the weights are no safetensors.
+        ModelFileError: A file is missing or damaged, or the weights are not safetensors.
     """
 
     folder = Path(folder)
@@ -71,15 +69,15 @@ def model_of_folder(name: str, files: Sequence[str], whole: Whole, read: Read, d
         dtype: What the weights will be in memory: "float32", "float16", "bfloat16"; "auto" is what config.json says.
 
     Raises:
-        ModelFileError: A file is missing or damaged, or the weights are no safetensors.
+        ModelFileError: A file is missing or damaged, or the weights are not safetensors.
     """
     if "config.json" not in files:
-        raise ModelFileError(name, "has no config.json, so it is no folder of a transformers model")
+        raise ModelFileError(name, "has no config.json, so it is not a folder of a transformers model")
     config = whole("config.json")
     weights = [weight for file in _weight_files(name, files, whole) for weight in _header(name, file, read)]
     if dtype == "auto":
-        told = str(config.get("dtype") or config.get("torch_dtype"))
-        dtype = told if told in _CHOSEN and "quantization_config" not in config else dtype
+        stated = str(config.get("dtype") or config.get("torch_dtype"))
+        dtype = stated if stated in _CHOSEN and "quantization_config" not in config else dtype
     return model_from_config(name, config, as_dtype(weights, dtype))
 
 
@@ -87,19 +85,19 @@ def settings_of(name: object, data: bytes) -> Mapping[str, Any]:
     """What a JSON file of settings holds.
 
     Raises:
-        ModelFileError: It is no JSON, or holds no settings.
+        ModelFileError: It is not JSON, or holds no settings.
     """
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(name, f"is no JSON ({error})") from error
+        raise ModelFileError(name, f"is not JSON ({error})") from error
     if not isinstance(value, dict):
         raise ModelFileError(name, "holds no settings")
     return value
 
 
 def as_dtype(weights: Sequence[WeightShape], dtype: str) -> tuple[WeightShape, ...]:
-    """The weights as they are in memory when transformers is told a dtype; what is no float stays."""
+    """The weights as they are in memory when transformers loads them with a dtype; integers keep theirs."""
     if dtype == "auto":
         return tuple(weights)
     kind = _CHOSEN[dtype]
@@ -174,14 +172,7 @@ def _weight_files(name: str, files: Sequence[str], whole: Whole) -> list[str]:
 
 def _header(name: str, file: str, read: Read) -> list[WeightShape]:
     where = f"{name}/{file}"
-    start = read(file, 0, 8)
-    length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-    if not 2 <= length <= HEADER_LIMIT:
-        raise ModelFileError(where, "is no safetensors file, or cut short; download it again")
-    data = read(file, 8, length)
-    if len(data) < length:
-        raise ModelFileError(where, "is cut short in its header; download it again")
-    table = settings_of(where, data)
+    table, _ = header_of(where, partial(read, file))
     return [_weight(where, key, entry) for key, entry in table.items() if key != "__metadata__"]
 
 

@@ -63,7 +63,7 @@ def bake(
 
     Raises:
         BadExamples: A name is none, or `always` names no soft prompt.
-        ModelFileError: The file is no model, or has no token table, or, for `always`, no chat template.
+        ModelFileError: The file is not a model, or has no token table, or, for `always`, no chat template.
         SoftPromptMismatch: A soft prompt was trained on another model.
         Unsupported: This kind of model, or this build of llama.cpp, cannot take more tokens.
         DiskFull: The copy would not fit.
@@ -71,7 +71,7 @@ def bake(
     path, target = Path(model).expanduser(), Path(out).expanduser()
     header = read_header(path)
     if NAME not in header.tensors:
-        raise ModelFileError(path, f"has no {NAME}, so it is no language model, or one of several files")
+        raise ModelFileError(path, f"has no {NAME}, so it is not a language model, or one of several files")
     if always is not None and always not in prompts:
         raise BadExamples(f"'{always}' is to stand before every chat, and is none of {', '.join(prompts)}")
     if always is not None and _TEMPLATE not in header:
@@ -87,7 +87,7 @@ def _loaded(prompts: Mapping[str, Any]) -> dict[str, SoftPrompt]:
     for name, given in prompts.items():
         soft = as_soft_prompt(given)
         if soft is None or not re.fullmatch(r"[A-Za-z0-9-]+", name):
-            raise BadExamples(f"'{name}' is no name for a soft prompt; use letters, digits and dashes")
+            raise BadExamples(f"'{name}' is not a name for a soft prompt; use letters, digits and dashes")
         loaded[name] = soft
     return loaded
 

@@ -75,7 +75,7 @@ class ByPeft:
         """PEFT bounds what has bounds."""
 
     def write(self, prompt: Sequence[int], count: int) -> list[int]:
-        """At most so many tokens that the model writes behind a prompt, the likeliest each time."""
+        """The model's greedy continuation of a prompt, at most `count` tokens."""
         tokens: list[int] = []
         with torch.inference_mode():
             while len(tokens) < count:

@@ -89,7 +89,7 @@ def train_on(
         method: Train all weights, or low-rank additions to every linear layer.
         column: Of a table, the one with the text.
         epochs: Times over the texts.
-        max_steps: At most so many steps; None leaves it to `epochs`.
+        max_steps: Steps, at most; None leaves it to `epochs`.
         learning_rate: Of the first steps; it falls to 0. None is 1e-4 for "full" and 5e-4 for "lora".
         batch_size: Blocks of one step.
         block_tokens: Length of a block.

@@ -105,7 +105,7 @@ def _numbered(given: Any) -> Iterator[tuple[str, Any]]:
 
 def _example(place: str, row: Any) -> Example:
     if isinstance(row, str) or not isinstance(row, Sequence) or len(row) != 2:
-        raise BadExamples(f"{place} is no pair (prompt, answer): {str(row)[:60]!r}")
+        raise BadExamples(f"{place} is not a pair (prompt, answer): {str(row)[:60]!r}")
     for word, text in zip(("prompt", "answer"), row, strict=True):
         if not isinstance(text, str):
             raise BadExamples(f"{place}: the {word} is {text!r:.60} and no text")
@@ -116,18 +116,18 @@ def _example(place: str, row: Any) -> Example:
 
 def _columns(names: Sequence[str], prompt: str | None, answer: str | None) -> tuple[str, str]:
     asked = prompt or next((name for name in _PROMPTS if name in names), None)
-    told = answer or next((name for name in _ANSWERS if name in names and name != asked), None)
+    replied = answer or next((name for name in _ANSWERS if name in names and name != asked), None)
     if set(names) == {"act", "prompt"} and prompt is answer is None:
-        asked, told = "act", "prompt"  # awesome-chatgpt-prompts
-    for wish, found in ((prompt, asked), (answer, told)):
+        asked, replied = "act", "prompt"  # awesome-chatgpt-prompts
+    for wish, found in ((prompt, asked), (answer, replied)):
         if found is None or found not in names:
             hint = nearest(wish, names) if wish else None
             advice = f"did you mean '{hint}'?" if hint else f"columns: {', '.join(names[:_SHOWN])}"
             missing = f"no column '{wish}'" if wish else "no columns that look like prompt and answer"
             raise BadExamples(f"{missing}; {advice}")
     assert asked is not None
-    assert told is not None
-    return asked, told
+    assert replied is not None
+    return asked, replied
 
 
 def _field(place: str, row: Any, column: str | None) -> str:
@@ -171,7 +171,7 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
         try:
             yield f"{path}, line {number}", json.loads(line)
         except ValueError as error:
-            raise BadExamples(f"{path}, line {number} is no JSON: {error}") from error
+            raise BadExamples(f"{path}, line {number} is not JSON: {error}") from error
 
 
 def _text_of(path: Path) -> str:

@@ -43,7 +43,7 @@ class Learner(Protocol):
         ...
 
     def write(self, prompt: Sequence[int], count: int) -> list[int]:
-        """At most so many tokens that the model writes behind a prompt, the likeliest each time."""
+        """The model's greedy continuation of a prompt, at most `count` tokens."""
         ...
 
 
@@ -89,7 +89,7 @@ class Soft:
                 self.vectors.copy_(self._start + step * far)
 
     def write(self, prompt: Sequence[int], count: int) -> list[int]:
-        """At most so many tokens that the model writes behind a prompt, the likeliest each time."""
+        """The model's greedy continuation of a prompt, at most `count` tokens."""
         return written(self.base, prompt, self.vectors.detach(), count)
 
 
@@ -108,7 +108,7 @@ class Bare:
         return answer_hits(self.base, batch_of(examples, 0, self.base.loaded.device), None)
 
     def write(self, prompt: Sequence[int], count: int) -> list[int]:
-        """At most so many tokens that the model writes behind a prompt, the likeliest each time."""
+        """The model's greedy continuation of a prompt, at most `count` tokens."""
         return written(self.base, prompt, None, count)
 
 

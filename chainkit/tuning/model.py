@@ -91,8 +91,8 @@ class Base:
             if self._positioned:
                 other["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
         end = vectors.shape[1] - 1
-        # places and not a number of them: a slice is no contiguous tensor, whose product with the head takes up to four
-        # times as long (torch 2.13 multiplies row by row)
+        # indices instead of a slice, which is not contiguous: its product with the head takes up to four times as long
+        # (torch 2.13 multiplies row by row)
         only = self.loaded.only(list(range(end - count, end)))
         logits = self.model(inputs_embeds=vectors, use_cache=False, **only, **other).logits
         return logits if logits.shape[1] == count else logits[:, end - count : end]
@@ -134,7 +134,7 @@ def open_base(model: TrainedModel, dtype: str = "auto") -> Base:
 
     Raises:
         ModelFileError: There is no such model, or it is damaged.
-        Unsupported: It is no causal model of transformers.
+        Unsupported: It is not a causal model of transformers.
     """
     if isinstance(model, Base):
         return model

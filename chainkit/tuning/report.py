@@ -82,7 +82,7 @@ class TuningReport:
             f"training        {self.steps} steps in {self.seconds:.1f} s{early}; the best was step {self.best_step}",
         ]
         if not self.better:
-            lines.append("The result is no better than the base model.")
+            lines.append("The result is not better than the base model.")
         if self.nbytes:
             lines.append(f"saved           {self.nbytes:,} bytes")
         for sample in self.samples:

@@ -31,11 +31,11 @@ class TuningSettings:
             random numbers of spread 1 as in PEFT, far outside of the model's own.
         init_text: By default the first example; repeated or cut to the number of virtual tokens.
         learning_rate: None is a share of the spread of the model's token vectors.
-        epochs: At most so many times over the examples.
+        epochs: Passes over the examples, at most.
         batch_size: Examples of one step.
         reach: How far a vector may move from where it began, as a multiple of the length of the model's token
             vectors; None does not hold it. It makes the learning rate nearly irrelevant.
-        patience: End after so many epochs without a better held-out loss; None never ends early.
+        patience: End after this many epochs without a better held-out loss; None never ends early.
         held_out: The share of the examples that is not trained on.
         seed: The same seed gives the same soft prompt.
         method: "soft", or one of PEFT's: "p-tuning", "prefix", "cpt".

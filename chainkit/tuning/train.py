@@ -21,7 +21,7 @@ STATE = "state.safetensors"
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """What progress is told.
+    """One report of progress.
 
     Attributes:
         number: Steps done.
@@ -66,7 +66,7 @@ def train(
     *,
     checkpoint: Path | None,
     identity: Mapping[str, Any],
-    told: Callable[[TrainingStep], object],
+    report: Callable[[TrainingStep], object],
 ) -> History:
     """Train, and leave the learner with its best numbers.
 
@@ -77,12 +77,12 @@ def train(
         settings: How.
         checkpoint: The folder where a stopped run has left its state, and where this one leaves its own.
         identity: What a run must have in common with the one that it goes on from.
-        told: Called after each step.
+        report: Called after each step.
 
     Raises:
-        ChainkitError: The loss is no number any more, or the checkpoint is of another run.
+        ChainkitError: The loss became NaN or infinite, or the checkpoint is of another run.
     """
-    return _Run(learner, examples, held_out, settings, checkpoint, identity, told).history()
+    return _Run(learner, examples, held_out, settings, checkpoint, identity, report).history()
 
 
 def mean_loss(learner: Learner | Bare, examples: Sequence[EncodedExample], size: int) -> float:
@@ -113,10 +113,10 @@ class _Run:
         settings: TuningSettings,
         checkpoint: Path | None,
         identity: Mapping[str, Any],
-        told: Callable[[TrainingStep], object],
+        report: Callable[[TrainingStep], object],
     ) -> None:
         self._learner, self._examples, self._held_out, self._settings = learner, examples, held_out, settings
-        self._checkpoint, self._identity, self._told = checkpoint, json.loads(json.dumps(identity)), told
+        self._checkpoint, self._identity, self._report = checkpoint, json.loads(json.dumps(identity)), report
         self._total = settings.epochs * math.ceil(len(examples) / settings.batch_size)
         self._rate = settings.learning_rate or learner.learning_rate
         self._optimizer = torch.optim.AdamW(learner.trained.values(), lr=self._rate, weight_decay=0.0, fused=True)
@@ -153,7 +153,7 @@ class _Run:
         self._learner.hold()
         self._history.losses.append(value)
         held_out = self._history.held_out[-1][1] if self._history.held_out else None
-        self._told(TrainingStep(done + 1, self._total, value, held_out))
+        self._report(TrainingStep(done + 1, self._total, value, held_out))
 
     def _measure(self) -> None:
         """The held-out loss; the numbers are kept if it is the lowest, and the run ends if it was that long ago."""
@@ -176,10 +176,10 @@ class _Run:
         tensors |= {f"best.{name}": value for name, value in self._best.items()}
         for number, state in self._optimizer.state_dict()["state"].items():
             tensors |= {f"adam.{number}.{name}": value for name, value in state.items()}
-        told = {"identity": self._identity, "history": asdict(self._history), "epoch": self._epoch}
+        kept = {"identity": self._identity, "history": asdict(self._history), "epoch": self._epoch}
         self._checkpoint.mkdir(parents=True, exist_ok=True)
         part = self._checkpoint / f"{STATE}.part"
-        save_file({name: value.contiguous() for name, value in tensors.items()}, part, {"run": json.dumps(told)})
+        save_file({name: value.contiguous() for name, value in tensors.items()}, part, {"run": json.dumps(kept)})
         put(part, self._checkpoint / STATE)
 
     def _resumed(self) -> bool:
@@ -191,23 +191,23 @@ class _Run:
         path = self._checkpoint / STATE
         try:
             with safe_open(path, "pt") as file:
-                told = json.loads(file.metadata()["run"])
+                kept = json.loads(file.metadata()["run"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise ModelFileError(path, "is no checkpoint of a tuning; remove it to begin anew") from error
-        if told["identity"] != self._identity:
-            differing = [key for key, value in told["identity"].items() if self._identity.get(key) != value]
+            raise ModelFileError(path, "is not a checkpoint of a tuning; remove it to begin anew") from error
+        if kept["identity"] != self._identity:
+            differing = [key for key, value in kept["identity"].items() if self._identity.get(key) != value]
             raise ChainkitError(
                 f"{path} is of a run with other settings ({', '.join(differing[:4])}); "
                 "give resume=False to begin anew, or the same settings to go on"
             )
-        self._take_up(told, tensors)
+        self._take_up(kept, tensors)
         return True
 
-    def _take_up(self, told: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
-        history = told["history"]
+    def _take_up(self, kept: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+        history = kept["history"]
         self._history = History(**history | {"held_out": [(step, loss) for step, loss in history["held_out"]]})
-        self._epoch = told["epoch"]
+        self._epoch = kept["epoch"]
         _restore(self._learner.trained, _under(tensors, "now."))
         self._best = _under(tensors, "best.")
         state: dict[int, dict[str, torch.Tensor]] = {}

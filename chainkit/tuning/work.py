@@ -31,7 +31,7 @@ class Tuned:
 
     Attributes:
         report: Before and after.
-        folder: Where it was saved; None if it was not, as when it is no better than the base model.
+        folder: Where it was saved; None if it was not, as when it is not better than the base model.
         soft_prompt: For `soft_prompt=` of a model; None if nothing was saved or the method makes no soft prompt.
     """
 
@@ -72,7 +72,7 @@ def tune(
         held_out_examples: To measure with; by default a share of the examples is taken for it.
         prompt: The column of what is asked; found by default.
         answer: The column of what the model should write; found by default.
-        keep_worse: Save the result even if it is no better than the base model.
+        keep_worse: Save the result even if it is not better than the base model.
         resume: Go on where a stopped run with the same settings has ended.
         dtype: "float32", "bfloat16" or "auto", for a model that is loaded here.
         show_plan: Gets the plan before the training begins.
@@ -80,11 +80,11 @@ def tune(
         settings: Those of `Settings`: virtual_tokens, init, epochs, chat, ...
 
     Raises:
-        BadExamples: The examples are no pairs of texts, too few, or too long.
+        BadExamples: The examples are not pairs of texts, or too few, or too long.
         ModelFileError: There is no such model, or it is damaged.
         MissingLibrary: The extra `tune` is not installed.
         ValueError: A setting is out of its range.
-        ChainkitError: There is something at `out` already, or the loss is no number any more.
+        ChainkitError: There is something at `out` already, or the loss became NaN or infinite.
     """
     chosen = TuningSettings(**(dict(SOURCE_SETTINGS) if source_recipe else {}) | settings)
     folder = None if out is None else Path(out).expanduser()
@@ -139,7 +139,7 @@ class _Work:
             self.settings,
             checkpoint=self.checkpoint,
             identity=self._identity(),
-            told=progress or _silent,
+            report=progress or _silent,
         )
         report = self._report(plan, history, time.perf_counter() - began)
         folder = self._saved(report) if self.folder is not None and (report.better or keep_worse) else None

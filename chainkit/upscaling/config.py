@@ -34,7 +34,7 @@ _PERIODS = {
     "sliding_window_pattern": "layer_types",
     "_sliding_window_pattern": "layer_types",
 }
-# model_type -> every so many layers one sees everything, where the config need not say so
+# model_type -> of this many layers one has global attention, where the config need not say so
 _UNWRITTEN_PERIODS = {"gemma2": 2, "gemma3_text": 6, "cohere2": 4, "gpt_oss": 2}
 _BY_NUMBER = ("scale_attn_by_inverse_layer_idx", "scale_attention_by_inverse_layer_idx", "use_layer_scaling")
 

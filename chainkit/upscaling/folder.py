@@ -29,7 +29,7 @@ from chainkit.upscaling.slices import Slice, layer_sources
 from chainkit.upscaling.stack import find_stack, require_alike
 
 Progress = Callable[[int, int], None]
-"""Told how many bytes are written, of how many."""
+"""Called with the bytes written and the bytes in all."""
 
 SHARD_BYTES = 5_000_000_000
 _CONFIG = "config.json"
@@ -55,10 +55,10 @@ def model_config(folder: Path) -> Config:
     """What config.json says.
 
     Raises:
-        ModelFileError: There is none, or it is no JSON.
+        ModelFileError: There is none, or it is not JSON.
     """
     if not (folder / _CONFIG).is_file():
-        raise ModelFileError(folder, f"has no {_CONFIG}, so it is no folder of a transformers model")
+        raise ModelFileError(folder, f"has no {_CONFIG}, so it is not a folder of a transformers model")
     return read_json(folder / _CONFIG)
 
 

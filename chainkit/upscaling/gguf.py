@@ -22,7 +22,7 @@ _STACK = "blk"
 _STRINGS = 8
 # lists that may by chance be as long as the model is deep
 _NOT_PER_LAYER = ("rope.", "classifier.", "vision.")
-# llama.cpp counts these out by itself: architecture -> every so many layers one sees everything
+# llama.cpp counts these out by itself: architecture -> of this many layers one has global attention
 _PERIODS = {"gemma2": 2, "gemma3": 6, "cohere2": 4, "gpt-oss": 2, "gemma3n": 5, "llama4": 4, "exaone4": 4, "olmo2": 4}
 _PERIOD_KEYS = ("full_attention_interval", "interleave_moe_layer_step", "attention.sliding_window_pattern")
 _AT_THE_START = "leading_dense_block_count"

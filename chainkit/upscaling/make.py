@@ -36,7 +36,7 @@ def upscale(
         model: A folder with config.json and safetensors files, or a .gguf file. For a plan alone (`dry_run`), a
             folder with config.json or that file is enough.
         out: The folder or file to make; nothing may be there. Not needed for a plan alone.
-        drop: Two copies of the model, the first without its last so many layers, the second without its first.
+        drop: Two copies of the model, the first without its last `drop` layers, the second without its first `drop`.
         slices: Instead of `drop`: which layers follow each other, as "0:24,8:32" or as pairs.
         prefix: Where the layers are, if the names of the tensors leave it open: "model.language_model.layers".
         dry_run: Return the plan and write nothing.
@@ -59,19 +59,19 @@ def upscale(
     if shard_bytes < 1:
         raise ValueError(f"shard_bytes must be 1 or more, got {shard_bytes}")
     target = None if out is None else Path(out).expanduser()
-    told = progress or _silent
+    report = progress or _silent
     if _is_gguf(source):
         from chainkit.upscaling import gguf  # folders need no numpy
 
         work = gguf.prepare(source, chosen, prefix)
         if not dry_run and target is not None:
-            gguf.write(work, target, told)
+            gguf.write(work, target, report)
     elif dry_run and not _has_weights(source):
         return folders.outline(source, chosen)
     else:
         work = folders.prepare(source, chosen, prefix)
         if not dry_run and target is not None:
-            folders.write(work, target, shard_bytes, told)
+            folders.write(work, target, shard_bytes, report)
     if dry_run and target is not None:
         require_new(target)
         require_room(target, work.plan.new_bytes or 0)

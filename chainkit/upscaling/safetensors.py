@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from chainkit.base.errors import NO_SUCH_FILE, ModelFileError
+from chainkit.base.safetensors import file_header
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-_HEADER_LIMIT = 100_000_000  # bytes; the limit of the format's own reader
 # bits; some types pack several numbers into a byte
 _BITS = {"F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16}
 _BITS |= {"U16": 16, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "I8": 8, "U8": 8, "BOOL": 8, "F6_E2M3": 6}
@@ -63,7 +63,7 @@ def file_tensors(path: Path) -> list[StoredTensor]:
         ModelFileError: The file is cut short, or no safetensors file.
     """
     size = path.stat().st_size
-    header, start = _header(path, size)
+    header, start = file_header(path)
     entries = [(name, entry) for name, entry in header.items() if name != "__metadata__"]
     found = sorted((_tensor(path, name, entry, start) for name, entry in entries), key=lambda one: one.start)
     end = start
@@ -105,7 +105,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ModelFileError(path, NO_SUCH_FILE) from error
     except ValueError as error:
-        raise ModelFileError(path, f"is no JSON ({error}); fetch it again") from error
+        raise ModelFileError(path, f"is not JSON ({error}); fetch it again") from error
     if not isinstance(value, dict):
         raise ModelFileError(path, "is JSON, but no object; fetch it again")
     return value
@@ -125,21 +125,6 @@ def _indexed(folder: Path, index: Path) -> dict[str, StoredTensor]:
     if absent := sorted(set(places) - set(tensors)):
         raise ModelFileError(index, f"says that {places[absent[0]]} holds {absent[0]}, and it does not; fetch it again")
     return tensors
-
-
-def _header(path: Path, size: int) -> tuple[Mapping[str, Any], int]:
-    with path.open("rb") as file:
-        first = file.read(8)
-        length = struct.unpack("<Q", first)[0] if len(first) == 8 else size
-        if length > min(size - 8, _HEADER_LIMIT):
-            raise ModelFileError(path, "is cut short or no safetensors file: its header does not fit; fetch it again")
-        try:
-            header = json.loads(file.read(length))
-        except ValueError as error:
-            raise ModelFileError(path, "is no safetensors file: its header is no JSON; fetch it again") from error
-    if not isinstance(header, dict):
-        raise ModelFileError(path, "is no safetensors file: its header is no object; fetch it again")
-    return header, 8 + length
 
 
 def _tensor(path: Path, name: str, entry: Any, start: int) -> StoredTensor:

@@ -42,7 +42,7 @@ def overlap(depth: int, drop: int) -> tuple[Slice, ...]:
     (Slice(first=0, end=24), Slice(first=8, end=32))
 
     Raises:
-        BadLayers: The model has not so many layers, or no new one would come of it.
+        BadLayers: The model has fewer layers, or the result would have no more.
     """
     if not 0 <= drop < depth:
         raise BadLayers(
@@ -64,12 +64,14 @@ def parse_slices(text: str) -> tuple[Slice, ...]:
     (Slice(first=0, end=24), Slice(first=8, end=32))
 
     Raises:
-        BadLayers: It is no list of first:end.
+        BadLayers: It is not a list of first:end.
     """
     found = [(part, _RANGE.fullmatch(part)) for part in text.split(",")]
     for part, match in found:
         if match is None:
-            raise BadLayers(f"'{part.strip()}' is no slice of layers; write first:end, several with commas: 0:24,8:32")
+            raise BadLayers(
+                f"'{part.strip()}' is not a slice of layers; write first:end, several with commas: 0:24,8:32"
+            )
     return tuple(Slice(int(match[1]), int(match[2])) for _, match in found if match)
 
 

@@ -193,7 +193,7 @@ def test_a_file_that_cannot_be_written_is_told_before_any_call(run) -> None:
     Path("text.txt").write_text("a text that somebody wants to keep, not a database")
     result = run("complete", "x", "--model", "fake:", "--trace=text.txt")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "no log of chainkit" in result.stderr or "cannot be used as a log" in result.stderr
+    assert "not a log of chainkit" in result.stderr or "cannot be used as a log" in result.stderr
 
 
 def test_a_text_after_trace_is_no_file(run) -> None:

@@ -121,7 +121,7 @@ def test_a_folder_of_safetensors_runs_by_the_name_of_its_repository(run, stocked
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("nonsense", "is no model on a hub"),
+        ("nonsense", "is not a model on a hub"),
         ("org/nothing", "has no org/nothing"),
         (f"{REPO}:Q5_K_M", "has no 'Q5_K_M'"),
         ("org/one@v9", "no revision 'v9'"),

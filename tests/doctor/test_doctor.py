@@ -56,7 +56,7 @@ def found(server: OpenAIServer | str, *options: str) -> dict[str, Any]:
 def changed(server: OpenAIServer) -> dict[str, tuple[str, str]]:
     """What is not as it is with a server that has everything: state and words by feature."""
     rows = found(server, "--model", "gpt-4o-mini", "--embedding-model", "text-embedding-3-small")["features"]
-    return {r["feature"]: (r["state"], r["told"]) for r in rows if r["state"] != "works"} | {}
+    return {r["feature"]: (r["state"], r["detail"]) for r in rows if r["state"] != "works"} | {}
 
 
 def dependents(names: set[str]) -> set[str]:
@@ -117,7 +117,7 @@ def test_a_model_that_calls_tools_only_when_told_to_is_told_so(open_server: Open
     all_fail(open_server, quiet)
     rows = {row["feature"]: row for row in found(open_server)["features"]}
     assert rows["tools"]["state"] == "works"
-    assert rows["tools"]["told"].startswith("only when a call is demanded: get_weather")
+    assert rows["tools"]["detail"].startswith("only when a call is demanded: get_weather")
     assert rows["tool_choice=required"]["state"] == "works"
 
 
@@ -141,8 +141,8 @@ def test_a_context_that_is_known_is_exceeded_once(open_server: OpenAIServer) -> 
     report = found(open_server, "--model", "small-context", "--context", "100")
     row = next(row for row in report["features"] if row["feature"] == "context_overflow")
     assert row["state"] == "works"
-    assert "RequestTooLong" in row["told"]
-    assert "maximum context length is 100" in row["told"]
+    assert "RequestTooLong" in row["detail"]
+    assert "maximum context length is 100" in row["detail"]
     assert found(open_server, "--context", "128000")["states"]["context_overflow"] == "skipped"
     assert found(open_server, "--context", "100")["states"]["context_overflow"] == "ignored"
 

@@ -13,7 +13,7 @@ def test_amounts_are_read_as_they_are_written(text: str, nbytes: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "GB", "-1GB", "0", "8 XB", "1e9", "nan"])
 def test_what_is_no_amount_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no amount of memory"):
+    with pytest.raises(ValueError, match="not an amount of memory"):
         amount(text)
 
 

@@ -177,7 +177,7 @@ def test_layers_with_a_window_forget_in_transformers(tmp_path: Path) -> None:
     [
         (b"", "cut short"),
         (b"[]", "holds no settings"),
-        (b"{nope", "is no JSON"),
+        (b"{nope", "is not JSON"),
         (b'{"a": {"dtype": "F32"}}', "describe 'a'"),
         (b'{"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 9]}}', "has 9 bytes as F32"),
         (b'{"a": {"dtype": "F32", "shape": [-1, -1], "data_offsets": [0, 4]}}', "of shape"),

@@ -89,7 +89,7 @@ def test_refusals_say_what_to_do(hub: Hub) -> None:
         remote_gguf([address(hub, "x.gguf")])
     with pytest.raises(ConnectionFailed, match=r"no answer from 127\.0\.0\.1:9"):
         remote_gguf(["http://127.0.0.1:9/x.gguf"])
-    with pytest.raises(ModelFileError, match="no address"):
+    with pytest.raises(ModelFileError, match="not the address"):
         remote_gguf(["file:///etc/passwd"])
 
 
@@ -105,7 +105,7 @@ def test_the_token_is_not_sent_to_where_the_hub_sends_us(hub: Hub) -> None:
 
 def test_settings_that_are_no_json_are_named(hub: Hub) -> None:
     hub.repos[REPO]["config.json"] = b"{oops"
-    with pytest.raises(ModelFileError, match="org/model/config.json: is no JSON"):
+    with pytest.raises(ModelFileError, match="org/model/config.json: is not JSON"):
         remote_transformers(REPO, lambda name: address(hub, name), ["config.json"])
     hub.repos[REPO]["config.json"] = json.dumps({"hidden_size": 8}).encode()
     with pytest.raises(ModelFileError, match="no safetensors"):

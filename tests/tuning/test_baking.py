@@ -57,7 +57,7 @@ def test_the_rest_of_the_file_stays_as_it_is(tmp_path: Path) -> None:
 
 def test_what_cannot_be_baked_is_named_before_anything_is_written(tmp_path: Path) -> None:
     model, out = DEMO / "demo-q8_0.gguf", tmp_path / "baked.gguf"
-    with pytest.raises(BadExamples, match="'a b' is no name"):
+    with pytest.raises(BadExamples, match="'a b' is not a name"):
         bake(model, {"a b": JSON}, out)
     with pytest.raises(BadExamples, match="no soft prompts"):
         bake(model, {}, out)

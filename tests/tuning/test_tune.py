@@ -144,7 +144,7 @@ def test_a_stopped_run_goes_on_to_the_same_result(tuned: Tuned, tmp_path: Path) 
 def test_a_damaged_checkpoint_is_named(tuned: Tuned, tmp_path: Path) -> None:
     (tmp_path / "soft.checkpoint").mkdir()
     (tmp_path / "soft.checkpoint" / "state.safetensors").write_bytes(b"no")
-    with pytest.raises(ModelFileError, match="no checkpoint"):
+    with pytest.raises(ModelFileError, match="not a checkpoint"):
         tuned(tmp_path / "soft")
 
 

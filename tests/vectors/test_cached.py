@@ -148,7 +148,7 @@ def test_no_texts_are_no_vectors(path):
 
 def test_a_file_that_is_no_cache_is_named(path):
     path.write_bytes(b"something else " * 100)
-    with pytest.raises(IndexFileError, match="cannot be used to keep vectors in: is no SQLite file"):
+    with pytest.raises(IndexFileError, match="cannot be used to keep vectors in: is not an SQLite file"):
         CachedEmbeddings(Table(VECTORS), path, mark="t").embed_documents(["a"])
     assert path.read_bytes().startswith(b"something else")
 

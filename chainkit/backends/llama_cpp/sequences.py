@@ -28,7 +28,7 @@ class LlamaSequence(KVSequence):
 
 
 class LlamaSequences:
-    """All sequences. The runtime's lock is held by whoever calls.
+    """All sequences. The caller holds the runtime's lock.
 
     Attributes:
         all: The sequences.

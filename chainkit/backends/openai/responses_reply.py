@@ -19,7 +19,7 @@ from chainkit.decoding.unfinished import mark_of_cut, unfinished
 Json = Mapping[str, Any]
 
 TRANSLATOR = "openai"
-"""Under this name langchain-core knows the blocks of this API, whoever the service is."""
+"""langchain-core's name for the blocks of this API, for every service."""
 FINISH = {"max_output_tokens": "length"}
 
 

@@ -14,7 +14,7 @@ except ImportError as error:
     raise MissingLibrary("openai", extra="openai") from error
 
 _SIGNER = (
-    "set SSL_CERT_FILE to a file with the certificate of whoever signed it, if you know it to be right; a network that "
+    "set SSL_CERT_FILE to a file with the certificate of its issuer, if you know it to be right; a network that "
     "looks into connections has one of its own"
 )
 # The words are OpenSSL's; the HTTP client keeps them, and not the error with its number.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 import mmap
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from chainkit.base.errors import ModelFileError
+from chainkit.base.safetensors import file_header
 
 Array = np.ndarray[Any, Any]
 
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I8": "<i1"}
-_HEADER_LIMIT = 100_000_000  # bytes; the limit of the format's own reader
 
 
 def read_tensors(path: Path) -> dict[str, Array]:
@@ -28,7 +26,7 @@ def read_tensors(path: Path) -> dict[str, Array]:
     Raises:
         ModelFileError: The file is no safetensors file, or is cut short.
     """
-    header, start = _header(path)
+    header, start = file_header(path)
     # "c": private pages, so that a library that insists on a writable buffer accepts them; the file stays as it is
     data = np.memmap(path, np.uint8, "c")[start:]
     return {name: _tensor(path, data, name, entry) for name, entry in header.items() if name != "__metadata__"}
@@ -44,26 +42,6 @@ def release(tensors: Mapping[str, Array]) -> None:
         if isinstance(mapped.base, mmap.mmap) and hasattr(mapped.base, "madvise"):
             mapped.base.madvise(mmap.MADV_DONTNEED)
             return
-
-
-def _header(path: Path) -> tuple[Mapping[str, Any], int]:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        first = file.read(8)
-        if len(first) < 8:
-            raise ModelFileError(path, "is not a safetensors file: shorter than 8 bytes; fetch it again")
-        (length,) = struct.unpack("<Q", first)
-        if length > min(size - 8, _HEADER_LIMIT):
-            raise ModelFileError(
-                path, "is cut short or not a safetensors file: its header does not fit; fetch it again"
-            )
-        try:
-            header = json.loads(file.read(length))
-        except ValueError as error:
-            raise ModelFileError(path, "is not a safetensors file: its header is not JSON; fetch it again") from error
-    if not isinstance(header, dict):
-        raise ModelFileError(path, "is not a safetensors file: its header is not an object")
-    return header, 8 + length
 
 
 def _tensor(path: Path, data: Array, name: str, entry: Any) -> Array:

@@ -59,7 +59,7 @@ def find(paths: Paths, *, follow_links: bool = False) -> Found:
     """The files behind paths: a file stands for itself, a folder for all below it, a pattern for what it matches.
 
     Hidden files and folders are passed over unless they are named. Links inside a folder are followed, each folder
-    once; those that lead out of it only if `follow_links`, since whoever wrote the folder may have set them.
+    once; those that lead out of it only if `follow_links`, since the folder's author may have set them.
     """
     named = listed(paths)
     search = _Search(follow_links)

@@ -13,7 +13,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from chainkit.base.generation import GenerationRequest, told
+from chainkit.base.generation import GenerationRequest, key_text
 from chainkit.base.session import Piece, TokenScore
 from chainkit.local.completion import LocalLLM
 from chainkit.local.lookup import PromptLookup
@@ -218,7 +218,7 @@ class LocalJobRunner:
         session = context.synchronise()
         kept, key = cache.results(), None
         if kept is not None and (fingerprint := session.runtime.fingerprint()):
-            key = cache.key_of(fingerprint, session.tokens, told((job.options, job.following, job.method)))
+            key = cache.key_of(fingerprint, session.tokens, key_text((job.options, job.following, job.method)))
             if isinstance(found := kept.get(key), OptionScores):
                 return found
         base, options = _cut_options(session, context.tail, job)

@@ -290,6 +290,10 @@ def _closed(schema: Json, where: str) -> None:
 def _length(name: str, messages: list[Json]) -> None:
     tokens = sum(len(model.pieces(model.text_of(message))) + 3 for message in messages)
     if name == "small-context" and tokens > CONTEXT:
-        told = f"This model's maximum context length is {CONTEXT} tokens. However, your messages resulted in {tokens}"
-        told += " tokens."
-        raise Refusal(400, f"{told} Please reduce the length of the messages.", "context_length_exceeded", "messages")
+        message = (
+            f"This model's maximum context length is {CONTEXT} tokens. However, your messages resulted in {tokens}"
+        )
+        message += " tokens."
+        raise Refusal(
+            400, f"{message} Please reduce the length of the messages.", "context_length_exceeded", "messages"
+        )

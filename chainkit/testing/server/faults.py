@@ -102,7 +102,7 @@ def error_event(after: int, message: str = "The server had an error while proces
 
 
 def bad_event(after: int) -> Fault:
-    """An event that is no JSON."""
+    """An event that is not JSON."""
     return lambda answer: replace(answer, parts=(*answer.parts[:after], b'data: {"id": \n\n', *answer.parts[after:]))
 
 

@@ -55,8 +55,8 @@ class Responses:
         if name is None:
             return []
         if name not in self._kept:
-            told = f"Previous response with id '{name}' not found."
-            raise Refusal(400, told, "previous_response_not_found", "previous_response_id")
+            message = f"Previous response with id '{name}' not found."
+            raise Refusal(400, message, "previous_response_not_found", "previous_response_id")
         return self._kept[name]
 
 
@@ -67,8 +67,8 @@ def check(body: Json, given: Sequence[Json], before: Sequence[Json], kept: set[s
             raise Refusal(400, f"Unknown parameter: '{name}'.", "unknown_parameter", name)
     limit = body.get("max_output_tokens")
     if limit is not None and (not isinstance(limit, int) or limit < 16):
-        told = "Invalid 'max_output_tokens': integer below minimum value. Expected a value >= 16, but got "
-        raise Refusal(400, f"{told}{limit} instead.", "integer_below_min_value", "max_output_tokens")
+        message = "Invalid 'max_output_tokens': integer below minimum value. Expected a value >= 16, but got "
+        raise Refusal(400, f"{message}{limit} instead.", "integer_below_min_value", "max_output_tokens")
     for tool in body.get("tools") or []:
         _tool(tool)
     if ENCRYPTED in (body.get("include") or []) and not body["model"].startswith("reasoner"):
@@ -80,8 +80,8 @@ def check(body: Json, given: Sequence[Json], before: Sequence[Json], kept: set[s
         if form.get("strict"):
             closed(form["schema"], f"response_format '{form['name']}'")
     if form.get("type") == "json_object" and "json" not in json.dumps(list(given)).lower():
-        told = "Response input messages must contain the word 'json' in some form to use 'text.format' of type "
-        raise Refusal(400, f"{told}'json_object'.", param="input")
+        message = "Response input messages must contain the word 'json' in some form to use 'text.format' of type "
+        raise Refusal(400, f"{message}'json_object'.", param="input")
     _items([*before, *given], kept, {id(item) for item in before})
 
 
@@ -123,15 +123,15 @@ def _items(items: Sequence[Json], kept: set[str], trusted: set[int]) -> None:
 def _id(item: Json, kept: set[str]) -> None:
     name = item.get("id")
     if name and name not in kept and not (item.get("type") == "reasoning" and item.get("encrypted_content")):
-        told = f"Item with id '{name}' not found. Items are not persisted when `store` is set to false."
-        raise Refusal(404, f"{told} Try again with `store` set to true, or remove this item from your input.")
+        message = f"Item with id '{name}' not found. Items are not persisted when `store` is set to false."
+        raise Refusal(404, f"{message} Try again with `store` set to true, or remove this item from your input.")
 
 
 def _followed(item: Json, after: Sequence[Json]) -> None:
     kinds = {"message", "function_call", "reasoning"}
     if not after or after[0].get("type", "message") not in kinds or after[0].get("role") == "user":
-        told = f"Item '{item.get('id')}' of type 'reasoning' was provided without its required following item."
-        raise Refusal(400, told, param="input")
+        message = f"Item '{item.get('id')}' of type 'reasoning' was provided without its required following item."
+        raise Refusal(400, message, param="input")
 
 
 def _message(item: Json, where: str) -> None:

@@ -186,7 +186,7 @@ def _head(answer: HTTPAnswer, extra: Mapping[str, str]) -> bytes:
 
 async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> HTTPRequest | None:
     head = await reader.readexactly(1)
-    if not head.isalpha():  # somebody tries TLS, and is told off as by any web server
+    if not head.isalpha():  # somebody tries TLS, and gets the error of any web server
         writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
         await writer.drain()
         await asyncio.sleep(0.05)

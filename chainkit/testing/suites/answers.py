@@ -139,7 +139,7 @@ class UsageTests(ModelTests):
     def test_tokens_are_counted_by_every_way(self, model: Model, way: Way) -> None:
         """Each way tells the tokens read and written, and their sum."""
         usage = self._usage(way, model, self.prompt)
-        assert usage, f"{way.__name__} told no token counts"
+        assert usage, f"{way.__name__} reported no token counts"
         assert usage["input_tokens"] > 0
         assert usage["output_tokens"] > 0
         assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]

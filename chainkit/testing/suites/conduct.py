@@ -128,7 +128,7 @@ class BreakTests(ModelTests):
 
     @every_stream
     def test_listeners_hear_of_a_stream_that_breaks(self, way: Way) -> None:
-        """They are told of an error and of no end."""
+        """They get an error and no end."""
         recorder = Recorder()
         self._broken(way, config={"callbacks": [recorder]})
         assert recorder.names == ["start", "error"]
@@ -146,7 +146,7 @@ class BreakTests(ModelTests):
 
 
 class EventTests(ModelTests):
-    """Listeners are told everything, once, in order."""
+    """Listeners get every event once, in order."""
 
     @every_way
     def test_a_run_begins_and_ends_once(self, model: Model, way: Way) -> None:
@@ -158,7 +158,7 @@ class EventTests(ModelTests):
 
     @every_way
     def test_the_end_tells_the_whole_answer(self, model: Model, way: Way) -> None:
-        """What listeners are told at the end is what the caller got."""
+        """What listeners get at the end is what the caller got."""
         recorder = Recorder()
         text = "".join(way(model, self.prompt, config={"callbacks": [recorder]}))
         assert recorder.result is not None
@@ -177,10 +177,10 @@ class EventTests(ModelTests):
         recorder = Recorder()
         config = {"callbacks": [recorder], "tags": ["one"], "metadata": {"two": 2}, "run_name": "three"}
         way(model, self.prompt, config=config)
-        told = recorder.events[0][2]
-        assert "one" in told["tags"]
-        assert told["metadata"]["two"] == 2
-        assert told["name"] == "three"
+        start = recorder.events[0][2]
+        assert "one" in start["tags"]
+        assert start["metadata"]["two"] == 2
+        assert start["name"] == "three"
 
     def test_a_batch_tells_of_each_prompt(self, model: Model) -> None:
         """As many runs begin and end as there are prompts."""
@@ -188,7 +188,7 @@ class EventTests(ModelTests):
         model.batch([*self.prompts], config={"callbacks": [recorder]})
         for name in ("start", "end"):
             runs = [run for event, run, _ in recorder.events if event == name]
-            assert len(runs) == len(set(runs)) == len(self.prompts), f"{len(runs)} runs told of their {name}"
+            assert len(runs) == len(set(runs)) == len(self.prompts), f"{len(runs)} runs reported their {name}"
 
 
 async def _tick(gaps: list[float]) -> None:

@@ -19,14 +19,14 @@ class MakingTests(ModelTests):
     def test_it_says_what_kind_it_is(self, model: Model) -> None:
         """Traces and caches know models by their type."""
         kind = getattr(model, "_llm_type", None)
-        assert isinstance(kind, str), "_llm_type is no text"
+        assert isinstance(kind, str), "_llm_type is not a text"
         assert kind
 
     def test_what_identifies_it_is_plain(self, model: Model) -> None:
         """Identifying parameters, part of a cache's key, can be written as JSON and stay the same."""
-        told = getattr(model, "_identifying_params", {})
-        assert json.loads(json.dumps(dict(told), default=str)) is not None
-        assert dict(getattr(self.make(), "_identifying_params", {})) == dict(told)
+        parameters = getattr(model, "_identifying_params", {})
+        assert json.loads(json.dumps(dict(parameters), default=str)) is not None
+        assert dict(getattr(self.make(), "_identifying_params", {})) == dict(parameters)
 
     def test_a_copy_is_equal(self, model: Model) -> None:
         """Shallow and deep copies have the same settings."""

@@ -118,7 +118,7 @@ class Recorder(BaseCallbackHandler):
 
     @property
     def tokens(self) -> list[str]:
-        """The pieces of text that were told one by one."""
+        """The pieces of text that were reported one by one."""
         return [piece for name, _, piece in self.events if name == "token"]
 
     def on_llm_start(self, serialized: Any, prompts: list[str], *, run_id: UUID, **kwargs: Any) -> None:
@@ -189,9 +189,9 @@ def usage_of(result: LLMResult | None) -> dict[str, int]:
         return {}
     first = result.generations[0][0]
     message = getattr(first, "message", None)
-    told: Any = getattr(message, "usage_metadata", None) or (first.generation_info or {}).get("usage_metadata")
-    if told:
-        return {name: told[name] for name in ("input_tokens", "output_tokens", "total_tokens")}
+    reported: Any = getattr(message, "usage_metadata", None) or (first.generation_info or {}).get("usage_metadata")
+    if reported:
+        return {name: reported[name] for name in ("input_tokens", "output_tokens", "total_tokens")}
     places: Iterable[Any] = (result.llm_output, first.generation_info)
     for place in places:
         if counts := (place or {}).get("token_usage"):
