@@ -27,7 +27,7 @@ LAYOUT = FileLayout(
     "answers",
 )
 _FLUSH_EVENTS = 256
-_SWEEP_BYTES = 1 << 20  # after so many new ones, or a sixteenth of the limit, it is seen whether there is room
+_SWEEP_BYTES = 1 << 20  # new bytes, or a sixteenth of the limit, after which the size is checked
 _OVERHEAD = 64  # bytes of a row beside its value
 
 
@@ -121,10 +121,10 @@ class AnswerStore:
         with self._lock:
             with transaction(self._connection):
                 self._flush()
-            told = self._connection.execute("SELECT kind, hits, misses, stored, evicted FROM counts").fetchall()
+            rows = self._connection.execute("SELECT kind, hits, misses, stored, evicted FROM counts").fetchall()
             here = self._connection.execute("SELECT kind, COUNT(*), SUM(bytes) FROM answers GROUP BY kind").fetchall()
         sizes = {kind: (entries, size) for kind, entries, size in here}
-        counted = {kind: tuple(numbers) for kind, *numbers in told}
+        counted = {kind: tuple(numbers) for kind, *numbers in rows}
         return {
             kind: AnswerCounts(*sizes.get(kind, (0, 0)), *counted.get(kind, (0, 0, 0, 0)))
             for kind in sorted({*sizes, *counted})
