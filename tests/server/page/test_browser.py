@@ -425,6 +425,7 @@ def test_every_part_speaks_the_language_of_its_reader_and_fits_a_phone(fake, tab
         assert not one.overflow(), view
     one.page.click("#open-settings")
     one.page.select_option("#language", "de" if language != "de" else "fr")
+    one.until(f"document.documentElement.lang !== '{language}'")  # the words of the other one have come
     assert one.page.inner_text("#settings-title") != words["settings"]
     assert one.faults == []
 
