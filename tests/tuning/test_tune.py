@@ -165,7 +165,7 @@ def test_a_result_that_is_no_better_is_not_kept_unless_asked(
     assert not result.kept
     assert not result.report.better
     assert result.soft_prompt is None
-    assert "no better than the base model" in str(result.report)
+    assert "not better than the base model" in str(result.report)
     assert list(tmp_path.iterdir()) == []
     assert tuned(tmp_path / "soft", keep_worse=True, **worse).kept
 
