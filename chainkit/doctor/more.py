@@ -23,10 +23,22 @@ def stop(exam: Examination) -> Finding:
     reply = exam.ask(COUNT, stop=["5"])
     text = said(reply)
     if reply.good and "4" not in text and "5" not in text:
-        return Finding(
-            feature="stop", state="unclear", detail=f"it never came to the stop text: {text[:60]!r}", status=200
-        )
+        return _stop_in_its_own_words(exam, text)
     return judged("stop", reply, "5" not in text, f"ended with {text[-12:]!r}", f"went on to {text[-12:]!r}")
+
+
+def _stop_in_its_own_words(exam: Examination, before: str) -> Finding:
+    """For a model that does not count: a word of its own answer as the stop text, at temperature 0."""
+    words = said(exam.ask(COUNT, temperature=0)).split()
+    later = [word for place, word in enumerate(words) if place >= 2 and not any(word in one for one in words[:place])]
+    if later:
+        reply = exam.ask(COUNT, temperature=0, stop=[later[0]])
+        text = said(reply)
+        if not reply.good or later[0] in text or text.split() == words[: words.index(later[0])]:
+            stopped = later[0] not in text
+            return judged("stop", reply, stopped, f"ended before {later[0]!r}", f"went on past {later[0]!r}")
+    detail = f"it never came to the stop text: {before[:60]!r}"
+    return Finding(feature="stop", state="unclear", detail=detail, status=200)
 
 
 def temperature(exam: Examination) -> Finding:

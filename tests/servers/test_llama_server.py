@@ -146,7 +146,7 @@ def test_the_doctor_judges_it_rightly(address: str) -> None:
     result = CliRunner().invoke(cli, ["doctor", address, "--json", "--timeout", "120", "--total", "600"])
     states = {row["feature"]: row["state"] for row in json.loads(result.stdout)["features"]}
     assert result.exit_code == 0, result.output
-    for feature in ("chat", "system", "stream", "usage_in_stream", "json_schema", "logprobs", "chainkit"):
+    for feature in ("chat", "system", "stream", "usage_in_stream", "stop", "json_schema", "logprobs", "chainkit"):
         assert states[feature] == "works", (feature, states)
 
 
