@@ -49,6 +49,7 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "docs/models.md": ("provider", "chat model"),
     "docs/programs.md": ("constrained decoding", "guided decoding", "structured output", "tool calling", "agent"),
     "docs/providers.md": ("plugin", "entry point"),
+    "docs/tested_providers.md": ("provider", "OpenAI"),
     "docs/pull.md": ("quantiz", "download"),
     "docs/compatibility.md": ("transformers", "Python"),
     "docs/raspberry-pi.md": ("Raspberry Pi", "quantiz", "inference"),
