@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chainkit.base.errors import ConstraintError, MissingLibrary
@@ -21,7 +21,9 @@ WHITESPACE = r"(\n[ ]{0,12}|[ ])?"
 """What may stand between the parts of JSON: nothing, a space, or a line break and its indentation."""
 
 SPACE = "[ ]?"
-"""The same for calls of tools, which nobody reads."""
+"""The same for calls of tools and structured answers, which programs read: a small model fills lists better so."""
+
+_OBJECT_HINT, _LIST_HINT = "Answer in JSON.", "Answer with a short JSON list."
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,14 @@ class Constraint:
         grammar: It as an llguidance grammar.
         name: It in words, for messages.
         check: What a text must hold beyond the grammar; it is then shown when it is whole.
+        hint: What a chat model is told of it at the end of the question. A list in such an answer that repeats itself
+            over and over is closed.
     """
 
     grammar: str
     name: str
     check: Validator | None = field(default=None, compare=False)
+    hint: str = ""
 
     def __post_init__(self) -> None:
         fault = LLMatcher.validate_grammar(self.grammar)
@@ -47,6 +52,7 @@ class Constraint:
     def digest(self) -> str:
         """What tells it from others, for caches."""
         said = self.grammar if self.check is None else f"{self.grammar}{self.check.text}{self.check.source!r}"
+        said += self.hint
         return hashlib.sha256(said.encode()).hexdigest()[:32]
 
     def __repr__(self) -> str:
@@ -76,7 +82,7 @@ def lark(grammar: str) -> Constraint:
     return Constraint(LLMatcher.grammar_from_lark(grammar), "the grammar")
 
 
-def json_schema(schema: Any, *, other_keys: bool | None = None) -> Constraint:
+def json_schema(schema: Any, *, other_keys: bool | None = None, whitespace: str = WHITESPACE) -> Constraint:
     """JSON of a schema: a pydantic model, a TypedDict, a dataclass, any type pydantic knows, or a schema as a dict.
 
     What a grammar can say holds for each token. The rest (`not`, `uniqueItems`, `if`, `dependencies`, exactly one of
@@ -87,6 +93,7 @@ def json_schema(schema: Any, *, other_keys: bool | None = None) -> Constraint:
         schema: What is to be written.
         other_keys: Whether objects may have keys that the schema does not name and does not forbid. None says yes for
             a dict, which is then followed to the letter, and no for a type.
+        whitespace: A regular expression of what may stand between the parts.
 
     Raises:
         ConstraintError: It is no JSON schema, or no value can be of it.
@@ -96,24 +103,40 @@ def json_schema(schema: Any, *, other_keys: bool | None = None) -> Constraint:
     name = f"the JSON schema {given.get('title', '')!r}"
     whole = validator.source is None if other_keys is None else other_keys
     wanted = given if whole else closed(given)
-    exact = _json_grammar(wanted)
+    exact = _json_grammar(wanted, whitespace)
     if not LLMatcher.validate_grammar(exact):
         return Constraint(exact, name, validator if _said_elsewhere(validator) else None)
     if validator.impossible:
         raise ConstraintError(f"{name} cannot be followed: no value satisfies it")
     if not whole:
         for one in (wanted, given):
-            wide = _json_grammar(one, lenient=True, coerce_one_of=True)
+            wide = _json_grammar(one, whitespace, lenient=True, coerce_one_of=True)
             if not LLMatcher.validate_grammar(wide):
                 return Constraint(wide, name, validator)
     from chainkit.decoding.loose import loose_grammar
 
-    return Constraint(LLMatcher.grammar_from_lark(loose_grammar(wanted, WHITESPACE)), name, validator)
+    return Constraint(LLMatcher.grammar_from_lark(loose_grammar(wanted, whitespace)), name, validator)
+
+
+def answer_form(schema: Any) -> Constraint:
+    """What a chat model writes that is asked for an answer of a schema; None is any JSON object.
+
+    Objects have no other keys, and the model is told of the form in words: without an example, since small models
+    repeat examples.
+
+    Raises:
+        ConstraintError: It is no JSON schema, or no value can be of it.
+    """
+    if schema is None:
+        return replace(any_json_object(), hint=_OBJECT_HINT)
+    listed = schema_of(schema).get("type") == "array"
+    constraint = json_schema(schema, other_keys=False, whitespace=SPACE)
+    return replace(constraint, hint=_LIST_HINT if listed else _OBJECT_HINT)
 
 
 def any_json_object() -> Constraint:
     """Any JSON object."""
-    return Constraint(_json_grammar({"type": "object"}), "a JSON object")
+    return Constraint(_json_grammar({"type": "object"}, WHITESPACE), "a JSON object")
 
 
 def _said_elsewhere(validator: Validator) -> bool:
@@ -121,7 +144,7 @@ def _said_elsewhere(validator: Validator) -> bool:
     return '"format"' in validator.text or validator.typed_further
 
 
-def _json_grammar(schema: dict[str, Any], **options: bool) -> str:
+def _json_grammar(schema: dict[str, Any], whitespace: str, **options: bool) -> str:
     # with flexible white space a model can write spaces for ever
-    overrides: Any = {"whitespace_pattern": WHITESPACE, **options}
+    overrides: Any = {"whitespace_pattern": whitespace, **options}
     return LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=overrides)

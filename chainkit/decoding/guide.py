@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from chainkit.base.errors import ChainkitError, ConstraintError, MissingLibrary
 from chainkit.decoding.constraints import Constraint
 from chainkit.decoding.healing import spellings
+from chainkit.decoding.lists import Lists
 from chainkit.decoding.loop import Vocabulary
 from chainkit.decoding.sampler import Logits
 from chainkit.decoding.trail import Trail
@@ -50,6 +51,7 @@ class Guide:
         self._mask = bitmasks.allocate_token_bitmask(1, tokenizer.vocab_size)
         self._tokenizer = tokenizer
         self._trail = Trail(constraint.check, constraint.name) if constraint.check is not None else None
+        self._lists = Lists(self._matcher, tokenizer, vocabulary) if constraint.hint and vocabulary else None
         self._check()
 
     @property
@@ -83,6 +85,8 @@ class Guide:
         assert self._trail is not None
         gone = self._trail.retreat(ended=self._matcher.is_accepting())
         self._matcher.rollback(len(gone))
+        if self._lists is not None:
+            self._lists.restart(self._trail.data)
         return len(gone)
 
     def forced(self) -> list[int]:
@@ -105,6 +109,8 @@ class Guide:
         if self._trail is not None:
             bits[list(self._trail.refused)] = 0
             self._trail.stuck = self._trail.stuck or not bits.any()
+        if self._lists is not None:
+            self._lists.narrow(bits)
         masked = np.where(bits, logits, np.float32(-np.inf))
         self._check()
         if self.held:
@@ -115,6 +121,8 @@ class Guide:
 
     def permits(self, token: int) -> bool:
         """Whether this token may come, an end too where the text may end."""
+        if self._lists is not None and self._lists.refuses(token):
+            return False
         if self._trail is None:
             return self._follows(token)
         if token in self._trail.refused:
@@ -152,6 +160,10 @@ class Guide:
             self._closing = np.array(sorted(found), dtype=np.int64)
         return self._closing
 
+    def openings(self, token: int) -> list[list[int]]:
+        """Where a token opens a list of texts: it with the end of the list, and the tokens that begin a text too."""
+        return self._lists.openings(token) if self._lists is not None else []
+
     def fits(self, text: str) -> bool:
         """Whether the constraint allows this text as a whole."""
         probe = self._matcher.deep_copy()
@@ -166,6 +178,8 @@ class Guide:
             raise ChainkitError(f"the tokens {list(tokens)} do not follow {self._constraint.name}")
         if self._trail is not None:
             self._trail.add(tokens, self._bytes(tokens))
+        if self._lists is not None:
+            self._lists.watch(self._bytes(tokens))
 
     def _check(self) -> None:
         # LLMatcher reports and does not raise

@@ -112,6 +112,10 @@ class Healing:
         """A stop text may come anywhere."""
         return True
 
+    def openings(self, token: int) -> list[list[int]]:
+        """No token opens a list."""
+        return []
+
     def allowed(self, logits: Logits) -> Logits:
         """A copy of the scores with -inf for every token that may not come."""
         if not self._left:

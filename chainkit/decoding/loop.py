@@ -98,6 +98,10 @@ class Reader(Protocol):
         """Forget all but the first tokens; asked for by checked constraints only."""
         ...
 
+    def score_tokens(self, options: Sequence[Sequence[int]]) -> list[float]:
+        """The joint log-probability of each continuation; asked for where a list of texts begins."""
+        ...
+
 
 class Matcher(Protocol):
     """A constraint on the way through one generation."""
@@ -124,6 +128,10 @@ class Matcher(Protocol):
 
     def closes(self, token: int) -> bool:
         """Whether this token is no part of the text, but the beginning of what stands behind it."""
+        ...
+
+    def openings(self, token: int) -> list[list[int]]:
+        """Where a token opens a list and the vocabulary spells that otherwise: continuations to choose between."""
         ...
 
     @property
@@ -254,7 +262,7 @@ def _taken(reader: Reader, request: GenerationRequest, matcher: Matcher | None) 
         scores: tuple[TokenScore, ...] = ()
         if not forced and not (checked and checked.stuck):
             yield None
-            tokens = [_chosen(reader, sampler, matcher)]
+            tokens = _opened(reader, _chosen(reader, sampler, matcher), matcher)
         if checked is not None and checked.stuck:
             back = checked.retreat()
             reader.rewind(len(reader.tokens) - back)
@@ -313,6 +321,19 @@ def _chosen(reader: Reader, sampler: Sampler, matcher: Matcher | None) -> int:
         token = -1 if checked.stuck else sampler.pick(masked, reader.tokens)
         if checked.stuck or checked.permits(token):
             return token
+
+
+def _opened(reader: Reader, token: int, matcher: Matcher | None) -> list[int]:
+    """The token, or the one that also holds the first quotation mark of a list, whichever leads further.
+
+    Models never write a bracket and a quotation mark as two tokens where one stands for both. After the bracket alone
+    they would end the list, since its first text seems ruled out.
+    """
+    options = matcher.openings(token) if matcher is not None else []
+    if not options:
+        return [token]
+    scores = reader.score_tokens(options)
+    return options[max(range(len(options)), key=scores.__getitem__)][:1]
 
 
 def token_score(logits: Logits, token: int, vocabulary: Vocabulary, rivals: int) -> TokenScore:

@@ -53,6 +53,11 @@ class Trail:
     _retreats: int = 0
     _hopeless: tuple[int, int] | None = None  # where a text begins whose end was refused, and the steps by then
 
+    @property
+    def data(self) -> bytes:
+        """The text so far."""
+        return self._data
+
     def permits(self, data: bytes) -> bool:
         """Whether no value or key that these bytes complete is at fault."""
         following = self._outline.after(data)

@@ -25,7 +25,7 @@ from chainkit.base.generation import GenerationRequest, key_text
 from chainkit.decoding.answers import FormParser, json_form, with_raw
 from chainkit.decoding.loop import Vocabulary
 from chainkit.local.answers import ending, joined, logprobs, usage
-from chainkit.local.conversation import MessageEncoder
+from chainkit.local.conversation import MessageEncoder, with_hint
 from chainkit.local.kept import Kept
 from chainkit.local.scheduler import GenerationTask, scheduler_of
 from chainkit.local.session import LocalSession
@@ -169,6 +169,8 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
     ) -> Runnable[LanguageModelInput, Any]:
         """Answers as objects of a schema: whole, or an error that says why not.
 
+        The question ends with a short sentence that asks for JSON, unless it speaks of JSON itself.
+
         Args:
             schema: A pydantic model, a TypedDict, or a JSON schema; None allows any JSON object.
             include_raw: Give {"raw": message, "parsed": object, "parsing_error": error or None} instead.
@@ -181,10 +183,9 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
             OutputParserException: A limit cut the answer (when called).
             ConstraintNotMet: The model found no answer that holds what no grammar can say (when called).
         """
-        from chainkit.decoding.constraints import any_json_object, json_schema  # llguidance is only needed here
+        from chainkit.decoding.constraints import answer_form  # llguidance is only needed here
 
-        wanted = json_form(schema)
-        constraint = any_json_object() if schema is None else json_schema(wanted, other_keys=False)
+        constraint = answer_form(None if schema is None else json_form(schema))
         form = {"kwargs": {"method": method}, "schema": _traced(schema)}
         bound = self.bind(constraint=constraint, ls_structured_output_format=form, **kwargs)
         parser = FormParser(form=schema)
@@ -346,6 +347,7 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
     ) -> LocalSession:
         """A session behind the question."""
         messages = without_tools(messages, toolbox, self.conversation.template)
+        messages = with_hint(messages, getattr(call.constraint, "hint", ""))
         tools = {"tools": list(toolbox.tools)} if toolbox and toolbox.native else {}
         session = self._session(cancelled)
         if call.soft_prompt is not None or session.virtual:

@@ -167,6 +167,16 @@ def plain_text(message: BaseMessage) -> str:
     return "".join(parts)
 
 
+def with_hint(messages: Sequence[BaseMessage], hint: str) -> Sequence[BaseMessage]:
+    """The messages with a sentence about the form of the answer at the end, unless the last one speaks of JSON."""
+    if not hint or not messages or not isinstance(messages[-1], HumanMessage):
+        return messages
+    text = plain_text(messages[-1])
+    if "json" in text.lower():
+        return messages
+    return [*messages[:-1], messages[-1].model_copy(update={"content": f"{text}\n\n{hint}"})]
+
+
 # parts of an answer that stand elsewhere on the message, or that are not said to the model again
 _IGNORED = frozenset({"tool_use", "tool_call", "tool_call_chunk", "input_json_delta", "reasoning", "thinking"})
 

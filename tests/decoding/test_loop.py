@@ -61,6 +61,9 @@ class Only:
     def closes(self, token):
         return False
 
+    def openings(self, token):
+        return []
+
     def fits(self, text):
         return self.text.startswith(text.encode())
 

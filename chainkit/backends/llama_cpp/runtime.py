@@ -18,6 +18,7 @@ import numpy as np
 from chainkit.backends.llama_cpp.adapters import Adapter, put_on
 from chainkit.backends.llama_cpp.batch import BatchBuffer
 from chainkit.backends.llama_cpp.capi import Handle
+from chainkit.backends.llama_cpp.exact import PASS, alike, parts_rows, rows, tidy
 from chainkit.backends.llama_cpp.passes import LlamaRead, PassPart, ends, groups
 from chainkit.backends.llama_cpp.sequences import LlamaSequence, LlamaSequences
 from chainkit.backends.llama_cpp.token_table import table_rows
@@ -114,7 +115,9 @@ class LlamaRuntime:
         self._fitting: weakref.WeakSet[SoftPrompt] = weakref.WeakSet()
         self._batch = BatchBuffer(settings.n_batch, 1 + branches, self.library.layout.batch)
         self._branch_numbers = range(texts, texts + branches)
-        self._sequences = LlamaSequences(self.library, self._memory, texts, self.lock, partial=not whole)
+        self._sequences = LlamaSequences(
+            self.library, self._memory, texts, self.lock, partial=not whole, rows=rows(weights)
+        )
 
     def fingerprint(self) -> str:
         """What makes its results different from those of other models and settings."""
@@ -233,6 +236,8 @@ class LlamaRuntime:
             taken = self.library.llama_state_seq_set_data(self._context, buffer, len(data), sequence.number)
             if taken == len(data):
                 sequence.tokens, sequence.used = list(tokens), time.monotonic()
+                sequence.exact = len(tokens)  # the file says the same each time
+                self._sequences.mixed(holes=False)
             else:
                 self._sequences.empty(sequence)
             self._whole = True
@@ -258,6 +263,8 @@ class LlamaRuntime:
         held = len(sequence.tokens)
         if held != request.known or held != len(tokens) - 1 or is_virtual(tokens[held]) or request.cancelled():
             return None
+        if self._sequences.holes and self._is_alone(sequence):
+            return None
         batch = self._batch.fill_one(tokens[held], held, sequence.number)
         start = time.monotonic()
         if self.library.llama_decode(self._context, batch):
@@ -266,6 +273,7 @@ class LlamaRuntime:
         sequence.used = end = time.monotonic()
         self.pace.note(1, end - start)
         sequence.tokens.append(tokens[held])
+        self._sequences.appended(sequence, held, 1 if self._sequences.rows == 1 else 0)
         sequence.busy = True
         self.passes += 1
         self.tokens_read += 1
@@ -274,6 +282,9 @@ class LlamaRuntime:
 
     def _settle(self, reads: Sequence[LlamaRead]) -> None:
         """A sequence for each read, with as much of its text in it as can be found."""
+        if len(reads) == 1 and self._is_alone(reads[0].sequence):
+            self._settle_alone(reads[0])
+            return
         known = {id(read): still_known(read.sequence.tokens, read.request) for read in reads if read.sequence}
         while homeless := [read for read in reads if not read.settled]:
             for read in homeless:  # while one waits, others may lose theirs
@@ -286,6 +297,22 @@ class LlamaRuntime:
             read.start = self._sequences.trim(read.place, min(known[id(read)], len(read.request.tokens) - 1))
             if len(read.request.tokens) - read.start > WORTH_A_PASS:
                 read.start = self._sequences.extend(read.place, read.request.tokens[:-1])
+
+    def _is_alone(self, sequence: LlamaSequence | None) -> bool:
+        """Whether nothing else is computed beside a sequence, so that its text shall be the same each time."""
+        others = (other for other in self._sequences.all if other is not sequence)
+        return self._sequences.partial and not any(other.busy for other in others)
+
+    def _settle_alone(self, read: LlamaRead) -> None:
+        """A sequence for a read beside which nothing is computed; it takes up only what is exact."""
+        request, sequences = read.request, self._sequences
+        if read.settled:
+            known = min(still_known(read.place.tokens, request), len(request.tokens) - 1)
+        else:
+            read.sequence = sequences.claim_alone(request.owner, request.tokens)
+            known = sequences.reusable(read.place, request.tokens)
+        read.place.busy = True
+        read.start = sequences.trim(read.place, known)
 
     def _read(self, reads: Sequence[LlamaRead]) -> list[LlamaRead]:
         """Compute what is missing; the reads that lost their place, or for whom there was no room beside the others."""
@@ -314,6 +341,8 @@ class LlamaRuntime:
                 return left
             if any(read.request.cancelled() for read in reads):
                 raise Cancelled("the generation was cancelled")
+            if self._sequences.holes and len(reads) == 1 and self._is_alone(waiting[0].place):
+                self._tidy(waiting[0])
             parts = self._parts(waiting, length)
             if self._decode(parts) or self._sequences.make_room([read.place for read in waiting]):
                 continue
@@ -322,6 +351,11 @@ class LlamaRuntime:
             self.crowded = True
             left.append(waiting[-1])  # it is read again when the others are done
             self._sequences.empty(waiting[-1].place)
+
+    def _tidy(self, read: LlamaRead) -> None:
+        room = self.context_length - max(0, len(read.request.tokens) - read.held) - PASS
+        if not tidy(self.library, self._context, self._memory, self._sequences, read.place, room):
+            read.start = 0
 
     def _parts(self, reads: Sequence[LlamaRead], length: int | None) -> list[PassPart]:
         """The next pass: `n_batch` tokens at most, with the branches of texts that are read with it."""
@@ -437,11 +471,21 @@ class LlamaRuntime:
 
     def _note(self, parts: Sequence[PassPart]) -> None:
         self.passes += 1
-        self.tokens_read += sum(len(part.tokens) + len(part.sequences) + len(part.chain) for part in parts)
-        for part in parts:
+        counts = [len(part.tokens) + len(part.sequences) + len(part.chain) for part in parts]
+        total, sequences = sum(counts), self._sequences
+        self.tokens_read += total
+        for part, row in zip(parts, parts_rows(counts), strict=True):
+            new = len(part.tokens) + len(part.chain)
             part.read.place.tokens.extend([*part.tokens, *part.chained])
+            exact = alike(total, row, new, sequences.rows)
+            if len(parts) == 1:
+                sequences.appended(part.read.place, part.start, exact)
+            else:
+                sequences.exact(part.read.place, part.start, exact)
             part.read.place.used = time.monotonic()
             part.read.passes += 1
+        if len(parts) > 1:
+            sequences.mixed(holes=any(part.sequences for part in parts))
 
 
 def _own(sequence: KVSequence | None) -> LlamaSequence | None:
@@ -509,7 +553,7 @@ def _context(weights: Weights, settings: LlamaSettings, context_length: int, thr
     params = library.context_params(
         n_ctx=context_length,
         n_batch=settings.n_batch,
-        n_ubatch=settings.n_batch,
+        n_ubatch=min(settings.n_batch, PASS if rows(weights) == 1 else rows(weights)),
         n_seq_max=sequences,
         n_threads=threads,
         n_threads_batch=threads,

@@ -21,10 +21,12 @@ class LlamaSequence(KVSequence):
     Attributes:
         number: By which llama.cpp knows it.
         busy: Whether a generation computes on it.
+        exact: Number of its first tokens whose keys and values are to the bit those of a text that is read alone.
     """
 
     number: int = 0
     busy: bool = False
+    exact: int = 0
 
 
 class LlamaSequences:
@@ -33,14 +35,18 @@ class LlamaSequences:
     Attributes:
         all: The sequences.
         partial: Whether the first tokens of a sequence can be kept without the others; a recurrent model cannot.
+        rows: A text that is read alone is taken up at a multiple of so many tokens; `exact.py` says why.
+        holes: Whether llama.cpp may put tokens before those that they follow, in cells that others have left.
     """
 
     def __init__(
-        self, library: Library, memory: Handle, count: int, lock: threading.Condition, *, partial: bool
+        self, library: Library, memory: Handle, count: int, lock: threading.Condition, *, partial: bool, rows: int = 1
     ) -> None:
         self.all = [LlamaSequence(number=number) for number in range(count)]
-        self.partial = partial
+        self.partial, self.rows, self.holes = partial, rows, False
         self._library, self._memory, self._lock = library, memory, lock
+        self._last: LlamaSequence | None = None  # the one whose tokens from `_from` on are in the last cells
+        self._from = 0
 
     def claim(self, owner: object, tokens: Sequence[int], keep: Collection[LlamaSequence]) -> LlamaSequence:
         """A sequence for the owner, with as much of the text in it as can be found in memory; may wait for one.
@@ -64,13 +70,56 @@ class LlamaSequences:
         sequence.owner, sequence.used = weakref.ref(owner), time.monotonic()
         return sequence
 
+    def claim_alone(self, owner: object, tokens: Sequence[int]) -> LlamaSequence:
+        """A sequence for a text that is read alone, with what is exact of it in memory."""
+        donor = max(self.all, key=lambda sequence: (self.reusable(sequence, tokens), not sequence.in_use))
+        length = self.reusable(donor, tokens)
+        if not length:
+            sequence = self._free(donor, ()) if donor.tokens else donor
+            self.empty(sequence)
+        elif length == len(donor.tokens) and not donor.in_use:
+            sequence = donor
+        else:
+            sequence = self._free(donor, ())
+            self.empty(sequence)
+            self.copy(donor, sequence, length)
+        sequence.owner, sequence.used = weakref.ref(owner), time.monotonic()
+        return sequence
+
+    def reusable(self, sequence: LlamaSequence, tokens: Sequence[int]) -> int:
+        """How many tokens of a text that is read alone can be taken from a sequence; one at least is left to read."""
+        length = min(common(sequence.tokens, tokens), sequence.exact, len(tokens) - 1)
+        return max(0, length) // self.rows * self.rows
+
+    def appended(self, sequence: LlamaSequence, start: int, exact: int) -> None:
+        """Note that a pass has put tokens at the end of one sequence alone.
+
+        Args:
+            sequence: The sequence.
+            start: How many it had before.
+            exact: How many of the new ones are what a text that is read alone has.
+        """
+        if self._last is not sequence:
+            self._last, self._from = sequence, start
+        self.exact(sequence, start, exact)
+
+    def exact(self, sequence: LlamaSequence, start: int, count: int) -> None:
+        """Note that so many tokens from `start` on are what a text that is read alone has."""
+        if sequence.exact == start and not self.holes:
+            sequence.exact = start + count
+
+    def mixed(self, *, holes: bool) -> None:
+        """Note that a pass had several texts, and whether it has left holes between them."""
+        self._last, self.holes = None, self.holes or holes
+
     def copy(self, donor: LlamaSequence, sequence: LlamaSequence, length: int) -> None:
         """Let a sequence have the first tokens of another instead of its own; they take no place of their own."""
         if donor is not sequence:
-            sequence.tokens = []
+            self._leave(sequence, 0)
+            sequence.tokens, sequence.exact = [], 0
             self._library.llama_memory_seq_rm(self._memory, sequence.number, -1, -1)
             self._library.llama_memory_seq_cp(self._memory, donor.number, sequence.number, 0, length)
-            sequence.tokens = donor.tokens[:length]
+            sequence.tokens, sequence.exact = donor.tokens[:length], min(donor.exact, length)
 
     def extend(self, sequence: LlamaSequence, tokens: Sequence[int]) -> int:
         """Let a sequence have what another knows of the tokens that follow its own; how many are there then."""
@@ -85,6 +134,8 @@ class LlamaSequences:
     def trim(self, sequence: LlamaSequence, length: int) -> int:
         """Forget all but the first tokens of a sequence; some models can only forget everything."""
         if length < len(sequence.tokens):
+            self._leave(sequence, length)
+            sequence.exact = min(sequence.exact, length)
             del sequence.tokens[length:]
             self.mend(sequence)
         return len(sequence.tokens)
@@ -96,13 +147,26 @@ class LlamaSequences:
         call, this makes both the same again.
         """
         if not self._library.llama_memory_seq_rm(self._memory, sequence.number, len(sequence.tokens), -1):
-            sequence.tokens = []
+            sequence.tokens, sequence.exact = [], 0
             self._library.llama_memory_seq_rm(self._memory, sequence.number, -1, -1)
 
     def empty(self, sequence: LlamaSequence) -> None:
         """Forget all, and whose it was."""
-        sequence.tokens, sequence.owner, sequence.busy = [], None, False
+        self._leave(sequence, 0)
+        sequence.tokens, sequence.exact, sequence.owner, sequence.busy = [], 0, None, False
         self._library.llama_memory_seq_rm(self._memory, sequence.number, -1, -1)
+
+    def _leave(self, sequence: LlamaSequence, length: int) -> None:
+        """Note that cells become free: holes, unless they are the last ones or nothing is left."""
+        if not sequence.tokens:
+            return
+        if sequence is self._last:
+            self.holes = self.holes or length < self._from
+            self._from = min(self._from, length)
+        else:
+            self.holes = True
+        if not length and all(other is sequence or not other.tokens for other in self.all):
+            self.holes, self._last = False, None
 
     def make_room(self, keep: Collection[LlamaSequence]) -> bool:
         """Empty the sequence that was used longest ago, or wait for other threads; False if there is none."""

@@ -1,0 +1,75 @@
+"""Lists that a small model fills: how they begin and how they end."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage
+
+import chainkit
+from chainkit.decoding.constraints import answer_form
+from chainkit.decoding.guide import Guide
+from chainkit.local.conversation import with_hint
+
+TEXTS = {"title": "Items", "type": "array", "items": {"type": "string"}}
+
+
+@pytest.fixture(scope="module")
+def chat():
+    return chainkit.chat_model("smollm2", temperature=0, max_tokens=120)
+
+
+def _guide(chat, schema):
+    vocabulary = chat.runtime.vocabulary
+    return Guide(vocabulary.guide_tokens(), answer_form(schema), vocabulary=vocabulary), vocabulary
+
+
+def test_a_list_of_texts_is_filled_where_the_vocabulary_spells_its_beginning_as_one_token(chat):
+    found = chat.with_structured_output(TEXTS).invoke("Name three European capitals.")
+    assert len(set(found)) >= 2
+    assert all(found)
+
+
+def test_the_bracket_alone_is_weighed_against_the_bracket_with_a_quotation_mark(chat):
+    guide, vocabulary = _guide(chat, TEXTS)
+    (bracket,) = vocabulary.tokenize("[")
+    ending, *texts = guide.openings(bracket)
+    assert vocabulary.detokenize(ending) == "[]"
+    assert [vocabulary.detokenize(one) for one in texts] == ['["']
+
+
+@pytest.mark.parametrize("items", [{"type": "integer"}, {"type": ["string", "integer"]}])
+def test_lists_that_hold_other_than_texts_begin_as_the_model_likes(chat, items):
+    guide, vocabulary = _guide(chat, {"type": "array", "items": items})
+    (bracket,) = vocabulary.tokenize("[")
+    assert guide.openings(bracket) == []
+
+
+def test_a_list_that_repeats_itself_may_only_end_and_others_go_on(chat):
+    schema = {"type": "object", "properties": {"a": TEXTS, "b": TEXTS}, "required": ["a", "b"]}
+    guide, vocabulary = _guide(chat, schema)
+    (more,) = vocabulary.tokenize('",')
+    text = '{"a": [' + '"Sunday", ' * 30 + '"Sunday'
+    guide.accept(vocabulary.tokenize(text))
+    assert not guide.permits(more)
+    guide.accept(vocabulary.tokenize('"], "b": ["Monday'))
+    assert guide.permits(more)
+
+
+def test_a_list_may_repeat_itself_a_few_times(chat):
+    guide, vocabulary = _guide(chat, TEXTS)
+    (more,) = vocabulary.tokenize('",')
+    guide.accept(vocabulary.tokenize('["Sunday", "Sunday", "Sunday'))
+    assert guide.permits(more)
+
+
+def test_the_question_asks_for_json_unless_it_speaks_of_json_itself():
+    hint = answer_form(TEXTS).hint
+    (asked,) = with_hint([HumanMessage("Name two rivers.")], hint)
+    assert asked.content == f"Name two rivers.\n\n{hint}"
+    own = [HumanMessage("Two rivers as json, please.")]
+    assert with_hint(own, hint) == own
+    answered = [HumanMessage("Hi"), AIMessage("Yes?")]
+    assert with_hint(answered, hint) == answered
+    assert json.dumps(hint).isascii()
