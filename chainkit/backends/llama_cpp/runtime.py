@@ -308,6 +308,11 @@ class LlamaRuntime:
         request, sequences = read.request, self._sequences
         if read.settled:
             known = min(still_known(read.place.tokens, request), len(request.tokens) - 1)
+            donor = max(sequences.all, key=lambda other: sequences.reusable(other, request.tokens))
+            more = sequences.reusable(donor, request.tokens)
+            if sequences.rows == 1 and donor is not read.place and more - known > WORTH_A_PASS:
+                sequences.copy(donor, read.place, more)
+                known = more
         else:
             read.sequence = sequences.claim_alone(request.owner, request.tokens)
             known = sequences.reusable(read.place, request.tokens)
