@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
-from typing import Any
+from typing import Any, cast
 
 
 def html_table(caption: str, values: Mapping[str, Any]) -> str:
@@ -23,7 +23,7 @@ def html_table(caption: str, values: Mapping[str, Any]) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}={_shown(one)}" for key, one in value.items())
+        return ", ".join(f"{key}={_shown(one)}" for key, one in cast(Mapping[str, Any], value).items())
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return f"{value:,.4g}" if isinstance(value, float) else str(value)

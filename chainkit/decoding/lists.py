@@ -29,11 +29,15 @@ class Lists:
     def __init__(self, matcher: LLMatcher, tokenizer: LLTokenizer, vocabulary: Vocabulary) -> None:
         self._matcher, self._vocabulary = matcher, vocabulary
         self._mask = bitmasks.allocate_token_bitmask(1, tokenizer.vocab_size)
-        self._signs = _signs(vocabulary)
         self._looping = Repetition()
         self._inside = False  # a text
         self._open = ""  # brackets
         self._escaped = False
+
+    @property
+    def _signs(self) -> _Signs:
+        """Made when a list begins: a look at each token of a large vocabulary takes a third of a second, once."""
+        return _signs(self._vocabulary)
 
     def openings(self, token: int) -> list[list[int]]:
         """The ways on where a token opens a list of texts that may be empty; none where there is no choice.

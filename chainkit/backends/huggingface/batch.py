@@ -15,7 +15,7 @@ from chainkit.base.errors import Unsupported
 from chainkit.base.generation import GenerationRequest
 from chainkit.base.session import Counters, Piece
 from chainkit.decoding import loop
-from chainkit.decoding.sampler import Logits
+from chainkit.decoding.sampler import Logits, log_softmax
 from chainkit.local.threads import Cancelled
 
 
@@ -40,6 +40,11 @@ class EncodedText:
         """The scores of the next token, [V]."""
         assert self.scores is not None  # computed before each step
         return self.scores
+
+    def score_tokens(self, options: Sequence[Sequence[int]]) -> list[float]:
+        """The log-probability of the first token of each: the rows go on together, so nothing is tried out."""
+        chances = log_softmax(self.logits())
+        return [float(chances[option[0]]) for option in options]
 
 
 class Forward(Protocol):
