@@ -15,7 +15,7 @@ from pathlib import Path
 NAME = "libgomp.so.1"
 REMEDY = (
     "apt-get install libgomp1 (Debian, Ubuntu), dnf install libgomp (Fedora, RHEL), apk add libgomp (Alpine), or, "
-    "without the rights for that, pip install scikit-learn, whose wheel holds a copy that chainkit uses"
+    "without the rights for that, pip install simsimd, whose wheel holds a copy that chainkit uses"
 )
 """What brings it."""
 
