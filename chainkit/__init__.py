@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from chainkit import observe as observe
     from chainkit import programs as programs
     from chainkit import scale as scale
+    from chainkit import server as server
     from chainkit import sizing as sizing
     from chainkit import testing as testing
     from chainkit import tuning as tuning
@@ -118,6 +119,7 @@ _HOMES = {
     "providers": "chainkit.registry",
     "reranker": "chainkit.registry",
     "scale": "chainkit.scale:",
+    "server": "chainkit.server:",
     "search": "chainkit.vectors",
     "similarity": "chainkit.vectors",
     "sizing": "chainkit.sizing:",
@@ -181,6 +183,7 @@ __all__ = [  # noqa: RUF022 - the most used first
     "observe",
     "programs",
     "scale",
+    "server",
     "sizing",
     "testing",
     "tuning",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -123,6 +125,9 @@ def _peak() -> int | None:
     """The most resident memory of this process so far, in bytes; None where the system does not say."""
     if sys.platform == "win32":
         return None
+    if (status := Path("/proc/self/status")).exists():  # getrusage counts the parent's memory before exec, too
+        found = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text("ascii", "replace"), re.MULTILINE)
+        return int(found[1]) * 1024 if found else None
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

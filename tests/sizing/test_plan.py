@@ -176,7 +176,7 @@ def test_layers_with_a_window_forget_in_transformers(tmp_path: Path) -> None:
     ("header", "reason"),
     [
         (b"", "cut short"),
-        (b"[]", "holds no settings"),
+        (b"[]", "its header is not an object"),
         (b"{nope", "is not JSON"),
         (b'{"a": {"dtype": "F32"}}', "describe 'a'"),
         (b'{"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 9]}}', "has 9 bytes as F32"),
