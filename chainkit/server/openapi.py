@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
+from importlib.metadata import version
 from typing import Any
 
 from pydantic import BaseModel
@@ -12,7 +13,6 @@ from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from chainkit import __version__
 from chainkit.server import fields
 from chainkit.server.services import services_of
 from chainkit.server.wire import JSONReply
@@ -95,7 +95,11 @@ def document(*, keyed: bool) -> Json:
     components: Json = {"schemas": {**schemas.get("$defs", {}), "Error": _ERROR}}
     told: Json = {
         "openapi": "3.1.0",
-        "info": {"title": "chainkit", "version": __version__, "description": "OpenAI's API over what is served here."},
+        "info": {
+            "title": "chainkit",
+            "version": version("chainkit"),
+            "description": "OpenAI's API over what is served here.",
+        },
         "paths": paths,
         "components": components,
     }
