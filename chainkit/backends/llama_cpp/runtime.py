@@ -60,6 +60,7 @@ class LlamaSettings:
         n_sequences: Number of texts in the KV cache.
         flash_attention: None leaves it to llama.cpp.
         kv_type: How the memory of what was read is stored: "f16", "f32", or "q8_0" for half the size.
+        repeatable: A call beside which no other runs gives the same bits whatever ran before; prompts are read slower.
         loading: How the weights are loaded.
         adapters: LoRA adapters that are put on the weights.
     """
@@ -70,6 +71,7 @@ class LlamaSettings:
     n_sequences: int = 8
     flash_attention: bool | None = None
     kv_type: str = "f16"
+    repeatable: bool = False
     loading: LlamaLoading = field(default_factory=LlamaLoading)
     adapters: tuple[Adapter, ...] = ()
 
@@ -299,7 +301,9 @@ class LlamaRuntime:
                 read.start = self._sequences.extend(read.place, read.request.tokens[:-1])
 
     def _is_alone(self, sequence: LlamaSequence | None) -> bool:
-        """Whether nothing else is computed beside a sequence, so that its text shall be the same each time."""
+        """Whether nothing else is computed beside a sequence whose text shall be the same each time."""
+        if not self.settings.repeatable:
+            return False
         others = (other for other in self._sequences.all if other is not sequence)
         return self._sequences.partial and not any(other.busy for other in others)
 
@@ -493,6 +497,14 @@ class LlamaRuntime:
             sequences.mixed(holes=any(part.sequences for part in parts))
 
 
+def _computed_at_once(weights: Weights, settings: LlamaSettings) -> int:
+    """Tokens that llama.cpp computes at once at most; `exact` says why they are few where texts are repeatable."""
+    most = settings.n_batch
+    if settings.repeatable:
+        most = min(most, PASS if rows(weights) == 1 else rows(weights))
+    return most
+
+
 def _own(sequence: KVSequence | None) -> LlamaSequence | None:
     assert sequence is None or isinstance(sequence, LlamaSequence)
     return sequence
@@ -558,7 +570,7 @@ def _context(weights: Weights, settings: LlamaSettings, context_length: int, thr
     params = library.context_params(
         n_ctx=context_length,
         n_batch=settings.n_batch,
-        n_ubatch=min(settings.n_batch, PASS if rows(weights) == 1 else rows(weights)),
+        n_ubatch=_computed_at_once(weights, settings),
         n_seq_max=sequences,
         n_threads=threads,
         n_threads_batch=threads,

@@ -16,7 +16,7 @@ ASKED = [f"{LONG}One day", "The capital of France", f"{LONG}The miller"]
 
 @pytest.fixture(scope="module")
 def llm():
-    return chainkit.llm("gguf:examples/demo_model/demo-q8_0.gguf", max_tokens=12, n_sequences=4)
+    return chainkit.llm("gguf:examples/demo_model/demo-q8_0.gguf", max_tokens=12, n_sequences=4, repeatable=True)
 
 
 def _logits(llm, text):
