@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64 as base64_codec
 import binascii
 import re
+from collections import Counter
 from typing import Any, cast
 
 from chainkit.base.errors import ModelNotFound, RequestTooLong
@@ -14,6 +15,8 @@ from chainkit.doctor.reading import judged, refused, said
 from chainkit.doctor.wire import WireReply, dug, number
 
 COUNT = "count to 9 in digits, separated by spaces"
+LETTER_TIMES = 3
+"""A letter that an answer has as often as this is expected in the next one as well."""
 MOST_OVERFLOW = 40_000
 """Tokens of a prompt that is meant to be too long; a server that takes it may want to be paid for it."""
 
@@ -28,15 +31,13 @@ def stop(exam: Examination) -> Finding:
 
 
 def _stop_in_its_own_words(exam: Examination, before: str) -> Finding:
-    """For a model that does not count: a word of its own answer as the stop text, at temperature 0."""
-    words = said(exam.ask(COUNT, temperature=0)).split()
-    later = [word for place, word in enumerate(words) if place >= 2 and not any(word in one for one in words[:place])]
-    if later:
-        reply = exam.ask(COUNT, temperature=0, stop=[later[0]])
+    """For a model that does not count: the most frequent letter of its own answer as the stop text."""
+    counts = Counter(letter for letter in said(exam.ask(COUNT)) if letter.isalnum())
+    letter, times = counts.most_common(1)[0] if counts else ("", 0)
+    if times >= LETTER_TIMES:
+        reply = exam.ask(COUNT, stop=[letter])
         text = said(reply)
-        if not reply.good or later[0] in text or text.split() == words[: words.index(later[0])]:
-            stopped = later[0] not in text
-            return judged("stop", reply, stopped, f"ended before {later[0]!r}", f"went on past {later[0]!r}")
+        return judged("stop", reply, letter not in text, f"ended before {letter!r}", f"went on past {letter!r}")
     detail = f"it never came to the stop text: {before[:60]!r}"
     return Finding(feature="stop", state="unclear", detail=detail, status=200)
 

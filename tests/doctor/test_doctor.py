@@ -312,6 +312,29 @@ def test_a_default_system_message_of_the_template_is_no_sign_that_ones_own_is_le
     assert states["system"] == "works"
 
 
+@pytest.mark.parametrize(
+    ("heeds", "answer", "state"),
+    [
+        (True, "Sure! Here are the numbers from one to nine.", "works"),
+        (False, "Sure! Here are the numbers from one to nine.", "ignored"),
+        (True, "No.", "unclear"),
+    ],
+)
+def test_a_model_that_does_not_count_is_stopped_at_its_own_letters(
+    open_server: OpenAIServer, heeds: bool, answer: str, state: str
+) -> None:
+    def talk(served: HTTPAnswer) -> HTTPAnswer:
+        asked = open_server.bodies[-1] if open_server.bodies else {}
+        if "count to 9" not in str(asked.get("messages")):
+            return served
+        stops = asked.get("stop") if heeds else None
+        text = answer.split(stops[0])[0] if stops else answer
+        return faults.plain(json.dumps({"choices": [{"message": {"content": text}}]}), "application/json")(served)
+
+    all_fail(open_server, talk)
+    assert found(open_server)["states"]["stop"] == state
+
+
 def test_what_timed_out_is_not_called_missing(open_server: OpenAIServer) -> None:
     def slow_forms(answer: HTTPAnswer) -> HTTPAnswer:
         asked = open_server.bodies[-1] if open_server.bodies else {}
