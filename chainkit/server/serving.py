@@ -47,7 +47,7 @@ def served_model(spec: Any, name: str | None = None) -> ServedModel:
 
 def served_embeddings(spec: Any, name: str | None = None) -> ServedModel:
     """A model that turns texts into vectors; arguments as for `served_model`."""
-    return ServedModel(name or short_name(spec), "embeddings", {"embeddings": lambda: opening.embeddings(spec)})
+    return ServedModel(name or short_name(spec), "embeddings", {"embeddings": lambda: _vectors(spec)})
 
 
 def served_reranker(spec: Any, name: str | None = None) -> ServedModel:
@@ -192,6 +192,15 @@ def _decisions(spec: Any) -> Any:
     return decision_model(spec)
 
 
+def _vectors(spec: Any) -> Any:
+    return _vectors_of(spec) if isinstance(spec, str) else spec
+
+
+@cache
+def _vectors_of(spec: str) -> Any:
+    return opening.embeddings(spec)  # one object for all that name it, so that its weights are in memory once
+
+
 def _provider(spec: str) -> str:
     from chainkit.base.spec import parse_spec
     from chainkit.registry import ALIASES, providers
@@ -214,7 +223,7 @@ def _opened_index(place: Any, embeddings: Any) -> Any:
     from chainkit.knowledge.answer.asking import kept_index
     from chainkit.knowledge.index.store_urls import is_store
 
-    vectors = opening.embeddings(embeddings)
+    vectors = _vectors(embeddings)
     path = Path(place)
     if is_store(str(place)) or (path.is_file() and path.suffix.lower() in (".sqlite", ".db", ".index")):
         return Index.open(place, vectors)

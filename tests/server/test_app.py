@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from langchain_core.runnables import RunnableGenerator, RunnableLambda
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from chainkit.server import ServerSettings, served_model
+from chainkit.server import ServerSettings, served_chain, served_model
 from chainkit.server.services import services_of
 from chainkit.server.wire import JSONReply
 
@@ -120,3 +122,21 @@ def test_further_routes_share_the_services_and_can_be_open_without_a_key(serve) 
     assert server.http.get("/page/names").json() == ["echo"]
     assert server.http.get("/v1/models").status_code == 401
     assert server.http.get("/v1/models", headers={"authorization": "Bearer right"}).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["function", "generator"])
+def test_a_chain_whose_parts_only_stream_in_threads_is_streamed_from_one(serve, kind: str) -> None:
+    def words(text: str) -> Iterator[str]:
+        yield from text.split()
+
+    def each(texts: Iterator[str]) -> Iterator[str]:
+        for text in texts:
+            yield from text.split()
+
+    chain = RunnableLambda(words) if kind == "function" else RunnableGenerator(each)
+    server = serve(served_chain(chain, "words"))
+    body = {"model": "words", "messages": [{"role": "user", "content": "one two three"}]}
+    for _ in range(2):
+        assert server.post("/v1/chat/completions", body).json()["choices"][0]["message"]["content"] == "onetwothree"
+        streamed = events(server.post("/v1/chat/completions", {**body, "stream": True}).text)
+        assert [one["choices"][0]["delta"].get("content") for one in streamed[1:-1]] == ["one", "two", "three"]

@@ -33,6 +33,11 @@ class DocumentsSpeaker(Speaker):
     def __init__(self, index: Searchable, model: Any = None, **settings: Any) -> None:
         self.index, self.model, self.settings = index, model, settings
 
+    @property
+    def models(self) -> Sequence[Any]:
+        """What writes the answers."""
+        return [] if self.model is None else [self.model]
+
     def close(self) -> None:
         """Close the index."""
         close = getattr(self.index, "close", None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -30,6 +30,11 @@ class ModelSpeaker(Speaker):
 
     def __init__(self, model: BaseChatModel) -> None:
         self.model = model
+
+    @property
+    def models(self) -> Sequence[Any]:
+        """The model."""
+        return [self.model]
 
     async def answer(self, call: ChatCall) -> AIMessage:
         """The whole answer, in one call of the model."""
