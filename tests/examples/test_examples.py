@@ -42,7 +42,7 @@ def test_an_example_runs(name: str, tmp_path: Path) -> None:
         [sys.executable, str(EXAMPLES / name)],
         cwd=tmp_path,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         input="",
         timeout=300,
         check=False,
