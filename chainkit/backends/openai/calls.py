@@ -99,17 +99,17 @@ class ReplyReading(Protocol[Chunk_co]):
 
 
 @hides_locals
-def post(clients: Clients, connection: Connection, path: str, body: Json) -> Reply:
-    """Ask and wait for the whole answer."""
+def post(clients: Clients, connection: Connection, path: str, body: Json, *, listed: str = "") -> Reply:
+    """Ask and wait for the whole answer; a bare list, where one is expected, is under the name `listed`."""
     response, content, retries = _open(clients, connection, path, body, stream=False)
-    return Reply(_parsed(response, content, connection), retries, connection)
+    return Reply(_parsed(response, content, connection, listed), retries, connection)
 
 
 @ahides_locals
-async def apost(clients: Clients, connection: Connection, path: str, body: Json) -> Reply:
-    """Ask and wait for the whole answer."""
+async def apost(clients: Clients, connection: Connection, path: str, body: Json, *, listed: str = "") -> Reply:
+    """As `post`."""
     response, content, retries = await _aopen(clients, connection, path, body, stream=False)
-    return Reply(_parsed(response, content, connection), retries, connection)
+    return Reply(_parsed(response, content, connection, listed), retries, connection)
 
 
 @stream_hides_locals
@@ -398,12 +398,14 @@ def encoded(body: Json) -> bytes:
         raise ValueError(f"the request cannot be written as JSON: {error}") from None
 
 
-def _parsed(response: httpx2.Response, content: bytes, connection: Connection) -> Json:
+def _parsed(response: httpx2.Response, content: bytes, connection: Connection, listed: str) -> Json:
     try:
         data = _loads(content)
     except (ValueError, RecursionError):
         kind = response.headers.get("content-type", "no content type").split(";")[0]
         raise _bad(response, content, connection, f"no valid JSON ({kind})") from None
+    if listed and isinstance(data, list):
+        return {listed: data}
     if not isinstance(data, dict):
         raise _bad(response, content, connection, "JSON that is no object")
     return data
