@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -132,6 +132,27 @@ def answer_form(schema: Any) -> Constraint:
     listed = schema_of(schema).get("type") == "array"
     constraint = json_schema(schema, other_keys=False, whitespace=SPACE)
     return replace(constraint, hint=_LIST_HINT if listed else _OBJECT_HINT)
+
+
+def response_form(form: Mapping[str, Any] | None) -> Constraint | None:
+    """The form of an answer in OpenAI's words, as agents bind it: `{"type": "json_schema", "json_schema": ...}`.
+
+    Args:
+        form: OpenAI's `response_format`; None, and type "text", leave the answer free.
+
+    Raises:
+        ConstraintError: It is none, or its schema cannot be followed.
+    """
+    kind = None if form is None else form.get("type")
+    if form is None or kind == "text":
+        return None
+    if kind == "json_object":
+        return answer_form(None)
+    described = form.get("json_schema")
+    if kind != "json_schema" or not isinstance(described, Mapping) or "schema" not in described:
+        said = 'response_format is {"type": "json_schema", "json_schema": {"name": ..., "schema": ...}}'
+        raise ConstraintError(f'{said}, {{"type": "json_object"}} or {{"type": "text"}}')
+    return answer_form(described["schema"])
 
 
 def any_json_object() -> Constraint:

@@ -328,6 +328,12 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
     def _call(self, stop: list[str] | None, changes: dict[str, Any]) -> tuple[GenerationRequest, Toolbox | None]:
         changes = dict(changes)
         tools, choice = changes.pop("tools", None), changes.pop("tool_choice", None)
+        if (form := changes.pop("response_format", None)) is not None:
+            from chainkit.decoding.constraints import response_form  # llguidance is only needed here
+
+            if changes.get("constraint") is not None:
+                raise Unsupported("one answer cannot follow both a constraint and a response_format; give one of them")
+            changes["constraint"] = response_form(form)
         if changes.pop("parallel_tool_calls", False):
             raise Unsupported("a local model calls one tool at a time")
         call = self.call(stop, changes)

@@ -151,8 +151,9 @@ def without_tools(
     """The messages as the template can take them: one that knows no tools gets them in plain words."""
     if template.mentions("tool_calls") or (toolbox is not None and toolbox.native):
         return messages
-    plain = [_in_words(message) for message in messages]
-    if toolbox is None or toolbox.choice == "none":
+    free = toolbox is None or toolbox.choice == "none"
+    plain = [_in_words(message, free and message is messages[-1]) for message in messages]
+    if toolbox is None or free:
         return plain
     if plain and isinstance(plain[0], SystemMessage):
         return [SystemMessage(f"{plain_text(plain[0])}\n\n{toolbox.instructions()}"), *plain[1:]]
@@ -197,10 +198,17 @@ def _call_schema(function: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _in_words(message: BaseMessage) -> BaseMessage:
+def _in_words(message: BaseMessage, last: bool) -> BaseMessage:
+    """Calls and results as people tell of them: a small model that sees its call as JSON writes it again."""
     if isinstance(message, ToolMessage):
-        return HumanMessage(f"Result of the tool {message.name or message.tool_call_id}: {plain_text(message)}")
+        result = f"The tool {message.name or 'that was called'} says: {plain_text(message)}"
+        return HumanMessage(f"{result}\nNow answer the question." if last else result)
     if isinstance(message, AIMessage) and message.tool_calls:
-        calls = [json.dumps({"name": call["name"], "arguments": call["args"]}) for call in message.tool_calls]
+        calls = [f"I call the tool {call['name']}{_arguments(call['args'])}." for call in message.tool_calls]
         return AIMessage("\n".join(filter(None, [plain_text(message), *calls])))
     return message
+
+
+def _arguments(values: dict[str, Any]) -> str:
+    told = ", ".join(f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items())
+    return f" with {told}" if told else ""

@@ -12,6 +12,7 @@ from tests.noise import notices, strict
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 OFFLINE = [
+    "agents.py",
     "ask_documents.py",
     "chain.py",
     "demo.py",

@@ -1,6 +1,7 @@
 """Tools of local models: told in words where the template knows none; a call that is cut is an invalid one."""
 
 import json
+from dataclasses import replace
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -41,8 +42,11 @@ def test_a_template_without_tools_is_told_in_words():
     plain = without_tools(talk, toolbox, ChatTemplate(tiny.CHATML))
     assert [message.type for message in plain] == ["system", "human", "ai", "human"]
     assert plain[0].content.startswith("Be kind.\n\nYou can call these tools:")
-    assert json.loads(plain[2].content) == {"name": "add", "arguments": {"a": 1}}
-    assert plain[3].content == "Result of the tool 7: 3"
+    assert plain[2].content == "I call the tool add with a = 1."
+    assert plain[3].content == "The tool that was called says: 3"
+    free = without_tools(talk, replace(toolbox, choice="none"), ChatTemplate(tiny.CHATML))
+    assert free[0].content == "Be kind."
+    assert free[3].content == "The tool that was called says: 3\nNow answer the question."
     native = ChatTemplate("{{ tools }}{{ messages[0].tool_calls }}")
     assert without_tools(talk, toolbox, native) == talk
 
