@@ -27,7 +27,7 @@ from chainkit.server.metrics import Metrics
 from chainkit.server.page.routes import PAGE_PATHS, page_routes
 from chainkit.server.services import Services
 from chainkit.server.settings import ServerSettings
-from chainkit.server.wire import GONE, fault_reply
+from chainkit.server.wire import GONE, Arriving, fault_reply
 
 OPEN_PATHS = ("/health",)
 _LOOK_SECONDS = 5.0
@@ -72,7 +72,8 @@ def create_app(
     """
     settings = settings or ServerSettings()
     limits = settings.limits
-    services = Services(catalogue, settings, Admission(limits.running, limits.waiting), Metrics())
+    admission = Admission(limits.running, limits.waiting)
+    services = Services(catalogue, settings, admission, Metrics(), Arriving(limits.arriving_bytes))
     every = [*api_routes(), *(page_routes() if page else ()), *routes]
     opened = (*OPEN_PATHS, *(PAGE_PATHS if page else ()), *open_paths)
     names = {route.endpoint: route.path for route in every if isinstance(route, Route)}
