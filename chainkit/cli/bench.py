@@ -96,7 +96,8 @@ def _in_a_process(spec: str, engine: str, tokens: int, decode: int, threads: int
     """What a child measured with one engine; None if it failed, and its words are shown."""
     command = [sys.executable, "-m", "chainkit", "bench", spec, "--here", "--tokens", str(tokens)]
     command += ["--decode", str(decode), *(["--threads", str(threads)] if threads else [])]
-    own = {} if engine == "transformers" else {"CHAINKIT_LLAMA_LIBRARY": engine}
+    own = {"CHAINKIT_PREFIX_CACHE": "off"}  # else a second measurement would read nothing
+    own |= {} if engine == "transformers" else {"CHAINKIT_LLAMA_LIBRARY": engine}
     done = subprocess.run(  # noqa: S603 - this program itself
         command, env=os.environ | own, stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
@@ -109,7 +110,7 @@ def _in_a_process(spec: str, engine: str, tokens: int, decode: int, threads: int
 
 def _measured(spec: str, tokens: int, decode: int, threads: int | None) -> dict[str, Any]:
     """The speed of the model in this process, and the most memory that the process had."""
-    from chainkit.backends.llama_cpp.runtime import default_threads
+    from chainkit.backends.llama_cpp.contexts import default_threads
     from chainkit.local.speed import measure
     from chainkit.registry import llm
 

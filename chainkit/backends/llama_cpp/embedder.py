@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from chainkit.backends.llama_cpp.batch import BatchBuffer
 from chainkit.backends.llama_cpp.capi import Handle
-from chainkit.backends.llama_cpp.runtime import FLASH, default_threads
+from chainkit.backends.llama_cpp.contexts import FLASH, default_threads
 from chainkit.backends.llama_cpp.settings import FileSettings
 from chainkit.backends.llama_cpp.weights import Weights, check_room, load_weights
 from chainkit.base.errors import ContextOverflow, ModelFileError

@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 from chainkit.backends.llama_cpp import state
 from chainkit.backends.llama_cpp.adapters import adapters, check_adapter
 from chainkit.backends.llama_cpp.checks import check_model
+from chainkit.backends.llama_cpp.contexts import LlamaSettings
 from chainkit.backends.llama_cpp.header import Header, read_header
-from chainkit.backends.llama_cpp.runtime import LlamaRuntime, LlamaSettings, open_runtime
+from chainkit.backends.llama_cpp.runtime import LlamaRuntime, open_runtime
 from chainkit.backends.llama_cpp.weights import LlamaLoading, Progress
 from chainkit.base.errors import ContextOverflow, ModelFileError
 from chainkit.hub.local import pulled_gguf

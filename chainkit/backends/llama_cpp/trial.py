@@ -6,9 +6,10 @@ import json
 import sys
 from pathlib import Path
 
+from chainkit.backends.llama_cpp.contexts import EncoderOnly, LlamaSettings
 from chainkit.backends.llama_cpp.embedder import Embedder, EmbedderSettings
 from chainkit.backends.llama_cpp.probe import REFUSED
-from chainkit.backends.llama_cpp.runtime import EncoderOnly, LlamaRuntime, LlamaSettings
+from chainkit.backends.llama_cpp.runtime import LlamaRuntime
 from chainkit.backends.llama_cpp.weights import LlamaLoading, Weights, load_weights
 from chainkit.base.errors import ChainkitError, ModelFileError
 
