@@ -36,12 +36,14 @@ class Constraint:
         check: What a text must hold beyond the grammar; it is then shown when it is whole.
         hint: What a chat model is told of it at the end of the question. A list in such an answer that repeats itself
             over and over is closed.
+        closes: Where a limit comes near, what is open of its JSON is closed, so that it is whole if there is room.
     """
 
     grammar: str
     name: str
     check: Validator | None = field(default=None, compare=False)
     hint: str = ""
+    closes: bool = False
 
     def __post_init__(self) -> None:
         fault = LLMatcher.validate_grammar(self.grammar)
@@ -52,7 +54,7 @@ class Constraint:
     def digest(self) -> str:
         """What tells it from others, for caches."""
         said = self.grammar if self.check is None else f"{self.grammar}{self.check.text}{self.check.source!r}"
-        said += self.hint
+        said += self.hint + "closes" * self.closes
         return hashlib.sha256(said.encode()).hexdigest()[:32]
 
     def __repr__(self) -> str:
@@ -156,8 +158,8 @@ def response_form(form: Mapping[str, Any] | None) -> Constraint | None:
 
 
 def any_json_object() -> Constraint:
-    """Any JSON object."""
-    return Constraint(_json_grammar({"type": "object"}, WHITESPACE), "a JSON object")
+    """Any JSON object; it is whole where a limit ends it too, if there was room for an end."""
+    return Constraint(_json_grammar({"type": "object"}, WHITESPACE), "a JSON object", closes=True)
 
 
 def _said_elsewhere(validator: Validator) -> bool:
