@@ -1,4 +1,4 @@
-"""Spreadsheets (XLSX, XLSB, XLS, ODS, XML): rows as `column: value` pairs, their number as line, the sheet as heading."""
+"""Spreadsheets (XLSX, XLSB, XLS, ODS, XML): each row as `column: value` pairs with its number, the sheet as heading."""
 
 from __future__ import annotations
 
