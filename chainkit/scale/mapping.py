@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from langchain_core.runnables import RunnableConfig
 
@@ -22,8 +22,9 @@ from chainkit.base.errors import (
     PermissionDenied,
 )
 from chainkit.chains.limits import RateLimiter
+from chainkit.scale.batches import BatchedCalls
 from chainkit.scale.files import NUMBER
-from chainkit.scale.ledger import ENDINGS, Ledger, check_same, held, remove
+from chainkit.scale.ledger import ENDINGS, Ledger, beside, check_same, held, remove
 from chainkit.scale.report import MapProgress, MapReport
 from chainkit.scale.running import outcomes
 from chainkit.scale.sources import NumberedRow, RowSource, UnreadableRow, first_of, open_rows
@@ -31,6 +32,7 @@ from chainkit.scale.spending import Spending
 from chainkit.scale.work import RowWork, work_of
 
 OnProgress = Callable[[MapProgress], None]
+Engine = Literal["local", "batch"]
 
 _TELL_SECONDS = 0.5
 _WINDOW = 8  # rows per call that may wait for the one in front of them
@@ -57,6 +59,7 @@ def map_rows(
     retry_failed: bool = False,
     overwrite: bool = False,
     identity: str = "",
+    engine: Engine = "local",
     config: RunnableConfig | None = None,
     on_progress: OnProgress | None = None,
 ) -> MapReport:
@@ -86,6 +89,9 @@ def map_rows(
         retry_failed: Do only the rows that have failed before; those that succeed are added to the end of the output.
         overwrite: Begin afresh.
         identity: Says what the runnable is; a run with another one does not go on with this output.
+        engine: "local" asks the model row by row. "batch" sends the calls of 10,000 rows at a time to the batch API of
+            a hosted model, of which `concurrency` (by default 4) are awaited at the same time: half the price at
+            OpenAI, within a day. A chain asks its model once for each row then, and is run twice on it.
         config: Of langchain-core, for every call.
         on_progress: Called about twice a second.
 
@@ -102,6 +108,8 @@ def map_rows(
     (2, '{"_row": 1, "input": "a", "output": "A"}\\n{"_row": 2, "input": "b", "output": "B"}\\n')
     """
     target = _target(output)
+    if engine not in get_args(Engine):
+        raise ValueError(f"engine must be one of {', '.join(get_args(Engine))}, got {engine!r}")
     spending = Spending(max_tokens, max_cost, limiter)
     if max_failures_in_a_row < 1:
         raise ValueError(f"max_failures_in_a_row must be 1 or more, got {max_failures_in_a_row}")
@@ -114,6 +122,8 @@ def map_rows(
         work = work_of(runnable, column, config, concurrency)
         if work.models:
             work = work_of(runnable, column, _counted(config, spending), concurrency)
+        if engine == "batch":
+            work = BatchedCalls(work, beside(target, "batches.jsonl")).work(work.models, concurrency)
         columns = _columns(first_of(source), into, keep_input)
         ledger = Ledger(target, columns, ordered=ordered and not retry_failed)
         run = _Run(ledger, _limited(work, limiter), spending, into, keep_input, max_failures_in_a_row, on_progress)

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from socket import SHUT_RDWR
 from typing import Any, Generic, Protocol, TypeVar
 
+from chainkit.backends.openai.answering import ANSWERING
 from chainkit.backends.openai.bodies import apieces, awhole, pieces, whole
-from chainkit.backends.openai.client import Clients, Connection
+from chainkit.backends.openai.client import Clients, Connection, Line
 from chainkit.backends.openai.errors import (
     NO_ANSWER,
     ODD,
@@ -29,7 +30,15 @@ from chainkit.backends.openai.errors import (
 )
 from chainkit.backends.openai.sse import EventReader
 from chainkit.base.deadlines import Until
-from chainkit.base.errors import MissingLibrary, ProviderError, ReplyTooLarge, StreamBroken, StreamStalled, TimedOut
+from chainkit.base.errors import (
+    MissingLibrary,
+    ProviderError,
+    ReplyTooLarge,
+    StreamBroken,
+    StreamStalled,
+    TimedOut,
+    Unsupported,
+)
 from chainkit.base.hiding import ahides_locals, astream_hides_locals, hides_locals, stream_hides_locals
 
 try:
@@ -40,6 +49,7 @@ except ImportError as error:
     raise MissingLibrary("openai", extra="openai") from error
 
 Json = dict[str, Any]
+Ask = Callable[[Line[httpx2.Client], dict[str, float | None]], httpx2.Request]
 Chunk_co = TypeVar("Chunk_co", covariant=True)
 Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
@@ -103,6 +113,8 @@ class ReplyReading(Protocol[Chunk_co]):
 @hides_locals
 def post(clients: Clients, connection: Connection, path: str, body: Json, *, listed: str = "") -> Reply:
     """Ask and wait for the whole answer; a bare list, where one is expected, is under the name `listed`."""
+    if (answering := ANSWERING.get()) is not None:
+        return Reply(answering(connection, path, body), 0, connection)
     attempts = Attempts(clients, connection)
     response, content = _open(clients, attempts, path, body, stream=False)
     return Reply(_parsed(response, content, attempts.connection, listed), attempts.repeats, attempts.connection)
@@ -235,6 +247,8 @@ class Attempts:
     """
 
     def __init__(self, clients: Clients, connection: Connection, *, stream: bool = False) -> None:
+        if stream and ANSWERING.get() is not None:
+            raise Unsupported("a stream cannot go into a batch; leave streaming=True out")
         self.taken = self.moved = 0
         self._spread, self._server, self._tried = clients.spread(connection), 0, set[int]()
         self._first = connection.first_token_timeout if stream else None
@@ -404,16 +418,35 @@ def _backoff(taken: int) -> float:
     return longest * (1 - 0.25 * random.random())  # noqa: S311 - spreads the clients, guards no secret
 
 
+def fetch(clients: Clients, connection: Connection, method: str, path: str, **content: Any) -> bytes:
+    """The whole answer to a request of another kind: a file that is sent or fetched.
+
+    Args:
+        clients: The lines.
+        connection: Where to.
+        method: As in "GET".
+        path: Below the address.
+        content: `files`, `data`, `json` or `params`, as the HTTP client takes them.
+    """
+    attempts = Attempts(clients, connection)
+    ask: Ask = lambda line, limits: line.other(method, path, limits, **content)  # noqa: E731
+    return _sent(clients, attempts, ask, stream=False)[1]
+
+
 def _open(
     clients: Clients, attempts: Attempts, path: str, body: Json, *, stream: bool
 ) -> tuple[httpx2.Response, bytes]:
     """The answer, and its body unless it is a stream."""
     content = encoded(body)
+    return _sent(clients, attempts, lambda line, limits: line.request(path, content, limits), stream=stream)
+
+
+def _sent(clients: Clients, attempts: Attempts, ask: Ask, *, stream: bool) -> tuple[httpx2.Response, bytes]:
     while True:
         try:
             with attempts.begun():
                 line = clients.of_thread(attempts.connection)
-                response = line.http.send(line.request(path, content, attempts.timeouts()), stream=True)
+                response = line.http.send(ask(line, attempts.timeouts()), stream=True)
                 failed = response.status_code >= 400
                 attempts.limit_body(response, whole=failed or not stream)
                 told = b"" if stream and not failed else whole(response, attempts.connection)

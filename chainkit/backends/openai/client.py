@@ -101,10 +101,12 @@ class Line(Generic[Http]):
             url = self._urls[path] = httpx2.URL(self._base + path)
         return httpx2.Request("POST", url, headers=self._headers, content=content, extensions={"timeout": timeouts})
 
-    def asking(self, path: str, seconds: float) -> httpx2.Request:
-        """A request that gets something, with a limit for each wait."""
-        timeouts = dict.fromkeys(("connect", "read", "write", "pool"), seconds)
-        return httpx2.Request("GET", self._base + path, headers=self._headers, extensions={"timeout": timeouts})
+    def other(self, method: str, path: str, timeouts: dict[str, float | None], **content: Any) -> httpx2.Request:
+        """A request of another kind; `content` is what `httpx2.Request` takes."""
+        headers = self._headers.copy()
+        headers.pop("content-type", None)
+        extensions = {"timeout": timeouts}
+        return httpx2.Request(method, self._base + path, headers=headers, extensions=extensions, **content)
 
 
 class Spread:
@@ -167,8 +169,9 @@ class Clients:
     def well(self, connection: Connection) -> bool:
         """Whether a server answers, and is not about to start or to stop; waits some seconds for it."""
         line = self.of_thread(connection)
+        limits: dict[str, float | None] = dict.fromkeys(("connect", "read", "write", "pool"), CHECK_SECONDS)
         try:
-            return line.http.send(line.asking("/models", CHECK_SECONDS)).status_code < 500
+            return line.http.send(line.other("GET", "/models", limits)).status_code < 500
         except (httpx2.HTTPError, OSError):
             return False
 
