@@ -21,7 +21,7 @@ from chainkit.base.errors import BadRequest, ChainkitError, ModelNotFound, Provi
 from chainkit.scale.work import RowWork
 
 if TYPE_CHECKING:
-    from chainkit.backends.openai.batches import Batches
+    from chainkit.backends.openai.batches import HostedBatches
     from chainkit.backends.openai.client import Connection
 
 ROWS = 10_000
@@ -112,9 +112,9 @@ class BatchedCalls:
         self, connection: Connection, path: str, bodies: Mapping[str, Mapping[str, Any]]
     ) -> dict[str, dict[str, Any] | ProviderError]:
         """The answers by id: of batches that were sent before, as far as they have them, and of new ones."""
-        from chainkit.backends.openai.batches import Batches
+        from chainkit.backends.openai.batches import HostedBatches
 
-        batches, found = Batches(self._clients, connection), dict[str, Any]()
+        batches, found = HostedBatches(self._clients, connection), dict[str, Any]()
         for token, (batch, ids) in self._known.items():
             if ids & bodies.keys():
                 known = batch or batches.begun(token)
@@ -126,20 +126,20 @@ class BatchedCalls:
             found.update(self._awaited(batches, batch))
         return found
 
-    def _of_earlier_run(self, batches: Batches, id_: str) -> dict[str, dict[str, Any] | ProviderError]:
+    def _of_earlier_run(self, batches: HostedBatches, id_: str) -> dict[str, dict[str, Any] | ProviderError]:
         try:
             return self._awaited(batches, id_)
         except (BadRequest, ModelNotFound):  # it was refused then, or the service has forgotten it
             return {}
 
-    def _begun(self, batches: Batches, bodies: Mapping[str, Mapping[str, Any]], path: str) -> str:
+    def _begun(self, batches: HostedBatches, bodies: Mapping[str, Mapping[str, Any]], path: str) -> str:
         token = secrets.token_hex(16)
         self._remember({"token": token, "ids": list(bodies)})  # before: else a kill could pay for it twice
         batch = batches.begin(bodies, path, token)
         self._remember({"token": token, "batch": batch})
         return batch
 
-    def _awaited(self, batches: Batches, id_: str) -> dict[str, dict[str, Any] | ProviderError]:
+    def _awaited(self, batches: HostedBatches, id_: str) -> dict[str, dict[str, Any] | ProviderError]:
         pause = FIRST_POLL_SECONDS
         while not (batch := batches.look(id_)).ended:
             if self._stopped.wait(pause):

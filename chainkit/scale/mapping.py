@@ -89,9 +89,8 @@ def map_rows(
         retry_failed: Do only the rows that have failed before; those that succeed are added to the end of the output.
         overwrite: Begin afresh.
         identity: Says what the runnable is; a run with another one does not go on with this output.
-        engine: "local" asks the model row by row. "batch" sends the calls of 10,000 rows at a time to the batch API of
-            a hosted model, of which `concurrency` (by default 4) are awaited at the same time: half the price at
-            OpenAI, within a day. A chain asks its model once for each row then, and is run twice on it.
+        engine: "local" asks the model row by row, "batch" sends the calls of 10,000 rows at a time to the batch API of
+            a hosted model and awaits `concurrency` (4) such batches at once. A chain is run twice on a row then.
         config: Of langchain-core, for every call.
         on_progress: Called about twice a second.
 
@@ -108,8 +107,6 @@ def map_rows(
     (2, '{"_row": 1, "input": "a", "output": "A"}\\n{"_row": 2, "input": "b", "output": "B"}\\n')
     """
     target = _target(output)
-    if engine not in get_args(Engine):
-        raise ValueError(f"engine must be one of {', '.join(get_args(Engine))}, got {engine!r}")
     spending = Spending(max_tokens, max_cost, limiter)
     if max_failures_in_a_row < 1:
         raise ValueError(f"max_failures_in_a_row must be 1 or more, got {max_failures_in_a_row}")
@@ -119,11 +116,8 @@ def map_rows(
         if overwrite:
             remove(target)
         check_same(target, source.path, settings)
-        work = work_of(runnable, column, config, concurrency)
-        if work.models:
-            work = work_of(runnable, column, _counted(config, spending), concurrency)
-        if engine == "batch":
-            work = BatchedCalls(work, beside(target, "batches.jsonl")).work(work.models, concurrency)
+        counted = _counted(config, spending) if work_of(runnable, column, config, concurrency).models else config
+        work = _by(engine, work_of(runnable, column, counted, concurrency), target, concurrency)
         columns = _columns(first_of(source), into, keep_input)
         ledger = Ledger(target, columns, ordered=ordered and not retry_failed)
         run = _Run(ledger, _limited(work, limiter), spending, into, keep_input, max_failures_in_a_row, on_progress)
@@ -304,6 +298,14 @@ def _counted(config: RunnableConfig | None, spending: Spending) -> RunnableConfi
     else:
         listening = [*(given or []), spending]
     return {**(config or {}), "callbacks": listening}
+
+
+def _by(engine: Engine, work: RowWork, target: Path, concurrency: int | None) -> RowWork:
+    if engine not in get_args(Engine):
+        raise ValueError(f"engine must be one of {', '.join(get_args(Engine))}, got {engine!r}")
+    if engine == "local":
+        return work
+    return BatchedCalls(work, beside(target, "batches.jsonl")).work(work.models, concurrency)
 
 
 def _limited(work: RowWork, limiter: RateLimiter | None) -> RowWork:

@@ -1,4 +1,4 @@
-"""Batches of OpenAI's API: requests in a file, answered within a day for a lower price."""
+"""HostedBatches of OpenAI's API: requests in a file, answered within a day for a lower price."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TOKEN = "chainkit"  # noqa: S105 - the name of the field
 
 
 @dataclass(frozen=True)
-class Batch:
+class HostedBatch:
     """What a service says of a batch.
 
     Attributes:
@@ -42,7 +42,7 @@ class Batch:
         return self.status in _ENDED
 
 
-class Batches:
+class HostedBatches:
     """The batches of one service.
 
     Raises:
@@ -85,14 +85,14 @@ class Batches:
         found = self._json("GET", "/batches", params={"limit": _LISTED}).get("data") or []
         return next((str(one["id"]) for one in found if (one.get("metadata") or {}).get(_TOKEN) == token), None)
 
-    def look(self, id_: str) -> Batch:
+    def look(self, id_: str) -> HostedBatch:
         """How far a batch is."""
         told = self._json("GET", f"/batches/{id_}")
         faults = (told.get("errors") or {}).get("data") or []
         files = tuple(str(told[name]) for name in ("output_file_id", "error_file_id") if told.get(name))
-        return Batch(id_, str(told.get("status")), files, "; ".join(str(one.get("message")) for one in faults))
+        return HostedBatch(id_, str(told.get("status")), files, "; ".join(str(one.get("message")) for one in faults))
 
-    def replies(self, batch: Batch) -> dict[str, dict[str, Any] | ProviderError]:
+    def replies(self, batch: HostedBatch) -> dict[str, dict[str, Any] | ProviderError]:
         """The answers of a batch by our ids: the body, or the error that the service gave for the request.
 
         Raises:

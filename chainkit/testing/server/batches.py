@@ -16,7 +16,7 @@ Answered = tuple[int, Json]
 """The status and the body of an answer."""
 
 
-class Batches:
+class BatchService:
     """Files and batches.
 
     Attributes:
@@ -82,8 +82,8 @@ class Batches:
                 raise Refusal(400, "a request is for another endpoint than its batch")
             status, body = self._answer(request["url"], request["body"])
             response = {"status_code": status, "request_id": "req", "body": body}
-            told = {"id": "batch_req", "custom_id": request["custom_id"], "response": response, "error": None}
-            lines[status == 200].append(json.dumps(told))
+            line = {"id": "batch_req", "custom_id": request["custom_id"], "response": response, "error": None}
+            lines[status == 200].append(json.dumps(line))
         for request in requests[len(requests) if self.answers is None else self.answers :]:
             error = {"code": "batch_expired", "message": "This request could not be executed in time."}
             lines[False].append(json.dumps({"custom_id": request["custom_id"], "response": None, "error": error}))

@@ -24,7 +24,7 @@ from itertools import count
 from typing import Any
 
 from chainkit.testing.server import checks, features, model
-from chainkit.testing.server.batches import Answered, Batches
+from chainkit.testing.server.batches import Answered, BatchService
 from chainkit.testing.server.checks import Refusal
 from chainkit.testing.server.faults import Fault
 from chainkit.testing.server.model import Said
@@ -60,7 +60,7 @@ class OpenAIServer(Server):
         self._ids = count(1)
         self._lock = threading.Lock()
         self._responses = Responses()
-        self.batches = Batches(self._in_a_batch)
+        self.batches = BatchService(self._in_a_batch)
 
     @property
     def base_url(self) -> str:
@@ -95,8 +95,8 @@ class OpenAIServer(Server):
         if path == "/v1/models":
             models = [{"id": name, "object": "model", "created": 1, "owned_by": "system"} for name in checks.MODELS]
             return _whole({"object": "list", "data": models})
-        if (told := self.batches.respond(request)) is not None:
-            return _whole(told) if isinstance(told, dict) else HTTPAnswer(200, JSON_HEADERS, (told,))
+        if (found := self.batches.respond(request)) is not None:
+            return _whole(found) if isinstance(found, dict) else HTTPAnswer(200, JSON_HEADERS, (found,))
         body = features.reduced(checks.body(request), self.refuses, self.ignores)
         match path:
             case "/v1/chat/completions":
