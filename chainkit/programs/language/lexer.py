@@ -101,7 +101,7 @@ def _refuse_jinja(source: str, text: str, begins: int) -> None:
     if found := _JINJA.search(text):
         at = source.find(found[0], begins)
         raise ProgramSyntaxError(
-            f"{{% {found[1]} %}} is Jinja's; write {FOREIGN_TAGS[found[1]]}, or {{{{'{{%'}}}} for these letters as text",
+            f"{{% {found[1]} %}} is Jinja's; write {FOREIGN_TAGS[found[1]]}, or {{{{'{{%'}}}} for the letters alone",
             source,
             at,
         )
