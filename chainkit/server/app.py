@@ -24,6 +24,7 @@ from chainkit.server.catalogue import Catalogue
 from chainkit.server.faults import RequestFault
 from chainkit.server.guard import Guard
 from chainkit.server.metrics import Metrics
+from chainkit.server.page.operations import PAGE_OPERATIONS
 from chainkit.server.page.routes import PAGE_PATHS, page_routes
 from chainkit.server.services import Services
 from chainkit.server.settings import ServerSettings
@@ -91,6 +92,7 @@ def create_app(
     )
     app.router.redirect_slashes = False
     app.state.services = services
+    app.state.operations = {**openapi.OPERATIONS, **(PAGE_OPERATIONS if page else {})}
     app.state.kept_responses = KeptResponses()
     return app
 

@@ -122,7 +122,7 @@ def _first(catalogue: Catalogue, ability: Ability, kind: str) -> ServedModel | N
 
 
 def _told(own: OwnDocuments, limits: OwnLimits) -> Json:
-    rows = [{"path": str(path), "title": path.name, "bytes": path.stat().st_size} for path in own.files()]
+    rows = [{"path": path.name, "title": path.name, "bytes": path.stat().st_size} for path in own.files()]
     return {
         "id": own.name,
         "object": "own_documents",
