@@ -4,6 +4,7 @@ python benchmarks/scale.py rows --rows 1000000   # a trivial chain against a bar
 python benchmarks/scale.py model --rows 96       # a program on SmolLM2 against one batch of the engine
 python benchmarks/scale.py kills --kills 100     # kill -9 at random moments of a run of 20,000 rows
 python benchmarks/scale.py prefixes --model smollm2.gguf  # CPU to the first token in a second process
+python benchmarks/scale.py ray --rows 20000      # a trivial function in actors of Ray against this process
 """
 
 from __future__ import annotations
@@ -185,6 +186,24 @@ def prefixes(options):
             )
 
 
+def on_ray(options):
+    """The same rows in this process and in two actors of a Ray on this machine."""
+    import ray
+
+    import chainkit
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    made = [{"text": f"Text number {n} of a long list."} for n in range(options.rows)]
+    with tempfile.TemporaryDirectory() as folder:
+        files = {engine: Path(folder) / f"{engine}.jsonl" for engine in ("local", "ray")}
+        for engine, count in (("local", None), ("ray", 2)):
+            wall, start = time.time(), time.process_time()
+            chainkit.map_rows(lambda row: row["text"].upper(), made, files[engine], engine=engine, concurrency=count)
+            cpu, wall = time.process_time() - start, time.time() - wall
+            print(f"{engine}: {cpu:.2f} s of CPU in this process, {wall:.1f} s; {options.rows / cpu:,.0f} rows a CPU s")
+        print("same output:", files["local"].read_bytes() == files["ray"].read_bytes())
+
+
 def kills(options):
     """As the slow test does it, with as many kills as are wanted."""
     from chainkit.scale.mapping import map_rows
@@ -244,7 +263,7 @@ def answers(options):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["rows", "model", "kills", "answers", "prefixes"])
+    parser.add_argument("what", choices=["rows", "model", "kills", "answers", "prefixes", "ray"])
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kills", type=int, default=100)
@@ -252,7 +271,7 @@ def main():
     parser.add_argument("--model", help="a GGUF file")
     parser.add_argument("--lengths", type=int, nargs="*", default=[200, 1000, 2000])
     options = parser.parse_args()
-    what = {"rows": rows, "model": model, "kills": kills, "answers": answers, "prefixes": prefixes}
+    what = {"rows": rows, "model": model, "kills": kills, "answers": answers, "prefixes": prefixes, "ray": on_ray}
     what[options.what](options)
 
 

@@ -49,10 +49,10 @@ _EMBEDDINGS = "embeddings:"
 @click.option("--max-total-tokens", type=click.IntRange(min=1), metavar="N", help="Stop before more are used.")
 @click.option(
     "--engine",
-    type=click.Choice(["local", "batch"]),
+    type=click.Choice(["local", "batch", "ray"]),
     default="local",
     show_default=True,
-    help="batch: by a hosted model's batch API.",
+    help="batch: by a hosted model's batch API; ray: in actors of Ray.",
 )
 @click.option("--retry-failed", is_flag=True, help="Do the rows again that have failed, and no others.")
 @click.option("--overwrite", is_flag=True, help="Begin afresh.")
