@@ -12,7 +12,6 @@ from tests.noise import notices, strict
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 OFFLINE = [
-    "agents.py",
     "ask_documents.py",
     "chain.py",
     "demo.py",
@@ -43,7 +42,7 @@ def test_an_example_runs(name: str, tmp_path: Path) -> None:
         [sys.executable, str(EXAMPLES / name)],
         cwd=tmp_path,
         capture_output=True,
-        encoding="utf-8",
+        text=True,
         input="",
         timeout=300,
         check=False,
