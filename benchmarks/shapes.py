@@ -4,9 +4,10 @@
     python benchmarks/shapes.py measure FOLDER       indexes the folder and looks for each sentence
 
 PYTHON may be one with weasyprint, typst, reportlab, fpdf2, python-docx, html-for-docx, docxtpl, odfpy, ezodf, EbookLib,
-mkepub, openpyxl, xlsxwriter, pandas, pyexcel-ods3, odswriter, xlwt, python-pptx, PyRTF3, nbformat, jupytext, Markdown
-and mammoth; of programs pandoc, soffice, groff, gs, chromium, s-nail, mpack and rst2html are used. Another SEED makes
-other texts. A place is the page, the line, the row, or the heading above: whatever the kind of file has.
+mkepub, openpyxl, xlsxwriter, pandas, pyexcel-ods3, odswriter, xlwt, python-pptx, PyRTF3, nbformat, jupytext, Markdown,
+mammoth, odfdo, mistune, markdown2 and xhtml2pdf; of programs pandoc, soffice, groff, gs, chromium, s-nail, mpack and
+rst2html are used. Another SEED makes other texts. A place is the page, the line, the row, or the heading above:
+whatever the kind of file has.
 """
 
 from __future__ import annotations
@@ -176,7 +177,7 @@ def office(data: str | bytes, suffix: str, path: Path, kind: str = "") -> None:
         path.write_bytes(made.read_bytes())
 
 
-LATIN = ("groff", "csv-cp1252")
+LATIN = ("groff", "csv-cp1252", "xhtml2pdf")
 SHAPES: list[tuple[str, str, str, Callable[[Document, Path], None]]] = []  # name, ending, kind of place, maker
 
 
@@ -1039,6 +1040,118 @@ def _(doc, path):
 # --- making and measuring
 
 
+# --- what else calls itself so
+
+
+@shape("odfdo", ".odp", "page")
+def _(doc, path):
+    import odfdo
+
+    made = odfdo.Document("presentation")
+    made.body.clear()
+    for heading, parts in doc.sections:
+        page = odfdo.DrawPage(heading, name=heading)
+        texts = [text for kind, values in parts for text in (map(": ".join, values) if kind == "table" else values)]
+        for number, text in enumerate(texts):
+            position = ("1cm", f"{number}cm")
+            page.append(odfdo.Frame.text_frame(text, size=("20cm", "1cm"), position=position))
+        made.body.append(page)
+    made.save(str(path))
+
+
+@shape("odfdo", ".odt", "heading")
+def _(doc, path):
+    import odfdo
+
+    made = odfdo.Document("text")
+    made.body.clear()
+    made.body.append(odfdo.Header(1, doc.title))
+    for heading, parts in doc.sections:
+        made.body.append(odfdo.Header(2, heading))
+        for kind, values in parts:
+            if kind == "ul":
+                made.body.append(odfdo.List(values))
+            else:
+                made.body.extend(odfdo.Paragraph(one if kind == "p" else ": ".join(one)) for one in values)
+    made.save(str(path))
+
+
+@shape("web-export-table", ".xls", "line")
+def _(doc, path):
+    cells = ["".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) for row in doc.rows()]
+    table = "\n".join(f"<tr>{row}</tr>" for row in cells)
+    path.write_text(f'<html><meta charset="utf-8"><body><table>\n{table}\n</table></body></html>', "utf-8")
+
+
+@shape("web-export-tabs", ".xls", "line")
+def _(doc, path):
+    with path.open("w", encoding="utf-16", newline="") as file:
+        csv.writer(file, delimiter="\t").writerows(doc.rows())
+
+
+@shape("spreadsheetml-2003", ".xls", "row")
+def _(doc, path):
+    name = "urn:schemas-microsoft-com:office:spreadsheet"
+    rows = "\n".join(
+        "<Row>"
+        + "".join(f'<Cell><Data ss:Type="String">{html.escape(str(cell))}</Data></Cell>' for cell in row)
+        + "</Row>"
+        for row in doc.rows()
+    )
+    head = '<?xml version="1.0"?>\n<?mso-application progid="Excel.Sheet"?>\n'
+    sheet = f'<Worksheet ss:Name="Remarks"><Table>\n{rows}\n</Table></Worksheet>'
+    path.write_text(f'{head}<Workbook xmlns="{name}" xmlns:ss="{name}">{sheet}</Workbook>', "utf-8")
+
+
+@shape("mistune", ".html", "line")
+def _(doc, path):
+    import mistune
+
+    path.write_text(f"<html><body>{mistune.html(doc.markdown())}</body></html>", "utf-8")
+
+
+@shape("markdown2", ".html", "line")
+def _(doc, path):
+    import markdown2
+
+    path.write_text(f"<html><body>{markdown2.markdown(doc.markdown(), extras=['tables'])}</body></html>", "utf-8")
+
+
+@shape("pandas", ".html", "line")
+def _(doc, path):
+    import pandas
+
+    head, *rows = doc.rows()
+    with pandas.option_context("display.max_colwidth", None):
+        path.write_text(pandas.DataFrame(rows, columns=head).to_html(), "utf-8")
+
+
+@shape("xhtml2pdf", ".pdf", "page=")
+def _(doc, path):
+    from xhtml2pdf import pisa
+
+    with path.open("wb") as file:
+        pisa.CreatePDF(doc.html(), dest=file)
+
+
+@shape("browser-page", ".mhtml", "any")
+def _(doc, path):
+    made = MIMEMultipart("related", type="text/html")
+    made["From"], made["Subject"] = "<Saved by a browser>", doc.title
+    page = MIMEText(doc.html(), "html", "utf-8")
+    page["Content-Location"] = "https://example.org/report"
+    made.attach(page)
+    path.write_bytes(made.as_bytes())
+
+
+@shape("apple-mail", ".emlx", "any")
+def _(doc, path):
+    made = MIMEText(doc.html(), "html", "utf-8")
+    made["Subject"], made["From"] = doc.title, "ada@example.org"
+    data = made.as_bytes()
+    path.write_bytes(b"%d\n%s<?xml version='1.0'?><plist version='1.0'><dict/></plist>\n" % (len(data), data))
+
+
 def make(folder: Path, seed: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     expected = {}
@@ -1153,6 +1266,8 @@ def placed(path, place, sentence, heading, section, title, passage, sentences) -
         return lines_hold(path, first, last, sentence)
     if place == "subject":
         return title in headings
+    if place == "any":
+        return bool(headings) or first is not None
     return heading in headings or "?" in place
 
 

@@ -40,7 +40,7 @@ _SERVICES: Mapping[str, str] = {
     "deepseek": "chat",
     "fireworks": "chat text embeddings",
     "groq": "chat",
-    "huggingface_router": "chat",
+    "huggingface_router": "chat text embeddings",
     "llamacpp": "chat text embeddings",
     "lmstudio": "chat text embeddings",
     "mistral": "chat embeddings",

@@ -26,4 +26,5 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     monkeypatch.delenv("HF_TOKEN", raising=False)
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("CHAINKIT_HOME", str(home))
+    monkeypatch.setenv("CHAINKIT_PREFIX_CACHE", "off")  # a test that wants it says so
     monkeypatch.setattr("chainkit.base.keys.ENV_FILE", str(home / ".env"))

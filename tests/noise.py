@@ -9,8 +9,12 @@ _NOTICE = re.compile(r"\bwarn(?:ing)?s?\b|deprecated|\[[WE]:\w+:", re.IGNORECASE
 
 
 def strict() -> dict[str, str]:
-    """The environment of a child process in which any warning is an error."""
-    return os.environ | {"PYTHONWARNINGS": "error"}
+    """The environment of a child process in which any warning is an error.
+
+    Programs that print letters of any script need a pipe for any script, as Python itself demands; what chainkit's
+    own commands do on another one is tested where they are.
+    """
+    return os.environ | {"PYTHONWARNINGS": "error", "PYTHONIOENCODING": "utf-8"}
 
 
 def notices(stderr: str) -> list[str]:

@@ -82,7 +82,7 @@ def test_what_a_page_says_can_be_run(page: Path, workplace: Path) -> None:
 
 def run(command: str, where: str) -> None:
     done = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, timeout=300, check=False, input="", env=strict()
+        ["bash", "-c", command], capture_output=True, encoding="utf-8", timeout=300, check=False, input="", env=strict()
     )
     assert done.returncode == 0, f"{where}: {command}\n{done.stdout}\n{done.stderr}"
     assert not notices(done.stderr), f"{where}: {command}\n{done.stderr}"

@@ -12,6 +12,7 @@ import pytest
 from tests.test_docs import PAGES, ROOT, blocks
 
 UNTYPED = {
+    "agents.md": ("create_agent",),
     "providers.md": ("class EchoChat",),
     "testing.md": ("their_model", "class TestMyChat"),
     "tuning.md": ("PeftModel",),

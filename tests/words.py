@@ -26,6 +26,7 @@ OWN: Mapping[str, tuple[str, ...]] = {
         "RAG", "tool calling", "structured output", "quantiz", "fine-tuning", "LangGraph", "OpenAI-compatible",
     ),
     "docs/architecture.md": ("KV cache", "structured output"),
+    "docs/agents.md": ("tool calling", "agent", "LangGraph", "structured output"),
     "docs/ask.md": ("RAG", "retrieval-augmented"),
     "docs/chains.md": ("LangGraph", "LangChain"),
     "docs/cli.md": ("inference", "chat"),

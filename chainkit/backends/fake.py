@@ -260,6 +260,10 @@ class FakeEmbeddings(BaseModel, Embeddings):
         """The same vector that `embed_documents` gives for this text."""
         return self.embed_array([text])[0].tolist()
 
+    def token_counts(self, texts: Sequence[str], *, query: bool = False) -> list[int]:
+        """The number of words of each text."""
+        return [len(re.findall(r"\w+", text)) for text in texts]
+
     def embed_array(self, texts: Sequence[str]) -> np.ndarray:
         """Float32 vectors of unit length, shape (N, `dimensions`)."""
         vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)

@@ -21,32 +21,12 @@ R = TypeVar("R")
 
 def hides_locals(function: Callable[P, R]) -> Callable[P, R]:
     """Let an error that leaves the function take no local variables along: not its own, none of what it called."""
-
-    @wraps(function)
-    def hiding(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return function(*args, **kwargs)
-        except BaseException as error:
-            forget_locals(error)
-            del args, kwargs  # this frame is in the traceback too
-            raise
-
-    return hiding
+    return _hiding(function, always=True)
 
 
 def ahides_locals(function: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
     """`hides_locals` for a coroutine function."""
-
-    @wraps(function)
-    async def hiding(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return await function(*args, **kwargs)
-        except BaseException as error:
-            forget_locals(error)
-            del args, kwargs
-            raise
-
-    return hiding
+    return _ahiding(function, always=True)
 
 
 def hides_given_keys(function: Callable[P, R]) -> Callable[P, R]:
@@ -54,29 +34,35 @@ def hides_given_keys(function: Callable[P, R]) -> Callable[P, R]:
 
     Otherwise the variables stay: those of a model or a tool of the user help to find what failed in it.
     """
+    return _hiding(function, always=False)
 
+
+def ahides_given_keys(function: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """`hides_given_keys` for a coroutine function."""
+    return _ahiding(function, always=False)
+
+
+def _hiding(function: Callable[P, R], *, always: bool) -> Callable[P, R]:
     @wraps(function)
     def hiding(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
         except BaseException as error:
-            if _hold_a_key([*args, *kwargs.values()]):
+            if always or _hold_a_key([*args, *kwargs.values()]):
                 forget_locals(error)
-                del args, kwargs
+                del args, kwargs  # this frame is in the traceback too
             raise
 
     return hiding
 
 
-def ahides_given_keys(function: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """`hides_given_keys` for a coroutine function."""
-
+def _ahiding(function: Callable[P, Awaitable[R]], *, always: bool) -> Callable[P, Coroutine[Any, Any, R]]:
     @wraps(function)
     async def hiding(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return await function(*args, **kwargs)
         except BaseException as error:
-            if _hold_a_key([*args, *kwargs.values()]):
+            if always or _hold_a_key([*args, *kwargs.values()]):
                 forget_locals(error)
                 del args, kwargs
             raise

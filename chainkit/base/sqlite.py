@@ -70,7 +70,7 @@ def connect(
     )
     try:
         _check(connection, layout, make)
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_wal(connection, time.monotonic() + wait_seconds)
         connection.execute("PRAGMA synchronous = NORMAL")
         _make_tables(connection, layout)
     except BaseException:
@@ -244,6 +244,18 @@ def _check(connection: sqlite3.Connection, layout: FileLayout, make: bool) -> No
     ours = found == layout.application_id or (found == 0 and layout.table in tables)
     if not ours and (tables or found or not make):
         raise ForeignFile("is a SQLite file of something else")
+
+
+def _use_wal(connection: sqlite3.Connection, until: float) -> None:
+    """SQLite does not wait by itself where two processes switch a new file to WAL at once."""
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+        time.sleep(0.01)
 
 
 def _make_tables(connection: sqlite3.Connection, layout: FileLayout) -> None:

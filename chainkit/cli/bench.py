@@ -67,13 +67,9 @@ def bench(spec: str, tokens: int, decode: int, threads: tuple[int, ...], here: b
     promised = _promised(model, use)
     bandwidth = memory_bandwidth()
     if as_json:
-        found = {"model": model.name, "bandwidth": bandwidth, "promised": promised, "engines": rows}
-        say_json({**found, "chosen": _chosen(model)}, indent=1)
+        say_json({"model": model.name, "bandwidth": bandwidth, "promised": promised, "engines": rows}, indent=1)
     else:
         _show(model, rows, promised, bandwidth)
-        if chosen := _chosen(model):
-            say("")
-            say(f"without engine= it runs on {chosen['library']}: {chosen['reason']}")
 
 
 def _engines(model: ModelShape) -> list[str]:
@@ -100,7 +96,8 @@ def _in_a_process(spec: str, engine: str, tokens: int, decode: int, threads: int
     """What a child measured with one engine; None if it failed, and its words are shown."""
     command = [sys.executable, "-m", "chainkit", "bench", spec, "--here", "--tokens", str(tokens)]
     command += ["--decode", str(decode), *(["--threads", str(threads)] if threads else [])]
-    own = {} if engine == "transformers" else {"CHAINKIT_LLAMA_LIBRARY": engine}
+    own = {"CHAINKIT_PREFIX_CACHE": "off"}  # else a second measurement would read nothing
+    own |= {} if engine == "transformers" else {"CHAINKIT_LLAMA_LIBRARY": engine}
     done = subprocess.run(  # noqa: S603 - this program itself
         command, env=os.environ | own, stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
@@ -113,7 +110,7 @@ def _in_a_process(spec: str, engine: str, tokens: int, decode: int, threads: int
 
 def _measured(spec: str, tokens: int, decode: int, threads: int | None) -> dict[str, Any]:
     """The speed of the model in this process, and the most memory that the process had."""
-    from chainkit.backends.llama_cpp.processor import default_threads
+    from chainkit.backends.llama_cpp.contexts import default_threads
     from chainkit.local.speed import measure
     from chainkit.registry import llm
 
@@ -155,14 +152,6 @@ def _promised(model: ModelShape, use: Use) -> int:
     from chainkit.sizing import plan, this_machine
 
     return plan(model, use, repacked=this_machine().repacked).resident
-
-
-def _chosen(model: ModelShape) -> dict[str, str] | None:
-    """Which library runs the file if none is named, and why; None if that was not tried yet."""
-    from chainkit.backends.llama_cpp.engines import decisions
-
-    same = [one for one in decisions() if Path(one["path"]).name == model.name]
-    return {name: same[-1][name] for name in ("library", "reason")} if same else None
 
 
 def _keep(model: ModelShape, rows: list[dict[str, Any]]) -> None:

@@ -13,14 +13,14 @@ from chainkit.cli.screen import amount, note, say, say_json, table
 if TYPE_CHECKING:
     from chainkit.base.answer_store import AnswerCounts
 
-KINDS = ("answer", "program")
-_MEANING = {"answer": "answers of models", "program": "slots of programs"}
+KINDS = ("answer", "program", "prefix")
+_MEANING = {"answer": "answers of models", "program": "slots of programs", "prefix": "beginnings, 64 tokens each"}
 
 
 @click.group()
 @debug_option
 def cache() -> None:
-    """Show or clear what is kept of answers, so that they need not be computed again."""
+    """Show or clear what is kept of answers and prompts, so that it need not be computed again."""
 
 
 @cache.command("show")
@@ -29,9 +29,10 @@ def cache() -> None:
 def show(as_json: bool) -> None:
     """Show how much is kept and how often it was of use."""
     from chainkit.base.answer_store import answers_path
+    from chainkit.local.prefix_files import kept_prefixes
     from chainkit.scale.answer_cache import open_store
 
-    path = answers_path()
+    path, prefixes = answers_path(), kept_prefixes()
     counts: dict[str, AnswerCounts] = {}
     if path.exists():
         store = open_store(path)
@@ -39,15 +40,20 @@ def show(as_json: bool) -> None:
             counts = store.counts()
         finally:
             store.close()
+    blocks, nbytes = prefixes.size()
     if as_json:
-        say_json({"path": str(path), "kinds": {kind: asdict(one) for kind, one in counts.items()}})
-        return
-    if not counts:
-        say(f"nothing is kept in {path}")
+        kept = {"folder": str(prefixes.folder), "entries": blocks, "bytes": nbytes}
+        kinds = {kind: asdict(one) for kind, one in counts.items()}
+        say_json({"path": str(path), "kinds": kinds, "prefixes": kept})
         return
     rows = [[_MEANING.get(kind, kind), *_told(one)] for kind, one in counts.items()]
+    if blocks:
+        rows.append([_MEANING["prefix"], f"{blocks:,}", amount(nbytes), "", "", ""])
+    if not rows:
+        say(f"nothing is kept in {path} or {prefixes.folder}")
+        return
     table(["kind", "kept", "size", "hits", "misses", "evicted"], rows)
-    say(str(path))
+    say(str(path) if counts else str(prefixes.folder))
 
 
 def _told(counts: AnswerCounts) -> list[str]:
@@ -56,18 +62,21 @@ def _told(counts: AnswerCounts) -> list[str]:
 
 
 @cache.command("clear")
-@click.argument("kinds", nargs=-1, type=click.Choice(KINDS), metavar="[answer|program]...")
+@click.argument("kinds", nargs=-1, type=click.Choice(KINDS), metavar="[answer|program|prefix]...")
 @debug_option
 def clear(kinds: tuple[str, ...]) -> None:
-    """Forget answers of these kinds, or of all."""
+    """Forget what is kept of these kinds, or all."""
     from chainkit.base.answer_store import answers_path
+    from chainkit.local.prefix_files import kept_prefixes
     from chainkit.scale.answer_cache import open_store
 
-    path = answers_path()
-    if path.exists():
+    path, answers = answers_path(), [kind for kind in kinds if kind != "prefix"]
+    if path.exists() and (answers or not kinds):
         store = open_store(path)
         try:
-            store.clear(kinds or None)
+            store.clear(answers or None)
         finally:
             store.close()
-    note(f"cleared: {', '.join(kinds) or 'all that is kept of answers'}")
+    if "prefix" in kinds or not kinds:
+        kept_prefixes().clear()
+    note(f"cleared: {', '.join(kinds) or 'all that is kept of answers and prompts'}")

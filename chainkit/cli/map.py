@@ -16,6 +16,7 @@ from chainkit.cli.options import chosen, debug_option, json_option, model_option
 from chainkit.cli.screen import load, note, say_json, waiting
 
 if TYPE_CHECKING:
+    from chainkit.scale.mapping import Engine
     from chainkit.scale.report import MapProgress, MapReport
 
 _EMBEDDINGS = "embeddings:"
@@ -46,6 +47,13 @@ _EMBEDDINGS = "embeddings:"
     "--max-cost", type=click.FloatRange(min=0, min_open=True), metavar="USD", help="Stop before more is spent."
 )
 @click.option("--max-total-tokens", type=click.IntRange(min=1), metavar="N", help="Stop before more are used.")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "batch", "ray"]),
+    default="local",
+    show_default=True,
+    help="batch: by a hosted model's batch API; ray: in actors of Ray.",
+)
 @click.option("--retry-failed", is_flag=True, help="Do the rows again that have failed, and no others.")
 @click.option("--overwrite", is_flag=True, help="Begin afresh.")
 @json_option
@@ -67,6 +75,7 @@ def map_command(
     tokens: float | None,
     max_cost: float | None,
     max_total_tokens: int | None,
+    engine: Engine,
     retry_failed: bool,
     overwrite: bool,
     as_json: bool,
@@ -102,6 +111,7 @@ def map_command(
             limiter=limiter,
             max_tokens=max_total_tokens,
             max_cost=max_cost,
+            engine=engine,
             retry_failed=retry_failed,
             overwrite=overwrite,
             identity=without_keys(repr((chain, model_spec, template, settings))),

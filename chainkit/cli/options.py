@@ -133,16 +133,14 @@ threshold_option = click.option(
 )
 
 
-model_option = click.option(
-    "-m",
-    "--model",
-    "model_spec",
-    type=MODEL,
-    metavar="SPEC",
-    envvar="CHAINKIT_MODEL",
-    show_envvar=True,
-    help="Model to use, like openai:gpt-4o-mini or gguf:./model.gguf.",
-)
+def option_of_a_model(about: str) -> Callable[[Decorated], Decorated]:
+    """--model, with what `--help` says of it."""
+    return click.option(
+        "-m", "--model", "model_spec", type=MODEL, metavar="SPEC", envvar="CHAINKIT_MODEL", show_envvar=True, help=about
+    )
+
+
+model_option = option_of_a_model("Model to use, like openai:gpt-4o-mini or gguf:./model.gguf.")
 
 
 def model_options(command: Decorated) -> Decorated:

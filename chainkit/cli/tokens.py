@@ -9,8 +9,7 @@ import click
 
 from chainkit.base.errors import ChainkitError, Unsupported
 from chainkit.cli.faults import without_keys
-from chainkit.cli.named import MODEL
-from chainkit.cli.options import chosen, debug_option, json_option, output_path
+from chainkit.cli.options import chosen, debug_option, json_option, option_of_a_model, output_path
 from chainkit.cli.rows import STDIN, read_text
 from chainkit.cli.screen import say, say_json, table, waiting
 
@@ -24,16 +23,7 @@ _SHOWN = 200  # tokens of a text that are written out one by one
 
 @click.command()
 @click.argument("text")
-@click.option(
-    "-m",
-    "--model",
-    "model_spec",
-    type=MODEL,
-    metavar="SPEC",
-    envvar="CHAINKIT_MODEL",
-    show_envvar=True,
-    help="A local model: gguf:..., hf:...",
-)
+@option_of_a_model("A local model: gguf:..., hf:...")
 @click.option(
     "-k",
     "--count",

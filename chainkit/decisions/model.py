@@ -49,6 +49,11 @@ class DecisionModel(BaseDecisionModel):
     _answering: Any = PrivateAttr(default=None)
 
     @property
+    def answering(self) -> Any:
+        """The chat model or text model that answers."""
+        return self._answering
+
+    @property
     def _provider(self) -> str:
         return self.model.partition(":")[0]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,12 +36,14 @@ class Constraint:
         check: What a text must hold beyond the grammar; it is then shown when it is whole.
         hint: What a chat model is told of it at the end of the question. A list in such an answer that repeats itself
             over and over is closed.
+        closes: Where a limit comes near, what is open of its JSON is closed, so that it is whole if there is room.
     """
 
     grammar: str
     name: str
     check: Validator | None = field(default=None, compare=False)
     hint: str = ""
+    closes: bool = False
 
     def __post_init__(self) -> None:
         fault = LLMatcher.validate_grammar(self.grammar)
@@ -52,7 +54,7 @@ class Constraint:
     def digest(self) -> str:
         """What tells it from others, for caches."""
         said = self.grammar if self.check is None else f"{self.grammar}{self.check.text}{self.check.source!r}"
-        said += self.hint
+        said += self.hint + "closes" * self.closes
         return hashlib.sha256(said.encode()).hexdigest()[:32]
 
     def __repr__(self) -> str:
@@ -134,9 +136,30 @@ def answer_form(schema: Any) -> Constraint:
     return replace(constraint, hint=_LIST_HINT if listed else _OBJECT_HINT)
 
 
+def response_form(form: Mapping[str, Any] | None) -> Constraint | None:
+    """The form of an answer in OpenAI's words, as agents bind it: `{"type": "json_schema", "json_schema": ...}`.
+
+    Args:
+        form: OpenAI's `response_format`; None, and type "text", leave the answer free.
+
+    Raises:
+        ConstraintError: It is none, or its schema cannot be followed.
+    """
+    kind = None if form is None else form.get("type")
+    if form is None or kind == "text":
+        return None
+    if kind == "json_object":
+        return answer_form(None)
+    described = form.get("json_schema")
+    if kind != "json_schema" or not isinstance(described, Mapping) or "schema" not in described:
+        said = 'response_format is {"type": "json_schema", "json_schema": {"name": ..., "schema": ...}}'
+        raise ConstraintError(f'{said}, {{"type": "json_object"}} or {{"type": "text"}}')
+    return answer_form(described["schema"])
+
+
 def any_json_object() -> Constraint:
-    """Any JSON object."""
-    return Constraint(_json_grammar({"type": "object"}, WHITESPACE), "a JSON object")
+    """Any JSON object; it is whole where a limit ends it too, if there was room for an end."""
+    return Constraint(_json_grammar({"type": "object"}, WHITESPACE), "a JSON object", closes=True)
 
 
 def _said_elsewhere(validator: Validator) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainkit.base.errors import ChainkitError, ConstraintError, MissingLibrary
+from chainkit.decoding.closing import Closing
 from chainkit.decoding.constraints import Constraint
 from chainkit.decoding.healing import spellings
 from chainkit.decoding.lists import Lists
@@ -52,6 +53,7 @@ class Guide:
         self._tokenizer = tokenizer
         self._trail = Trail(constraint.check, constraint.name) if constraint.check is not None else None
         self._lists = Lists(self._matcher, tokenizer, vocabulary) if constraint.hint and vocabulary else None
+        self._closing_end = Closing(self._matcher, tokenizer) if constraint.closes else None
         self._check()
 
     @property
@@ -99,6 +101,10 @@ class Guide:
         if tokens and self._trail is not None:
             self._trail.stuck = self._trail.stuck or not self._trail.permits(self._bytes(tokens))
         return tokens
+
+    def ending(self, room: int) -> list[int]:
+        """The tokens that make the text whole, once there is room for hardly more than these."""
+        return self._closing_end.tokens(room) if self._closing_end is not None else []
 
     def allowed(self, logits: Logits) -> Logits:
         """A copy of the scores, [V], with -inf for every token that may not come; none may if it is then `stuck`."""
@@ -180,6 +186,8 @@ class Guide:
             self._trail.add(tokens, self._bytes(tokens))
         if self._lists is not None:
             self._lists.watch(self._bytes(tokens))
+        if self._closing_end is not None:
+            self._closing_end.watch(self._bytes(tokens))
 
     def _check(self) -> None:
         # LLMatcher reports and does not raise

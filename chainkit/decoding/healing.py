@@ -116,6 +116,10 @@ class Healing:
         """No token opens a list."""
         return []
 
+    def ending(self, room: int) -> list[int]:
+        """Nothing is to be made whole."""
+        return []
+
     def allowed(self, logits: Logits) -> Logits:
         """A copy of the scores with -inf for every token that may not come."""
         if not self._left:

@@ -110,6 +110,10 @@ class Matcher(Protocol):
         """Tokens that are the only way on."""
         ...
 
+    def ending(self, room: int) -> list[int]:
+        """Tokens that make the text whole where the limit, in so many tokens, would cut it; mostly none."""
+        ...
+
     def allowed(self, logits: Logits) -> Logits:
         """A copy of the scores with -inf for every token that is not allowed."""
         ...
@@ -257,7 +261,11 @@ def _taken(reader: Reader, request: GenerationRequest, matcher: Matcher | None) 
     sampler, budget, checked = Sampler(request), request.max_tokens, _checked(matcher)
     while (end := _end(reader, request, matcher, budget)) is None:
         room = reader.context_length - len(reader.tokens)
-        tokens = matcher.forced()[: room if budget is None else min(budget, room)] if matcher is not None else []
+        room = room if budget is None else min(budget, room)
+        if matcher is not None and (tokens := matcher.ending(room)):
+            yield from _closed(reader, matcher, tokens)
+            return
+        tokens = matcher.forced()[:room] if matcher is not None else []
         forced = bool(tokens)
         scores: tuple[TokenScore, ...] = ()
         if not forced and not (checked and checked.stuck):
@@ -284,6 +292,14 @@ def _taken(reader: Reader, request: GenerationRequest, matcher: Matcher | None) 
         budget = None if budget is None else budget - len(tokens)
         yield _Taken(tuple(tokens), forced, scores)
     yield _Taken(finish=end[0], detail=end[1])
+
+
+def _closed(reader: Reader, matcher: Matcher, tokens: Sequence[int]) -> Iterator[_Taken]:
+    """An end that a limit asks for."""
+    reader.push(tokens, forced=True)
+    matcher.accept(tokens)
+    yield _Taken(tuple(tokens), forced=True)
+    yield _Taken(finish="length", detail="max_tokens or the context would have cut it; what was open was closed")
 
 
 def _end(

@@ -18,6 +18,7 @@ def _tool(name: str, about: str) -> dict[str, Any]:
 WEATHER = _tool("get_weather", "The weather in a city now.")
 TIME = _tool("get_time", "The time of day in a city.")
 ONE = "What is the weather in Paris? Use the tool."
+_DEMANDED = "only when a call is demanded: "
 BOTH = "What is the weather in Paris, and what is the time in Paris? Call both tools now."
 
 
@@ -31,7 +32,7 @@ def one(exam: Examination) -> Finding:
     if reply.good and not found:  # the model may not see the point, where the server could hold it to a call
         demanded = exam.ask(ONE, tools=[WEATHER], tool_choice="required")
         if calls(demanded):
-            return _first("tools", demanded, "only when a call is demanded: ")
+            return _first("tools", demanded, _DEMANDED)
     return _first("tools", reply)
 
 
@@ -44,13 +45,18 @@ def _first(feature: str, reply: WireReply, lead: str = "") -> Finding:
 def parallel(exam: Examination) -> Finding:
     """Whether one answer can hold two calls."""
     reply = exam.ask(BOTH, tools=[WEATHER, TIME])
-    found = calls(reply)
-    return judged("parallel_tools", reply, len(found) == 2, _shown(found), _instead(found, "no tool was called"))
+    found, lead = calls(reply), ""
+    if reply.good and not found and exam.works("tools"):
+        reply, lead = exam.ask(BOTH, tools=[WEATHER, TIME], tool_choice="required"), _DEMANDED
+        found = calls(reply)
+    return judged("parallel_tools", reply, len(found) == 2, lead + _shown(found), _instead(found, "no tool was called"))
 
 
 def one_at_a_time(exam: Examination) -> Finding:
     """Whether the model can be held to one call."""
     reply = exam.ask(BOTH, tools=[WEATHER, TIME], parallel_tool_calls=False)
+    if reply.good and not calls(reply):
+        reply = exam.ask(BOTH, tools=[WEATHER, TIME], parallel_tool_calls=False, tool_choice="required")
     found = calls(reply)
     return judged("parallel_tool_calls=false", reply, len(found) <= 1, _shown(found), _shown(found))
 

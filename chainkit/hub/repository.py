@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote
 
@@ -21,6 +25,7 @@ from chainkit.base.errors import (
 from chainkit.base.hiding import hides_locals
 from chainkit.base.keys import find_key
 from chainkit.base.redaction import remember
+from chainkit.base.timed_web import TimedWeb
 from chainkit.hub.choice import HubFile
 from chainkit.hub.names import HubName
 
@@ -28,11 +33,15 @@ try:
     import httpx2
     import huggingface_hub
     from huggingface_hub import errors
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 except ImportError as error:
     raise MissingLibrary("huggingface_hub", extra="hub") from error
 
 _HUB = "https://huggingface.co"
 MOST_FILES = 20_000
+_LIMIT_SECONDS = 30.0
+_LONGEST_ERROR, _LONGEST_ANSWER = 1 << 16, 16_000_000
+"""Bytes; the answer about 20,000 files has 6 million."""
 LONGEST_NAME = 200
 """Bytes; file systems take 255, and a part of a download has a longer name."""
 _ODD = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
@@ -94,13 +103,43 @@ def look_up(name: HubName) -> Repository:
     refuse_offline(str(name))
     where = endpoint()
     with named_faults(name):
-        api = huggingface_hub.HfApi(endpoint=where, token=token() or False, library_name="chainkit")
         try:
-            info = api.model_info(name.repo, revision=name.revision, files_metadata=True)
+            info = huggingface_hub.ModelInfo(**_asked(where, name))
             files = tuple(_file(found) for found in (info.siblings or ())[:MOST_FILES] if _harmless(found.rfilename))
         except _ODD as error:
             raise ProviderError(f"{where} does not answer as a hub does: {_brief(error)}", provider="hub") from error
     return Repository(name, info.sha or name.revision, files, where)
+
+
+def _asked(where: str, name: HubName) -> dict[str, Any]:
+    """What the hub says of a repository. HfApi.model_info asks the same, with no limit on time or size."""
+    url = f"{where}/api/models/{name.repo}/revision/{quote(name.revision, safe='')}?blobs=true"
+    headers = build_hf_headers(token=token() or False, library_name="chainkit")
+    request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})  # noqa: S310 - HF_ENDPOINT is the user's
+    for header, value in headers.items():
+        request.add_unredirected_header(header, value)
+    with TimedWeb(_LIMIT_SECONDS) as web:
+        try:
+            with _opened(web, request) as reply:
+                status = int(reply.status)
+                data = web.read(reply, _LONGEST_ANSWER if status < 400 else _LONGEST_ERROR)
+                fields = [(key, value) for key, value in reply.headers.items() if key.lower() != "content-encoding"]
+        except (TimeoutError, HTTPException, OSError) as error:
+            late = f"it took longer than {web.seconds:g} s"
+            raise ConnectionFailed(
+                f"no answer from {where}: {late if web.over else _brief(error)}", provider="hub"
+            ) from error
+    hf_raise_for_status(httpx2.Response(status, headers=fields, content=data, request=httpx2.Request("GET", url)))
+    if len(data) >= _LONGEST_ANSWER:
+        raise ValueError(f"more than {_LONGEST_ANSWER:,} bytes about {name}")
+    return json.loads(data)
+
+
+def _opened(web: TimedWeb, request: urllib.request.Request) -> Any:
+    try:
+        return web.opener().open(request)
+    except urllib.error.HTTPError as error:
+        return error  # an answer all the same: hf_raise_for_status names it
 
 
 def _file(found: Any) -> HubFile:

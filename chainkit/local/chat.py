@@ -145,7 +145,7 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
         tool_choice: str | bool | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """This model with tools. The arguments of a call always fit the tool's schema.
+        """This model with tools. An answer may hold several calls; the arguments of each always fit the tool's schema.
 
         A call that `max_tokens` or the context cuts stands in `invalid_tool_calls`, with the reason.
 
@@ -153,7 +153,7 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
             tools: Functions, pydantic models, langchain tools, or OpenAI's form.
             tool_choice: None or "auto" leaves it to the model, "any" asks for a call, "none" for none, a name for that
                 tool. Left to the model, an answer that begins with "<" or "{" is a call, and no other is.
-            kwargs: Settings of the calls.
+            kwargs: Settings of the calls; `parallel_tool_calls=False` allows one call an answer.
         """
         described = [convert_to_openai_tool(tool) for tool in tools]
         return self.bind(tools=described, tool_choice=chosen(tool_choice), **kwargs)
@@ -231,7 +231,7 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         """The key of `set_llm_cache`: the model and the whole request, tools and schemas included."""
         call, toolbox = self._call(stop, kwargs)
-        tools = toolbox and (toolbox.tools, toolbox.choice)
+        tools = toolbox and (toolbox.tools, toolbox.choice, toolbox.several)
         return key_text((type(self).__name__, self._identifying_params, tools, call))
 
     def _generate(
@@ -328,14 +328,19 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
     def _call(self, stop: list[str] | None, changes: dict[str, Any]) -> tuple[GenerationRequest, Toolbox | None]:
         changes = dict(changes)
         tools, choice = changes.pop("tools", None), changes.pop("tool_choice", None)
-        if changes.pop("parallel_tool_calls", False):
-            raise Unsupported("a local model calls one tool at a time")
+        if (form := changes.pop("response_format", None)) is not None:
+            from chainkit.decoding.constraints import response_form  # llguidance is only needed here
+
+            if changes.get("constraint") is not None:
+                raise Unsupported("one answer cannot follow both a constraint and a response_format; give one of them")
+            changes["constraint"] = response_form(form)
+        several = changes.pop("parallel_tool_calls", None) is not False
         call = self.call(stop, changes)
         if not tools:
             return call, None
         if call.constraint is not None:
             raise Unsupported("one answer cannot follow both tools and a schema; bind one of them")
-        toolbox = Toolbox(tuple(tools), chosen(choice), self.conversation.template.mentions("tools"))
+        toolbox = Toolbox(tuple(tools), chosen(choice), self.conversation.template.mentions("tools"), several)
         return replace(call, constraint=toolbox.constraint()), toolbox
 
     def _asked(

@@ -31,6 +31,10 @@ class Reranker(BaseDocumentCompressor):
             ContextOverflow: A text is too long to be read with the question; nothing has been computed then.
         """
 
+    @abstractmethod
+    def token_counts(self, query: str, texts: Sequence[str]) -> list[int]:
+        """How many tokens the model reads for each text, the question included."""
+
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:

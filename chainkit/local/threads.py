@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from chainkit.base.errors import ChainkitError, Unsupported
 
@@ -62,14 +63,44 @@ async def in_thread(work: Callable[[threading.Event], T]) -> T:
     return result
 
 
+class _Mailbox(Generic[T]):
+    """Items from a thread for a coroutine; however many have come, the event loop is woken once for all.
+
+    Args:
+        loop: That of the coroutine.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._items: deque[T] = deque()
+        self._called = False
+        self._waiting: asyncio.Future[None] | None = None
+
+    def put(self, item: T) -> None:
+        """Leave an item; from the thread."""
+        self._items.append(item)
+        if not self._called and not self._loop.is_closed():
+            self._called = True
+            self._loop.call_soon_threadsafe(self._wake)
+
+    async def get(self) -> T:
+        """The next item; from the event loop."""
+        while not self._items:
+            self._waiting = self._loop.create_future()
+            await self._waiting
+        return self._items.popleft()
+
+    def _wake(self) -> None:
+        self._called = False  # before the items are looked at, so that none is missed
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+
 async def stream_from_thread(make: Callable[[threading.Event], Iterator[T]]) -> AsyncIterator[T]:
     """The items of an iterator that runs in a thread; it stops when the consumer goes away."""
     loop, stop = asyncio.get_running_loop(), threading.Event()
-    items: asyncio.Queue[T | BaseException | None] = asyncio.Queue()
-
-    def put(item: T | BaseException | None) -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(items.put_nowait, item)
+    items = _Mailbox[T | BaseException | None](loop)
+    put = items.put
 
     def run() -> None:
         try:

@@ -33,19 +33,20 @@ if TYPE_CHECKING:
     from chainkit.decoding.constraints import Constraint
 
 _OPEN, _CLOSE = "<tool_call>\n", "\n</tool_call>"
+_MOST_CALLS = 8  # in one answer
 _NAME = re.compile(r'\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")')
 _ARGUMENTS = re.compile(r'\s*,\s*"arguments"\s*:\s*')
 
 
 @dataclass(frozen=True)
 class ToolAnswer:
-    """An answer of a model that has tools: text, a call, or a call that was cut.
+    """An answer of a model that has tools: text, or calls, of which the last may have been cut.
 
     Attributes:
-        text: The text around the calls.
-        calls: The call, if there is one and it is whole.
-        cut: The call, if it is not: its name where that is whole, its arguments as far as they were written, and why
-            there is no more of them.
+        text: The text, if it is one.
+        calls: The calls that are whole, in their order; one that repeats another is left out.
+        cut: The last call, if it is not whole and no beginning of one before it: its name where that is whole, its
+            arguments as far as they were written, and why there is no more of them.
     """
 
     text: str
@@ -61,11 +62,13 @@ class Toolbox:
         tools: In OpenAI's form.
         choice: "auto", "any", "none", or the name of the tool that must be called.
         native: Whether the chat template knows tools; then it tells the model, and calls stand in <tool_call> tags.
+        several: Whether one answer may hold several calls; of a tool that must be called there is one.
     """
 
     tools: tuple[dict[str, Any], ...]
     choice: str
     native: bool
+    several: bool = True
 
     @property
     def names(self) -> list[str]:
@@ -73,7 +76,7 @@ class Toolbox:
         return [tool["function"]["name"] for tool in self.tools]
 
     def constraint(self) -> Constraint | None:
-        """What the model may write: one call of a tool whose arguments fit its schema, or, if it may, plain text."""
+        """What the model may write: calls of tools whose arguments fit their schemas, or, if it may, plain text."""
         if self.choice == "none":
             return None
         from chainkit.decoding.constraints import SPACE, lark  # llguidance is only needed for constraints
@@ -86,7 +89,8 @@ class Toolbox:
         call = f"{json.dumps(_OPEN)} body {json.dumps(_CLOSE)}" if self.native else "body"
         # text never begins as a call does, so that what the model has begun shows what it is writing
         text = "" if self.choice != "auto" else "| TEXT\nTEXT: /[^<{](?s:.*)/"
-        return lark(f"start: call {text}\ncall: {call}\nbody: {body}\n")
+        more = f'("\\n" call){{0,{_MOST_CALLS - 1}}}' if self.several and self.choice in ("auto", "any") else ""
+        return lark(f"start: call {more} {text}\ncall: {call}\nbody: {body}\n")
 
     def read(self, text: str, end: Piece) -> ToolAnswer:
         """What an answer is.
@@ -98,24 +102,33 @@ class Toolbox:
         # by the constraint, nothing but a call begins like this
         if self.choice == "none" or not text.startswith("<" if self.native else "{"):
             return ToolAnswer(text)
-        body, number = text.removeprefix(_OPEN), f"call_{uuid.uuid4().hex[:24]}"
-        try:
-            call, _ = json.JSONDecoder().raw_decode(body)  # the closing tag, or what there is of it, may follow
-        except ValueError:
-            return ToolAnswer("", cut=(_cut(body, number, end),))
-        return ToolAnswer("", (ToolCall(name=call["name"], args=call["arguments"], id=number),))
+        decoder, found, said = json.JSONDecoder(), list[ToolCall](), list[str]()
+        while text:
+            body, number = text.removeprefix(_OPEN), f"call_{uuid.uuid4().hex[:24]}"
+            try:
+                call, length = decoder.raw_decode(body)
+            except ValueError:
+                repeats = any(one.startswith(body) for one in said)
+                return ToolAnswer("", tuple(found), () if repeats else (_cut(body, number, end),))
+            if not any((call["name"], call["arguments"]) == (one["name"], one["args"]) for one in found):
+                found.append(ToolCall(name=call["name"], args=call["arguments"], id=number))
+            said.append(body[:length])
+            text = _behind(body[length:])
+        return ToolAnswer("", tuple(found))
 
     def instructions(self) -> str:
         """What a model is told whose template knows no tools."""
         described = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in self.tools)
+        how = "To call tools" if self.several else "To call one"
+        lines = ", one line for each call" if self.several else ""
         return (
             f"You can call these tools:\n{described}\n"
-            'To call one, answer with nothing but JSON: {"name": its name, "arguments": its arguments}'
+            f'{how}, answer with nothing but JSON{lines}: {{"name": its name, "arguments": its arguments}}'
         )
 
 
 class Shown:
-    """What of a streamed answer is text, and what is a call that is shown when it is whole."""
+    """What of a streamed answer is text, and what are calls, which are shown when they are whole."""
 
     def __init__(self, toolbox: Toolbox | None) -> None:
         self._toolbox = toolbox
@@ -132,7 +145,7 @@ class Shown:
         return ""
 
     def end(self, piece: Piece) -> tuple[str, list[ToolCallChunk]]:
-        """What was held back, and the call that it was; one that was cut cannot be read as a whole one.
+        """What was held back, and the calls that it was; one that was cut cannot be read as a whole one.
 
         Args:
             piece: The last one of the answer.
@@ -142,7 +155,11 @@ class Shown:
         answer = self._toolbox.read(self._call, piece)
         told = [(call["name"], json.dumps(call["args"]), call["id"]) for call in answer.calls]
         told += [(call["name"], _marked(call), call["id"]) for call in answer.cut]
-        return answer.text, [tool_call_chunk(name=name, args=args, id=id_, index=0) for name, args, id_ in told]
+        chunks = [
+            tool_call_chunk(name=name, args=args, id=number, index=place)
+            for place, (name, args, number) in enumerate(told)
+        ]
+        return answer.text, chunks
 
 
 def without_tools(
@@ -151,8 +168,9 @@ def without_tools(
     """The messages as the template can take them: one that knows no tools gets them in plain words."""
     if template.mentions("tool_calls") or (toolbox is not None and toolbox.native):
         return messages
-    plain = [_in_words(message) for message in messages]
-    if toolbox is None or toolbox.choice == "none":
+    free = toolbox is None or toolbox.choice == "none"
+    plain = [_in_words(message, free and message is messages[-1]) for message in messages]
+    if toolbox is None or free:
         return plain
     if plain and isinstance(plain[0], SystemMessage):
         return [SystemMessage(f"{plain_text(plain[0])}\n\n{toolbox.instructions()}"), *plain[1:]]
@@ -166,6 +184,12 @@ def chosen(tool_choice: str | bool | dict[str, Any] | None) -> str:
     if tool_choice in (None, False):
         return "auto"
     return "any" if tool_choice in (True, "any", "required") else str(tool_choice)
+
+
+def _behind(rest: str) -> str:
+    """The text that begins with the next call, if one has begun behind a call that is whole."""
+    rest = rest.removeprefix(_CLOSE)
+    return "" if _CLOSE.startswith(rest) else rest.removeprefix("\n")
 
 
 def _cut(body: str, number: str, end: Piece) -> InvalidToolCall:
@@ -197,10 +221,17 @@ def _call_schema(function: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _in_words(message: BaseMessage) -> BaseMessage:
+def _in_words(message: BaseMessage, last: bool) -> BaseMessage:
+    """Calls and results as people tell of them: a small model that sees its call as JSON writes it again."""
     if isinstance(message, ToolMessage):
-        return HumanMessage(f"Result of the tool {message.name or message.tool_call_id}: {plain_text(message)}")
+        result = f"The tool {message.name or 'that was called'} says: {plain_text(message)}"
+        return HumanMessage(f"{result}\nNow answer the question." if last else result)
     if isinstance(message, AIMessage) and message.tool_calls:
-        calls = [json.dumps({"name": call["name"], "arguments": call["args"]}) for call in message.tool_calls]
+        calls = [f"I call the tool {call['name']}{_arguments(call['args'])}." for call in message.tool_calls]
         return AIMessage("\n".join(filter(None, [plain_text(message), *calls])))
     return message
+
+
+def _arguments(values: dict[str, Any]) -> str:
+    told = ", ".join(f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items())
+    return f" with {told}" if told else ""

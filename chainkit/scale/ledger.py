@@ -271,7 +271,7 @@ _ADVICE = "choose another name for the output, or --overwrite (overwrite=True) r
 
 def remove(output: Path) -> None:
     """Take away an output and all that lies beside it."""
-    for ending in ("failed.jsonl", "run.json", "waiting", "rows.jsonl"):
+    for ending in ("failed.jsonl", "run.json", "waiting", "rows.jsonl", "batches.jsonl"):
         beside(output, ending).unlink(missing_ok=True)
     output.unlink(missing_ok=True)
 

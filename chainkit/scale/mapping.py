@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from langchain_core.runnables import RunnableConfig
 
@@ -20,10 +20,12 @@ from chainkit.base.errors import (
     NoModel,
     NotEnoughMemory,
     PermissionDenied,
+    Unsupported,
 )
 from chainkit.chains.limits import RateLimiter
+from chainkit.scale.batches import BatchedCalls
 from chainkit.scale.files import NUMBER
-from chainkit.scale.ledger import ENDINGS, Ledger, check_same, held, remove
+from chainkit.scale.ledger import ENDINGS, Ledger, beside, check_same, held, remove
 from chainkit.scale.report import MapProgress, MapReport
 from chainkit.scale.running import outcomes
 from chainkit.scale.sources import NumberedRow, RowSource, UnreadableRow, first_of, open_rows
@@ -31,6 +33,7 @@ from chainkit.scale.spending import Spending
 from chainkit.scale.work import RowWork, work_of
 
 OnProgress = Callable[[MapProgress], None]
+Engine = Literal["local", "batch", "ray"]
 
 _TELL_SECONDS = 0.5
 _WINDOW = 8  # rows per call that may wait for the one in front of them
@@ -57,6 +60,7 @@ def map_rows(
     retry_failed: bool = False,
     overwrite: bool = False,
     identity: str = "",
+    engine: Engine = "local",
     config: RunnableConfig | None = None,
     on_progress: OnProgress | None = None,
 ) -> MapReport:
@@ -86,6 +90,8 @@ def map_rows(
         retry_failed: Do only the rows that have failed before; those that succeed are added to the end of the output.
         overwrite: Begin afresh.
         identity: Says what the runnable is; a run with another one does not go on with this output.
+        engine: "local" asks the model row by row, "ray" in `concurrency` actors of Ray, "batch" sends the calls of
+            10,000 rows at a time to the batch API of a hosted model and awaits `concurrency` (4) such batches at once.
         config: Of langchain-core, for every call.
         on_progress: Called about twice a second.
 
@@ -111,9 +117,7 @@ def map_rows(
         if overwrite:
             remove(target)
         check_same(target, source.path, settings)
-        work = work_of(runnable, column, config, concurrency)
-        if work.models:
-            work = work_of(runnable, column, _counted(config, spending), concurrency)
+        work = _work(engine, runnable, column, config, spending, concurrency, target)
         columns = _columns(first_of(source), into, keep_input)
         ledger = Ledger(target, columns, ordered=ordered and not retry_failed)
         run = _Run(ledger, _limited(work, limiter), spending, into, keep_input, max_failures_in_a_row, on_progress)
@@ -294,6 +298,30 @@ def _counted(config: RunnableConfig | None, spending: Spending) -> RunnableConfi
     else:
         listening = [*(given or []), spending]
     return {**(config or {}), "callbacks": listening}
+
+
+def _work(
+    engine: Engine,
+    runnable: Any,
+    column: str | None,
+    config: RunnableConfig | None,
+    spending: Spending,
+    concurrency: int | None,
+    target: Path,
+) -> RowWork:
+    if engine not in get_args(Engine):
+        raise ValueError(f"engine must be one of {', '.join(get_args(Engine))}, got {engine!r}")
+    if engine == "ray":
+        from chainkit.scale.on_ray import RayCalls
+
+        if config is not None or spending.limited:
+            raise Unsupported("the engine 'ray' takes no config and no budget, since its actors have their own models")
+        return RayCalls(runnable, column, concurrency).work()
+    models = work_of(runnable, column, config, concurrency).models
+    work = work_of(runnable, column, _counted(config, spending) if models else config, concurrency)
+    if engine == "local":
+        return work
+    return BatchedCalls(work, beside(target, "batches.jsonl")).work(models, concurrency)
 
 
 def _limited(work: RowWork, limiter: RateLimiter | None) -> RowWork:

@@ -57,6 +57,8 @@ def _in_threads(
                 return
             yield threads.take()
     finally:
+        if work.stop is not None and threads.in_flight:
+            work.stop()
         threads.end()
 
 

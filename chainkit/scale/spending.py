@@ -34,6 +34,11 @@ class Spending(BaseCallbackHandler):
         self._lock = threading.Lock()
         self._open: dict[UUID, Price | None] = {}
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is a bound."""
+        return self._max_tokens is not None or self._max_cost is not None
+
     def reached(self, finished: int, in_flight: int) -> str | None:
         """Which bound is reached if the calls in flight take what the finished ones took; None if none is."""
         expected = in_flight / finished if finished else 0.0

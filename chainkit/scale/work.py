@@ -35,12 +35,14 @@ class RowWork:
         rows: How many are given to a call.
         at_once: How many calls go on at the same time; 1 needs no threads.
         models: The models in it.
+        stop: Called when the run ends early, so that calls that wait do not go on.
     """
 
     call: Call
     rows: int
     at_once: int
     models: tuple[Any, ...]
+    stop: Callable[[], object] | None = None
 
 
 def work_of(runnable: Any, column: str | None, config: RunnableConfig | None, concurrency: int | None) -> RowWork:

@@ -24,10 +24,11 @@ from chainkit.server.catalogue import Catalogue
 from chainkit.server.faults import RequestFault
 from chainkit.server.guard import Guard
 from chainkit.server.metrics import Metrics
+from chainkit.server.page.operations import PAGE_OPERATIONS
 from chainkit.server.page.routes import PAGE_PATHS, page_routes
 from chainkit.server.services import Services
 from chainkit.server.settings import ServerSettings
-from chainkit.server.wire import GONE, fault_reply
+from chainkit.server.wire import GONE, Arriving, fault_reply
 
 OPEN_PATHS = ("/health",)
 _LOOK_SECONDS = 5.0
@@ -72,7 +73,8 @@ def create_app(
     """
     settings = settings or ServerSettings()
     limits = settings.limits
-    services = Services(catalogue, settings, Admission(limits.running, limits.waiting), Metrics())
+    admission = Admission(limits.running, limits.waiting)
+    services = Services(catalogue, settings, admission, Metrics(), Arriving(limits.arriving_bytes))
     every = [*api_routes(), *(page_routes() if page else ()), *routes]
     opened = (*OPEN_PATHS, *(PAGE_PATHS if page else ()), *open_paths)
     names = {route.endpoint: route.path for route in every if isinstance(route, Route)}
@@ -90,6 +92,7 @@ def create_app(
     )
     app.router.redirect_slashes = False
     app.state.services = services
+    app.state.operations = {**openapi.OPERATIONS, **(PAGE_OPERATIONS if page else {})}
     app.state.kept_responses = KeptResponses()
     return app
 

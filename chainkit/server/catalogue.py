@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from chainkit.base.errors import NotEnoughMemory, nearest
+from chainkit.server import memory
 from chainkit.server.faults import RequestFault
 
 Ability: TypeAlias = Literal["chat", "text", "embeddings", "rerank", "decisions"]
@@ -49,22 +50,21 @@ class ServedModel:
     @property
     def can_unload(self) -> bool:
         """Whether it holds memory that can be given back now."""
-        return not self.busy and any(hasattr(one, "unload") for one in self.opened.values())
+        return not self.busy and any(map(memory.holders, self.opened.values()))
 
-    def unload(self) -> None:
-        """Give back its memory; the next use loads it again."""
-        for one in self.opened.values():
-            if hasattr(one, "unload"):
-                one.unload()
-        self.opened = {ability: one for ability, one in self.opened.items() if not hasattr(one, "unload")}
+    def taken(self) -> list[Any]:
+        """Its objects that hold memory, which are opened anew at the next use."""
+        held = {ability: one for ability, one in self.opened.items() if memory.holders(one)}
+        self.opened = {ability: one for ability, one in self.opened.items() if ability not in held}
+        return list(held.values())
 
     def close(self) -> None:
         """Give back its memory, and close its files."""
         for one in self.opened.values():
-            for name in ("unload", "close"):
-                if hasattr(one, name):
-                    getattr(one, name)()
-                    break
+            memory.unload(one)
+            close = getattr(one, "close", None)
+            if callable(close):
+                close()
         self.opened = {}
 
 
@@ -175,10 +175,12 @@ class Catalogue:
         return True
 
     async def _unload(self, model: ServedModel) -> None:
-        log.info("unload %s", model.name)
-        self.unloaded += 1
-        await asyncio.to_thread(model.unload)
-        gc.collect()
+        async with model.lock:  # who comes meanwhile waits, and opens it again
+            if not model.can_unload:
+                return
+            log.info("unload %s", model.name)
+            self.unloaded += 1
+            await asyncio.to_thread(_given_back, model.taken())
 
     async def unload_unused(self) -> None:
         """Unload what nobody has used for long enough; called now and then."""
@@ -197,10 +199,14 @@ class Catalogue:
 
 def _loaded(make: Callable[[], Any]) -> Any:
     made = make()
-    load = getattr(made, "load", None)
-    if callable(load) and hasattr(made, "unload"):
-        load()
+    memory.load(made)
     return made
+
+
+def _given_back(taken: list[Any]) -> None:
+    while taken:
+        memory.unload(taken.pop())
+    gc.collect()
 
 
 def _spoken(makers: Mapping[Ability, Any]) -> str:

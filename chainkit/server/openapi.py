@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
@@ -28,16 +29,20 @@ class Operation:
         summary: What it does.
         body: What it takes.
         streams: Whether it can answer with events.
-        path_name: The variable in its path.
+        upload: Whether its body is a file.
+        query: The names in its query, all needed.
         form: The content type of its answer.
+        good: The status of its answer.
         statuses: What it can answer with besides 200 and the errors that all endpoints have.
     """
 
     summary: str
     body: type[BaseModel] | None = None
     streams: bool = False
-    path_name: str = ""
+    upload: bool = False
+    query: tuple[str, ...] = ()
     form: str = "application/json"
+    good: int = 200
     statuses: tuple[int, ...] = ()
 
 
@@ -45,21 +50,18 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("/health", "get"): Operation(summary="Whether the server takes requests.", statuses=(503,)),
     ("/metrics", "get"): Operation(summary="Counts for Prometheus.", form="text/plain"),
     ("/v1/models", "get"): Operation(summary="The models."),
-    ("/v1/models/{name}", "get"): Operation(summary="One model.", path_name="name", statuses=(404,)),
+    ("/v1/models/{name}", "get"): Operation(summary="One model.", statuses=(404,)),
     ("/v1/chat/completions", "post"): Operation(summary="Answer a chat.", body=fields.ChatBody, streams=True),
     ("/v1/completions", "post"): Operation(summary="Continue a text.", body=fields.CompletionBody, streams=True),
     ("/v1/responses", "post"): Operation(summary="Answer a chat.", body=fields.ResponsesBody, streams=True),
-    ("/v1/responses/{number}", "get"): Operation(
-        summary="An answer that was kept.", path_name="number", statuses=(404,)
-    ),
-    ("/v1/responses/{number}", "delete"): Operation(
-        summary="Forget an answer.", path_name="number", statuses=(404,)
-    ),
+    ("/v1/responses/{number}", "get"): Operation(summary="An answer that was kept.", statuses=(404,)),
+    ("/v1/responses/{number}", "delete"): Operation(summary="Forget an answer.", statuses=(404,)),
     ("/v1/embeddings", "post"): Operation(summary="Turn texts into vectors.", body=fields.EmbeddingsBody),
     ("/v1/rerank", "post"): Operation(summary="Put documents in an order.", body=fields.RerankBody),
     ("/v1/decisions", "post"): Operation(summary="Answer typed questions.", body=fields.DecisionsBody),
 }  # fmt: skip
 
+_VARIABLE = re.compile(r"\{(\w+)\}")
 _POSTED = (400, 404, 408, 413, 415, 422, 429, 502, 503, 504)
 _ALL = (401, 403, 421)
 _MEANINGS = {
@@ -79,19 +81,20 @@ _MEANINGS = {
 }
 
 
-def document(*, keyed: bool) -> Json:
+def document(operations: Mapping[tuple[str, str], Operation], *, keyed: bool) -> Json:
     """The document.
 
     Args:
+        operations: The endpoints, by path and method.
         keyed: Whether an API key is asked for.
     """
-    bodies = [operation.body for operation in OPERATIONS.values() if operation.body is not None]
+    bodies = [operation.body for operation in operations.values() if operation.body is not None]
     _, schemas = models_json_schema(
         [(body, "validation") for body in bodies], ref_template="#/components/schemas/{model}"
     )
     paths: dict[str, Json] = {}
-    for (path, method), operation in OPERATIONS.items():
-        paths.setdefault(path, {})[method] = _operation(operation)
+    for (path, method), operation in operations.items():
+        paths.setdefault(path, {})[method] = _operation(path, operation)
     components: Json = {"schemas": {**schemas.get("$defs", {}), "Error": _ERROR}}
     told: Json = {
         "openapi": "3.1.0",
@@ -111,12 +114,12 @@ def document(*, keyed: bool) -> Json:
 
 async def openapi(request: Request) -> Response:
     """The document."""
-    return JSONReply(document(keyed=bool(services_of(request).settings.keys)))
+    return JSONReply(document(request.app.state.operations, keyed=bool(services_of(request).settings.keys)))
 
 
 async def page(request: Request) -> Response:
     """The document for people: endpoints and their fields, without a script."""
-    parts = [_section(path, method, operation) for (path, method), operation in OPERATIONS.items()]
+    parts = [_section(path, method, operation) for (path, method), operation in request.app.state.operations.items()]
     served = ", ".join(escape(model.name) for model in services_of(request).catalogue)
     html = _PAGE.format(parts="\n".join(parts), served=served, style=_STYLE)
     policy = (
@@ -143,12 +146,12 @@ _ERROR: Json = {
 }
 
 
-def _operation(operation: Operation) -> Json:
-    content: Json = {operation.form: {"schema": {"type": "string"} if operation.form == "text/plain" else {}}}
+def _operation(path: str, operation: Operation) -> Json:
+    content: Json = {operation.form: {"schema": {} if operation.form == "application/json" else {"type": "string"}}}
     if operation.streams:
         content["text/event-stream"] = {"schema": {"type": "string"}}
-    statuses = sorted({*_ALL, *operation.statuses, *(_POSTED if operation.body else ())})
-    responses: Json = {"200": {"description": "The answer.", "content": content}}
+    statuses = sorted({*_ALL, *operation.statuses, *(_POSTED if operation.body or operation.upload else ())})
+    responses: Json = {str(operation.good): {"description": "The answer.", "content": content}}
     for status in statuses:
         form = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
         responses[str(status)] = {"description": _MEANINGS[status], "content": form}
@@ -158,10 +161,15 @@ def _operation(operation: Operation) -> Json:
     if operation.body is not None:
         schema = {"$ref": f"#/components/schemas/{operation.body.__name__}"}
         told["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
-    if operation.path_name:
-        told["parameters"] = [
-            {"name": operation.path_name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-        ]
+    if operation.upload:
+        told["requestBody"] = {
+            "required": True,
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        }
+    named = [*((name, "path") for name in _VARIABLE.findall(path)), *((name, "query") for name in operation.query)]
+    if named:
+        schema = {"type": "string", "minLength": 1}
+        told["parameters"] = [{"name": name, "in": place, "required": True, "schema": schema} for name, place in named]
     return told
 
 

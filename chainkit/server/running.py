@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -19,7 +20,8 @@ from chainkit.server.services import Services
 from chainkit.server.settings import ServerSettings
 
 _KEEP_ALIVE_SECONDS = 75
-_BACKLOG = 512
+_BACKLOG = 512  # connections that the system keeps until they are taken
+_TAKEN_AT_ONCE = 8  # asyncio takes so many in one round; all of a crowd in one would let the others wait
 
 
 class GatheringTransport:
@@ -115,9 +117,16 @@ class OrderlyServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen."""
         await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(_BACKLOG)
         gc.freeze()  # what is here for good need not be looked at again and again while requests wait
         if self.started and self._on_ready is not None:
             self._on_ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Be told to stop."""
+        self._services.admission.closed = True
+        super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish what runs."""
@@ -170,7 +179,7 @@ def server_of(
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(settings.limits.drain_seconds),
-        backlog=_BACKLOG,
+        backlog=_TAKEN_AT_ONCE,
         **options,
     )
     return OrderlyServer(config, app.state.services, on_ready)

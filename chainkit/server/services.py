@@ -14,7 +14,7 @@ from chainkit.server.admission import Admission
 from chainkit.server.catalogue import Ability, Catalogue
 from chainkit.server.metrics import Metrics
 from chainkit.server.settings import ServerLimits, ServerSettings
-from chainkit.server.wire import read_json
+from chainkit.server.wire import Arriving, read_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +26,14 @@ class Services:
         settings: Where it listens, who may ask.
         admission: Who is computed for now.
         metrics: What is counted.
+        arriving: The bodies that are on their way.
     """
 
     catalogue: Catalogue
     settings: ServerSettings
     admission: Admission
     metrics: Metrics
+    arriving: Arriving
 
     @property
     def limits(self) -> ServerLimits:
@@ -56,7 +58,7 @@ class Services:
 
     async def body(self, request: Request) -> Any:
         """The JSON body of a request; raises as `wire.read_json`."""
-        return await read_json(request, self.limits.body_bytes, self.limits.header_seconds)
+        return await read_json(request, self.limits.body_bytes, self.limits.header_seconds, self.arriving)
 
 
 def services_of(request: Request) -> Services:

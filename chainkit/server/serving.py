@@ -29,7 +29,7 @@ def served_model(spec: Any, name: str | None = None) -> ServedModel:
         return _of_object(spec, name)
     from chainkit.registry import chat_model, llm, offers
 
-    provider = _provider(spec)
+    named, spec, provider = spec, repeatable(spec), _provider(spec)
     kinds = offers(provider)
     makers: dict[Ability, Callable[[], Any]] = {}
     if "chat_model" in kinds:
@@ -42,12 +42,27 @@ def served_model(spec: Any, name: str | None = None) -> ServedModel:
     if not makers:
         raise SpecError(f"{provider} has no language models; serve it with --embeddings")
     makers["decisions"] = lambda: _decisions(spec)
-    return ServedModel(name or short_name(spec), "model", makers)
+    return ServedModel(name or short_name(named), "model", makers)
+
+
+def repeatable(spec: Any) -> Any:
+    """A spec whose model gives one text to a call with a seed that is made alone, unless the spec says otherwise.
+
+    Clients of OpenAI's API count on `seed`. All that is served on one spec shares one model, so each goes through here.
+    """
+    from chainkit.registry import chat_model, offers
+
+    if not isinstance(spec, str) or "chat_model" not in offers(_provider(spec)):
+        return spec
+    made = chat_model(spec)
+    if "repeatable" not in type(made).model_fields or "repeatable" in made.model_fields_set:
+        return spec
+    return f"{spec}{'&' if '?' in spec else '?'}repeatable=true"
 
 
 def served_embeddings(spec: Any, name: str | None = None) -> ServedModel:
     """A model that turns texts into vectors; arguments as for `served_model`."""
-    return ServedModel(name or short_name(spec), "embeddings", {"embeddings": lambda: opening.embeddings(spec)})
+    return ServedModel(name or short_name(spec), "embeddings", {"embeddings": lambda: _vectors(spec)})
 
 
 def served_reranker(spec: Any, name: str | None = None) -> ServedModel:
@@ -80,7 +95,7 @@ def served_documents(
     def speak() -> Any:
         from chainkit.server.speakers.documents import DocumentsSpeaker
 
-        return DocumentsSpeaker(index(), opening.answering(model), **settings)
+        return DocumentsSpeaker(index(), opening.answering(repeatable(model)), **settings)
 
     makers: dict[Ability, Callable[[], Any]] = {"chat": speak}
     return ServedModel(name or short_name(place), "documents", makers)
@@ -130,7 +145,7 @@ def served_program(program: Any, name: str | None = None, *, model: Any = None) 
 
     def speak() -> Any:
         writes = model is not None and made.model is None and checks.writes(made.template)
-        return ProgramSpeaker(made.with_model(model) if writes else made)
+        return ProgramSpeaker(made.with_model(repeatable(model)) if writes else made)
 
     return ServedModel(name or "program", "program", {"chat": speak}, about={"variables": list(made.inputs)})
 
@@ -192,6 +207,15 @@ def _decisions(spec: Any) -> Any:
     return decision_model(spec)
 
 
+def _vectors(spec: Any) -> Any:
+    return _vectors_of(spec) if isinstance(spec, str) else spec
+
+
+@cache
+def _vectors_of(spec: str) -> Any:
+    return opening.embeddings(spec)  # one object for all that name it, so that its weights are in memory once
+
+
 def _provider(spec: str) -> str:
     from chainkit.base.spec import parse_spec
     from chainkit.registry import ALIASES, providers
@@ -214,7 +238,7 @@ def _opened_index(place: Any, embeddings: Any) -> Any:
     from chainkit.knowledge.answer.asking import kept_index
     from chainkit.knowledge.index.store_urls import is_store
 
-    vectors = opening.embeddings(embeddings)
+    vectors = _vectors(embeddings)
     path = Path(place)
     if is_store(str(place)) or (path.is_file() and path.suffix.lower() in (".sqlite", ".db", ".index")):
         return Index.open(place, vectors)

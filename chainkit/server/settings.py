@@ -18,6 +18,7 @@ class ServerLimits:
 
     Attributes:
         body_bytes: Longest request.
+        arriving_bytes: Bytes of all requests that are on their way.
         upload_bytes: Longest request with documents.
         prompt_tokens: Longest prompt; None leaves it to the model's context.
         new_tokens: Most tokens that one answer may be asked for; None leaves it to the model's context.
@@ -31,6 +32,7 @@ class ServerLimits:
     """
 
     body_bytes: int = 4 << 20
+    arriving_bytes: int = 256 << 20
     upload_bytes: int = 64 << 20
     prompt_tokens: int | None = None
     new_tokens: int | None = None
@@ -43,7 +45,7 @@ class ServerLimits:
     drain_seconds: float = 30.0
 
     def __post_init__(self) -> None:
-        for name in ("body_bytes", "upload_bytes", "choices", "inputs", "running"):
+        for name in ("body_bytes", "arriving_bytes", "upload_bytes", "choices", "inputs", "running"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
         for name in ("prompt_tokens", "new_tokens"):

@@ -50,41 +50,72 @@ def fault_reply(error: BaseException) -> Response:
     return JSONReply(body_of(fault), fault.status, headers_of(fault))
 
 
-async def read_body(request: Request, most: int, seconds: float) -> bytes:
+class Arriving:
+    """Counts the bodies that are on their way, so that many clients that send slowly take no more memory than is meant.
+
+    Args:
+        most: Bytes of all together.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._bytes = most, 0
+
+    def add(self, count: int) -> None:
+        """Count bytes that came.
+
+        Raises:
+            RequestFault: There are too many (503); they are counted all the same.
+        """
+        self._bytes += count
+        if self._bytes > self._most:
+            message = "too many requests are being sent at once; try again"
+            raise RequestFault(503, message, kind="server_error", code="overloaded", retry_after=1)
+
+    def done(self, count: int) -> None:
+        """Count bytes no more."""
+        self._bytes -= count
+
+
+async def read_body(request: Request, most: int, seconds: float, arriving: Arriving) -> bytes:
     """The whole body of a request.
 
     Args:
         request: Where from.
         most: Bytes that it may have.
         seconds: In which it must have come.
+        arriving: What others send.
 
     Raises:
-        RequestFault: It is longer (413), or comes too slowly (408).
+        RequestFault: It is longer (413), comes too slowly (408), or too much comes at once (503).
     """
     told_length = request.headers.get("content-length", "0")
     length = int(told_length[:20]) if told_length.isdecimal() else 0
-    parts, come = list[bytes](), 0
+    parts, come, held = list[bytes](), 0, 0
     try:
         async with asyncio.timeout(seconds):
             async for part in request.stream():
                 come += len(part)
                 if max(come, length) <= most:
                     parts.append(part)
+                    held += len(part)
+                    arriving.add(len(part))
                 elif come > most + _READ_ON_BYTES:
                     break
     except TimeoutError:
         raise RequestFault(408, f"the body did not come within {seconds:g} seconds", code="timeout") from None
+    finally:
+        arriving.done(held)
     if max(come, length) > most:
         raise _too_long(most)
     return b"".join(parts)
 
 
-async def read_json(request: Request, most: int, seconds: float) -> Any:
+async def read_json(request: Request, most: int, seconds: float, arriving: Arriving) -> Any:
     """The JSON body of a request; raises as `read_body`, and where it is no JSON object."""
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json":  # a form of another web site cannot send this one
         raise RequestFault(415, f"the body must be application/json, not {kind!r}", code="unsupported_media_type")
-    data = await read_body(request, most, seconds)
+    data = await read_body(request, most, seconds, arriving)
     try:
         value = from_json(data, allow_inf_nan=False)
     except ValueError as error:

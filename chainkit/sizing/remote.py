@@ -13,15 +13,17 @@ from urllib.parse import urlsplit
 from chainkit.base.errors import ConnectionFailed, ModelFileError
 from chainkit.base.hiding import hides_locals
 from chainkit.base.redaction import remember
+from chainkit.base.timed_web import TimedWeb
 from chainkit.sizing.gguf import model_of
 from chainkit.sizing.header import Beyond, Header, parse_start
 from chainkit.sizing.model import ModelShape
 from chainkit.sizing.transformers import model_of_folder, settings_of
 
-_FIRST, _MOST = 1 << 20, 256 << 20
+_FIRST, _MOST = 1 << 20, 64 << 20
 _GROWTH = 4
 _LONGEST_JSON = 32 << 20
-_TIMEOUT_SECONDS = 30
+_SILENCE_SECONDS, _LIMIT_SECONDS = 30.0, 120.0
+"""The longest wait for the next bytes, and for all that one request brings."""
 
 
 @hides_locals
@@ -81,25 +83,26 @@ def fetch(url: str, start: int, length: int, token: str | None = None) -> tuple[
     if token:
         remember(token)
         request.add_unredirected_header("Authorization", f"Bearer {token}")  # not to where we are sent on
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as reply:  # noqa: S310 - checked
-            return _received(reply, start, length)
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise ModelFileError(url, _refusal(error.code)) from error
-    except (urllib.error.URLError, TimeoutError, HTTPException, OSError) as error:
-        reason = getattr(error, "reason", error)
-        raise ConnectionFailed(f"no answer from {urlsplit(url).netloc}: {reason}", provider="hub") from error
+    with TimedWeb(_LIMIT_SECONDS, _SILENCE_SECONDS) as web:
+        try:
+            with web.opener().open(request) as reply:
+                return _received(web, reply, start, length)
+        except urllib.error.HTTPError as error:
+            error.close()
+            raise ModelFileError(url, _refusal(error.code)) from error
+        except (TimeoutError, HTTPException, OSError, ValueError) as error:
+            reason = f"it took longer than {web.seconds:g} s" if web.over else getattr(error, "reason", error)
+            raise ConnectionFailed(f"no answer from {urlsplit(url).netloc}: {reason}", provider="hub") from error
 
 
-def _received(reply: Any, start: int, length: int) -> tuple[bytes, int]:
+def _received(web: TimedWeb, reply: Any, start: int, length: int) -> tuple[bytes, int]:
     if reply.status == 206:
-        data = reply.read(length)
+        data = web.read(reply, length)
         total = str(reply.headers.get("Content-Range", "")).rpartition("/")[2]
-        return data, int(total) if total.isdigit() else start + len(data)
-    data = reply.read(start + length)[start:]  # a server that knows no ranges sends it from the beginning
+        return data, int(total) if total.isdecimal() else start + len(data)
+    data = web.read(reply, start + length)[start:]  # a server that knows no ranges sends it from the beginning
     size = str(reply.headers.get("Content-Length", ""))
-    return data, int(size) if size.isdigit() else start + len(data)
+    return data, int(size) if size.isdecimal() else start + len(data)
 
 
 def _refusal(status: int) -> str:

@@ -54,7 +54,7 @@ def test_the_package_of_the_page_is_a_provider_in_python_and_in_the_shell(tmp_pa
     install(tmp_path, "chainkit_echo", project["entry-points"][plugins.GROUP], code)
     statement = "import chainkit; print(chainkit.chat_model('Echo:loud?times=2').invoke('hello').text)"
     assert python(tmp_path, "-c", statement) == "HELLO HELLO"
-    assert re.search(r"echo\s+chat\s+ready", python(tmp_path, "-m", "chainkit", "models"))
+    assert re.search(r"echo[\s|]+chat[\s|]+ready", python(tmp_path, "-m", "chainkit", "models"))
 
 
 def python(folder: Path, *words: str) -> str:

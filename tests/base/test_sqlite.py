@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import multiprocessing
 import sqlite3
 import stat
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -128,16 +128,35 @@ def test_a_cache_drops_the_oldest_first(tmp_path: Path) -> None:
     cache.close()
 
 
+FILES = 150
+
+
 def test_processes_that_make_one_file_at_once_share_it(tmp_path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; from chainkit.base.sqlite import KeyValueFile\n"
-        "c = KeyValueFile(Path(sys.argv[1]), 704); c.put(sys.argv[2].encode(), b'x'); c.close()"
-    )
-    several = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "c"), str(n)]) for n in range(4)]
-    assert [one.wait() for one in several] == [0] * 4
-    cache = KeyValueFile(tmp_path / "c", 704)
-    assert len(cache) == 4
-    cache.close()
+    spawn = multiprocessing.get_context("spawn")
+    together, faults = spawn.Barrier(4), spawn.Queue()
+    several = [spawn.Process(target=_make_files, args=(tmp_path, name, together, faults)) for name in "abcd"]
+    for one in several:
+        one.start()
+    assert [faults.get(timeout=120) for _ in several] == [[]] * 4
+    for one in several:
+        one.join()
+    for number in range(FILES):
+        cache = KeyValueFile(tmp_path / str(number), 704)
+        assert len(cache) == 4
+        cache.close()
+
+
+def _make_files(folder: Path, name: str, together: Any, faults: Any) -> None:
+    seen: list[str] = []
+    for number in range(FILES):
+        together.wait()
+        try:
+            cache = KeyValueFile(folder / str(number), 704)
+            cache.put(name.encode(), b"x")
+            cache.close()
+        except sqlite3.Error as error:
+            seen.append(repr(error))
+    faults.put(seen)
 
 
 STEP = Step(

@@ -124,7 +124,7 @@ def test_tab_completes_in_a_real_shell(run, shell: str, tmp_path: Path, monkeypa
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     child = pexpect.spawn(path, START[shell], env=environment, encoding="utf-8", timeout=30, dimensions=(24, 200))
     try:
-        child.sendline(f"cd {tmp_path}; . {tmp_path / RUN_COMMANDS[shell]}; echo rea''dy")
+        child.sendline(f"cd '{tmp_path}'; . '{tmp_path / RUN_COMMANDS[shell]}'; echo rea''dy")
         child.expect_exact("ready")
         child.send("chainkit templ\t")
         child.expect_exact("templates ")

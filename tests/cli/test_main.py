@@ -241,7 +241,9 @@ def test_output_survives_an_encoding_that_lacks_the_characters(spawn, encoding: 
 def test_tables_survive_ascii(spawn) -> None:
     done = spawn("models", environment={"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0, done.stderr
-    assert b"?" not in done.stdout
+    rows = [line for line in done.stdout.splitlines() if b"|" in line]  # the folder below them may have any name
+    assert len(rows) > 20
+    assert b"?" not in b"".join(rows)
 
 
 def test_no_colour_codes_outside_a_terminal(spawn) -> None:

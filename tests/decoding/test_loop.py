@@ -64,6 +64,9 @@ class Only:
     def openings(self, token):
         return []
 
+    def ending(self, room):
+        return []
+
     def fits(self, text):
         return self.text.startswith(text.encode())
 

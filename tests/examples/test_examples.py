@@ -12,6 +12,7 @@ from tests.noise import notices, strict
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 OFFLINE = [
+    "agents.py",
     "ask_documents.py",
     "chain.py",
     "demo.py",
@@ -42,7 +43,7 @@ def test_an_example_runs(name: str, tmp_path: Path) -> None:
         [sys.executable, str(EXAMPLES / name)],
         cwd=tmp_path,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         input="",
         timeout=300,
         check=False,

@@ -5,6 +5,7 @@ Where the original (guidance 0.0.64) runs a template and has no fault there, the
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -83,6 +84,10 @@ VALUES: dict[str, Any] = {
         ("{{#each d}}{{@key}};{{/each}}", "k;items;0;"),
         ("{{#each list item_name='x' start_index=1}}{{@index}}{{x}}{{/each}}", "1b2c"),
         ("{{#each []}}x{{else}}empty{{/each}}{{#each range(3)}}{{this}}{{/each}}", "empty012"),
+        ("{{#each list join=', '}}{{this}}{{/each}}.", "a, b, c."),
+        ("{{#each list join=', ' parallel=True}}{{this}}{{/each}}.", "a, b, c."),
+        ("{{#each list join=', ' hidden=True}}{{this}}{{/each}}.", "."),
+        ("{{#each list join=', ' start_index=2}}{{this}}{{/each}}", "c"),
         ("{{#each list}}{{#if this == 'b'}}{{break}}{{/if}}{{this}}{{/each}}", "a"),
         ("{{#each list}}{{#if this == 'b'}}{{continue}}{{/if}}{{this}}{{/each}}", "ac"),
         ("{{#each list parallel=True}}<{{this}}>{{/each}}", "<a><b><c>"),
@@ -124,6 +129,16 @@ def test_what_needs_no_model(template: str, wanted: str) -> None:
         ("{{}}", "this tag is empty"),
         ("{{f (a }}", r"'\(' is not closed"),
         ("{{a ; b}}", "';' means nothing"),
+        ("{{#if a}}x{{elseif b}}y{{/if}}", re.escape("no elseif; write {{elif a}}")),
+        ("{% if a %}x{% endif %}", re.escape("is Jinja's; write {{#if a}}")),
+        ("text {%- for x in y -%}", re.escape("write {{#each list item_name='x'}}")),
+        ("{{{a}}}", "one value stands in two braces"),
+        ("{{#if a && b}}x{{/if}}", "write 'and'"),
+        ("{{#if a || b}}x{{/if}}", "write 'or'"),
+        ("{{#if !a}}x{{/if}}", "write 'not'"),
+        ("{{a | upper}}", "there are no filters"),
+        ("{{gen “x”}}", "straight quotes"),
+        ("{{if a}}x{{/if}}", re.escape("write {{#if ...}}...{{/if}}")),
         ("{{gen 'x' temprature=1}}", "no parameter 'temprature'; did you mean 'temperature'"),
         ("{{#each list paralel=True}}{{/each}}", "no parameter 'paralel'; did you mean 'parallel'"),
         ("{{#each}}{{/each}}", "each needs list"),
@@ -151,6 +166,18 @@ def test_a_text_that_is_no_program_is_refused_with_the_place(template: str, mess
         chainkit.program(template)
     assert caught.value.line > 0
     assert str(caught.value).rstrip().endswith("^")
+
+
+def test_the_place_of_a_wrong_value_is_the_value() -> None:
+    for tag in ("{{gen 'x' max_tokens=5 top_p=9}}", "{{gen 'x' n=0}}", "{{#each [1] item_name='1'}}{{/each}}"):
+        with pytest.raises(ProgramError) as caught:
+            chainkit.program(f"first\nand {tag}", model="fake:")()
+        value = caught.value
+        assert (value.line, value.source_line[value.column - 1]) == (2, tag[tag.rindex("=") + 1])
+
+
+def test_what_looks_like_jinja_can_be_text() -> None:
+    assert str(chainkit.program("{{'{%'}} if a %}, 5 {% of 7, {%s}")()) == "{% if a %}, 5 {% of 7, {%s}"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,12 @@ def worked(row: dict, sleep: float = 0.0) -> str:
     return f'line one of {row["n"]}\n"and" line two'
 
 
+def slowly(row: dict) -> str:
+    """As `worked`, but it takes a while."""
+    time.sleep(0.05)
+    return worked(row)
+
+
 def run(source: Path, output: Path, ordered: bool, workers: int, sleep: float, told: object) -> None:
     """Map a file, and tell before and after."""
     told.send("ready")

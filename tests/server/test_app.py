@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.runnables import RunnableGenerator, RunnableLambda
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from chainkit.server import ServerSettings, served_model
+from chainkit.server import ServerSettings, served_chain, served_documents, served_model
 from chainkit.server.services import services_of
 from chainkit.server.wire import JSONReply
 
@@ -120,3 +124,63 @@ def test_further_routes_share_the_services_and_can_be_open_without_a_key(serve) 
     assert server.http.get("/page/names").json() == ["echo"]
     assert server.http.get("/v1/models").status_code == 401
     assert server.http.get("/v1/models", headers={"authorization": "Bearer right"}).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["function", "generator"])
+def test_a_chain_whose_parts_only_stream_in_threads_is_streamed_from_one(serve, kind: str) -> None:
+    def words(text: str) -> Iterator[str]:
+        yield from text.split()
+
+    def each(texts: Iterator[str]) -> Iterator[str]:
+        for text in texts:
+            yield from text.split()
+
+    chain = RunnableLambda(words) if kind == "function" else RunnableGenerator(each)
+    server = serve(served_chain(chain, "words"))
+    body = {"model": "words", "messages": [{"role": "user", "content": "one two three"}]}
+    for _ in range(2):
+        assert server.post("/v1/chat/completions", body).json()["choices"][0]["message"]["content"] == "onetwothree"
+        streamed = events(server.post("/v1/chat/completions", {**body, "stream": True}).text)
+        assert [one["choices"][0]["delta"].get("content") for one in streamed[1:-1]] == ["one", "two", "three"]
+
+
+def test_a_served_folder_cites_and_lists_paths_within_it(serve, tmp_path: Path) -> None:
+    (tmp_path / "notes" / "animals").mkdir(parents=True)
+    for name, text in {"animals/bees.md": "Bees make honey from nectar.", "rain.md": "Rain falls from clouds."}.items():
+        (tmp_path / "notes" / name).write_text(f"# Notes\n\n{text}\n")
+    documents = served_documents(tmp_path / "notes", embeddings="fake:", min_confidence=0.0)
+    one = served_documents(tmp_path / "notes" / "rain.md", "one", embeddings="fake:", min_confidence=0.0)
+    server = serve(documents, one, page=True)
+    asked = [{"role": "user", "content": "What do bees make from nectar?"}]
+    whole = server.post("/v1/chat/completions", {"model": "notes", "messages": asked}).json()
+    (cited, *_) = [place["url_citation"] for place in whole["choices"][0]["message"]["annotations"]]
+    assert (cited["path"], cited["title"]) == ("animals/bees.md", "bees.md")
+    assert cited["url"].startswith("animals/bees.md#L3")
+    newer = server.post("/v1/responses", {"model": "notes", "input": asked}).json()
+    assert newer["output"][0]["content"][0]["annotations"][0]["path"] == "animals/bees.md"
+    assert str(tmp_path) not in json.dumps([whole, newer])
+    listed = server.http.get("/v1/documents", params={"model": "notes"}).json()
+    assert sorted(row["path"] for row in listed["data"]) == ["animals/bees.md", "rain.md"]
+    shown = server.post("/v1/documents/passages", {"model": "notes", "path": cited["path"], "quote": cited["quote"]})
+    assert [row["text"] for row in shown.json()["passages"] if row["cited"]] == ["Bees make honey from nectar."]
+    assert server.http.get("/v1/documents", params={"model": "one"}).json()["data"][0]["path"] == "rain.md"
+    outside = {"model": "notes", "path": "../../etc/passwd"}
+    assert server.post("/v1/documents/passages", outside).status_code == 404
+
+
+@pytest.mark.parametrize("page", [False, True])
+def test_the_openapi_document_holds_every_endpoint(serve, page: bool) -> None:
+    server = serve(served_model("fake:", "echo"), page=page)
+    told = server.http.get("/openapi.json").json()
+    there = {
+        (re.sub(r":path(?=})", "", route.path), method)
+        for route in server.app.routes
+        for method in route.methods - {"HEAD"}
+        if route.path.startswith(("/v1", "/health", "/metrics"))
+    }
+    assert {(path, method.upper()) for path, methods in told["paths"].items() for method in methods} == there
+    for path, methods in told["paths"].items():
+        for one in methods.values():
+            names = {each["name"] for each in one.get("parameters", ()) if each["in"] == "path"}
+            assert names == set(re.findall(r"{(\w+)}", path))
+    assert ("/v1/own/{id}/{name}" in server.http.get("/openapi").text) is page

@@ -128,6 +128,27 @@ def test_a_body_that_does_not_come_is_a_408(echo) -> None:
     assert raw(echo, post(b"{", "content-length: 1000")).split()[1] == b"408"
 
 
+def wait_for(condition: Any, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_bodies_that_come_slowly_take_no_more_memory_than_is_meant(serve) -> None:
+    limits = ServerLimits(header_seconds=20, arriving_bytes=50_000)
+    server = serve(served_model("fake:", "echo"), settings=ServerSettings(port=0, limits=limits))
+    host, _, port = server.address.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as slow:
+        slow.sendall(post(b"{" * 40_000, "content-length: 90000"))
+        wait_for(lambda: server.app.state.services.arriving._bytes == 40_000)
+        refused = raw(server, post(b" " * 20_000, "content-length: 90000"))
+        assert refused.split()[1] == b"503"
+        assert b"overloaded" in refused
+        assert server.post(CHAT, HELLO).status_code == 200
+    wait_for(lambda: server.app.state.services.arriving._bytes == 0)
+
+
 def test_a_client_that_stops_in_the_midst_of_a_request_leaves_nothing_behind(echo) -> None:
     assert raw(echo, post(b"{", "content-length: 1000"), half_close=True) == b""
     assert echo.http.get("/health").json()["running"] == 0

@@ -46,6 +46,22 @@ def page(address: str) -> None:
     web.fetch(address, Path(PLACE[0]), "page")
 
 
+def hub(address: str) -> Any:
+    from chainkit.hub.names import HubName
+    from chainkit.hub.repository import look_up
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_ENDPOINT", address)
+        patch.setenv("HF_HUB_OFFLINE", "0")
+        return look_up(HubName("org/model"))
+
+
+def header(address: str) -> Any:
+    from chainkit.sizing import remote_gguf
+
+    return remote_gguf([f"{address}/model.gguf"])
+
+
 PLACE = [""]
 WAYS: dict[str, Callable[[str], Any]] = {
     "chat": lambda address: chat(address).invoke("x"),
@@ -58,6 +74,8 @@ WAYS: dict[str, Callable[[str], Any]] = {
     "embeddings": lambda address: vectors(address).embed_query("x"),
     "embeddings async": lambda address: asyncio.run(vectors(address).aembed_query("x")),
     "page": page,
+    "hub": hub,
+    "header of a model": header,
 }
 
 
@@ -80,6 +98,8 @@ def test_there_are_sixty_faults() -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_each_fault_ends_in_time(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chainkit.knowledge.readers.web.LIMIT_SECONDS", LIMIT_SECONDS)
+    monkeypatch.setattr("chainkit.hub.repository._LIMIT_SECONDS", LIMIT_SECONDS)
+    monkeypatch.setattr("chainkit.sizing.remote._LIMIT_SECONDS", LIMIT_SECONDS)
     PLACE[0] = str(tmp_path)
     with raw_server(FAULTS["nothing"]) as address, suppress(ChainkitError):
         WAYS[way](address)  # imports what it needs

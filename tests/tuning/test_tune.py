@@ -255,7 +255,7 @@ def test_the_example_runs(tmp_path: Path) -> None:
     example = Path(__file__).parents[2] / "examples" / "tuning.py"
     arguments = [sys.executable, str(example), str(tmp_path / "soft"), "12"]
     done = subprocess.run(
-        arguments, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False, env=strict()
+        arguments, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=300, check=False, env=strict()
     )
     assert done.returncode == 0, done.stderr
     assert not notices(done.stderr)

@@ -115,6 +115,28 @@ class HuggingFaceEmbeddings(BaseModel, Embeddings):
         """The vector of one text, as a question."""
         return self._vectors([text], self.query_prompt, "query")[0].tolist()
 
+    def token_counts(self, texts: Sequence[str], *, query: bool = False) -> list[int]:
+        """How many tokens the model reads of each text, N: special tokens and the prompt before it included.
+
+        Args:
+            texts: N texts.
+            query: Whether they are queries; else they are documents.
+        """
+        model = self._model()
+        chosen = self.query_prompt if query else self.document_prompt
+        prompt = model.prompts.get("query" if query else "document", "") if chosen is None else chosen
+        limit = {"truncation": True, "max_length": model.max_seq_length} if model.max_seq_length else {}
+        found = model.tokenizer([prompt + text for text in texts_of(texts)], verbose=False, **limit)
+        return [len(ids) for ids in found["input_ids"]]
+
+    def load(self) -> None:
+        """Load now what the first text would load."""
+        self._model()
+
+    def unload(self) -> None:
+        """Free the memory; the next text loads the model again."""
+        self._kept.clear()
+
     def _vectors(
         self, given: Sequence[str], chosen: str | None, role: str, progress: Callable[[int, int], None] | None = None
     ) -> Array:

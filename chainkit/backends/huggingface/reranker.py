@@ -75,6 +75,15 @@ class HuggingFaceReranker(Reranker):
                 found[places] = _one_score(model(**batch).logits).double().cpu()
         return (found.sigmoid() if self.normalize else found).tolist()
 
+    def token_counts(self, query: str, texts: Sequence[str]) -> list[int]:
+        """How many tokens the model reads for each text, the question included."""
+        _, tokenizer = self._parts
+        return [len(tokenizer(query, text, truncation=False, verbose=False)["input_ids"]) for text in texts]
+
+    def load(self) -> None:
+        """Load now what the first question would load."""
+        _ = self._parts
+
     def unload(self) -> None:
         """Free the memory; the next call loads the model again."""
         self._held.clear()

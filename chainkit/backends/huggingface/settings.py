@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
@@ -172,6 +172,16 @@ class ModelSettings(BaseModel):
             n_batch=self.n_batch,
             n_sequences=self.n_sequences,
         )
+
+    def load(self) -> Self:
+        """Load now what the first call would load; a model that is loaded stays as it is.
+
+        Raises:
+            ModelFileError: There is no such model, or its files are damaged, pickled or of another kind.
+            NotEnoughMemory: It does not fit in the memory that is free, and `force` was not given.
+        """
+        _ = self.loaded
+        return self
 
     def unload(self) -> None:
         """Let go of the model: its memory is freed when no other object uses it. The next call loads it again."""

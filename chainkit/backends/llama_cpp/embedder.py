@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,12 @@ from numpy.typing import NDArray
 
 from chainkit.backends.llama_cpp.batch import BatchBuffer
 from chainkit.backends.llama_cpp.capi import Handle
-from chainkit.backends.llama_cpp.processor import default_threads
-from chainkit.backends.llama_cpp.runtime import FLASH
-from chainkit.backends.llama_cpp.weights import Weights
+from chainkit.backends.llama_cpp.contexts import FLASH, default_threads
+from chainkit.backends.llama_cpp.settings import FileSettings
+from chainkit.backends.llama_cpp.weights import Weights, check_room, load_weights
 from chainkit.base.errors import ContextOverflow, ModelFileError
 from chainkit.local.threads import OwnProcess
+from chainkit.sizing.plan import Use
 
 Matrix = NDArray[np.float32]
 
@@ -134,6 +136,18 @@ class Embedder:
         rows = range(first, first + len(group[number]))
         pointers = [self.library.llama_get_embeddings_ith(self._context, row) for row in rows]
         return np.mean([np.ctypeslib.as_array(p, shape=(self.width,)) for p in pointers], axis=0)
+
+
+def roomy_weights(file: FileSettings) -> Weights:
+    """The weights of a file that is used for vectors or scores.
+
+    Raises:
+        NotEnoughMemory: They do not fit in the memory that is free, and `force` was not given.
+        ModelFileError: The file is no model, or a damaged one.
+    """
+    use = Use(context=1, batch=1)  # a model that reads whole texts at once remembers none
+    before = None if file.force else partial(check_room, file.path, file.loading, use)
+    return load_weights(file.path, file.loading, before)
 
 
 def _free(weights: Weights, context: Handle) -> None:

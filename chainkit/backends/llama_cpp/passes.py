@@ -16,9 +16,11 @@ class LlamaRead(PendingRead):
 
     Attributes:
         sequence: Where its text is kept, once it has a place.
+        restored: Whether it goes on from files, so that its passes end where they would without.
     """
 
     sequence: LlamaSequence | None = None
+    restored: bool = False
 
     @property
     def place(self) -> LlamaSequence:

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import PrivateAttr
 
-from chainkit.backends.llama_cpp.embedder import Embedder, EmbedderSettings
+from chainkit.backends.llama_cpp.embedder import Embedder, EmbedderSettings, roomy_weights
 from chainkit.backends.llama_cpp.settings import FileSettings
 from chainkit.backends.llama_cpp.vocabulary import LlamaVocabulary
-from chainkit.backends.llama_cpp.weights import load_weights
 from chainkit.base.errors import ModelFileError
 from chainkit.local.kept import Kept
 from chainkit.local.reranker import Reranker
@@ -50,6 +49,14 @@ class GGUFReranker(FileSettings, Reranker):
         )
         return self._embedder.value((self.path, self.loading, settings), lambda: self._opened(settings))
 
+    def load(self) -> None:
+        """Load now what the first question would load.
+
+        Raises:
+            NotEnoughMemory: It does not fit in the memory that is free, and `force` was not given.
+        """
+        _ = self.embedder
+
     def unload(self) -> None:
         """Free the memory; the next call loads the model again."""
         self._embedder.clear()
@@ -68,11 +75,16 @@ class GGUFReranker(FileSettings, Reranker):
             found = 1.0 / (1.0 + np.exp(-found.astype(np.float64)))
         return [float(score) for score in found]
 
+    def token_counts(self, query: str, texts: Sequence[str]) -> list[int]:
+        """How many tokens the model reads for each text, the question included."""
+        vocabulary = self.embedder.vocabulary
+        return [len(self._tokens(vocabulary, query, text)) for text in texts]
+
     def _opened(self, settings: EmbedderSettings) -> Embedder:
         names = ("cls.weight", "cls.output.weight", "classifier.weight")
         if not any(name in self.header.tensors for name in names):
             raise ModelFileError(self.path, "is no reranker: it has no layer that makes a score")
-        return Embedder(load_weights(self.path, self.loading, needs="rerankers"), settings)
+        return Embedder(roomy_weights(self), settings)
 
     def _tokens(self, vocabulary: LlamaVocabulary, query: str, text: str) -> list[int]:
         template = self.header.get(_TEMPLATE_KEY)

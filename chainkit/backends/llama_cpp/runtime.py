@@ -8,21 +8,28 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from chainkit.backends.llama_cpp.adapters import Adapter, put_on
+from chainkit.backends.llama_cpp.adapters import put_on
 from chainkit.backends.llama_cpp.batch import BatchBuffer
-from chainkit.backends.llama_cpp.capi import Handle
+from chainkit.backends.llama_cpp.contexts import (
+    EncoderOnly,
+    LlamaSettings,
+    default_threads,
+    free_context,
+    new_context,
+    remembers_whole,
+)
 from chainkit.backends.llama_cpp.exact import PASS, alike, parts_rows, rows, tidy
 from chainkit.backends.llama_cpp.passes import LlamaRead, PassPart, ends, groups
-from chainkit.backends.llama_cpp.processor import default_threads
+from chainkit.backends.llama_cpp.prefixes import DiskPrefixes
 from chainkit.backends.llama_cpp.sequences import LlamaSequence, LlamaSequences
 from chainkit.backends.llama_cpp.token_table import table_rows
-from chainkit.backends.llama_cpp.weights import LlamaLoading, Progress, Weights, check_room, load_weights
+from chainkit.backends.llama_cpp.weights import Progress, Weights, check_room, load_weights
 from chainkit.base.errors import ModelFileError, Unsupported
 from chainkit.local.branches import Branches
 from chainkit.local.lookup import Pace
@@ -33,47 +40,9 @@ from chainkit.local.threads import Cancelled, OwnProcess
 from chainkit.sizing.plan import Use
 
 DEFAULT_CONTEXT = 4096
-KV_TYPES = {"f32": 0, "f16": 1, "q8_0": 8}
-FLASH = {None: -1, False: 0, True: 1}
 _NO_ROOM = 1
 _SAMPLE = 1 << 14
 _BRANCHES = 16  # options that are scored in one pass
-
-
-class EncoderOnly(ModelFileError):
-    """The model reads text and does not continue it."""
-
-    def __init__(self, weights: Weights) -> None:
-        kind = weights.header.architecture
-        super().__init__(weights.path, f"is a model of kind '{kind}', which continues no text; use it for embeddings")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LlamaSettings:
-    """Everything that makes one runtime different from another on the same file.
-
-    Attributes:
-        context_length: Number of tokens that all sessions together can have in the KV cache, and of the longest text;
-            None: what the model was trained on, at most 4096.
-        n_batch: Tokens computed at once while a prompt is read.
-        n_threads: None: all cores but one, at most 4.
-        n_sequences: Number of texts in the KV cache.
-        flash_attention: None leaves it to llama.cpp.
-        kv_type: How the memory of what was read is stored: "f16", "f32", or "q8_0" for half the size.
-        repeatable: A call beside which no other runs gives the same bits whatever ran before; prompts are read slower.
-        loading: How the weights are loaded.
-        adapters: LoRA adapters that are put on the weights.
-    """
-
-    context_length: int | None = None
-    n_batch: int = 512
-    n_threads: int | None = None
-    n_sequences: int = 8
-    flash_attention: bool | None = None
-    kv_type: str = "f16"
-    repeatable: bool = False
-    loading: LlamaLoading = field(default_factory=LlamaLoading)
-    adapters: tuple[Adapter, ...] = ()
 
 
 class LlamaRuntime:
@@ -98,10 +67,10 @@ class LlamaRuntime:
         threads = settings.n_threads or default_threads()
         whole = remembers_whole(weights)
         most = min(settings.n_batch, wanted)  # llama.cpp ends the process if there are more sequences
-        texts = min(settings.n_sequences, most, self.library.sequences or most)
-        branches = 0 if whole or self.library.sequences else min(_BRANCHES, most - texts)
-        self._context = _context(weights, settings, wanted, threads, texts + branches)
-        weakref.finalize(self, _free, weights, self._context).atexit = False
+        texts = min(settings.n_sequences, most)
+        branches = 0 if whole else min(_BRANCHES, most - texts)
+        self._context = new_context(weights, settings, wanted, threads, texts + branches)
+        weakref.finalize(self, free_context, weights, self._context).atexit = False
         put_on(weights, self._context, settings.adapters)
         self.context_length = min(wanted, self.library.llama_n_ctx(self._context))
         self._alone = threading.RLock()  # what `lock` holds; the way to it is shorter
@@ -120,6 +89,8 @@ class LlamaRuntime:
         self._sequences = LlamaSequences(
             self.library, self._memory, texts, self.lock, partial=not whole, rows=rows(weights)
         )
+        spare = self._branch_numbers[0] if branches > 0 else None
+        self._files = DiskPrefixes(weights, settings, self._context, self._sequences, spare)
 
     def fingerprint(self) -> str:
         """What makes its results different from those of other models and settings."""
@@ -198,6 +169,8 @@ class LlamaRuntime:
         if isinstance(sequence, LlamaSequence):
             with self.lock:
                 sequence.busy = False
+                if self._whole:
+                    self._files.keep(sequence)
                 self.lock.notify_all()
 
     def drop(self, sequence: KVSequence | None, owner: object) -> None:
@@ -205,6 +178,8 @@ class LlamaRuntime:
         if isinstance(sequence, LlamaSequence):
             with self.lock:
                 if sequence.belongs_to(owner):
+                    if self._whole:
+                        self._files.keep(sequence)
                     sequence.owner, sequence.busy = None, False
                     self.lock.notify_all()
 
@@ -293,7 +268,12 @@ class LlamaRuntime:
                 keep = [other.place for other in reads if other.settled]
                 read.sequence = self._sequences.claim(read.request.owner, read.request.tokens, keep)
                 read.sequence.busy = True
-                known[id(read)] = common(read.sequence.tokens, read.request.tokens)
+                held = common(read.sequence.tokens, read.request.tokens)
+                restored = self._files.restore(read.sequence, read.request.tokens, held)
+                read.restored, known[id(read)] = (
+                    restored > 0,
+                    restored or common(read.sequence.tokens, read.request.tokens),
+                )
         for read in reads:
             read.place.busy = True
             read.start = self._sequences.trim(read.place, min(known[id(read)], len(read.request.tokens) - 1))
@@ -372,7 +352,8 @@ class LlamaRuntime:
         for read in reads:
             if room <= 0:
                 break
-            tokens = read.request.tokens[read.held : min(length or len(read.request.tokens), read.held + room)]
+            most = min(room, self.settings.n_batch - read.held % self.settings.n_batch) if read.restored else room
+            tokens = read.request.tokens[read.held : min(length or len(read.request.tokens), read.held + most)]
             part = PassPart(read, tokens[: virtual_count(tokens) or len(tokens)])
             parts.append(part)
             room -= len(part.tokens)
@@ -488,6 +469,7 @@ class LlamaRuntime:
             part.read.place.tokens.extend([*part.tokens, *part.chained])
             exact = alike(total, row, new, sequences.rows)
             if len(parts) == 1:
+                self._files.note(part.read.place, part.start, part.tokens)
                 sequences.appended(part.read.place, part.start, exact)
             else:
                 sequences.exact(part.read.place, part.start, exact)
@@ -495,14 +477,6 @@ class LlamaRuntime:
             part.read.passes += 1
         if len(parts) > 1:
             sequences.mixed(holes=any(part.sequences for part in parts))
-
-
-def _computed_at_once(weights: Weights, settings: LlamaSettings) -> int:
-    """Tokens that llama.cpp computes at once at most; `exact` says why they are few where texts are repeatable."""
-    most = min(settings.n_batch, weights.engine.widest or settings.n_batch)
-    if settings.repeatable:
-        most = min(most, PASS if rows(weights) == 1 else rows(weights))
-    return most
 
 
 def _own(sequence: KVSequence | None) -> LlamaSequence | None:
@@ -528,8 +502,9 @@ def open_runtime(
         NotEnoughMemory: There is no room for it, and `force` was not given.
         MissingLibrary: llama.cpp is not installed.
     """
-    before = None if force else partial(_require_room, path, settings)
-    weights = load_weights(path, settings.loading, before, on_progress, needs=_needs(settings))
+    weights = load_weights(
+        path, settings.loading, None if force else partial(_require_room, path, settings), on_progress
+    )
     with _lock:
         runtime = _runtimes.get((id(weights), settings))
         if runtime is None or runtime.weights is not weights:
@@ -548,49 +523,3 @@ def _require_room(path: Path, settings: LlamaSettings, *, loaded: bool = False) 
         flash=settings.flash_attention is not False,
     )
     check_room(path, settings.loading, use, loaded=loaded)
-
-
-def _needs(settings: LlamaSettings) -> str:
-    """What the settings ask for that ik_llama.cpp does wrongly or not at all."""
-    asked = {
-        "LoRA adapters": bool(settings.adapters),
-        f"kv_type={settings.kv_type}": settings.kv_type != "f16",
-        "repeatable=true": settings.repeatable,
-        "layers on a GPU": settings.loading.n_gpu_layers != 0,
-        "flash_attention=true": settings.flash_attention is True,
-    }
-    return next((name for name, wanted in asked.items() if wanted), "")
-
-
-def remembers_whole(weights: Weights) -> bool:
-    """Whether the model keeps a text as one state, which cannot be shared from a place in its midst."""
-    library = weights.library
-    return library.llama_model_is_recurrent(weights.handle) or library.llama_model_is_hybrid(weights.handle)
-
-
-def _context(weights: Weights, settings: LlamaSettings, context_length: int, threads: int, sequences: int) -> Handle:
-    library = weights.library
-    if not library.llama_model_has_decoder(weights.handle) or library.llama_model_has_encoder(weights.handle):
-        raise EncoderOnly(weights)
-    params = library.context_params(
-        n_ctx=context_length,
-        n_batch=settings.n_batch,
-        n_ubatch=_computed_at_once(weights, settings),
-        n_seq_max=sequences,
-        n_threads=threads,
-        n_threads_batch=threads,
-        flash_attn_type=FLASH[weights.engine.flash if settings.flash_attention is None else settings.flash_attention],
-        type_k=KV_TYPES[settings.kv_type],
-        type_v=KV_TYPES[settings.kv_type],
-        kv_unified=1,
-    )
-    context = library.context(weights.handle, params)
-    if context is None:
-        raise ModelFileError(
-            weights.path, f"llama.cpp cannot make a context of {context_length}: {library.last_errors()}"
-        )
-    return context
-
-
-def _free(weights: Weights, context: Handle) -> None:
-    weights.library.llama_free(context)  # before the weights that it uses

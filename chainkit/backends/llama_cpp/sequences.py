@@ -22,11 +22,13 @@ class LlamaSequence(KVSequence):
         number: By which llama.cpp knows it.
         busy: Whether a generation computes on it.
         exact: Number of its first tokens whose keys and values are to the bit those of a text that is read alone.
+        steady: Number of its first tokens that were computed as the first text of a process is; `prefixes.py` says why.
     """
 
     number: int = 0
     busy: bool = False
     exact: int = 0
+    steady: int = 0
 
 
 class LlamaSequences:
@@ -64,10 +66,7 @@ class LlamaSequences:
             sequence = donor
         else:
             sequence = self._free(donor, keep)
-            if sequence is donor and self.partial:  # there is no other
-                self.trim(sequence, shared)
-            else:
-                self.empty(sequence)
+            self.empty(sequence)
             if shared and (whole or self.partial) and donor.tokens:
                 self.copy(donor, sequence, shared)
         sequence.owner, sequence.used = weakref.ref(owner), time.monotonic()
@@ -119,7 +118,7 @@ class LlamaSequences:
         """Let a sequence have the first tokens of another instead of its own; they take no place of their own."""
         if donor is not sequence:
             self._leave(sequence, 0)
-            sequence.tokens, sequence.exact = [], 0
+            sequence.tokens, sequence.exact, sequence.steady = [], 0, 0
             self._library.llama_memory_seq_rm(self._memory, sequence.number, -1, -1)
             self._library.llama_memory_seq_cp(self._memory, donor.number, sequence.number, 0, length)
             sequence.tokens, sequence.exact = donor.tokens[:length], min(donor.exact, length)
@@ -138,7 +137,7 @@ class LlamaSequences:
         """Forget all but the first tokens of a sequence; some models can only forget everything."""
         if length < len(sequence.tokens):
             self._leave(sequence, length)
-            sequence.exact = min(sequence.exact, length)
+            sequence.exact, sequence.steady = min(sequence.exact, length), min(sequence.steady, length)
             del sequence.tokens[length:]
             self.mend(sequence)
         return len(sequence.tokens)
@@ -150,13 +149,14 @@ class LlamaSequences:
         call, this makes both the same again.
         """
         if not self._library.llama_memory_seq_rm(self._memory, sequence.number, len(sequence.tokens), -1):
-            sequence.tokens, sequence.exact = [], 0
+            sequence.tokens, sequence.exact, sequence.steady = [], 0, 0
             self._library.llama_memory_seq_rm(self._memory, sequence.number, -1, -1)
 
     def empty(self, sequence: LlamaSequence) -> None:
         """Forget all, and whose it was."""
         self._leave(sequence, 0)
-        sequence.tokens, sequence.exact, sequence.owner, sequence.busy = [], 0, None, False
+        sequence.tokens, sequence.exact, sequence.steady = [], 0, 0
+        sequence.owner, sequence.busy = None, False
         self._library.llama_memory_seq_rm(self._memory, sequence.number, -1, -1)
 
     def _leave(self, sequence: LlamaSequence, length: int) -> None:

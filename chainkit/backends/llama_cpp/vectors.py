@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Literal
 
 import numpy as np
 from langchain_core.embeddings import Embeddings
 from pydantic import PrivateAttr
 
-from chainkit.backends.llama_cpp.embedder import Embedder, EmbedderSettings, Matrix
+from chainkit.backends.llama_cpp.embedder import Embedder, EmbedderSettings, Matrix, roomy_weights
 from chainkit.backends.llama_cpp.settings import FileSettings
-from chainkit.backends.llama_cpp.weights import Weights, check_room, load_weights
 from chainkit.local.kept import Kept
-from chainkit.sizing.plan import Use
 
 
 class GGUFEmbeddings(FileSettings, Embeddings):
@@ -49,12 +46,26 @@ class GGUFEmbeddings(FileSettings, Embeddings):
             pooling=self.pooling,
         )
         key = (self.path, self.loading, settings)
-        return self._embedder.value(key, lambda: Embedder(self._weights(), settings))
+        return self._embedder.value(key, lambda: Embedder(roomy_weights(self), settings))
 
-    def _weights(self) -> Weights:
-        use = Use(context=1, batch=1)  # a model that reads whole texts at once remembers none
-        before = None if self.force else partial(check_room, self.path, self.loading, use)
-        return load_weights(self.path, self.loading, before, needs="embeddings")
+    def load(self) -> None:
+        """Load now what the first text would load.
+
+        Raises:
+            NotEnoughMemory: It does not fit in the memory that is free, and `force` was not given.
+        """
+        _ = self.embedder
+
+    def token_counts(self, texts: Sequence[str], *, query: bool = False) -> list[int]:
+        """How many tokens the model reads of each text, N: special tokens and the prefix included.
+
+        Args:
+            texts: N texts.
+            query: Whether they are queries; else they are documents.
+        """
+        prefix = self.query_prefix if query else self.document_prefix
+        vocabulary = self.embedder.vocabulary
+        return [len(vocabulary.tokenize(prefix + text, whole=True)) for text in texts]
 
     def unload(self) -> None:
         """Free the memory; the next call loads the model again."""

@@ -41,12 +41,42 @@ class Access:
     own: bool
 
 
-def find_access(service: Service, base_url: str | None, api_key: str | None) -> Access:
+def find_accesses(service: Service, base_url: str | None, api_key: str | None) -> tuple[Access, ...]:
+    """The address and the key of each server of a model; addresses have commas between them.
+
+    Raises:
+        ValueError: An address is no plain http or https URL, or the key holds what cannot be sent.
+        MissingKey: There is no key.
+        KeyWithheld: There may be one, but one of these hosts does not get it.
+    """
+    several = addresses(base_url if base_url is not None else _usual_address(service))
+    if len(several) < 2:
+        return (find_access(service, base_url, api_key),)
+    usual = addresses(_usual_address(service)) if base_url is None else []
+    return tuple(find_access(service, one, api_key, trusted=one in usual) for one in several)
+
+
+def addresses(text: str) -> list[str]:
+    """The addresses in a text that has commas between them.
+
+    >>> addresses("http://a:8000/v1, http://b:8000/v1")
+    ['http://a:8000/v1', 'http://b:8000/v1']
+    """
+    return list(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
+
+
+def find_access(service: Service, base_url: str | None, api_key: str | None, *, trusted: bool = False) -> Access:
     """The address and the key of a model.
 
     A key that was found (in the environment or stored) is sent to the provider's own hosts over https, and to the
     address that the user's environment names in `base_url_variable`. Any other address needs its own `api_key`; one
     on this machine or in a private network is asked without a key.
+
+    Args:
+        service: Whose habits and key apply.
+        base_url: The address; None for the usual one.
+        api_key: The key that the user gave for this address.
+        trusted: Whether `base_url` is one that the user's environment names.
 
     Raises:
         ValueError: The address is no plain http or https URL, or the key holds what cannot be sent.
@@ -60,7 +90,7 @@ def find_access(service: Service, base_url: str | None, api_key: str | None) -> 
     own = _is_own(service, url)
     if api_key:
         return _access(service, address, api_key, "api_key", own)
-    trusted = own or base_url is None
+    trusted = trusted or own or base_url is None
     found = _find(service) if trusted else None
     if found:
         return _access(service, address, found.secret, found.source, own)

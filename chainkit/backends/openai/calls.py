@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from socket import SHUT_RDWR
 from typing import Any, Generic, Protocol, TypeVar
 
+from chainkit.backends.openai.answering import ANSWERING
 from chainkit.backends.openai.bodies import apieces, awhole, pieces, whole
-from chainkit.backends.openai.client import Clients, Connection
+from chainkit.backends.openai.client import Clients, Connection, Line
 from chainkit.backends.openai.errors import (
     NO_ANSWER,
     ODD,
@@ -29,7 +30,15 @@ from chainkit.backends.openai.errors import (
 )
 from chainkit.backends.openai.sse import EventReader
 from chainkit.base.deadlines import Until
-from chainkit.base.errors import MissingLibrary, ProviderError, ReplyTooLarge, StreamBroken, StreamStalled, TimedOut
+from chainkit.base.errors import (
+    MissingLibrary,
+    ProviderError,
+    ReplyTooLarge,
+    StreamBroken,
+    StreamStalled,
+    TimedOut,
+    Unsupported,
+)
 from chainkit.base.hiding import ahides_locals, astream_hides_locals, hides_locals, stream_hides_locals
 
 try:
@@ -40,12 +49,15 @@ except ImportError as error:
     raise MissingLibrary("openai", extra="openai") from error
 
 Json = dict[str, Any]
+Ask = Callable[[Line[httpx2.Client], dict[str, float | None]], httpx2.Request]
 Chunk_co = TypeVar("Chunk_co", covariant=True)
 Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 8.0
 LONGEST_DRAIN_SECONDS = 0.1
+_OUT_OF_ORDER = frozenset({502, 503, 504})
+_TOO_MANY = 429
 
 
 @dataclass(frozen=True)
@@ -99,17 +111,21 @@ class ReplyReading(Protocol[Chunk_co]):
 
 
 @hides_locals
-def post(clients: Clients, connection: Connection, path: str, body: Json) -> Reply:
-    """Ask and wait for the whole answer."""
-    response, content, retries = _open(clients, connection, path, body, stream=False)
-    return Reply(_parsed(response, content, connection), retries, connection)
+def post(clients: Clients, connection: Connection, path: str, body: Json, *, listed: str = "") -> Reply:
+    """Ask and wait for the whole answer; a bare list, where one is expected, is under the name `listed`."""
+    if (answering := ANSWERING.get()) is not None:
+        return Reply(answering(connection, path, body), 0, connection)
+    attempts = Attempts(clients, connection)
+    response, content = _open(clients, attempts, path, body, stream=False)
+    return Reply(_parsed(response, content, attempts.connection, listed), attempts.repeats, attempts.connection)
 
 
 @ahides_locals
-async def apost(clients: Clients, connection: Connection, path: str, body: Json) -> Reply:
-    """Ask and wait for the whole answer."""
-    response, content, retries = await _aopen(clients, connection, path, body, stream=False)
-    return Reply(_parsed(response, content, connection), retries, connection)
+async def apost(clients: Clients, connection: Connection, path: str, body: Json, *, listed: str = "") -> Reply:
+    """As `post`."""
+    attempts = Attempts(clients, connection)
+    response, content = await _aopen(clients, attempts, path, body, stream=False)
+    return Reply(_parsed(response, content, attempts.connection, listed), attempts.repeats, attempts.connection)
 
 
 @stream_hides_locals
@@ -117,10 +133,11 @@ def stream(
     clients: Clients, connection: Connection, path: str, body: Json, reading: ReplyReading[Chunk]
 ) -> Generator[Chunk]:
     """Ask, and pass the answer on while it comes."""
-    attempts = Attempts(connection, stream=True)
-    response, _, reading.retries = _open(clients, connection, path, body, stream=True, attempts=attempts)
+    attempts = Attempts(clients, connection, stream=True)
+    response, _ = _open(clients, attempts, path, body, stream=True)
+    connection, reading.retries = attempts.connection, attempts.repeats
     events, announced, first = Events(connection, reading), False, FirstToken(connection)
-    with _breaks(attempts, reading, first), closing(response), first.awaited(response):
+    with attempts.held(), _breaks(attempts, reading, first), closing(response), first.awaited(response):
         if not _streams(response):
             attempts.limit_body(response, whole=True)
             raise _no_stream(response, whole(response, connection), connection)
@@ -149,10 +166,11 @@ async def astream(
     clients: Clients, connection: Connection, path: str, body: Json, reading: ReplyReading[Chunk]
 ) -> AsyncGenerator[Chunk]:
     """Ask, and pass the answer on while it comes; closing this closes the connection."""
-    attempts = Attempts(connection, stream=True)
-    response, _, reading.retries = await _aopen(clients, connection, path, body, stream=True, attempts=attempts)
+    attempts = Attempts(clients, connection, stream=True)
+    response, _ = await _aopen(clients, attempts, path, body, stream=True)
+    connection, reading.retries = attempts.connection, attempts.repeats
     events, announced, first = Events(connection, reading), False, FirstToken(connection)
-    with _breaks(attempts, reading, first), first.awaited(response):
+    with attempts.held(), _breaks(attempts, reading, first), first.awaited(response):
         async with aclosing(response), aclosing(apieces(response, connection)) as incoming:
             if not _streams(response):
                 attempts.limit_body(response, whole=True)
@@ -223,17 +241,78 @@ class Attempts:
     """The tries of one call.
 
     Attributes:
-        connection: Where they go.
-        taken: Repeats so far.
+        connection: Where the present one goes.
+        taken: Repeats so far, after a pause each.
+        moved: Repeats at once, on another server.
     """
 
-    def __init__(self, connection: Connection, *, stream: bool = False) -> None:
-        self.taken = 0
+    def __init__(self, clients: Clients, connection: Connection, *, stream: bool = False) -> None:
+        if stream and ANSWERING.get() is not None:
+            raise Unsupported("a stream cannot go into a batch; leave streaming=True out")
+        self.taken = self.moved = 0
+        self._spread, self._server, self._tried = clients.spread(connection), 0, set[int]()
         self._first = connection.first_token_timeout if stream else None
         self.connection = connection
         self._waited = 0.0
         total = connection.total_timeout
         self._deadline = None if total is None else time.monotonic() + total
+
+    @property
+    def repeats(self) -> int:
+        """How often the call was repeated."""
+        return self.taken + self.moved
+
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """One try, at the server that is least busy."""
+        if self._spread is None:
+            yield
+            return
+        self._server = self._spread.servers.take(self._tried)
+        self.connection = self._spread.each[self._server]
+        try:
+            yield
+        finally:
+            self._spread.servers.give_back(self._server)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """A stream that keeps its server busy."""
+        if self._spread is not None:
+            self._spread.servers.hold(self._server)
+        try:
+            yield
+        finally:
+            if self._spread is not None:
+                self._spread.servers.give_back(self._server)
+
+    def worked(self) -> None:
+        """The server has answered."""
+        if self._spread is not None:
+            self._spread.servers.worked(self._server)
+
+    def lost(self, failure: Failure) -> None:
+        """The server has failed; it is left out if that is likely to be its own fault."""
+        if self._spread is None or self.over:
+            return
+        asked = retry_after_seconds(failure.headers) if isinstance(failure, Failed) else None
+        if not isinstance(failure, Failed) or failure.status_code in _OUT_OF_ORDER:
+            self._spread.servers.failed(self._server, asked)
+        elif failure.status_code == _TOO_MANY:
+            self._spread.servers.failed(self._server, asked, check=False)
+        elif failure.status_code >= 500:
+            self._spread.servers.failed(self._server, asked, tolerated=2)
+
+    def _moves_on(self) -> bool:
+        """Whether another server is tried at once; each gets one try before there is a pause."""
+        if self._spread is None or not self.connection.max_retries or self.over:
+            return False
+        self._tried.add(self._server)
+        if self._spread.servers.others_up(self._tried):
+            self.moved += 1
+            return True
+        self._tried.clear()
+        return False
 
     def timeouts(self) -> dict[str, float | None]:
         """The limits of the next try; that of the first token counts until the answer begins."""
@@ -264,7 +343,12 @@ class Attempts:
 
     def pause_after(self, failure: Failure) -> float | None:
         """Seconds to wait before the next try, or None if there is none."""
-        if self.taken >= self.connection.max_retries or not may_pass(failure):
+        self.lost(failure)
+        if not may_pass(failure):
+            return None
+        if self._moves_on():
+            return 0.0
+        if self.taken >= self.connection.max_retries:
             return None
         asked = retry_after_seconds(failure.headers) if isinstance(failure, Failed) else None
         pause = _backoff(self.taken) if asked is None else asked
@@ -280,9 +364,9 @@ class Attempts:
         error = translated(failure, self.connection)
         if isinstance(error, TimedOut) and self.over:
             error.args = (f"{error.args[0]}; {self.words_when_over}",)
-        error.retries = self.taken
-        if self.taken:
-            error.args = (f"{error.args[0]} (after {self.taken} repeated {'tries' if self.taken > 1 else 'try'})",)
+        error.retries = repeats = self.repeats
+        if repeats:
+            error.args = (f"{error.args[0]} (after {repeats} repeated {'tries' if repeats > 1 else 'try'})",)
         error.__cause__ = failure if isinstance(failure, Exception) else None
         return error
 
@@ -334,22 +418,41 @@ def _backoff(taken: int) -> float:
     return longest * (1 - 0.25 * random.random())  # noqa: S311 - spreads the clients, guards no secret
 
 
+def fetch(clients: Clients, connection: Connection, method: str, path: str, **content: Any) -> bytes:
+    """The whole answer to a request of another kind: a file that is sent or fetched.
+
+    Args:
+        clients: The lines.
+        connection: Where to.
+        method: As in "GET".
+        path: Below the address.
+        content: `files`, `data`, `json` or `params`, as the HTTP client takes them.
+    """
+    attempts = Attempts(clients, connection)
+    ask: Ask = lambda line, limits: line.other(method, path, limits, **content)  # noqa: E731
+    return _sent(clients, attempts, ask, stream=False)[1]
+
+
 def _open(
-    clients: Clients, connection: Connection, path: str, body: Json, *, stream: bool, attempts: Attempts | None = None
-) -> tuple[httpx2.Response, bytes, int]:
-    """The answer, its body unless it is a stream, and the repeats before it."""
-    line, content = clients.of_thread(connection), encoded(body)
-    attempts = attempts or Attempts(connection, stream=stream)
+    clients: Clients, attempts: Attempts, path: str, body: Json, *, stream: bool
+) -> tuple[httpx2.Response, bytes]:
+    """The answer, and its body unless it is a stream."""
+    content = encoded(body)
+    return _sent(clients, attempts, lambda line, limits: line.request(path, content, limits), stream=stream)
+
+
+def _sent(clients: Clients, attempts: Attempts, ask: Ask, *, stream: bool) -> tuple[httpx2.Response, bytes]:
     while True:
         try:
-            response = line.http.send(line.request(path, content, attempts.timeouts()), stream=True)
-            failed = response.status_code >= 400
-            attempts.limit_body(response, whole=failed or not stream)
-            if stream and not failed:
-                return response, b"", attempts.taken
-            told = whole(response, connection)
+            with attempts.begun():
+                line = clients.of_thread(attempts.connection)
+                response = line.http.send(ask(line, attempts.timeouts()), stream=True)
+                failed = response.status_code >= 400
+                attempts.limit_body(response, whole=failed or not stream)
+                told = b"" if stream and not failed else whole(response, attempts.connection)
             if not failed:
-                return response, told, attempts.taken
+                attempts.worked()
+                return response, told
             failure: Failure = Failed(response.status_code, response.headers, told)
         except NO_ANSWER as error:
             failure = error
@@ -360,21 +463,21 @@ def _open(
 
 
 async def _aopen(
-    clients: Clients, connection: Connection, path: str, body: Json, *, stream: bool, attempts: Attempts | None = None
-) -> tuple[httpx2.Response, bytes, int]:
-    """The answer, its body unless it is a stream, and the repeats before it."""
-    line, content = await clients.of_loop(connection), encoded(body)
-    attempts = attempts or Attempts(connection, stream=stream)
+    clients: Clients, attempts: Attempts, path: str, body: Json, *, stream: bool
+) -> tuple[httpx2.Response, bytes]:
+    """The answer, and its body unless it is a stream."""
+    content = encoded(body)
     while True:
         try:
-            response = await line.http.send(line.request(path, content, attempts.timeouts()), stream=True)
-            failed = response.status_code >= 400
-            attempts.limit_body(response, whole=failed or not stream)
-            if stream and not failed:
-                return response, b"", attempts.taken
-            told = await awhole(response, connection)
+            with attempts.begun():
+                line = await clients.of_loop(attempts.connection)
+                response = await line.http.send(line.request(path, content, attempts.timeouts()), stream=True)
+                failed = response.status_code >= 400
+                attempts.limit_body(response, whole=failed or not stream)
+                told = b"" if stream and not failed else await awhole(response, attempts.connection)
             if not failed:
-                return response, told, attempts.taken
+                attempts.worked()
+                return response, told
             failure: Failure = Failed(response.status_code, response.headers, told)
         except NO_ANSWER as error:
             failure = error
@@ -398,12 +501,14 @@ def encoded(body: Json) -> bytes:
         raise ValueError(f"the request cannot be written as JSON: {error}") from None
 
 
-def _parsed(response: httpx2.Response, content: bytes, connection: Connection) -> Json:
+def _parsed(response: httpx2.Response, content: bytes, connection: Connection, listed: str) -> Json:
     try:
         data = _loads(content)
     except (ValueError, RecursionError):
         kind = response.headers.get("content-type", "no content type").split(";")[0]
         raise _bad(response, content, connection, f"no valid JSON ({kind})") from None
+    if listed and isinstance(data, list):
+        return {listed: data}
     if not isinstance(data, dict):
         raise _bad(response, content, connection, "JSON that is no object")
     return data
@@ -453,12 +558,14 @@ def _breaks(attempts: Attempts, reading: ReplyReading[Any], first: FirstToken) -
     try:
         yield
     except httpx2.TimeoutException as error:
+        attempts.lost(error)
         told = attempts.words_when_over if attempts.over else f"silent for {connection.timeout:g} s"
         raise _broken(StreamStalled, told, connection, reading) from error
     except NO_ANSWER as error:
         if first.late:
             told = f"no first token within {first.seconds:g} s (first_token_timeout)"
             raise _broken(StreamStalled, told, connection, reading) from error
+        attempts.lost(error)
         told = f"the connection was lost ({clean(str(error), connection) or type(error).__name__})"
         raise _broken(StreamBroken, told, connection, reading) from error
     except ReplyTooLarge as error:

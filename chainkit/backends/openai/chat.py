@@ -149,7 +149,7 @@ class OpenAIChat(Generating, BaseChatModel):
         if stop:
             settings["stop"] = stop
         body, stops = responses_body(messages, settings, options, self._habits)
-        return {**body, "stream": True} if stream else body, stops
+        return {**body, "stream": stream}, stops  # transformers' server streams where nothing is said
 
     def _asked(
         self,

@@ -9,13 +9,14 @@ import time
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Generic, TypeVar
 
 from chainkit.backends.openai.access import Access
 from chainkit.backends.openai.closing import Keeper
 from chainkit.backends.openai.segments import join_writes
+from chainkit.backends.openai.servers import Servers
 from chainkit.base.deadlines import Until
 from chainkit.base.errors import ConnectionFailed, MissingLibrary
 from chainkit.base.redaction import Redaction
@@ -28,6 +29,8 @@ except ImportError as error:
 
 MAX_REPLY_BYTES = 64_000_000
 """Room for 2,000 long vectors written as numbers; an answer of a chat model has a few hundred thousand."""
+CHECK_SECONDS = 5.0
+"""Longest wait for a server that is asked whether it is well."""
 Http = TypeVar("Http", httpx2.Client, httpx2.AsyncClient)
 
 
@@ -48,6 +51,7 @@ class Connection:
         max_retry_seconds: Longest time in seconds spent on waiting between repeats, in total.
         max_reply_bytes: The longest answer that is read, decompressed.
         headers: Sent with every request.
+        others: Further servers that answer the same calls.
     """
 
     provider: str
@@ -61,6 +65,7 @@ class Connection:
     max_retry_seconds: float = 60.0
     max_reply_bytes: int = MAX_REPLY_BYTES
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    others: tuple[Access, ...] = ()
 
     def timeouts(self, deadline: float | None = None) -> dict[str, float | None]:
         """The limits of one request: each wait, the head of the answer as a whole, and `deadline` for everything."""
@@ -96,6 +101,33 @@ class Line(Generic[Http]):
             url = self._urls[path] = httpx2.URL(self._base + path)
         return httpx2.Request("POST", url, headers=self._headers, content=content, extensions={"timeout": timeouts})
 
+    def other(self, method: str, path: str, timeouts: dict[str, float | None], **content: Any) -> httpx2.Request:
+        """A request of another kind; `content` is what `httpx2.Request` takes."""
+        headers = self._headers.copy()
+        headers.pop("content-type", None)
+        extensions = {"timeout": timeouts}
+        return httpx2.Request(method, self._base + path, headers=headers, extensions=extensions, **content)
+
+
+class Spread:
+    """A connection to several servers, as one to each of them.
+
+    Attributes:
+        each: The connections.
+        servers: Which of them are busy, and which are left out; by their places in `each`.
+    """
+
+    def __init__(self, clients: Clients, connection: Connection) -> None:
+        accesses = (connection.access, *connection.others)
+        self.each = [replace(connection, access=access, others=()) for access in accesses]
+        owner = weakref.ref(clients)
+
+        def well(place: int) -> bool:
+            found = owner()
+            return found is not None and found.well(self.each[place])
+
+        self.servers = Servers(range(len(self.each)), well)
+
 
 class Clients:
     """Lines by connection, shared by the copies of a model; never copied deeply, never pickled."""
@@ -104,6 +136,7 @@ class Clients:
         self._lock = threading.Lock()
         self._for_threads: dict[Connection, Line[httpx2.Client]] = {}
         self._for_loops: dict[asyncio.AbstractEventLoop, dict[Connection, Line[httpx2.AsyncClient]]] = {}
+        self._spreads: dict[Connection, Spread] = {}
 
     def __deepcopy__(self, memo: Mapping[int, Any]) -> Clients:
         return Clients()
@@ -122,6 +155,25 @@ class Clients:
                     # not by __del__: the collector may finalize the sockets of a cycle before their client
                     weakref.finalize(self, line.http.close)
         return line
+
+    def spread(self, connection: Connection) -> Spread | None:
+        """The servers of a connection that has several."""
+        if not connection.others:
+            return None
+        found = self._spreads.get(connection)
+        if found is None:
+            with self._lock:
+                found = self._spreads.setdefault(connection, Spread(self, connection))
+        return found
+
+    def well(self, connection: Connection) -> bool:
+        """Whether a server answers, and is not about to start or to stop; waits some seconds for it."""
+        line = self.of_thread(connection)
+        limits: dict[str, float | None] = dict.fromkeys(("connect", "read", "write", "pool"), CHECK_SECONDS)
+        try:
+            return line.http.send(line.other("GET", "/models", limits)).status_code < 500
+        except (httpx2.HTTPError, OSError):
+            return False
 
     async def of_loop(self, connection: Connection) -> Line[httpx2.AsyncClient]:
         """The line for the running event loop; it is closed when the loop ends."""

@@ -8,6 +8,7 @@ import binascii
 from collections.abc import Iterator, Sequence
 from math import isfinite
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from langchain_core.embeddings import Embeddings
@@ -19,7 +20,6 @@ from chainkit.backends.openai.errors import malformed
 from chainkit.backends.openai.hosted import Hosted
 from chainkit.backends.openai.services import Kind
 
-PATH = "/embeddings"
 CALLS_AT_ONCE = 4
 
 
@@ -53,7 +53,7 @@ class OpenAIEmbeddings(Hosted, Embeddings):
         connection = self._connection()
         vectors: list[list[float]] = []
         for batch in batches(texts, self.batch_size, self.batch_bytes):
-            reply = calls.post(self._clients, connection, PATH, self._body(batch))
+            reply = calls.post(self._clients, connection, self._path(), self._body(batch), listed="vectors")
             vectors += self._vectors(reply, len(batch))
         return vectors
 
@@ -68,7 +68,7 @@ class OpenAIEmbeddings(Hosted, Embeddings):
 
         async def embed(batch: list[str]) -> list[list[float]]:
             async with gate:
-                reply = await calls.apost(self._clients, connection, PATH, self._body(batch))
+                reply = await calls.apost(self._clients, connection, self._path(), self._body(batch), listed="vectors")
             return self._vectors(reply, len(batch))
 
         tasks = [asyncio.ensure_future(embed(batch)) for batch in batches(texts, self.batch_size, self.batch_bytes)]
@@ -89,7 +89,12 @@ class OpenAIEmbeddings(Hosted, Embeddings):
             raise malformed(reply.connection, f"{given}; the model cannot shorten them, leave dimensions out")
         return vectors
 
+    def _path(self) -> str:
+        return self._habits.vectors_path.replace("{model}", quote(self.model))
+
     def _body(self, texts: list[str]) -> dict[str, Any]:
+        if "{model}" in self._habits.vectors_path:
+            return {"inputs": texts, **self.extra_body}
         body: dict[str, Any] = {"model": self.model, "input": texts, "encoding_format": "base64"}
         if self.dimensions is not None:
             body["dimensions"] = self.dimensions
@@ -129,6 +134,8 @@ def read_vectors(data: dict[str, Any], count: int, connection: Connection) -> li
         MalformedReply: There are not `count` of them, they differ in length, or one is not made of finite numbers.
     """
     rows = data.get("data")
+    if isinstance(bare := data.get("vectors"), list):
+        rows = [{"index": at, "embedding": vector} for at, vector in enumerate(bare)]
     if not isinstance(rows, list) or len(rows) != count:
         found = len(rows) if isinstance(rows, list) else "no"
         raise malformed(connection, f"{found} vectors for {count} texts")

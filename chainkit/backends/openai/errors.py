@@ -143,12 +143,18 @@ def _from_status(response: Failed, connection: Connection) -> ProviderError:
     if told.get("code") == "context_length_exceeded" or _TOO_LONG.search(said):
         return _too_long(said, connection, details)
     if status == 404 and not _ABOUT_MODEL.search(f"{said} {told.get('code')}"):
-        asked = f"nothing is served below {connection.access.base_url}; most services want an address that ends in /v1"
-        return BadRequest(f"{_place(connection)} answered 404: {said}; {asked}", **details)
+        return BadRequest(f"{_place(connection)} answered 404: {said}; {_nothing_served(connection)}", **details)
     error = error_of_status(status)(f"{_place(connection)} answered {status}: {said}", **details)
     if isinstance(error, RateLimited):
         error.retry_after_seconds = retry_after_seconds(response.headers)
     return error
+
+
+def _nothing_served(connection: Connection) -> str:
+    address = connection.access.base_url
+    if re.search(r"/v\d+(?:beta\d*)?/?$", address):
+        return f"nothing is served below {address} for this call; not every server offers every call"
+    return f"nothing is served below {address}; most services want an address that ends in /v1"
 
 
 def _told(response: Failed) -> Mapping[str, Any]:

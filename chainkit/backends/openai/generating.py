@@ -39,7 +39,8 @@ class Generating(Hosted):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {"model": self.model, "base_url": self._access().base_url, **self._settings()}
+        addresses = ",".join(access.base_url for access in self._accesses())
+        return {"model": self.model, "base_url": addresses, **self._settings()}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = LangSmithParams(

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from chainkit.backends.openai.access import Access, checked_url, find_access
+from chainkit.backends.openai.access import Access, addresses, checked_url, find_accesses
 from chainkit.backends.openai.client import MAX_REPLY_BYTES, Clients, Connection
 from chainkit.backends.openai.services import COMPATIBLE, OPENAI, SERVICES, Kind, Service
 from chainkit.base.errors import Unsupported, nearest
@@ -77,7 +77,8 @@ class Hosted(BaseModel):
         api_key: The key; better left to the environment.
         service: Whose address, key and habits apply, one of `services.SERVICES`; "openai" with another `base_url`
             stands for any service.
-        base_url: The address of a compatible service, up to and including `/v1`.
+        base_url: The address of a compatible service, up to and including `/v1`; several with commas between them are
+            servers of the same model, and calls go to the one that is least busy.
         timeout: Longest wait in seconds: for the head of an answer, for all of the rest of it, and between two pieces
             of a stream. A service that sends a byte now and then does not lengthen it.
         connect_timeout: Longest wait in seconds for a connection.
@@ -109,7 +110,7 @@ class Hosted(BaseModel):
     extra_body: JsonObject = Field(default_factory=dict)
 
     _clients: Clients = PrivateAttr(default_factory=Clients)
-    _found: dict[tuple[str, str | None, SecretStr | None], Access] = PrivateAttr(default_factory=dict)
+    _found: dict[tuple[str, str | None, SecretStr | None], tuple[Access, ...]] = PrivateAttr(default_factory=dict)
 
     if not TYPE_CHECKING:  # there the options are those of the fields
 
@@ -160,8 +161,8 @@ class Hosted(BaseModel):
     @field_validator("base_url")
     @classmethod
     def _plain_address(cls, base_url: str | None) -> str | None:
-        if base_url is not None:
-            checked_url(base_url)
+        for address in () if base_url is None else addresses(base_url) or [base_url]:
+            checked_url(address)
         return base_url
 
     @field_validator("headers")
@@ -175,7 +176,7 @@ class Hosted(BaseModel):
     @model_validator(mode="after")
     def _find_key(self) -> Any:
         """Fail now and not in the first call if there is no key, or no such kind of model."""
-        self._access()
+        self._accesses()
         self._check_kind()
         return self
 
@@ -196,7 +197,8 @@ class Hosted(BaseModel):
     def _habits(self) -> Service:
         """What is particular about the service behind this model."""
         service = SERVICES[self.service]
-        return COMPATIBLE if service is OPENAI and self.base_url is not None and not self._access().own else service
+        own = self.base_url is None or all(access.own for access in self._accesses())
+        return COMPATIBLE if service is OPENAI and not own else service
 
     def __getstate__(self) -> dict[Any, Any]:
         """A pickle holds no key; the model looks for one again when it is used."""
@@ -206,19 +208,22 @@ class Hosted(BaseModel):
         fields.pop("_serialized", None)
         return {**state, "__dict__": fields, "__pydantic_private__": private}
 
-    def _access(self) -> Access:
+    def _accesses(self) -> tuple[Access, ...]:
+        """The address and the key of each server."""
         place = (self.service, self.base_url, self.api_key)
         found = self._found.get(place)
         if found is None:
             secret = self.api_key.get_secret_value() if self.api_key else None
-            found = self._found[place] = find_access(SERVICES[self.service], self.base_url, secret)
+            found = self._found[place] = find_accesses(SERVICES[self.service], self.base_url, secret)
         return found
 
     def _connection(self) -> Connection:
+        access, *others = self._accesses()
         return Connection(
             provider=self.service,
             variables=SERVICES[self.service].variables,
-            access=self._access(),
+            access=access,
+            others=tuple(others),
             timeout=self.timeout,
             connect_timeout=self.connect_timeout,
             first_token_timeout=self.first_token_timeout,

@@ -45,6 +45,8 @@ class Service:
         tells_usage: Whether a stream may be asked for its usage; others tell it unasked or not at all.
         any_model: What a model without a name is called, for a server that answers with the one that it has; empty
             where a name is needed.
+        vectors_path: Where vectors are asked for, below `base_url`. With `{model}` in it the texts go as `inputs`, and
+            the answer is the bare list of their vectors, as pipelines of Hugging Face have it.
         translator: The name under which langchain-core knows the shape of its replies.
     """
 
@@ -68,6 +70,7 @@ class Service:
     thoughts_back: Literal["with_calls", "all"] = "with_calls"
     tells_usage: bool = True
     any_model: str = ""
+    vectors_path: str = "/embeddings"
     translator: str = "openai_compatible"
 
 
@@ -104,7 +107,9 @@ SERVICES: Mapping[str, Service] = {
             "https://api.ai21.com/studio/v1",
             "AI21_API_KEY",
             methods=("function_calling", "json_mode"),
-            lacks=frozenset({"logprobs", "top_logprobs", "logit_bias", "user"}),
+            lacks=frozenset(
+                {"logprobs", "top_logprobs", "logit_bias", "user", "seed", "frequency_penalty", "presence_penalty"}
+            ),
             tells_usage=False,
         ),
         Service(
@@ -143,11 +148,12 @@ SERVICES: Mapping[str, Service] = {
         ),
         Service(
             name="huggingface_router",
-            kinds=CHAT | RESPONSES,
+            kinds=ALL | RESPONSES,
             keys="huggingface",
             variables=("HF_TOKEN", "HUGGINGFACEHUB_API_TOKEN", "HUGGINGFACE_API_KEY"),
             base_url="https://router.huggingface.co/v1",
             one_system=True,
+            vectors_path="/../hf-inference/models/{model}/pipeline/feature-extraction",
         ),
         _own("llamacpp", "http://localhost:8080/v1", kinds=ALL | RESPONSES, one_system=True, any_model="default"),
         _own("lmstudio", "http://localhost:1234/v1", kinds=ALL | RESPONSES, one_system=True),

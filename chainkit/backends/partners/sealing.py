@@ -71,27 +71,19 @@ def _limited(base: type[Any]) -> type[Any]:
     class Limited(base):
         max_tokens: int | None = Field(default=None, ge=1)
 
-        def _told(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-            return kwargs if self.max_tokens is None else {"max_tokens": self.max_tokens, **kwargs}
-
-        @wraps(base._generate)
-        def _generate(self, *args: Any, **kwargs: Any) -> Any:
-            return super()._generate(*args, **self._told(kwargs))
-
-        @wraps(base._agenerate)
-        async def _agenerate(self, *args: Any, **kwargs: Any) -> Any:
-            return await super()._agenerate(*args, **self._told(kwargs))
-
-        @wraps(base._stream)
-        def _stream(self, *args: Any, **kwargs: Any) -> Any:
-            return super()._stream(*args, **self._told(kwargs))
-
-        @wraps(base._astream)
-        def _astream(self, *args: Any, **kwargs: Any) -> Any:
-            return super()._astream(*args, **self._told(kwargs))
-
+    for name in ("_generate", "_agenerate", "_stream", "_astream"):
+        setattr(Limited, name, _limiting(getattr(base, name)))
     Limited.__name__ = Limited.__qualname__ = base.__name__
     return Limited
+
+
+def _limiting(method: Method) -> Method:
+    @wraps(method)
+    def call(model: Any, *args: Any, **kwargs: Any) -> Any:
+        limit = {} if model.max_tokens is None else {"max_tokens": model.max_tokens}
+        return method(model, *args, **{**limit, **kwargs})
+
+    return call
 
 
 # each raises outside of `except`, or the error of the package would stay beside ours, whatever is in it

@@ -112,6 +112,26 @@ class SentenceEmbeddings(BaseModel, Embeddings):
         """The vector of one text."""
         return self._vectors([text], self._prompt(self.query_prompt, "query"))[0].tolist()
 
+    def token_counts(self, texts: Sequence[str], *, query: bool = False) -> list[int]:
+        """How many tokens the model reads of each text, N: special tokens and the prompt before it included.
+
+        Args:
+            texts: N texts.
+            query: Whether they are queries; else they are documents.
+        """
+        names = ("query",) if query else ("document", "passage", "corpus")
+        prompt = self._prompt(self.query_prompt if query else self.document_prompt, *names)
+        return [len(ids) for ids in self._tokens.encoded([prompt + text for text in texts_of(texts)]).ids]
+
+    def load(self) -> None:
+        """Load now what the first text would load."""
+        self._loaded()
+
+    def unload(self) -> None:
+        """Free the memory; the next text loads the model again."""
+        with self._loading:
+            self._runtime = None
+
     def fluency(self, texts: Sequence[str]) -> float:
         """How well the model knows the languages of texts, 0 to 1; judged by how it splits their words."""
         return self._tokens.fluency(texts_of(texts))

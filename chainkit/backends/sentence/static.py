@@ -141,6 +141,10 @@ class StaticEmbeddings(BaseModel, Embeddings):
         """The vector of one text."""
         return self.embed_array([text])[0].tolist()
 
+    def token_counts(self, texts: Sequence[str], *, query: bool = False) -> list[int]:
+        """How many tokens the vector of each text is the mean of, N; of queries and documents alike."""
+        return [len(tokens) for tokens in self._tokens(texts_of(texts))]
+
     @property
     def width(self) -> int:
         """The length of the model's own vectors; D is `dimensions` where that is given."""

@@ -84,6 +84,7 @@ _ZIP = FileKind("ZIP archive", "zipped:read")
 _CONTAINERS = (_DOCX, _PPTX, _SHEET, _ODF, _EPUB)
 _OLE = FileKind("old Office file", "sheets:read_ole")
 _TABS = FileKind("CSV", "records:read_csv")
+_SHEET_XML = FileKind("spreadsheet", "sheets:read_xml", 50 * MEGABYTE)
 
 _PICTURE = "is a picture ({}); text in pictures is not read"
 _SOUND = "is a recording ({}); speech is not read"
@@ -114,6 +115,8 @@ _BY_NAME = {
     ".vsd": "is a Visio drawing", ".pub": "is a Publisher file", ".mpp": "is a Project file",
 }  # fmt: skip
 _MARKUP = re.compile(rb"\s*(?:<!--.{0,500}?-->\s*)?<(?:!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL)
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_SHEET_NAME = b'xmlns="urn:schemas-microsoft-com:office:spreadsheet"'  # Excel's XML of 2003
 _MHTML = re.compile(
     rb"MIME-Version: |[\w-]{1,40}: .{0,4000}\nContent-Type: multipart/related", re.IGNORECASE | re.DOTALL
 )
@@ -146,9 +149,9 @@ def kind_of(path: Path) -> FileKind:
             return _HTML
         if _MHTML.match(head):
             return _MAIL
-        if ending == ".xls" and b"\0" not in head and b"\t" in head:
+        if ending == ".xls" and b"\t" in head and (b"\0" not in head or head.startswith(_UTF_16)):
             return _TABS
-    return named
+    return _SHEET_XML if ending in (".xls", ".xml") and _SHEET_NAME in head else named
 
 
 def refused_ole(path: Path) -> DocumentError:

@@ -167,5 +167,5 @@ def _reason(status: int, limits: ReadLimits) -> str:
     if status in (TOO_LARGE, -getattr(signal, "SIGABRT", 0)):  # libraries abort when they get no memory
         return f"takes more than {limits.memory_bytes // 1_000_000} MB of memory to be read"
     if hasattr(signal, "SIGXCPU") and status == -signal.SIGXCPU:
-        return f"takes more than {limits.seconds:.0f} seconds to be read"
+        return f"takes more than {limits.seconds:g} seconds to be read"
     return f"ends the process that reads it (status {status})"

@@ -1,10 +1,10 @@
-"""Spreadsheets (XLSX, XLSB, XLS, ODS): each row as `column: value` pairs, its number as line, its sheet as heading."""
+"""Spreadsheets (XLSX, XLSB, XLS, ODS, XML): each row as `column: value` pairs with its number, the sheet as heading."""
 
 from __future__ import annotations
 
 import datetime
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from chainkit.base.errors import DocumentError, MissingLibrary
@@ -14,9 +14,11 @@ from chainkit.knowledge.readers.blocks import Block
 from chainkit.knowledge.readers.kinds import refused_ole
 from chainkit.knowledge.readers.records import column_names, pairs
 from chainkit.knowledge.readers.source import Source
+from chainkit.knowledge.readers.trees import attribute, etree, nearest, parsed_xml
 from chainkit.knowledge.readers.zipped import UNPACKED_BYTES, archive
 
 _MIDNIGHT = datetime.time()
+_MOST_COLUMNS = 16_384
 
 
 def read(source: Source) -> Iterator[Block]:
@@ -35,7 +37,8 @@ def read(source: Source) -> Iterator[Block]:
         with python_calamine.CalamineWorkbook.from_path(source.path) as book:
             names: Sequence[str] = book.sheet_names
             for name in names:
-                yield from _sheet(source, name, book.get_sheet_by_name(name))
+                sheet = book.get_sheet_by_name(name)
+                yield from _sheet(source, name, enumerate(sheet.iter_rows(), 1 + (sheet.start or (0, 0))[0]))
     except python_calamine.PasswordError as error:
         raise DocumentError(source.path, "is protected by a password") from error
     if not names:  # OpenDocument does not ask for names, python-calamine does
@@ -50,12 +53,11 @@ def _refuse_bomb(source: Source) -> None:
                 opened.open(name).close()
 
 
-def _sheet(source: Source, name: str, sheet: Any) -> Iterator[Block]:
-    first, _ = sheet.start or (0, 0)
+def _sheet(source: Source, name: str, rows: Iterable[tuple[int, Sequence[Any]]]) -> Iterator[Block]:
     header: list[str] = []
     width = 0
     named = False
-    for number, row in enumerate(sheet.iter_rows(), 1):
+    for line, row in rows:
         cells = [_shown(value) for value in row]
         filled = sum(map(bool, cells))
         if not filled:
@@ -64,7 +66,6 @@ def _sheet(source: Source, name: str, sheet: Any) -> Iterator[Block]:
         if not named:
             named = True
             yield Block(name, "heading", 1)
-        line = number + first
         if (
             not width
             and filled > 1
@@ -105,6 +106,56 @@ def _texts(root: Any) -> Iterator[str]:
         parts: Sequence[str] = [one.text or "" for one in element.iter("{*}t", "{*}text")]
         if text := "".join(parts).strip():
             yield text
+
+
+def read_xml(source: Source) -> Iterator[Block]:
+    """The rows of each sheet in Excel's XML of 2003, which web sites and reporting programs still export as .xls.
+
+    Raises:
+        DocumentError: It is not well-formed.
+    """
+    try:
+        root = parsed_xml(source.path.read_bytes())
+    except etree.XMLSyntaxError as error:
+        raise DocumentError(source.path, f"is not well-formed XML ({error.msg})") from error
+    for sheet in nearest(root, ("Worksheet",), ()):
+        yield from _sheet(source, attribute(sheet, "Name") or "Sheet", _xml_rows(sheet))
+        for comment in sheet.iter("{*}Comment"):
+            if text := "".join(comment.itertext()).strip():
+                yield Block(text)
+
+
+def _xml_rows(sheet: Any) -> Iterator[tuple[int, Sequence[Any]]]:
+    number = 0
+    for row in nearest(sheet, ("Row",), ()):
+        told = _place(row)
+        if told > number + 1:
+            yield number + 1, ()  # rows that are left out are blank
+        number = max(number + 1, told)
+        values: list[Any] = []
+        for cell in nearest(row, ("Cell",), ()):
+            if _place(cell) <= _MOST_COLUMNS:
+                values += [""] * (_place(cell) - 1 - len(values))
+            data = next(nearest(cell, ("Data",), ("Comment",)), None)
+            values.append("" if data is None else _xml_value(attribute(data, "Type"), "".join(data.itertext())))
+        yield number, values
+
+
+def _place(element: Any) -> int:
+    """Which row or column an element says it is; 0 where it follows the one before."""
+    told = attribute(element, "Index")
+    return int(told) if told.isdecimal() and len(told) < 9 else 0
+
+
+def _xml_value(kind: str, text: str) -> Any:
+    try:
+        if kind == "Number":
+            return float(text)
+        if kind == "DateTime":
+            return datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return text == "1" if kind == "Boolean" else text
 
 
 def read_ole(source: Source) -> Iterator[Block]:

@@ -24,7 +24,7 @@ class ReadLimits:
         free_characters: That every document may have.
     """
 
-    seconds: float = 10.0
+    seconds: float = 8.5  # embedding and storing what a harmful file holds takes another second and a half at most
     memory_bytes: int = 400_000_000
     characters: int = 200_000_000
     growth: int = 40

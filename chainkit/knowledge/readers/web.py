@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import http.client
 import ipaddress
 import re
 import socket
-import ssl
-import threading
-import time
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable
 from email.message import Message
-from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from chainkit.base.errors import DocumentError
+from chainkit.base.timed_web import TimedWeb
 from chainkit.knowledge.readers import charsets
 
 LIMIT_BYTES = 20_000_000
@@ -84,9 +79,9 @@ def fetch(url: str, folder: Path, name: str) -> Path:
         raise DocumentError(
             shown, "has a secret in its address, which is not stored; add it again with the whole address"
         )
-    with contextlib.closing(_Deadline(shown, LIMIT_SECONDS)) as deadline:
+    with _Deadline(shown, LIMIT_SECONDS) as deadline:
         try:
-            with deadline.opener().open(_request(url), timeout=LIMIT_SECONDS) as reply:
+            with deadline.opener(_Redirects(deadline)).open(_request(url), timeout=LIMIT_SECONDS) as reply:
                 data = _body(shown, reply, deadline)
                 kind, charset = reply.headers.get_content_type(), reply.headers.get_content_charset()
         except urllib.error.HTTPError as error:
@@ -185,49 +180,28 @@ def is_inside(host: str) -> bool:
     return not address.is_global
 
 
-class _Deadline:
-    """The end of a fetch, whatever the server does: its connections are cut then.
-
-    A timeout of a socket is for each of its bytes, so that a server may drip for hours.
-    """
+class _Deadline(TimedWeb):
+    """The end of a fetch, and where it may lead: to no place inside the network that the first address was not in."""
 
     def __init__(self, shown: str, seconds: float) -> None:
-        self.over = False
+        super().__init__(seconds)
         self.reason = f"takes longer than {seconds:.0f} seconds"
         self._shown = shown
-        self._ends = time.monotonic() + seconds
-        self._sockets: list[socket.socket] = []
         self._first_inside: bool | None = None
-        self._timer = threading.Timer(seconds, self._cut)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def close(self) -> None:
-        """Let go of the connections."""
-        self._timer.cancel()
-        for one in self._sockets:
-            one.close()
-
-    def opener(self) -> urllib.request.OpenerDirector:
-        """What opens addresses within the time."""
-        return urllib.request.build_opener(_Redirects(self), _Web(self), _SecureWeb(self))
 
     def connect(self, address: tuple[str, int], timeout: Any = None, source_address: Any = None) -> socket.socket:
-        """A connection that ends with the time, to no place inside the network that the first was not in.
+        """A connection that ends with the time.
 
         Raises:
-            DocumentError: It leads inside.
+            DocumentError: It leads inside, and the first did not.
         """
-        opened = socket.create_connection(address, max(0.1, self._ends - time.monotonic()), source_address)
+        opened = super().connect(address, timeout, source_address)
         inside = is_inside(str(opened.getpeername()[0]))
         if self._first_inside is None:
             self._first_inside = inside
         elif inside and not self._first_inside:
             opened.close()
             raise DocumentError(self._shown, "leads into the network that this computer is in")
-        self._sockets.append(opened.dup())  # TLS takes the socket itself away
-        if self.over:
-            self._cut()
         return opened
 
     def refuse_inside(self, host: str) -> None:
@@ -238,40 +212,6 @@ class _Deadline:
         """
         if is_inside(host) and not self._first_inside:
             raise DocumentError(self._shown, "leads into the network that this computer is in")
-
-    def _cut(self) -> None:
-        self.over = True
-        for one in self._sockets:
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-
-
-class _Web(urllib.request.HTTPHandler):
-    def __init__(self, deadline: _Deadline) -> None:
-        super().__init__()
-        self._deadline = deadline
-
-    def http_open(self, req: urllib.request.Request) -> Any:
-        """Over a connection of the deadline."""
-        return self.do_open(partial(_connection, http.client.HTTPConnection, self._deadline.connect), req)  # pyright: ignore
-
-
-class _SecureWeb(urllib.request.HTTPSHandler):
-    def __init__(self, deadline: _Deadline) -> None:
-        self._own_context = ssl.create_default_context()
-        super().__init__(context=self._own_context)
-        self._deadline = deadline
-
-    def https_open(self, req: urllib.request.Request) -> Any:
-        """Over a connection of the deadline."""
-        made = partial(_connection, http.client.HTTPSConnection, self._deadline.connect)
-        return self.do_open(made, req, context=self._own_context)  # pyright: ignore
-
-
-def _connection(kind: Callable[..., Any], connect: Callable[..., socket.socket], host: str, **settings: Any) -> Any:
-    made = kind(host, **settings)
-    made._create_connection = connect  # the one place that http.client takes its sockets from
-    return made
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

@@ -130,6 +130,7 @@ def main() -> None:
             _serve(Path(job["path"]), FileKind(*job["kind"]), limits, job["target_tokens"], answers)
             answers.flush()
             gc.collect()
+            gc.freeze()  # libraries are here for good; looking at them after each document was half the time
             if _memory_bytes(1) > _SWOLLEN_BYTES:
                 return
 

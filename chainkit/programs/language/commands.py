@@ -53,7 +53,7 @@ ROLES = ("system", "user", "assistant", "function", "tool")
 BLOCKS: Mapping[str, Signature] = {
     "if": Signature(("value", "invert"), ("value",)),
     "unless": Signature(("value",), ("value",)),
-    "each": Signature(("list", "hidden", "parallel", "item_name", "start_index"), ("list",)),
+    "each": Signature(("list", "hidden", "parallel", "item_name", "start_index", "join"), ("list",)),
     "geneach": Signature(tuple(GEN_EACH.split()), ("list_name",), aliases={"name": "list_name"}),
     "block": Signature(("name", "hidden")),
     "select": COMMANDS["select"],
@@ -77,3 +77,26 @@ CONSTANTS: Mapping[str, object] = {
     "none": None,
     "null": None,
 }
+
+FOREIGN_MARKS: Mapping[str, str] = {
+    "&&": "write 'and'",
+    "||": "write 'or'",
+    "!": "write 'not'",
+    "|": "there are no filters; give a function as a variable and write {{f x}}",
+    "$": "write a name as it is",
+    "`": "texts stand in straight quotes, ' or \"",
+    **dict.fromkeys("“”„‘’«»", "texts stand in straight quotes, ' or \""),
+}
+"""Marks of other languages inside a tag, and what to write instead."""
+
+FOREIGN_TAGS: Mapping[str, str] = {
+    "if": "{{#if a}}...{{else}}...{{/if}}",
+    "elif": "{{elif a}}",
+    "else": "{{else}}",
+    "endif": "{{/if}}",
+    "for": "{{#each list item_name='x'}}...{{/each}}",
+    "endfor": "{{/each}}",
+    "set": "{{set 'name' value}}",
+    "include": "{{>program}}",
+}
+"""Jinja's commands, and what to write instead."""

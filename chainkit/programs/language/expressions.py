@@ -316,7 +316,8 @@ class Expressions:
     def _dict_item(self) -> tuple[Expression, Expression]:
         key = self._operators(0, spaced=False)
         if not self._at(":"):
-            raise self.fault(f"expected ':' after the key, not {self._shown(self.next)}")
+            advice = "; one value stands in two braces, as in {{a}}" if self._at("}") else ""
+            raise self.fault(f"expected ':' after the key, not {self._shown(self.next)}{advice}")
         self.take()
         return key, self._operators(0, spaced=False)
 

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from chainkit.base.errors import ProgramSyntaxError
+from chainkit.programs.language.commands import FOREIGN_MARKS, FOREIGN_TAGS
 
 Kind = Literal["name", "special", "string", "number", "operator", "end"]
 TagKind = Literal["inline", "open", "close", "include", "open_include"]
 
-_OPERATORS = ("==", "!=", "<=", ">=", "+", "-", "*", "/", "%", "<", ">", "=", ".", ",", ":", "|")
+_OPERATORS = ("==", "!=", "<=", ">=", "+", "-", "*", "/", "%", "<", ">", "=", ".", ",", ":")
 _MARKS: tuple[tuple[str, TagKind], ...] = (("#>", "open_include"), ("#", "open"), ("/", "close"), (">", "include"))
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 _NAME = re.compile(r"[^\W\d]\w*")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_JINJA = re.compile(rf"\{{%-?\s*({'|'.join(FOREIGN_TAGS)})\b[^{{}}\n]*%\}}")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "'": "'", '"': '"'}
 _CODES = {"x": 2, "u": 4}
 _LONGEST_NUMBER = 100  # digits; Python refuses to read more than 4,300, and slowly before that
@@ -83,6 +85,7 @@ def pieces(source: str) -> Iterator[Plain | Tag]:
         if closing_strip:
             text = text.rstrip()
         if text:
+            _refuse_jinja(source, text, begins)
             yield Plain(text, begins)
         if start == len(source):
             return
@@ -92,6 +95,16 @@ def pieces(source: str) -> Iterator[Plain | Tag]:
         tag, strip = _tag(source, start)
         yield tag
         position = tag.end
+
+
+def _refuse_jinja(source: str, text: str, begins: int) -> None:
+    if found := _JINJA.search(text):
+        at = source.find(found[0], begins)
+        raise ProgramSyntaxError(
+            f"{{% {found[1]} %}} is Jinja's; write {FOREIGN_TAGS[found[1]]}, or {{{{'{{%'}}}} for the letters alone",
+            source,
+            at,
+        )
 
 
 def _plain(source: str, position: int) -> tuple[str, int]:
@@ -182,7 +195,9 @@ class _Tokens:
         for operator in _OPERATORS:
             if source.startswith(operator, start):
                 return "operator", operator, start + len(operator)
-        raise ProgramSyntaxError(f"{character!r} means nothing in a tag", source, start)
+        foreign = next((mark for mark in FOREIGN_MARKS if source.startswith(mark, start)), "")
+        advice = f"; {FOREIGN_MARKS[foreign]}" if foreign else ""
+        raise ProgramSyntaxError(f"{foreign or character!r} means nothing in a tag{advice}", source, start)
 
     def _inside(self, bracket: str) -> bool:
         return any(opened == bracket for opened, _ in self._open)

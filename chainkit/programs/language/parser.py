@@ -120,10 +120,19 @@ class _Parser:
         if first.kind == "end":
             raise self._fault("this tag is empty", tag.at)
         reader = Expressions(self._source, tag.tokens)
+        if first.kind == "name":
+            self._refuse_foreign(first, alone=tag.tokens[1].kind in ("end", "operator"))
         if first.kind == "name" and first.value in COMMANDS and not reader.is_value(1):
             return self._command(tag, reader)
         value = reader.whole()
         return value.command if isinstance(value, Inner) else Show(value, tag.at)
+
+    def _refuse_foreign(self, first: Lexeme, *, alone: bool) -> None:
+        word = first.value
+        if word in ("elseif", "elsif") and not alone:
+            raise self._fault(f"there is no {word}; write {{{{elif a}}}}", first.at)
+        if word == "if" and not alone:
+            raise self._fault("if is a block; write {{#if ...}}...{{/if}}", first.at)
 
     def _command(self, tag: Tag, reader: Expressions) -> Node:
         name = reader.take().value

@@ -7,6 +7,7 @@ from typing import Any, assert_never
 
 from chainkit.base.errors import ProgramError
 from chainkit.programs.language.syntax import (
+    Arguments,
     Await,
     Body,
     Break,
@@ -55,7 +56,7 @@ class Executor(ExecutionLine):
             except (Leave, Skip):
                 raise
             except ProgramError as error:
-                error.at(self.source, node.at)
+                error.at(self.source, _place(node, error.reason))
                 raise
             except Exception as error:
                 if not getattr(error, "__notes__", None):  # the innermost node says where
@@ -202,3 +203,10 @@ class Executor(ExecutionLine):
         text = self.text_since(start)
         yield from self.add(ROLE_END, "role", role)
         yield RoleDone(role, text)
+
+
+def _place(node: Node, reason: str) -> int:
+    """Where the value stands that an error speaks of first, or where the tag begins."""
+    arguments = getattr(node, "arguments", Arguments())
+    word = reason.partition(" ")[0]
+    return arguments.values[word].at if word in arguments.values else node.at

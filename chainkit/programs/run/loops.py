@@ -30,6 +30,7 @@ def each(run: ExecutionLine, node: Each) -> Steps:
     if not name.isidentifier():
         raise ProgramError(f"item_name must be a name, not {name!r}")
     start = yield from run.count(node.arguments, "start_index", 0)
+    join = (yield from run.text(node.arguments, "join")) or ""
     chosen = list(enumerate(rounds))[start:]
     if not chosen:
         yield from run.inside().run(node.otherwise)
@@ -38,10 +39,8 @@ def each(run: ExecutionLine, node: Each) -> Steps:
         {"@index": index, "@first": index == start, "@last": index == len(rounds) - 1, "@key": key, name: item}
         for index, (key, item) in chosen
     ]
-    if parallel:
-        yield from _at_once(run, node, places, hidden)
-    else:
-        yield from _in_turn(run, node, places, hidden)
+    way = _at_once if parallel else _in_turn
+    yield from way(run, node, places, hidden, "" if hidden else join)
 
 
 def _rounds(given: Any) -> list[tuple[Any, Any]]:
@@ -52,9 +51,11 @@ def _rounds(given: Any) -> list[tuple[Any, Any]]:
     raise ProgramError(f"each goes through a list, dict, text or range, not through a {type(given).__name__}")
 
 
-def _in_turn(run: ExecutionLine, node: Each, places: list[dict[str, Any]], hidden: bool) -> Steps:
-    for place in places:
+def _in_turn(run: ExecutionLine, node: Each, places: list[dict[str, Any]], hidden: bool, join: str) -> Steps:
+    for number, place in enumerate(places):
         run.shared.round()
+        if number:
+            yield from run.write(join, "template")
         inner = run.inside(**place)
         try:
             yield from inner.covered(node.body, "", hidden)
@@ -64,7 +65,7 @@ def _in_turn(run: ExecutionLine, node: Each, places: list[dict[str, Any]], hidde
             return
 
 
-def _at_once(run: ExecutionLine, node: Each, places: list[dict[str, Any]], hidden: bool) -> Steps:
+def _at_once(run: ExecutionLine, node: Each, places: list[dict[str, Any]], hidden: bool, join: str) -> Steps:
     branches: list[ExecutionLine] = []
     try:
         for number, place in enumerate(places):
@@ -74,7 +75,9 @@ def _at_once(run: ExecutionLine, node: Each, places: list[dict[str, Any]], hidde
             branch.hidden += hidden
             branches.append(branch)
         yield Together([beside(branch.path, _round(branch, node.body)) for branch in branches])
-        for branch in branches:
+        for number, branch in enumerate(branches):
+            if number:
+                yield from run.write(join, "template")
             yield from run.join(branch, hidden=hidden)
     finally:
         for branch in branches:

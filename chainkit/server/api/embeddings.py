@@ -32,7 +32,9 @@ async def embeddings(request: Request) -> Response:
 
 async def _embedded(services: Services, body: EmbeddingsBody, texts: list[str]) -> Json:
     async with services.at_work(body.model, "embeddings") as model:
-        vectors = await vectors_of(model, texts, query=body.input_type == "query")
+        query = body.input_type == "query"
+        vectors = await vectors_of(model, texts, query=query)
+        tokens = await tokens_of(model, texts, query=query)
     if body.dimensions is not None and vectors.shape[1] != body.dimensions:
         message = f"'{body.model}' makes vectors of {vectors.shape[1]} numbers; leave 'dimensions' out"
         raise RequestFault(400, message, code="unsupported", param="dimensions")
@@ -41,8 +43,16 @@ async def _embedded(services: Services, body: EmbeddingsBody, texts: list[str]) 
         {"object": "embedding", "index": place, "embedding": _packed(vector) if packed else vector.tolist()}
         for place, vector in enumerate(vectors)
     ]
-    # models of vectors do not tell how many tokens they read
-    return {"object": "list", "data": data, "model": body.model, "usage": {"prompt_tokens": 0, "total_tokens": 0}}
+    services.metrics.note_tokens(services.catalogue.counted_as(body.model), prompt=tokens, completion=0)
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return {"object": "list", "data": data, "model": body.model, "usage": usage}
+
+
+async def tokens_of(model: Any, *what: Any, **options: Any) -> int:
+    """How many tokens a model reads of texts; 0 where it does not tell, as those of services do not."""
+    if not hasattr(model, "token_counts"):
+        return 0
+    return sum(await asyncio.to_thread(model.token_counts, *what, **options))
 
 
 async def vectors_of(model: Any, texts: Sequence[str], *, query: bool = False) -> np.ndarray[Any, np.dtype[np.float32]]:

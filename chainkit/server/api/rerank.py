@@ -10,6 +10,7 @@ from langchain_core.documents import Document
 from starlette.requests import Request
 from starlette.responses import Response
 
+from chainkit.server.api.embeddings import tokens_of
 from chainkit.server.faults import RequestFault
 from chainkit.server.fields import Json, RerankBody
 from chainkit.server.services import Services, services_of
@@ -32,12 +33,15 @@ async def _ranked(services: Services, body: RerankBody) -> Json:
     texts = [one if isinstance(one, str) else one.text for one in body.documents]
     async with services.at_work(body.model, "rerank") as model:
         order = await _order(model, body.query, texts)
+        tokens = await tokens_of(model, body.query, texts)
     results: list[Json] = []
     for place, score in order[: body.top_n]:
         results.append({"index": place, "relevance_score": score})
         if body.return_documents:
             results[-1]["document"] = {"text": texts[place]}
-    return {"object": "list", "model": body.model, "results": results, "usage": {"total_tokens": 0}}
+    services.metrics.note_tokens(services.catalogue.counted_as(body.model), prompt=tokens, completion=0)
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return {"object": "list", "model": body.model, "results": results, "usage": usage}
 
 
 async def _order(model: Any, query: str, texts: Sequence[str]) -> list[tuple[int, float | None]]:

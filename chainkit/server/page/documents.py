@@ -41,7 +41,7 @@ async def listing(request: Request) -> Response:
     async with services_of(request).at_work(name, "chat") as served:
         index = index_of(served)
         paths = await asyncio.to_thread(lambda: index.documents)
-    rows = [{"path": path, "title": title_of(path)} for path in paths[:_LISTED]]
+        rows = [{"path": path, "title": title_of(path)} for path in served.shown(paths[:_LISTED])]
     return JSONReply({"object": "list", "data": rows, "total": len(paths)})
 
 
@@ -51,7 +51,7 @@ async def passages(request: Request) -> Response:
     body = parsed(PassagesBody, await services.body(request))
     async with services.at_work(body.model, "chat") as served:
         index = index_of(served)
-        found = await asyncio.to_thread(index.passages, body.path)
+        found = await asyncio.to_thread(lambda: index.passages(served.stored(body.path)) or index.passages(body.path))
     if not found:
         raise RequestFault(404, f"no document {body.path!r} in {body.model!r}", code="unknown_document", param="path")
     cited = None if body.start is not None else cited_place(found, body)

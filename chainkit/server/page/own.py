@@ -52,11 +52,11 @@ async def upload(request: Request) -> Response:
     if kind != _BINARY:  # a form of another web site cannot send this one
         raise RequestFault(415, f"the body must be {_BINARY}, not {kind!r}", code="unsupported_media_type")
     place = own.place(request.path_params["name"])
-    room = min(services.limits.upload_bytes, own.room(place))
-    async with asyncio.timeout(services.limits.seconds), shelf.one_at_a_time(own):
+    async with asyncio.timeout(services.limits.seconds), own.lock:
         own.require_place_for(place)
+        room = min(services.limits.upload_bytes, own.room(place), shelf.room())
         received = await _received(request, own.folder / ".part", room)
-        async with services.at_work(own.name, "chat"):
+        async with shelf.indexing, services.at_work(own.name, "chat"):  # not before: who sends slowly stops no other
             notes = await asyncio.to_thread(own.take, received, place)
     return JSONReply({**_told(own, shelf.limits), "notes": notes}, 201)
 
@@ -68,7 +68,7 @@ async def remove(request: Request) -> Response:
     place = own.place(request.path_params["name"])
     if not place.exists():
         raise RequestFault(404, f"there is no document {place.name!r}", code="unknown_document")
-    async with asyncio.timeout(services.limits.seconds), shelf.one_at_a_time(own):
+    async with asyncio.timeout(services.limits.seconds), own.lock, shelf.indexing:
         await asyncio.to_thread(own.remove, place)
     return JSONReply(_told(own, shelf.limits))
 
@@ -122,7 +122,7 @@ def _first(catalogue: Catalogue, ability: Ability, kind: str) -> ServedModel | N
 
 
 def _told(own: OwnDocuments, limits: OwnLimits) -> Json:
-    rows = [{"path": str(path), "title": path.name, "bytes": path.stat().st_size} for path in own.files()]
+    rows = [{"path": path.name, "title": path.name, "bytes": path.stat().st_size} for path in own.files()]
     return {
         "id": own.name,
         "object": "own_documents",

@@ -6,8 +6,6 @@ import asyncio
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,12 +28,14 @@ class OwnLimits:
         indexes: Indexes at a time; a new one takes the place of the longest unused.
         documents: Files in one index.
         bytes: Bytes of the files in one index.
+        all_bytes: Bytes of all indexes with their files; they lie in the folder for temporary files.
         idle_seconds: How long an index is surely kept that nobody uses.
     """
 
     indexes: int = 32
     documents: int = 100
     bytes: int = 256 << 20
+    all_bytes: int = 2 << 30
     idle_seconds: float = 900.0
 
 
@@ -135,12 +135,16 @@ class OwnShelf:
 
     Args:
         limits: What they may hold.
+
+    Attributes:
+        limits: The same.
+        indexing: A turn to change an index: reading and embedding keep a processor busy.
     """
 
     def __init__(self, limits: OwnLimits) -> None:
         self.limits = limits
         self._all: dict[str, OwnDocuments] = {}
-        self._indexing = asyncio.Semaphore(2)  # of all visitors: reading and embedding keep a processor busy
+        self.indexing = asyncio.Semaphore(2)
 
     async def made(self, embeddings: Any, model: Any, catalogue: Catalogue) -> OwnDocuments:
         """A new one, served under its name.
@@ -176,11 +180,11 @@ class OwnShelf:
             async with found.lock:
                 await asyncio.to_thread(found.close)
 
-    @asynccontextmanager
-    async def one_at_a_time(self, own: OwnDocuments) -> AsyncIterator[None]:
-        """A turn to change an index."""
-        async with own.lock, self._indexing:
-            yield
+    def room(self) -> int:
+        """How many bytes all visitors together may still bring."""
+        folders = [own.folder for own in self._all.values()]
+        taken = sum(path.stat().st_size for folder in folders for path in folder.iterdir() if path.is_file())
+        return max(0, self.limits.all_bytes - taken)
 
     async def _make_room(self, catalogue: Catalogue) -> None:
         if len(self._all) < self.limits.indexes:

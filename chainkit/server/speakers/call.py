@@ -46,6 +46,11 @@ class ChatCall:
 class Speaker(ABC):
     """Answers chats."""
 
+    @property
+    def models(self) -> Sequence[Any]:
+        """The models that it answers with, whose memory can be given back while nobody asks it."""
+        return ()
+
     @abstractmethod
     def stream(self, call: ChatCall) -> AsyncIterator[AIMessageChunk]:
         """The answer as it comes; the last chunk tells usage and why it ended, as far as that is known.

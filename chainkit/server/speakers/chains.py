@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import Runnable
@@ -12,9 +12,12 @@ from pydantic import ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema
 
 from chainkit.base.errors import MissingVariable
+from chainkit.local.threads import stream_from_thread
 from chainkit.server.speakers.call import ChatCall, Speaker, refuse_model_settings
 from chainkit.server.wire import encoded
 
+# what langchain-core 1 says of generators that are not asynchronous
+_ONLY_SYNC = ("Cannot stream from a generator function asynchronously", "only supports sync methods")
 _MESSAGES = frozenset({"messages", "history", "chat_history"})
 
 
@@ -32,19 +35,38 @@ class ChainSpeaker(Speaker):
     def __init__(self, chain: Runnable[Any, Any]) -> None:
         self.chain = chain
         self._schema = _input_schema(chain)
+        self._only_sync = False
 
     async def stream(self, call: ChatCall) -> AsyncIterator[AIMessageChunk]:
         """What comes out of it, as text."""
         refuse_model_settings(call, "chains")
         told_end = False
-        pieces: Any = self.chain.astream(self._input(call))
-        async with aclosing(pieces) as chunks:
+        async with aclosing(self._pieces(self._input(call))) as chunks:
             async for chunk in chunks:
                 piece = _chunk(chunk)
                 told_end = told_end or bool(piece.response_metadata.get("finish_reason"))
                 yield piece
         if not told_end:
             yield AIMessageChunk(content="", response_metadata={"finish_reason": "stop"}, chunk_position="last")
+
+    async def _pieces(self, given: Any) -> AsyncGenerator[Any]:
+        """What the chain gives, from a thread where it has a part that only streams there."""
+        if not self._only_sync:
+            begun = False
+            try:
+                async with aclosing(cast("AsyncGenerator[Any]", self.chain.astream(given))) as chunks:
+                    async for chunk in chunks:
+                        begun = True
+                        yield chunk
+                return
+            except (TypeError, NotImplementedError) as error:
+                self._only_sync = not begun and any(words in str(error) for words in _ONLY_SYNC)
+                if not self._only_sync:
+                    raise
+        threaded = cast("AsyncGenerator[Any]", stream_from_thread(lambda _: self.chain.stream(given)))
+        async with aclosing(threaded) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     def _input(self, call: ChatCall) -> Any:
         kind = self._schema.get("type")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import PurePath
 from typing import Any
@@ -33,6 +34,33 @@ class DocumentsSpeaker(Speaker):
     def __init__(self, index: Searchable, model: Any = None, **settings: Any) -> None:
         self.index, self.model, self.settings = index, model, settings
 
+    @property
+    def models(self) -> Sequence[Any]:
+        """What writes the answers."""
+        return [] if self.model is None else [self.model]
+
+    @property
+    def common_folder(self) -> str | None:
+        """The folder that holds all its documents; clients see paths within it. None if there is none."""
+        sources = [one for one in getattr(self.index, "sources", ()) if os.path.isabs(one)]
+        try:
+            return os.path.commonpath([one if os.path.isdir(one) else os.path.dirname(one) for one in sources])
+        except ValueError:  # there are none, or they lie on several drives
+            return None
+
+    def shown(self, paths: Sequence[str]) -> list[str]:
+        """The paths of documents as clients see them."""
+        folder = self.common_folder
+        if folder is None:
+            return list(paths)
+        within = folder.rstrip(os.sep) + os.sep
+        return [path.removeprefix(within).replace(os.sep, "/") if path.startswith(within) else path for path in paths]
+
+    def stored(self, path: str) -> str:
+        """The path of a document as the index has it, from that which clients see."""
+        folder = self.common_folder
+        return path if folder is None or os.path.isabs(path) else os.path.normpath(os.path.join(folder, path))
+
     def close(self) -> None:
         """Close the index."""
         close = getattr(self.index, "close", None)
@@ -49,11 +77,13 @@ class DocumentsSpeaker(Speaker):
         async for piece in answer:
             yield AIMessageChunk(content=piece)
         found = await answer.aanswer()
+        paths = self.shown([one.path for one in found.citations])
+        citations = [replace(one, path=path) for one, path in zip(found.citations, paths, strict=True)]
         yield AIMessageChunk(
             content="",
             usage_metadata=found.usage,
             response_metadata={"finish_reason": "stop"},
-            additional_kwargs={"annotations": cited_places(found.text, found.citations), "documents": about(found)},
+            additional_kwargs={"annotations": cited_places(found.text, citations), "documents": about(found)},
             chunk_position="last",
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -30,6 +30,11 @@ class ModelSpeaker(Speaker):
 
     def __init__(self, model: BaseChatModel) -> None:
         self.model = model
+
+    @property
+    def models(self) -> Sequence[Any]:
+        """The model."""
+        return [self.model]
 
     async def answer(self, call: ChatCall) -> AIMessage:
         """The whole answer, in one call of the model."""
@@ -104,19 +109,11 @@ class LocalSpeaker(ModelSpeaker):
         if call.logprobs is not None:
             settings["logprobs"] = call.logprobs
         if call.form is not None:
-            settings["constraint"] = _constraint(call.form)
+            settings["response_format"] = dict(call.form)
         if call.tools:
-            settings |= {"tools": list(call.tools), "tool_choice": call.tool_choice}
+            several = call.parallel_calls is not False
+            settings |= {"tools": list(call.tools), "tool_choice": call.tool_choice, "parallel_tool_calls": several}
         return settings
-
-
-def _constraint(form: Mapping[str, Any]) -> Any:
-    from chainkit.decoding.constraints import any_json_object, json_schema
-
-    schema = (form.get("json_schema") or {}).get("schema")
-    if form["type"] == "json_object" or schema is None:
-        return any_json_object()
-    return json_schema(schema, other_keys=False)
 
 
 def _speaks_openai(model: BaseChatModel) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -26,6 +26,11 @@ class ProgramSpeaker(Speaker):
 
     def __init__(self, program: Program) -> None:
         self.program = program
+
+    @property
+    def models(self) -> Sequence[Any]:
+        """What it runs on."""
+        return [] if self.program.model is None else [self.program.model]
 
     async def stream(self, call: ChatCall) -> AsyncIterator[AIMessageChunk]:
         """The text as it grows."""

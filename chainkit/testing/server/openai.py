@@ -24,6 +24,7 @@ from itertools import count
 from typing import Any
 
 from chainkit.testing.server import checks, features, model
+from chainkit.testing.server.batches import Answered, BatchService
 from chainkit.testing.server.checks import Refusal
 from chainkit.testing.server.faults import Fault
 from chainkit.testing.server.model import Said
@@ -45,6 +46,7 @@ class OpenAIServer(Server):
         sends_base64: Whether embeddings that are asked for in base64 come so.
         refuses: Features, of `features.FEATURES`, that it answers with an error.
         ignores: Features that it takes and does nothing about.
+        batches: Its batch API.
     """
 
     def __init__(self, key: str | None = "sk-right", tls: ssl.SSLContext | None = None) -> None:
@@ -58,6 +60,7 @@ class OpenAIServer(Server):
         self._ids = count(1)
         self._lock = threading.Lock()
         self._responses = Responses()
+        self.batches = BatchService(self._in_a_batch)
 
     @property
     def base_url(self) -> str:
@@ -67,7 +70,7 @@ class OpenAIServer(Server):
     @property
     def bodies(self) -> list[Json]:
         """The JSON of every request that had a body."""
-        return [request.json for request in self.requests if request.body]
+        return [request.json for request in self.requests if request.body and request.body.startswith(b"{")]
 
     def fail(self, fault: Fault, times: int = 1) -> None:
         """Let the next request, or the next few, go wrong."""
@@ -92,6 +95,8 @@ class OpenAIServer(Server):
         if path == "/v1/models":
             models = [{"id": name, "object": "model", "created": 1, "owned_by": "system"} for name in checks.MODELS]
             return _whole({"object": "list", "data": models})
+        if (found := self.batches.respond(request)) is not None:
+            return _whole(found) if isinstance(found, dict) else HTTPAnswer(200, JSON_HEADERS, (found,))
         body = features.reduced(checks.body(request), self.refuses, self.ignores)
         match path:
             case "/v1/chat/completions":
@@ -103,6 +108,17 @@ class OpenAIServer(Server):
             case "/v1/responses":
                 return self._respond_with_items(body, number)
         raise Refusal(404, f"Invalid URL ({request.method} {path})")
+
+    def _in_a_batch(self, path: str, body: Json) -> Answered:
+        """The status and the body of an answer to a line of a file."""
+        try:
+            checks_only = HTTPRequest("POST", path, {"content-type": "application/json"}, json.dumps(body).encode())
+            number = f"{next(self._ids):06d}"
+            body = features.reduced(checks.body(checks_only), self.refuses, self.ignores)
+            answer = self._chat(body, number) if path.endswith("/chat/completions") else self._embed(body)
+        except Refusal as refusal:
+            return refusal.status, {"error": refusal.error}
+        return answer.status, json.loads(b"".join(part for part in answer.parts if isinstance(part, bytes)))
 
     def _chat(self, body: Json, number: str) -> HTTPAnswer:
         checks.chat(body)

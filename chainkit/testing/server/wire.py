@@ -59,7 +59,7 @@ class Server:
 
     Attributes:
         requests: Every request so far.
-        port: Where it listens.
+        port: Where it listens; one set before `start` is used, else any that is free.
         connections: How many connections are open now.
         accepted: How many there have been.
         tls: With which certificate it speaks TLS; None for none.
@@ -97,7 +97,7 @@ class Server:
         self._loop.run_forever()
 
     async def _listen(self, started: threading.Event) -> None:
-        self._listener = await asyncio.start_server(self._accepted, "127.0.0.1", 0, backlog=1024, ssl=self.tls)
+        self._listener = await asyncio.start_server(self._accepted, "127.0.0.1", self.port, backlog=1024, ssl=self.tls)
         self.port = self._listener.sockets[0].getsockname()[1]
         started.set()
 

@@ -98,6 +98,16 @@ def test_what_is_cut_is_said_or_refused(model, folder):
         HuggingFaceEmbeddings(model=str(folder), truncate="error", device="cpu").embed_documents(texts)
 
 
+def test_tokens_are_counted_as_the_model_reads_them(folder):
+    model = HuggingFaceEmbeddings(model=str(folder), device="cpu")
+    model.load()
+    assert model.token_counts(["red car", "red", "car " * 40]) == [6, 5, LIMIT]  # [CLS] document : red car [SEP]
+    assert model.token_counts(["red car"], query=True) == [6]
+    assert HuggingFaceEmbeddings(model=str(folder), query_prompt="").token_counts(["red"], query=True) == [3]
+    model.unload()
+    assert model.embed_query("red")  # it is loaded again
+
+
 def test_progress_is_told(folder):
     told = []
     model = HuggingFaceEmbeddings(model=str(folder), batch_size=2, device="cpu")

@@ -19,7 +19,7 @@ def test_the_example_runs_without_a_warning(kind, folder, tmp_path):
         [sys.executable, str(EXAMPLE), folder(kind), "the cat"],
         cwd=tmp_path,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=300,
         check=False,
         env=strict(),

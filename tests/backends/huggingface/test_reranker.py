@@ -53,6 +53,11 @@ def test_scores_are_those_of_the_library_one_by_one(model):
     np.testing.assert_allclose(chances, 1 / (1 + np.exp(-np.array(wanted))), atol=1e-5)
 
 
+def test_tokens_are_counted_with_those_of_the_question(model):
+    found = HuggingFaceReranker(model=model).token_counts(QUERY, TEXTS)
+    assert found == [len(tokenizer()(QUERY, text)["input_ids"]) for text in TEXTS]
+
+
 def test_documents_come_in_the_order_of_their_scores_as_copies(model):
     reranker = chainkit.reranker(f"hf:{model}?top_n=2")
     assert isinstance(reranker, BaseDocumentCompressor)

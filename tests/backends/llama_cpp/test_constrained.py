@@ -1,5 +1,6 @@
 """Constraints, structured output and tools on GGUF models: always valid, however wild the model."""
 
+import json
 import re
 from typing import Literal, TypedDict
 
@@ -156,6 +157,35 @@ def test_left_to_the_model_an_answer_is_text_or_a_call(bpe_model):
 
 def test_no_call_when_none_is_wanted(bpe_model):
     assert wild(bpe_model).bind_tools([add], tool_choice="none").invoke("hi").tool_calls == []
+
+
+PET_FORM = {"type": "json_schema", "json_schema": {"name": "Pet", "schema": Pet.model_json_schema()}}
+
+
+def test_a_response_format_of_openai_is_a_form(bpe_model):
+    model = wild(bpe_model)
+    Pet(**json.loads(model.bind(response_format=PET_FORM).invoke("hi").text))
+    assert model.invoke("hi", response_format={"type": "json_object"}).text.startswith("{")
+
+
+def test_a_response_format_is_part_of_the_key_of_the_cache(bpe_model):
+    model = wild(bpe_model)
+    forms = [None, {"type": "text"}, {"type": "json_object"}, PET_FORM]
+    keys = [model._get_llm_string(response_format=form) for form in forms]
+    assert len(set(keys)) == 3  # free text is free text
+
+
+def test_a_response_format_that_is_none_is_named(bpe_model):
+    for wrong in (
+        {"type": "xml"},
+        {"type": "json_schema"},
+        {"json_schema": {}},
+        {"type": "json_schema", "json_schema": 1},
+    ):
+        with pytest.raises(ConstraintError, match="response_format is"):
+            wild(bpe_model).invoke("hi", response_format=wrong)
+    with pytest.raises(Unsupported, match="both a constraint and a response_format"):
+        wild(bpe_model).invoke("hi", response_format=PET_FORM, constraint=json_schema(Pet))
 
 
 def test_tools_and_a_schema_do_not_go_together(bpe_model):

@@ -213,8 +213,10 @@ def test_the_errors_of_fastapi_are_unwrapped() -> None:
 @pytest.mark.parametrize("body", [{"detail": "Not Found"}, {"error": {"message": "File Not Found", "code": 404}}])
 def test_an_address_where_nothing_is_served_is_no_missing_model(body: Any) -> None:
     play = lambda: [head(status="404 Not Found"), json.dumps(body).encode()]  # noqa: E731
-    with raw_server(play) as address, pytest.raises(BadRequest, match="nothing is served below"):
+    with raw_server(play) as address, pytest.raises(BadRequest, match="not every server offers every call"):
         chat(address).invoke("x")
+    with raw_server(play) as address, pytest.raises(BadRequest, match="most services want an address that ends in /v1"):
+        chat(address.removesuffix("/v1")).invoke("x")
 
 
 def test_the_address_of_an_endpoint_is_understood(server: OpenAIServer) -> None:

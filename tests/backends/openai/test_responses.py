@@ -105,6 +105,7 @@ def test_a_spec_chooses_the_api_and_settings_go_where_it_has_them(server: OpenAI
         "reasoning": {"effort": "low", "summary": "auto"},
         "text": {"verbosity": "low"},
         "input": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hello"}],
+        "stream": False,
     }
 
 

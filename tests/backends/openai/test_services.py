@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from typing import Any
 
 import httpx2
@@ -9,14 +11,16 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from pydantic import ValidationError
 
+import chainkit
 from chainkit import registry
 from chainkit.backends.openai import OpenAIChat, OpenAIEmbeddings, OpenAIModel
 from chainkit.backends.openai.access import NO_KEY, find_access
 from chainkit.backends.openai.request import chat_messages
 from chainkit.backends.openai.services import SERVICES, Service
-from chainkit.base.errors import KeyWithheld, MissingKey, Unsupported
+from chainkit.base.errors import KeyWithheld, MalformedReply, MissingKey, Unsupported
 from chainkit.base.keys import KEY_VARIABLES, store_key
 from chainkit.testing.server.openai import OpenAIServer
+from chainkit.testing.server.wire import HTTPAnswer, Server
 
 CALLS: Any = "function_calling"
 WITH_KEY = [service for service in SERVICES.values() if service.variables]
@@ -208,3 +212,88 @@ def test_thoughts_go_back_only_where_the_service_wants_them(name: str, field: st
     made = OpenAIChat(model="m", service=name, api_key="x", base_url="http://127.0.0.1:1/v1")
     sent = made._body(THOUGHTFUL, None, {}, stream=False)["messages"]
     assert [message.get(field) for message in sent if message["role"] == "assistant"] == wanted
+
+
+def recorded(answer: Any) -> Server:
+    return Server(lambda request: HTTPAnswer(200, {"content-type": "application/json"}, (json.dumps(answer).encode(),)))
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_vectors_of_hugging_face_come_from_its_pipelines(asynchronous: bool) -> None:
+    server = recorded([[0.5, 0.25], [1, 2]])
+    server.start()
+    try:
+        address = f"http://127.0.0.1:{server.port}/v1"
+        model = chainkit.embeddings("huggingface_router:org/a model", base_url=address, api_key="key")
+        texts = ["a", "b"]
+        made = asyncio.run(model.aembed_documents(texts)) if asynchronous else model.embed_documents(texts)
+        assert made == [[0.5, 0.25], [1.0, 2.0]]
+        (request,) = server.requests
+        assert request.path == "/hf-inference/models/org/a%20model/pipeline/feature-extraction"
+        assert request.json == {"inputs": ["a", "b"]}
+        assert request.headers["authorization"] == "Bearer key"
+        with pytest.raises(MalformedReply, match="2 vectors for 1 texts"):
+            model.embed_query("a")
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("answer", [[[[0.5]]], [["a"]], [None], [{}], "a", {"error": "no"}])
+def test_pipelines_that_answer_otherwise_are_named(answer: Any) -> None:
+    server = recorded(answer)
+    server.start()
+    try:
+        model = chainkit.embeddings("hf_router:m", base_url=f"http://127.0.0.1:{server.port}/v1", api_key="key")
+        with pytest.raises(MalformedReply):
+            model.embed_query("a")
+    finally:
+        server.stop()
+
+
+def test_text_of_hugging_face_is_asked_at_the_address_of_a_provider() -> None:
+    server = recorded({"choices": [{"index": 0, "text": " Paris", "finish_reason": "stop"}]})
+    server.start()
+    try:
+        address = f"http://127.0.0.1:{server.port}/featherless-ai/v1"
+        model = chainkit.llm("huggingface_router:org/m", base_url=address, api_key="key", max_tokens=3)
+        assert model.invoke("The capital of France is") == " Paris"
+        (request,) = server.requests
+        assert request.path == "/featherless-ai/v1/completions"
+        assert request.json == {"model": "org/m", "prompt": "The capital of France is", "max_tokens": 3}
+    finally:
+        server.stop()
+
+
+AI21_CALL = {"id": "1", "type": "function", "function": {"name": "A", "arguments": '{"city": "Rome"}'}}
+
+
+def test_ai21_is_asked_for_what_it_has_and_for_nothing_else() -> None:
+    called = {"role": "assistant", "content": None, "tool_calls": [AI21_CALL]}
+    server = recorded({"choices": [{"index": 0, "message": called, "finish_reason": "tool_calls"}]})
+    server.start()
+    try:
+        options: dict[str, Any] = {"base_url": f"http://127.0.0.1:{server.port}/studio/v1", "api_key": "key"}
+        texts = [{"content": "Rome is old."}]
+        model = chainkit.chat_model(
+            "ai21:jamba-large", max_tokens=9, stop=["x"], extra_body={"documents": texts}, **options
+        )
+        assert model.invoke("Hello").tool_calls[0]["args"] == {"city": "Rome"}
+        schema = {"title": "A", "type": "object", "properties": {"city": {"type": "string"}}}
+        assert model.with_structured_output(schema).invoke("Hello") == {"city": "Rome"}
+        plain, form = server.requests
+        assert plain.path == form.path == "/studio/v1/chat/completions"
+        assert plain.headers["authorization"] == "Bearer key"
+        messages = [{"role": "user", "content": "Hello"}]
+        sent = {"model": "jamba-large", "messages": messages, "max_tokens": 9, "stop": ["x"], "documents": texts}
+        assert plain.json == sent
+        assert form.json["tools"][0]["function"]["name"] == "A"
+        for refused in ({"logprobs": True}, {"seed": 3}, {"logit_bias": {"1": 2}}, {"presence_penalty": 0.5}):
+            with pytest.raises(Unsupported, match="ai21"):
+                chainkit.chat_model("ai21:jamba-large", **refused, **options).invoke("Hello")
+        assert len(server.requests) == 2
+    finally:
+        server.stop()
+
+
+def test_a_stream_of_ai21_is_not_asked_for_its_usage() -> None:
+    assert "stream_options" not in body("ai21")

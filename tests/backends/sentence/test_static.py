@@ -52,6 +52,10 @@ def test_a_text_is_the_mean_of_its_weighted_tokens(folder):
     assert model.embed_documents(["house"])[0] == pytest.approx(found[1].tolist())
 
 
+def test_tokens_that_count_are_counted(folder):
+    assert StaticEmbeddings(model=folder).token_counts(["red car tree", "house xyz", ""]) == [3, 1, 0]
+
+
 def test_unknown_tokens_do_not_count_and_nothing_known_is_zeros(folder):
     model = StaticEmbeddings(model=folder)
     np.testing.assert_array_equal(model.embed_array(["red xyz"]), model.embed_array(["red"]))

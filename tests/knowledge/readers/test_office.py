@@ -6,6 +6,7 @@ import datetime
 import io
 import json
 import zipfile
+from pathlib import Path
 
 import docx
 import openpyxl
@@ -296,3 +297,45 @@ def test_a_sheet_without_a_name_is_read_with_its_rows(tmp_path):
     parts = {"mimetype": kind, "META-INF/manifest.xml": "<manifest/>", "content.xml": content}
     zipped(tmp_path / "a.ods", parts)
     assert [(block.text, block.first_line) for block in Reading(tmp_path / "a.ods")] == [("Ulm", 3)]
+
+
+SHEET_2003 = """<?xml version="1.0"?>
+<?mso-application progid="Excel.Sheet"?>
+<Workbook xmlns="urn:schemas-microsoft-com:office:spreadsheet" xmlns:ss="urn:schemas-microsoft-com:office:spreadsheet">
+<Worksheet ss:Name="Fares"><Table>
+<Row><Cell><Data ss:Type="String">City</Data></Cell><Cell><Data ss:Type="String">Fare</Data></Cell>
+<Cell><Data ss:Type="String">Since</Data></Cell></Row>
+<Row ss:Index="2"><Cell><Data ss:Type="String"><B>Ulm</B></Data><Comment><Data>In zone 2.</Data></Comment></Cell>
+<Cell><Data ss:Type="Number">12</Data></Cell>
+<Cell><Data ss:Type="DateTime">2024-05-03T00:00:00.000</Data></Cell></Row>
+<Row ss:Index="7"><Cell ss:Index="2"><Data ss:Type="Boolean">1</Data></Cell></Row>
+<Row ss:Index="99999999"><Cell ss:Index="99999999"><Data ss:Type="Number">far</Data></Cell></Row>
+</Table></Worksheet></Workbook>
+"""
+
+
+@pytest.mark.parametrize("ending", [".xls", ".xml"])
+def test_the_xml_of_excel_2003_is_a_spreadsheet(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a{ending}"
+    path.write_text(SHEET_2003, "utf-8")
+    assert [(block.text, block.first_line) for block in Reading(path)] == [
+        ("Fares", None),
+        ("City | Fare | Since", 1),
+        ("City: Ulm, Fare: 12, Since: 2024-05-03", 2),
+        ("TRUE", 7),
+        ("far", 99999999),
+        ("In zone 2.", None),
+    ]
+
+
+def test_damaged_xml_of_excel_2003_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.xls"
+    path.write_text(SHEET_2003[:400], "utf-8")
+    with pytest.raises(DocumentError, match="is not well-formed XML"):
+        list(Reading(path))
+
+
+def test_tabs_in_utf_16_that_are_called_xls_are_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "a.xls"
+    path.write_text("City\tFare\nUlm\t12 euros\n", "utf-16")
+    assert [block.text for block in Reading(path)] == ["City: Ulm, Fare: 12 euros"]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import socket
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import quote
 
@@ -30,8 +32,8 @@ def made(server: Any) -> str:
     return reply.json()["id"]
 
 
-def put(server: Any, index: str, name: str, data: bytes = BEES, **headers: str) -> Any:
-    return server.http.put(f"/v1/own/{index}/{name}", content=data, headers={**BINARY, **headers})
+def put(server: Any, index: str, name: str, data: bytes = BEES, *, timeout: float = 60, **headers: str) -> Any:
+    return server.http.put(f"/v1/own/{index}/{name}", content=data, headers={**BINARY, **headers}, timeout=timeout)
 
 
 def answer(server: Any, index: str, question: str) -> Any:
@@ -202,3 +204,24 @@ def test_the_first_chat_model_writes_the_answers() -> None:
     assert asyncio.run(own._model(catalogue)) is None
     catalogue.add(served_model("fake:", "echo"))
     assert type(asyncio.run(own._model(catalogue))).__name__ == "FakeChat"
+
+
+def test_visitors_who_send_slowly_stop_no_other(server) -> None:
+    host, port = server.address.removeprefix("http://").split(":")
+    with ExitStack() as stack:
+        for _ in range(3):
+            slow = stack.enter_context(socket.create_connection((host, int(port))))
+            path, kind = f"/v1/own/{made(server)}/slow.txt", "application/octet-stream"
+            head = f"PUT {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: {kind}\r\ncontent-length: 999\r\n\r\nx"
+            slow.sendall(head.encode())
+        assert put(server, made(server), "bees.md", timeout=20).status_code == 201
+
+
+def test_all_visitors_together_are_bounded(server) -> None:
+    first, second = made(server), made(server)
+    shelf = server.app.state.own_shelf
+    shelf.limits = OwnLimits(all_bytes=OwnLimits().all_bytes - shelf.room() + 2_000)
+    assert put(server, first, "a.txt", b"a" * 1_500).status_code == 201
+    assert put(server, second, "b.txt", b"b" * 1_500).status_code == 413
+    server.http.delete(f"/v1/own/{first}")
+    assert put(server, second, "b.txt", b"b" * 1_500).status_code == 201

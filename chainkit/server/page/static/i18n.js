@@ -47,7 +47,7 @@ export const percent = (share) => share.toLocaleString(current, { style: "percen
 export const decimal = (value) => value.toLocaleString(current, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 
 export const bytes = (count) => {
-  const unit = count >= 1 << 20 ? ["megabyte", 1 << 20] : ["kilobyte", 1 << 10];
+  const unit = count >= 1 << 20 ? ["megabyte", 1 << 20] : count >= 1 << 10 ? ["kilobyte", 1 << 10] : ["byte", 1];
   return (count / unit[1]).toLocaleString(current, { style: "unit", unit: unit[0], maximumFractionDigits: 1 });
 };
 

@@ -1,0 +1,106 @@
+"""A context of llama.cpp: the memory and the settings with which a model computes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from chainkit.backends.llama_cpp.adapters import Adapter
+from chainkit.backends.llama_cpp.capi import Handle
+from chainkit.backends.llama_cpp.exact import PASS, rows
+from chainkit.backends.llama_cpp.weights import LlamaLoading, Weights
+from chainkit.base.errors import ModelFileError
+
+KV_TYPES = {"f32": 0, "f16": 1, "q8_0": 8}
+FLASH = {None: -1, False: 0, True: 1}
+
+
+class EncoderOnly(ModelFileError):
+    """The model reads text and does not continue it."""
+
+    def __init__(self, weights: Weights) -> None:
+        kind = weights.header.architecture
+        super().__init__(weights.path, f"is a model of kind '{kind}', which continues no text; use it for embeddings")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LlamaSettings:
+    """Everything that makes one runtime different from another on the same file.
+
+    Attributes:
+        context_length: Number of tokens that all sessions together can have in the KV cache, and of the longest text;
+            None: what the model was trained on, at most 4096.
+        n_batch: Tokens computed at once while a prompt is read.
+        n_threads: None: all cores but one, at most 4.
+        n_sequences: Number of texts in the KV cache.
+        flash_attention: None leaves it to llama.cpp.
+        kv_type: How the memory of what was read is stored: "f16", "f32", or "q8_0" for half the size.
+        repeatable: A call beside which no other runs gives the same bits whatever ran before; prompts are read slower.
+        loading: How the weights are loaded.
+        adapters: LoRA adapters that are put on the weights.
+    """
+
+    context_length: int | None = None
+    n_batch: int = 512
+    n_threads: int | None = None
+    n_sequences: int = 8
+    flash_attention: bool | None = None
+    kv_type: str = "f16"
+    repeatable: bool = False
+    loading: LlamaLoading = field(default_factory=LlamaLoading)
+    adapters: tuple[Adapter, ...] = ()
+
+
+def _computed_at_once(weights: Weights, settings: LlamaSettings) -> int:
+    """Tokens that llama.cpp computes at once at most; `exact` says why they are few where texts are repeatable."""
+    most = settings.n_batch
+    if settings.repeatable:
+        most = min(most, PASS if rows(weights) == 1 else rows(weights))
+    return most
+
+
+def default_threads() -> int:
+    """All cores that this process may use but one, at most 4: more help little and make a busy machine slow."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(4, cores - 1))
+
+
+def remembers_whole(weights: Weights) -> bool:
+    """Whether the model keeps a text as one state, which cannot be shared from a place in its midst."""
+    library = weights.library
+    return library.llama_model_is_recurrent(weights.handle) or library.llama_model_is_hybrid(weights.handle)
+
+
+def new_context(weights: Weights, settings: LlamaSettings, context_length: int, threads: int, sequences: int) -> Handle:
+    """A context of so many tokens and sequences.
+
+    Raises:
+        EncoderOnly: The model continues no text.
+        ModelFileError: llama.cpp cannot make it.
+    """
+    library = weights.library
+    if not library.llama_model_has_decoder(weights.handle) or library.llama_model_has_encoder(weights.handle):
+        raise EncoderOnly(weights)
+    params = library.context_params(
+        n_ctx=context_length,
+        n_batch=settings.n_batch,
+        n_ubatch=_computed_at_once(weights, settings),
+        n_seq_max=sequences,
+        n_threads=threads,
+        n_threads_batch=threads,
+        flash_attn_type=FLASH[settings.flash_attention],
+        type_k=KV_TYPES[settings.kv_type],
+        type_v=KV_TYPES[settings.kv_type],
+        kv_unified=1,
+    )
+    context = library.context(weights.handle, params)
+    if context is None:
+        raise ModelFileError(
+            weights.path, f"llama.cpp cannot make a context of {context_length}: {library.last_errors()}"
+        )
+    return context
+
+
+def free_context(weights: Weights, context: Handle) -> None:
+    """Give its memory back."""
+    weights.library.llama_free(context)  # before the weights that it uses
