@@ -104,7 +104,11 @@ def look_up(name: HubName) -> Repository:
     where = endpoint()
     with named_faults(name):
         try:
-            info = huggingface_hub.ModelInfo(**_asked(where, name))
+            if _needs_a_proxy_of_httpx():
+                api = huggingface_hub.HfApi(endpoint=where, token=token() or False, library_name="chainkit")
+                info = api.model_info(name.repo, revision=name.revision, files_metadata=True, timeout=_LIMIT_SECONDS)
+            else:
+                info = huggingface_hub.ModelInfo(**_asked(where, name))
             files = tuple(_file(found) for found in (info.siblings or ())[:MOST_FILES] if _harmless(found.rfilename))
         except _ODD as error:
             raise ProviderError(f"{where} does not answer as a hub does: {_brief(error)}", provider="hub") from error
@@ -133,6 +137,12 @@ def _asked(where: str, name: HubName) -> dict[str, Any]:
     if len(data) >= _LONGEST_ANSWER:
         raise ValueError(f"more than {_LONGEST_ANSWER:,} bytes about {name}")
     return json.loads(data)
+
+
+def _needs_a_proxy_of_httpx() -> bool:
+    """Whether the environment names a proxy that urllib does not use: ALL_PROXY, or one that speaks SOCKS."""
+    named = urllib.request.getproxies()
+    return "all" in named or any(address.lower().startswith("socks") for address in named.values())
 
 
 def _opened(web: TimedWeb, request: urllib.request.Request) -> Any:

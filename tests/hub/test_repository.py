@@ -8,10 +8,11 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+from huggingface_hub import close_session
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainkit.base.errors import ChainkitError, ProviderError, SpecError
+from chainkit.base.errors import ChainkitError, ConnectionFailed, ProviderError, SpecError
 from chainkit.hub.choice import chosen
 from chainkit.hub.names import HubName
 from chainkit.hub.repository import look_up
@@ -74,6 +75,16 @@ def test_an_answer_that_is_no_hubs_is_named(body: bytes) -> None:
 def test_a_name_that_cannot_be_a_file_here_is_left_out(name: str) -> None:
     with hub(about({**GOOD, "rfilename": name}, GOOD)):
         assert [file.name for file in look_up(NAME).files] == ["m.gguf"]
+
+
+def test_a_proxy_for_everything_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with hub(about(GOOD)) as server:
+        monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+        close_session()  # huggingface_hub looks at the environment once
+        with pytest.raises(ConnectionFailed):
+            look_up(NAME)
+        assert server.requests == []
+    close_session()
 
 
 def test_a_hundred_thousand_files_are_listed_in_part() -> None:
