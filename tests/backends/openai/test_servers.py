@@ -130,6 +130,18 @@ def test_a_call_goes_to_another_server_at_once(three, how):
     assert asked(three[1]) + asked(three[2]) == 6
 
 
+def test_a_call_that_failed_goes_to_a_busier_server_before_it_goes_to_the_same_one(three):
+    chat = model(three)
+    streams = [chat.stream("Tell me a long story") for _ in range(2)]
+    for stream in streams:
+        next(stream)
+    (idle,) = (one for one in three if not asked(one))
+    idle.fail(faults.server_error(500))
+    assert chat.invoke("Hi").response_metadata["retries"] == 1
+    assert asked(idle) == 1
+    assert all("".join(piece.text for piece in stream) for stream in streams)
+
+
 def test_one_that_failed_is_left_out_and_comes_back(three, quick):
     three.kill(0)
     chat = model(three)
