@@ -67,9 +67,13 @@ def bench(spec: str, tokens: int, decode: int, threads: tuple[int, ...], here: b
     promised = _promised(model, use)
     bandwidth = memory_bandwidth()
     if as_json:
-        say_json({"model": model.name, "bandwidth": bandwidth, "promised": promised, "engines": rows}, indent=1)
+        found = {"model": model.name, "bandwidth": bandwidth, "promised": promised, "engines": rows}
+        say_json({**found, "chosen": _chosen(model)}, indent=1)
     else:
         _show(model, rows, promised, bandwidth)
+        if chosen := _chosen(model):
+            say("")
+            say(f"without engine= it runs on {chosen['library']}: {chosen['reason']}")
 
 
 def _engines(model: ModelShape) -> list[str]:
@@ -110,7 +114,7 @@ def _in_a_process(spec: str, engine: str, tokens: int, decode: int, threads: int
 
 def _measured(spec: str, tokens: int, decode: int, threads: int | None) -> dict[str, Any]:
     """The speed of the model in this process, and the most memory that the process had."""
-    from chainkit.backends.llama_cpp.contexts import default_threads
+    from chainkit.backends.llama_cpp.processor import default_threads
     from chainkit.local.speed import measure
     from chainkit.registry import llm
 
@@ -152,6 +156,14 @@ def _promised(model: ModelShape, use: Use) -> int:
     from chainkit.sizing import plan, this_machine
 
     return plan(model, use, repacked=this_machine().repacked).resident
+
+
+def _chosen(model: ModelShape) -> dict[str, str] | None:
+    """Which library runs the file if none is named, and why; None if that was not tried yet."""
+    from chainkit.backends.llama_cpp.engines import decisions
+
+    same = [one for one in decisions() if Path(one["path"]).name == model.name]
+    return {name: same[-1][name] for name in ("library", "reason")} if same else None
 
 
 def _keep(model: ModelShape, rows: list[dict[str, Any]]) -> None:

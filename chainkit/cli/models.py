@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import click
 
@@ -198,6 +199,8 @@ def _free(name: str) -> str:
 
 
 def _list(as_json: bool) -> None:
+    from chainkit.backends.llama_cpp.engines import decisions
+
     found = [provider(name) for name in providers() if name not in ALIASES]
     try:
         default = without_keys(default_spec())
@@ -212,10 +215,14 @@ def _list(as_json: bool) -> None:
                 "providers": list(map(asdict, found)),
                 "folder": str(models_dir()),
                 "files": files,
+                "engines": [{name: one[name] for name in ("path", "library", "reason")} for one in decisions()],
             }
         )
     else:
         _show(found, default)
+        if rows := [[Path(one["path"]).name, one["library"], one["reason"]] for one in decisions()]:
+            say("")
+            table(["GGUF file", "runs on", "because"], rows)
 
 
 def provider(name: str) -> ProviderStatus:

@@ -78,7 +78,10 @@ class Library:
     Attributes:
         path: The library file.
         layout: The build whose structures it has.
+        sequences: How many texts it can keep apart in one memory; None: as many as one likes.
     """
+
+    sequences: int | None = None
 
     llama_model_free: Callable[[Handle], None]
     llama_model_get_vocab: Callable[[Handle], Handle]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 
 from chainkit.backends.llama_cpp.adapters import Adapter
@@ -51,18 +50,24 @@ class LlamaSettings:
     adapters: tuple[Adapter, ...] = ()
 
 
+def needs(settings: LlamaSettings) -> str:
+    """What the settings ask for that ik_llama.cpp does wrongly or not at all; empty if nothing is."""
+    asked = {
+        "LoRA adapters": bool(settings.adapters),
+        f"kv_type={settings.kv_type}": settings.kv_type != "f16",
+        "repeatable=true": settings.repeatable,
+        "layers on a GPU": settings.loading.n_gpu_layers != 0,
+        "flash_attention=true": settings.flash_attention is True,
+    }
+    return next((name for name, wanted in asked.items() if wanted), "")
+
+
 def _computed_at_once(weights: Weights, settings: LlamaSettings) -> int:
     """Tokens that llama.cpp computes at once at most; `exact` says why they are few where texts are repeatable."""
-    most = settings.n_batch
+    most = min(settings.n_batch, weights.engine.widest or settings.n_batch)
     if settings.repeatable:
         most = min(most, PASS if rows(weights) == 1 else rows(weights))
     return most
-
-
-def default_threads() -> int:
-    """All cores that this process may use but one, at most 4: more help little and make a busy machine slow."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(4, cores - 1))
 
 
 def remembers_whole(weights: Weights) -> bool:
@@ -88,7 +93,7 @@ def new_context(weights: Weights, settings: LlamaSettings, context_length: int, 
         n_seq_max=sequences,
         n_threads=threads,
         n_threads_batch=threads,
-        flash_attn_type=FLASH[settings.flash_attention],
+        flash_attn_type=FLASH[weights.engine.flash if settings.flash_attention is None else settings.flash_attention],
         type_k=KV_TYPES[settings.kv_type],
         type_v=KV_TYPES[settings.kv_type],
         kv_unified=1,

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from chainkit.backends.llama_cpp.batch import BatchBuffer
 from chainkit.backends.llama_cpp.capi import Handle
-from chainkit.backends.llama_cpp.contexts import FLASH, default_threads
+from chainkit.backends.llama_cpp.contexts import FLASH
+from chainkit.backends.llama_cpp.processor import default_threads
 from chainkit.backends.llama_cpp.settings import FileSettings
 from chainkit.backends.llama_cpp.weights import Weights, check_room, load_weights
 from chainkit.base.errors import ContextOverflow, ModelFileError
@@ -147,7 +148,7 @@ def roomy_weights(file: FileSettings) -> Weights:
     """
     use = Use(context=1, batch=1)  # a model that reads whole texts at once remembers none
     before = None if file.force else partial(check_room, file.path, file.loading, use)
-    return load_weights(file.path, file.loading, before)
+    return load_weights(file.path, file.loading, before, needs="embeddings")
 
 
 def _free(weights: Weights, context: Handle) -> None:

@@ -34,6 +34,7 @@ _OTHERS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "llama_model_get_vocab": (c_void_p, (c_void_p,)),
     "llama_free": (None, (c_void_p,)),
     "llama_kv_cache_clear": (None, (c_void_p,)),
+    "llama_kv_cache_seq_rm": (c_bool, (c_void_p, c_int32, c_int32, c_int32)),
     "llama_kv_cache_defrag": (None, (c_void_p,)),
     "llama_kv_cache_update": (c_int32, (c_void_p,)),
     "llama_token_is_control": (c_bool, (c_void_p, c_int32)),
@@ -48,7 +49,13 @@ _OTHERS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 
 
 class IkLibrary(Library):
-    """One loaded ik_llama.cpp."""
+    """One loaded ik_llama.cpp.
+
+    Tokens whose cells lie before those that they follow get wrong numbers from it, and flash attention then ends the
+    process (0.1.5). One text at a time always lies in order.
+    """
+
+    sequences = 1
 
     def _bind(self) -> None:
         own = {name: self._cdll[name] for name in _OTHERS}
@@ -125,9 +132,14 @@ class _Replaced:
         self.own["llama_kv_cache_clear"](context)
 
     def llama_decode(self, context: Handle, batch: Any) -> int:
-        """A pass needs free cells side by side; where they lie scattered they are brought together first."""
+        """A pass needs free cells side by side; where they lie scattered they are brought together first.
+
+        A pass that is computed in several parts leaves those that had room, which must not be there twice.
+        """
         status = self._decode(context, batch)
         if status == _NO_ROOM:
+            for sequence, start in first_positions(batch).items():
+                self.own["llama_kv_cache_seq_rm"](context, sequence, start, -1)
             self.own["llama_kv_cache_defrag"](context)
             self.own["llama_kv_cache_update"](context)
             status = self._decode(context, batch)
@@ -147,6 +159,17 @@ class _Replaced:
 
     def llama_state_seq_set_data(self, context: Handle, data: Any, size: int, sequence: int) -> int:
         return self.own["llama_state_seq_set_data"](context, data, size, sequence, 0)
+
+
+def first_positions(batch: Any) -> dict[int, int]:
+    """The first position of each sequence of a batch."""
+    found: dict[int, int] = {}
+    positions, counts = (ctypes.cast(address, POINTER(c_int32)) for address in (batch.pos, batch.n_seq_id))
+    lists = ctypes.cast(batch.seq_id, POINTER(POINTER(c_int32)))
+    for token in range(batch.n_tokens):
+        for sequence in lists[token][: counts[token]]:
+            found[sequence] = min(positions[token], found.get(sequence, positions[token]))
+    return found
 
 
 class _Adapters:

@@ -212,7 +212,7 @@ _CONTEXT_DEFAULTS: Mapping[str, float | None] = {
 IK_LLAMA_CPP = Layout(
     "ik_llama_cpp_python",
     "0.1.5",
-    "gguf",
+    "gguf-ik",
     IkContextParams,
     IkModelParams,
     IkBatch,

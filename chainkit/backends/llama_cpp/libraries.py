@@ -2,8 +2,8 @@
 
 A library is found without importing its package: importing xllamacpp starts threads, and importing llama_cpp prints.
 `CHAINKIT_LLAMA_LIBRARY` chooses one for all files: `ik_llama_cpp`, `xllamacpp`, `llama_cpp`, or the path of a library
-file. Without it the first of llama_cpp and xllamacpp that is installed in a known build runs all files. ik_llama_cpp is
-experimental and wrong on some files (docs/gguf.md says on which), so it runs only where the setting names it.
+file. Without it, or with `auto`, the first of llama_cpp and xllamacpp that is installed in a known build runs all files
+but those that ik_llama_cpp was seen to run faster and right: see `engines`.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ _lock = threading.RLock()
 def forced() -> str:
     """What the user's setting says, a package or a path; empty if it says nothing."""
     choice = os.environ.get(VARIABLE, "").strip()
+    if choice == "auto":
+        return ""
     return choice.replace("-", "_") if choice.replace("-", "_") in HOMES else choice
 
 

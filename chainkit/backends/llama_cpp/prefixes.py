@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainkit.backends.llama_cpp.contexts import default_threads
 from chainkit.backends.llama_cpp.exact import rows
+from chainkit.backends.llama_cpp.processor import default_threads
 from chainkit.base.paths import parts
 from chainkit.local.prefix_files import BLOCK, Data, PrefixFiles, block_names, prefix_files
 from chainkit.local.soft_prompt import is_virtual

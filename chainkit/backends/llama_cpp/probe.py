@@ -45,32 +45,49 @@ def probe(path: Path, library: Path) -> None:
         log.info("cannot remember that %s is sound: %s", path, error)
 
 
-def _run(path: Path, library: Path) -> None:
+def no_core_file() -> None:
+    """Leave no core file if native code ends this process."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def child(module: str, argument: str, *, seconds: float, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a module of chainkit in a process of its own.
+
+    Raises:
+        TimeoutExpired: Of `subprocess`; it took longer.
+    """
     root = str(Path(__file__).parents[3])
-    environment = os.environ | {
-        "CHAINKIT_LLAMA_LIBRARY": str(library),
+    variables = os.environ | {
         "GGML_NO_BACKTRACE": "1",  # else a dying child starts a debugger on itself
         "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")])),
     }
+    return subprocess.run(  # noqa: S603 - our own interpreter and module
+        [sys.executable, "-m", module, argument],
+        env=variables | environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=seconds,
+        check=False,
+    )
+
+
+def _run(path: Path, library: Path) -> None:
     seconds = _SECONDS + path.stat().st_size / _BYTES_PER_SECOND
     try:
-        child = subprocess.run(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", "chainkit.backends.llama_cpp.trial", str(path)],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=seconds,
-            check=False,
+        done = child(
+            "chainkit.backends.llama_cpp.trial", str(path), seconds=seconds, CHAINKIT_LLAMA_LIBRARY=str(library)
         )
     except subprocess.TimeoutExpired as error:
         raise ModelFileError(path, f"could not be tried within {seconds:.0f} seconds") from error
-    if child.returncode == REFUSED:
-        raise ModelFileError(path, json.loads(child.stdout))
-    if child.returncode:
-        last = child.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["no reason given"]
-        raise ModelFileError(
-            path, f"is damaged: llama.cpp ended with status {child.returncode} on it ({last[0][:200]})"
-        )
+    if done.returncode == REFUSED:
+        raise ModelFileError(path, json.loads(done.stdout))
+    if done.returncode:
+        last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["no reason given"]
+        raise ModelFileError(path, f"is damaged: llama.cpp ended with status {done.returncode} on it ({last[0][:200]})")
 
 
 def _fingerprint(path: Path, library: Path) -> str:

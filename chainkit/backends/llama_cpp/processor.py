@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import sys
 from functools import cache
@@ -52,3 +53,14 @@ def missing(wanted: tuple[str, ...]) -> list[str]:
     """Those of the features that the processor lacks; none where the system does not tell."""
     there = features()
     return [] if there is None else sorted(set(wanted) - there)
+
+
+def name() -> str:
+    """The processor, as far as the system tells: another one may compute with other kernels."""
+    return f"{machine()} {platform.processor()} {' '.join(sorted(features() or ()))}"
+
+
+def default_threads() -> int:
+    """All cores that this process may use but one, at most 4: more help little and make a busy machine slow."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(4, cores - 1))

@@ -19,14 +19,15 @@ from chainkit.backends.llama_cpp.batch import BatchBuffer
 from chainkit.backends.llama_cpp.contexts import (
     EncoderOnly,
     LlamaSettings,
-    default_threads,
     free_context,
+    needs,
     new_context,
     remembers_whole,
 )
 from chainkit.backends.llama_cpp.exact import PASS, alike, parts_rows, rows, tidy
 from chainkit.backends.llama_cpp.passes import LlamaRead, PassPart, ends, groups
 from chainkit.backends.llama_cpp.prefixes import DiskPrefixes
+from chainkit.backends.llama_cpp.processor import default_threads
 from chainkit.backends.llama_cpp.sequences import LlamaSequence, LlamaSequences
 from chainkit.backends.llama_cpp.token_table import table_rows
 from chainkit.backends.llama_cpp.weights import Progress, Weights, check_room, load_weights
@@ -67,8 +68,8 @@ class LlamaRuntime:
         threads = settings.n_threads or default_threads()
         whole = remembers_whole(weights)
         most = min(settings.n_batch, wanted)  # llama.cpp ends the process if there are more sequences
-        texts = min(settings.n_sequences, most)
-        branches = 0 if whole else min(_BRANCHES, most - texts)
+        texts = min(settings.n_sequences, most, self.library.sequences or most)
+        branches = 0 if whole or self.library.sequences else min(_BRANCHES, most - texts)
         self._context = new_context(weights, settings, wanted, threads, texts + branches)
         weakref.finalize(self, free_context, weights, self._context).atexit = False
         put_on(weights, self._context, settings.adapters)
@@ -502,9 +503,8 @@ def open_runtime(
         NotEnoughMemory: There is no room for it, and `force` was not given.
         MissingLibrary: llama.cpp is not installed.
     """
-    weights = load_weights(
-        path, settings.loading, None if force else partial(_require_room, path, settings), on_progress
-    )
+    before = None if force else partial(_require_room, path, settings)
+    weights = load_weights(path, settings.loading, before, on_progress, needs=needs(settings))
     with _lock:
         runtime = _runtimes.get((id(weights), settings))
         if runtime is None or runtime.weights is not weights:

@@ -66,7 +66,10 @@ class LlamaSequences:
             sequence = donor
         else:
             sequence = self._free(donor, keep)
-            self.empty(sequence)
+            if sequence is donor and self.partial:  # there is no other
+                self.trim(sequence, shared)
+            else:
+                self.empty(sequence)
             if shared and (whole or self.partial) and donor.tokens:
                 self.copy(donor, sequence, shared)
         sequence.owner, sequence.used = weakref.ref(owner), time.monotonic()

@@ -15,6 +15,7 @@ from chainkit.backends.llama_cpp import state
 from chainkit.backends.llama_cpp.adapters import adapters, check_adapter
 from chainkit.backends.llama_cpp.checks import check_model
 from chainkit.backends.llama_cpp.contexts import LlamaSettings
+from chainkit.backends.llama_cpp.engines import AUTO, ENGINES
 from chainkit.backends.llama_cpp.header import Header, read_header
 from chainkit.backends.llama_cpp.runtime import LlamaRuntime, open_runtime
 from chainkit.backends.llama_cpp.weights import LlamaLoading, Progress
@@ -39,6 +40,8 @@ class FileSettings(BaseModel):
         repack: Let llama.cpp copy q4_0 and q4_K weights into a faster layout, for as much memory again.
         n_gpu_layers: Layers that a GPU holds, if the installed llama.cpp has one.
         probe: Try a file not seen before in a child process first.
+        engine: The library that runs it: xllamacpp, llama_cpp or ik_llama_cpp; "auto" takes the fastest of those that
+            are installed whose numbers are right for this file.
         force: Load it even if there is not enough free memory for it.
     """
 
@@ -52,12 +55,21 @@ class FileSettings(BaseModel):
     repack: bool = True
     n_gpu_layers: int = Field(default=0, ge=-1)
     probe: bool = True
+    engine: str = AUTO
     force: bool = False
 
     @field_validator("context_length", "n_threads", "flash_attention", mode="before")
     @classmethod
     def _none_in_a_spec(cls, value: Any) -> Any:
         return none_from_text(value)
+
+    @field_validator("engine")
+    @classmethod
+    def _known_engine(cls, value: str) -> str:
+        name = value.strip().replace("-", "_")
+        if name not in ENGINES:
+            raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {value!r}")
+        return name
 
     @model_validator(mode="after")
     def _sound_file(self) -> Self:
@@ -92,7 +104,11 @@ class FileSettings(BaseModel):
     def loading(self) -> LlamaLoading:
         """How the weights are loaded."""
         return LlamaLoading(
-            use_mmap=self.use_mmap, repack=self.repack, n_gpu_layers=self.n_gpu_layers, probe=self.probe
+            use_mmap=self.use_mmap,
+            repack=self.repack,
+            n_gpu_layers=self.n_gpu_layers,
+            probe=self.probe,
+            engine=self.engine,
         )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from chainkit.backends.llama_cpp.contexts import EncoderOnly, LlamaSettings
 from chainkit.backends.llama_cpp.embedder import Embedder, EmbedderSettings
-from chainkit.backends.llama_cpp.probe import REFUSED
+from chainkit.backends.llama_cpp.probe import REFUSED, no_core_file
 from chainkit.backends.llama_cpp.runtime import LlamaRuntime
 from chainkit.backends.llama_cpp.weights import LlamaLoading, Weights, load_weights
 from chainkit.base.errors import ChainkitError, ModelFileError
@@ -24,7 +24,7 @@ _SAMPLES = (
 
 def main(path: str) -> int:
     """Status 0 if the file works, 3 and the reason on stdout if it is refused."""
-    _no_core_file()
+    no_core_file()
     try:
         weights = load_weights(Path(path), LlamaLoading(probe=False, repack=False))
         for sample in _SAMPLES:
@@ -47,14 +47,6 @@ def _compute(weights: Weights) -> None:
         LlamaRuntime(weights, LlamaSettings(context_length=64, n_batch=32)).try_out()
     except EncoderOnly:
         Embedder(weights, EmbedderSettings(context_length=64)).embed(["Hello, world!"])
-
-
-def _no_core_file() -> None:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 if __name__ == "__main__":

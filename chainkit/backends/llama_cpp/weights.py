@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chainkit.backends.llama_cpp.capi import Library, NativeModel
+from chainkit.backends.llama_cpp.capi import NativeModel
 from chainkit.backends.llama_cpp.checks import check_model
+from chainkit.backends.llama_cpp.engines import AUTO, Engine, first_library, known, tried
 from chainkit.backends.llama_cpp.header import read_header
 from chainkit.backends.llama_cpp.layouts import ProgressCallback
-from chainkit.backends.llama_cpp.libraries import library
+from chainkit.backends.llama_cpp.libraries import opened
 from chainkit.backends.llama_cpp.probe import probe
 from chainkit.backends.llama_cpp.vocabulary import LlamaVocabulary
 from chainkit.base.errors import ModelFileError
@@ -36,12 +37,14 @@ class LlamaLoading:
         repack: Let llama.cpp copy some weights (q4_0, q4_K) into a layout that is faster, at the cost of that memory.
         n_gpu_layers: Layers that a GPU holds, if the library was built for one.
         probe: Try a file not seen before in a child process, so that a damaged one cannot end this process.
+        engine: The library that runs it, by its package; "auto" takes the fastest that is right.
     """
 
     use_mmap: bool = True
     repack: bool = True
     n_gpu_layers: int = 0
     probe: bool = True
+    engine: str = AUTO
 
 
 class _Steps:
@@ -69,8 +72,9 @@ class _Steps:
 class Weights:
     """A loaded model file; freed when nothing refers to it or its vocabulary any more."""
 
-    def __init__(self, path: Path, loading: LlamaLoading, llama: Library, on_progress: Progress | None = None) -> None:
-        self.path, self.library = path, llama
+    def __init__(self, path: Path, loading: LlamaLoading, engine: Engine, on_progress: Progress | None = None) -> None:
+        self.path, self.engine = path, engine
+        self.library = llama = opened(engine.library)
         steps = _Steps(on_progress)
         self.header = read_header(path)
         params = llama.model_params(
@@ -100,30 +104,38 @@ def load_weights(
     loading: LlamaLoading,
     before: Callable[[], object] | None = None,
     on_progress: Progress | None = None,
+    *,
+    needs: str = "",
 ) -> Weights:
     """The weights of a file: those already in memory, if the file has not changed since.
 
     Args:
         before: Called if they have to be loaded; what it raises is raised.
         on_progress: Called with the part that is loaded, from 0 to 1; what it raises ends the loading and is raised.
+        needs: What they are used for that ik_llama.cpp cannot do, in words.
 
     Raises:
         ModelFileError: The file is no model, or a damaged one.
         MissingLibrary: llama.cpp is not installed.
     """
     check_model(read_header(path))
-    llama = library()
     with _lock:
-        status = path.stat()
-        key = (path.resolve(), status.st_size, status.st_mtime_ns, loading, llama.path)
-        weights = _loaded.get(key)
-        if weights is None:
-            if before is not None:
-                before()
-            if loading.probe:
-                probe(path, llama.path)
-            weights = _loaded[key] = Weights(path, loading, llama, on_progress)
+        engine = known(path, loading.engine, repack=loading.repack, probe=loading.probe, needs=needs)
+        weights = _loaded.get(_key(path, loading, engine)) if engine else None
+        if weights is not None:
+            return weights
+        if before is not None:
+            before()
+        if loading.probe:
+            probe(path, first_library(engine).path)
+        engine = engine or tried(path, loading.engine, repack=loading.repack)
+        weights = _loaded[_key(path, loading, engine)] = Weights(path, loading, engine, on_progress)
         return weights
+
+
+def _key(path: Path, loading: LlamaLoading, engine: Engine) -> tuple[object, ...]:
+    status = path.stat()
+    return path.resolve(), status.st_size, status.st_mtime_ns, loading, engine
 
 
 def check_room(path: Path, loading: LlamaLoading, use: Use, *, loaded: bool = False) -> None:

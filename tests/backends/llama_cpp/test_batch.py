@@ -5,10 +5,12 @@ import threading
 
 import pytest
 
+from chainkit.backends.llama_cpp.libraries import forced
 from chainkit.backends.llama_cpp.models import GGUFChat, GGUFModel
 from chainkit.base.errors import ContextOverflow
 from tests.backends.llama_cpp import tiny
 
+several_at_once = pytest.mark.skipif(forced() == "ik_llama_cpp", reason="ik_llama.cpp keeps one text in memory")
 PROMPTS = ["the cat", "the cat sat on", "What is the colour", "12 and", "the dog ran", "a"]
 
 
@@ -25,6 +27,7 @@ def alone(bpe_model):
     return [made.invoke(prompt) for prompt in PROMPTS]
 
 
+@several_at_once
 def test_a_batch_takes_the_passes_of_one(bpe_model, alone):
     made = model(bpe_model)
     before = made.runtime.passes
@@ -74,6 +77,7 @@ def test_texts_that_grow_beyond_the_room_are_written_all_the_same(bpe_model):
     assert small.batch(PROMPTS) == [small.invoke(prompt) for prompt in PROMPTS]
 
 
+@several_at_once
 def test_max_concurrency_bounds_the_rows(bpe_model, alone, monkeypatch):
     made, most = model(bpe_model), []
     real = made.runtime.forward
@@ -82,6 +86,7 @@ def test_max_concurrency_bounds_the_rows(bpe_model, alone, monkeypatch):
     assert max(most) == 2
 
 
+@several_at_once
 def test_conversations_are_answered_side_by_side(bpe_model, monkeypatch):
     made = GGUFChat(model=str(bpe_model), max_tokens=40, chat_template="chatml", kv_type=tiny.KV, flash_attention=False)
     wanted = [made.invoke(prompt).content for prompt in PROMPTS]
