@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 
 from chainkit.base.errors import TimedOut
 from chainkit.base.generation import GenerationRequest
+from chainkit.base.patterns import pattern as read_pattern
 from chainkit.base.repetition import Repetition
 from chainkit.base.session import FinishReason, Piece, TokenScore
 from chainkit.decoding.sampler import Logits, Sampler, log_softmax
@@ -369,7 +369,7 @@ class _Text:
         self._vocabulary, self._known = vocabulary, len(known)
         self._assembler = TextAssembler()
         self._scanner = StopScanner(request.stop, matcher.fits if matcher is not None else None)
-        self._patterns = [re.compile(pattern) for pattern in request.stop_regex]
+        self._patterns = [read_pattern(pattern) for pattern in request.stop_regex]
         self._held = ""  # all of the text, while a pattern may still match in it
         self._matched = ""
 

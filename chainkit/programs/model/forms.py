@@ -10,6 +10,8 @@ from math import isfinite
 from typing import Any, Literal
 
 from chainkit.base.errors import ProgramError, nearest
+from chainkit.base.patterns import Pattern
+from chainkit.base.patterns import pattern as read_pattern
 from chainkit.programs.model.protocol import Form
 
 Reader = Callable[[str], Any]
@@ -99,7 +101,7 @@ def fits(form: Form, text: str, read: Reader = str) -> bool:
 
 def _matches(pattern: str, text: str) -> bool:
     try:
-        return compiled(pattern).fullmatch(text) is not None
+        return compiled(pattern).fullmatch(text)
     except ProgramError:  # of Rust; the text was cut, so most likely it is not whole
         return False
 
@@ -113,14 +115,14 @@ def _pattern(value: Any) -> Wanted:
     return Wanted(Form(pattern=_text("pattern", value)))
 
 
-def compiled(pattern: str) -> re.Pattern[str]:
-    """A pattern for Python; local models read patterns as Rust does, and know a little more.
+def compiled(pattern: str) -> Pattern:
+    """A pattern that checks texts; local models read patterns as Rust does, and know a little more.
 
     Raises:
         ProgramError: Python cannot read it.
     """
     try:
-        return re.compile(pattern)
+        return read_pattern(pattern)
     except re.error as error:
         raise ProgramError(f"the pattern {pattern!r} cannot be read: {error}") from error
 
@@ -198,9 +200,10 @@ def taken(form: Form, text: str, *, goes_on: bool = False) -> str | None:
     kind = number(form)
     pattern = compiled(_NUMBERS[kind] if kind else form.pattern)
     for said in (stripped, _bare(stripped)) if kind else (stripped,):
-        match = pattern.match(said) if goes_on else pattern.fullmatch(said)
-        if match and match[0] and (not kind or (_ends(said, match.end()) and isfinite(float(match[0])))):
-            return match[0]
+        match = pattern.match(said) if goes_on else None
+        found = match[0] if match else said if not goes_on and pattern.fullmatch(said) else ""
+        if found and (not kind or (_ends(said, len(found)) and isfinite(float(found)))):
+            return found
     return None
 
 
