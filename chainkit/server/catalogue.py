@@ -131,6 +131,8 @@ class Catalogue:
         if ability not in model.makers:
             able = [one.name for one in self.listed if ability in one.makers]
             advice = f"models that can: {', '.join(able)}" if able else "no model here can"
+            if ability == "chat" and "text" in model.makers:
+                advice = f"it has no chat template: ask /v1/completions, or serve it with chat_template=...; {advice}"
             raise RequestFault(
                 400, f"'{name}' is for {_spoken(model.makers)}, not for {ability}; {advice}", code="unsupported",
                 param="model",

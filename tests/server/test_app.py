@@ -15,6 +15,7 @@ from starlette.routing import Route
 from chainkit.server import ServerSettings, served_chain, served_documents, served_model
 from chainkit.server.services import services_of
 from chainkit.server.wire import JSONReply
+from tests.backends.llama_cpp import tiny
 
 HELLO = {"model": "echo", "messages": [{"role": "user", "content": "one two"}]}
 
@@ -184,3 +185,19 @@ def test_the_openapi_document_holds_every_endpoint(serve, page: bool) -> None:
             names = {each["name"] for each in one.get("parameters", ()) if each["in"] == "path"}
             assert names == set(re.findall(r"{(\w+)}", path))
     assert ("/v1/own/{id}/{name}" in server.http.get("/openapi").text) is page
+
+
+def test_a_base_model_continues_text_and_says_why_it_does_not_chat(serve, tmp_path: Path) -> None:
+    file = tiny.write_model(tmp_path / "base.gguf", template=None)
+    server = serve(served_model(f"gguf:{file}"), served_model("fake:", "echo"))
+    (row, _) = server.http.get("/v1/models").json()["data"]
+    assert row["abilities"] == ["text", "decisions"]
+    told = server.post("/v1/completions", {"model": "base", "prompt": ["the cat", "a dog"], "max_tokens": 3}).json()
+    assert [choice["finish_reason"] for choice in told["choices"]] == ["length", "length"]
+    assert told["usage"]["completion_tokens"] == 6
+    for path, body in (("chat/completions", {"messages": HELLO["messages"]}), ("responses", {"input": "x"})):
+        refused = server.post(f"/v1/{path}", {"model": "base", **body})
+        assert refused.status_code == 400
+        message = refused.json()["error"]["message"]
+        assert "no chat template: ask /v1/completions, or serve it with chat_template=" in message
+        assert message.endswith("models that can: echo")
