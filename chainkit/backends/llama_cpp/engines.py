@@ -91,8 +91,8 @@ def known(path: Path, wanted: str, *, repack: bool, probe: bool, needs: str = ""
         return _instead(base, choice, needs)
     if base is None or not probe or getattr(sys, "frozen", False):
         return _untried(path, base, choice, "files are not tried here")
-    if path.stat().st_size < _SMALL:
-        return _untried(path, base, choice, "the file is so small that the choice does not matter")
+    if not choice and path.stat().st_size < _SMALL:
+        return Engine(library=_name(base), reason="the file is so small that the choice does not matter")
     return _kept(_place(path, base, rival, repack=repack), choice)
 
 
