@@ -112,6 +112,8 @@ def _kept(block: Any, reads: Reads, *, spoken: bool) -> Iterator[dict[str, Any]]
                 yield {"type": "text", "text": json.dumps(block["output"], ensure_ascii=False, default=str)}
         case kind if kind in _MEDIA:
             yield {"type": "text", "text": _name_of(block)} if reads == "text" else _medium(block)
+        case "non_standard" if block["value"].get("type") == "refusal":  # as langchain-core 1.7 wraps it
+            yield {"type": "text", "text": block["value"]["refusal"]}
         case "non_standard" if not spoken:  # the service that cannot take it says so
             yield block["value"]
         case _:

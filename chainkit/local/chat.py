@@ -143,6 +143,7 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
         tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
         *,
         tool_choice: str | bool | dict[str, Any] | None = None,
+        strict: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """This model with tools. An answer may hold several calls; the arguments of each always fit the tool's schema.
@@ -153,6 +154,7 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
             tools: Functions, pydantic models, langchain tools, or OpenAI's form.
             tool_choice: None or "auto" leaves it to the model, "any" asks for a call, "none" for none, a name for that
                 tool. Left to the model, an answer that begins with "<" or "{" is a call, and no other is.
+            strict: Without effect; it is always strict.
             kwargs: Settings of the calls; `parallel_tool_calls=False` allows one call an answer.
         """
         described = [convert_to_openai_tool(tool) for tool in tools]

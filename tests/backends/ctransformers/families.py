@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,11 @@ def reference(kind: str, *, parallel: bool = True) -> Any:
         sizes = {"d_model": WIDTH, "n_heads": HEADS, "n_layers": LAYERS, "max_seq_len": CONTEXT, "vocab_size": words}
         model = hf.MptForCausalLM(hf.MptConfig(**sizes, **ends))
     elif kind == "starcoder":
-        model = hf.GPTBigCodeForCausalLM(
-            hf.GPTBigCodeConfig(**gpt, multi_query=True, tie_word_embeddings=False, **ends)
-        )
+        with warnings.catch_warnings():  # transformers 5.3 still imports it by torch.jit, which torch 2.13 deprecates
+            warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
+            model = hf.GPTBigCodeForCausalLM(
+                hf.GPTBigCodeConfig(**gpt, multi_query=True, tie_word_embeddings=False, **ends)
+            )
     else:
         model = hf.FalconForCausalLM(hf.FalconConfig(**usual, multi_query=True, bias=False, **ends))
     random = torch.Generator().manual_seed(7)

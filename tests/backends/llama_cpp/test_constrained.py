@@ -140,6 +140,11 @@ def test_a_call_that_is_asked_for_comes_with_arguments_that_fit(bpe_model, templ
         assert total.content == ""
 
 
+def test_strict_is_taken_as_agents_of_langchain_give_it(bpe_model):
+    made = wild(bpe_model).bind_tools([now], tool_choice="any", strict=True)
+    assert made.invoke("hi").tool_calls[0]["name"] == "now"
+
+
 def test_a_tool_can_be_named(bpe_model):
     for choice in ("now", {"type": "function", "function": {"name": "now"}}):
         made = wild(bpe_model).bind_tools([add, now], tool_choice=choice)
@@ -191,7 +196,5 @@ def test_a_response_format_that_is_none_is_named(bpe_model):
 def test_tools_and_a_schema_do_not_go_together(bpe_model):
     with pytest.raises(Unsupported, match="bind one"):
         wild(bpe_model).bind_tools([add]).invoke("hi", constraint=json_schema(Pet))
-    with pytest.raises(Unsupported, match="one tool at a time"):
-        wild(bpe_model).bind_tools([add], parallel_tool_calls=True).invoke("hi")
     with pytest.raises(Unsupported, match="calls no tools"):
         GGUFModel(model=str(bpe_model)).invoke("hi", tools=[])
