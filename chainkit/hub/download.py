@@ -11,13 +11,15 @@ import json
 import logging
 import os
 import shutil
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
 from chainkit.base.copying import put
-from chainkit.base.errors import MissingLibrary, ModelFileError, StreamBroken, Unsupported
+from chainkit.base.errors import MissingLibrary, ModelFileError, StreamBroken, StreamStalled, Unsupported
 from chainkit.base.hiding import hides_locals
 from chainkit.hub.choice import HubFile
 from chainkit.hub.local import RECORD, folder_of, record
@@ -32,6 +34,7 @@ try:
 except ImportError as error:
     raise MissingLibrary("huggingface_hub", extra="hub") from error
 
+Value = TypeVar("Value")
 Progress = Callable[[int, int, str], object]
 """Called with the bytes that are here, the bytes there will be, and what is being done."""
 
@@ -39,6 +42,7 @@ _transfer_log = logging.getLogger("huggingface_hub.file_download")
 
 _PARTS = ".pulling"
 _READ_BYTES = 8 << 20
+_SILENT_SECONDS = 600.0  # huggingface_hub hands on 10 MB at a time: 17 kB a second are enough
 
 
 @hides_locals
@@ -98,7 +102,9 @@ def _pull(repository: Repository, file: HubFile, folder: Path, counter: _Counter
 def _fetch(repository: Repository, file: HubFile, part: Path, counter: _Counter) -> None:
     url = repository.address(file.name)
     with named_faults(repository.name):
-        about = get_hf_file_metadata(url, token=token() or False, endpoint=repository.endpoint)
+        about = _in_time(
+            lambda: get_hf_file_metadata(url, token=token() or False, endpoint=repository.endpoint), counter
+        )
         same_host = urlsplit(about.location).netloc == urlsplit(url).netloc
         headers = build_hf_headers(token=(token() or False) if same_host else False, library_name="chainkit")
         part.touch()
@@ -116,7 +122,11 @@ def _transfer(url: str, out: BinaryIO, here: int, headers: dict[str, str], file:
     counter.tell(here)
     _transfer_log.setLevel(logging.ERROR)  # it repeats whole signed addresses at each attempt
     try:
-        http_get(url, out, resume_size=here, headers=headers, expected_size=file.size, tqdm_class=counter.bar())
+        bar = counter.bar()
+        _in_time(
+            lambda: http_get(url, out, resume_size=here, headers=headers, expected_size=file.size, tqdm_class=bar),
+            counter,
+        )
     except errors.HfHubHTTPError:
         raise  # an answer, though huggingface_hub makes an OSError of it
     except (httpx2.TransportError, OSError) as error:
@@ -129,6 +139,43 @@ def _transfer(url: str, out: BinaryIO, here: int, headers: dict[str, str], file:
         ) from error
     finally:
         _transfer_log.setLevel(logging.NOTSET)
+
+
+def _in_time(work: Callable[[], Value], counter: _Counter) -> Value:
+    """What a call gives, unless nothing new comes for long.
+
+    huggingface_hub's own limit is for each read, so that a server which drips keeps it waiting. It waits in a thread,
+    which ends at its next write, since the file is closed then.
+
+    Raises:
+        StreamStalled: Nothing came for `_SILENT_SECONDS`.
+    """
+    values: list[Value] = []
+    faults: list[BaseException] = []
+    ended = threading.Event()
+
+    def run() -> None:
+        try:
+            values.append(work())
+        except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
+            faults.append(error)
+        finally:
+            ended.set()
+
+    threading.Thread(target=run, name="chainkit-pull", daemon=True).start()
+    seen, since = counter.here, time.monotonic()
+    while not ended.wait(0.2):
+        if counter.here != seen:
+            seen, since = counter.here, time.monotonic()
+        elif time.monotonic() - since > _SILENT_SECONDS:
+            raise StreamStalled(
+                f"less than {constants.DOWNLOAD_CHUNK_SIZE / 1e6:.0f} MB of {counter.doing} came in "
+                f"{_SILENT_SECONDS:g} seconds; pull again to go on from there",
+                provider="hub",
+            )
+    if faults:
+        raise faults[0]
+    return values[0]
 
 
 def _verify(part: Path, file: HubFile) -> None:
@@ -207,11 +254,11 @@ class _Counter:
 
     def __init__(self, progress: Progress, before: int, total: int, name: str) -> None:
         self._progress, self._before, self._total = progress, before, total
-        self.doing, self._here = name, 0
+        self.doing, self.here = name, 0
 
     def tell(self, here: int) -> None:
         """Number of bytes of this file that are here."""
-        self._here = here
+        self.here = here
         self._progress(self._before + here, self._total, self.doing)
 
     def bar(self) -> Any:
@@ -229,7 +276,7 @@ class _Counter:
                 pass
 
             def update(self, more: int) -> None:
-                counter.tell(counter._here + more)
+                counter.tell(counter.here + more)
 
             def close(self) -> None:
                 pass

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ class Hub:
         gated: Repositories that want `token`.
         lies: Files (by name) whose content is another one of the same length.
         cut_after: Break the connection when so many bytes of a file were sent, from then on at once; None never does.
+        drips: "head" or "body": send that letter by letter, as long as it is set.
         requests: Method, path, range and authorization of each request.
     """
 
@@ -32,6 +35,7 @@ class Hub:
     token: str = "hf_letmein"
     lies: set[str] = field(default_factory=set)
     cut_after: int | None = None
+    drips: str = ""
     requests: list[tuple[str, str, str, str]] = field(default_factory=list)
     address: str = ""
 
@@ -98,6 +102,9 @@ class _Handler(BaseHTTPRequestHandler):
         if data is None:
             self.answer(404, {"X-Error-Code": "EntryNotFound"})
             return
+        if self.hub.drips == "head":
+            self.drip(b"HTTP/1.1 302 Found\r\nX-Endless: " + b"x" * 4_000)
+            return
         about = entry(name, data)
         headers = {
             "X-Repo-Commit": COMMIT,
@@ -108,6 +115,14 @@ class _Handler(BaseHTTPRequestHandler):
         if "lfs" in about:
             headers["X-Linked-ETag"] = f'"{about["lfs"]["sha256"]}"'
         self.answer(302, headers)
+
+    def drip(self, data: bytes) -> None:
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            for byte in data:
+                if self.hub.drips:
+                    self.wfile.write(bytes([byte]))
+                    time.sleep(0.02)
 
     def content(self, repo: str, name: str) -> None:
         data = self.hub.repos[repo][name]
@@ -124,6 +139,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("ETag", '"' + hashlib.sha256(data).hexdigest() + '"')
         self.end_headers()
         if self.command == "HEAD":
+            return
+        if self.hub.drips == "body":
+            self.drip(data[start:end])
             return
         if self.hub.cut_after is not None:
             end = min(end, max(start, self.hub.cut_after))

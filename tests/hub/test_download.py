@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
+import time
 
 import pytest
 
@@ -14,6 +16,7 @@ from chainkit.base.errors import (
     ModelNotFound,
     PermissionDenied,
     StreamBroken,
+    StreamStalled,
     Unsupported,
 )
 from chainkit.hub.choice import chosen
@@ -87,6 +90,25 @@ def test_a_line_that_breaks_now_and_then_is_mended_without_a_word(hub: Hub, monk
     pull()
     assert pulled_gguf("org/model").read_bytes() == DATA
     assert [span for _, span in hub.downloads()] == ["", "bytes=10000-"]
+
+
+@pytest.mark.parametrize("part", ["head", "body"])
+def test_a_hub_that_drips_is_left_in_time_and_gone_on_with(
+    hub: Hub, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chainkit.hub.download._SILENT_SECONDS", 0.5)
+    hub.drips = part
+    begun = time.monotonic()
+    with pytest.raises(StreamStalled, match=r"of model\.Q8_0\.gguf came in 0\.5 seconds; pull again"):
+        pull()
+    assert time.monotonic() - begun < 5
+    hub.drips = ""
+    for thread in threading.enumerate():
+        if thread.name == "chainkit-pull":
+            thread.join(10)
+            assert not thread.is_alive()
+    pull()
+    assert pulled_gguf("org/model").read_bytes() == DATA
 
 
 def test_a_file_with_a_wrong_hash_is_deleted_and_named(hub: Hub) -> None:
