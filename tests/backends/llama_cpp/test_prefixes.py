@@ -234,11 +234,12 @@ def test_thirty_kills_while_it_is_written(kept, monkeypatch, wide_models):
         wanted = started(path).communicate(timeout=60)[0]
     during = 0
     for _ in range(30):
-        kept.clear()
+        for file in kept.folder.glob("*.kv"):  # parts stay, so that they could pile up
+            file.unlink()
         process = started(path)
         assert process.stdout is not None
         end = time.monotonic() + 60
-        while not (kept.folder.exists() and any(kept.folder.iterdir())) and time.monotonic() < end:
+        while not any(kept.folder.glob("*.kv*")) and time.monotonic() < end:
             time.sleep(0.0005)
         time.sleep(chance.uniform(0, 0.02))
         process.kill()
@@ -247,5 +248,6 @@ def test_thirty_kills_while_it_is_written(kept, monkeypatch, wide_models):
         for file in kept.folder.glob("*.kv"):
             assert len(file.read_bytes()) > 1000
         assert started(path).communicate(timeout=60)[0] == wanted
-        assert not list(kept.folder.glob("*.part"))
+        # the next process that writes removes what was left; one that lacks less than 256 tokens does not write
+        assert len(list(kept.folder.glob("*.part"))) <= 1
     assert during
