@@ -206,7 +206,7 @@ import sys
 from chainkit.backends.llama_cpp.models import GGUFModel
 from chainkit.local.session import LocalSession
 model = GGUFModel(model=sys.argv[1], n_threads=1, max_tokens=4, probe=False)
-print(model.invoke("the cat sat on the mat and the dog ran to the cat. " * 40), flush=True)
+print(ascii(model.invoke("the cat sat on the mat and the dog ran to the cat. " * 40)), flush=True)
 """
 
 
