@@ -14,6 +14,7 @@ from tests.test_docs import PAGES, ROOT, blocks
 UNTYPED = {
     "agents.md": ("create_agent",),
     "providers.md": ("class EchoChat",),
+    "scale.md": ("import ray",),
     "testing.md": ("their_model", "class TestMyChat"),
     "tuning.md": ("PeftModel",),
     "upscale.md": ("from_pretrained",),
