@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from chainkit.backends.llama_cpp.batch import BatchBuffer
 from chainkit.backends.llama_cpp.capi import Handle
-from chainkit.backends.llama_cpp.contexts import FLASH
+from chainkit.backends.llama_cpp.contexts import FLASH, free_context
 from chainkit.backends.llama_cpp.processor import default_threads
 from chainkit.backends.llama_cpp.settings import FileSettings
 from chainkit.backends.llama_cpp.weights import Weights, check_room, load_weights
@@ -70,7 +70,7 @@ class Embedder:
         if self._context is None:
             reason = self.library.last_errors()
             raise ModelFileError(weights.path, f"llama.cpp cannot make a context of {self.limit}: {reason}")
-        weakref.finalize(self, _free, weights, self._context).atexit = False
+        weakref.finalize(self, free_context, weights, self._context).atexit = False
         self._pooled = self.library.llama_pooling_type(self._context) > 0
         self._memory = self.library.llama_get_memory(self._context)
         self._batch = BatchBuffer(self.limit, kind=self.library.layout.batch)
@@ -149,7 +149,3 @@ def roomy_weights(file: FileSettings) -> Weights:
     use = Use(context=1, batch=1)  # a model that reads whole texts at once remembers none
     before = None if file.force else partial(check_room, file.path, file.loading, use)
     return load_weights(file.path, file.loading, before, needs="embeddings")
-
-
-def _free(weights: Weights, context: Handle) -> None:
-    weights.library.llama_free(context)  # before the weights that it uses

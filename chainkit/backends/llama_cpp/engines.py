@@ -185,18 +185,18 @@ def _place(path: Path, base: Library, rival: Library, *, repack: bool) -> Path:
     return cache_dir() / "engines" / f"{name}.json"
 
 
-_read: dict[Path, dict[str, Any]] = {}
+_decided: dict[Path, dict[str, Any]] = {}
 
 
 def _kept(place: Path, choice: str) -> Engine | None:
-    found = _read.get(place)
+    found = _decided.get(place)
     if found is None:
         try:
             found = json.loads(place.read_text("utf-8"))
             engine = _engine(found, choice)
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        _read[place] = found
+        _decided[place] = found
         return engine
     return _engine(found, choice)
 

@@ -271,10 +271,8 @@ class LlamaRuntime:
                 read.sequence.busy = True
                 held = common(read.sequence.tokens, read.request.tokens)
                 restored = self._files.restore(read.sequence, read.request.tokens, held)
-                read.restored, known[id(read)] = (
-                    restored > 0,
-                    restored or common(read.sequence.tokens, read.request.tokens),
-                )
+                read.restored = restored > 0
+                known[id(read)] = restored or common(read.sequence.tokens, read.request.tokens)
         for read in reads:
             read.place.busy = True
             read.start = self._sequences.trim(read.place, min(known[id(read)], len(read.request.tokens) - 1))

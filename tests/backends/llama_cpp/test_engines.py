@@ -161,7 +161,7 @@ def test_a_decision_is_made_once_and_kept(bpe_model, tmp_path, monkeypatch):
     assert known(bpe_model, "auto", repack=False, probe=True) is None
     for place in (tmp_path / "cache" / "engines").iterdir():
         place.write_text(json.dumps({"rules": 0}))
-    engines._read.clear()
+    engines._decided.clear()
     assert known(bpe_model, "auto", repack=True, probe=True) is None  # what cannot be read is tried again
 
 
