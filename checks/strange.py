@@ -1,8 +1,9 @@
 """The suite where a machine is not as usual: `make test-strange`, or part of it: `make test-strange STRANGE="fonts c"`.
 
-Each setting is one run; `together` puts all of them that can be had at once into one run. Linux as root alone can hide
-fonts and become another user; elsewhere these two settings are left out, and said to be. Arguments that begin with a
-dash or name a file of tests go to pytest.
+Without names it makes the three runs of RUNS, which put together what can be had at once; named settings are one run
+each, which shows the setting that a fault belongs to. Only root on Linux can hide fonts and become another user;
+elsewhere a run with these two settings goes on without them, and says so. Arguments that begin with a dash or name a
+file of tests go to pytest.
 """
 
 from __future__ import annotations
@@ -64,18 +65,23 @@ SETTINGS = {
     "pipe": Setting({"PYTHONIOENCODING": "ascii"}, behind=" | cat"),
     "closed": Setting(behind=" >&-"),
 }
-TOGETHER = ("fonts", "turkish", "kathmandu", "user", "umask", "core", "files", "pipe")
+RUNS = {
+    "together": ("fonts", "turkish", "kathmandu", "user", "umask", "core", "files", "pipe"),
+    "bare": ("c", "closed"),
+    "german": ("german",),
+}
 
 
 def main(arguments: list[str]) -> int:
-    """Run the settings that are named, or each; how many runs failed."""
-    names = [word for word in arguments if word in SETTINGS or word == "together"]
+    """Run the settings or runs that are named, or each run; how many failed."""
+    names = [word for word in arguments if word in SETTINGS or word in RUNS]
     rest = [word for word in arguments if word not in names]
     failed = 0
-    for name in names or SETTINGS:
-        parts = [SETTINGS[part] for part in (TOGETHER if name == "together" else (name,))]
-        if any(part.root for part in parts) and not _is_root():
-            print(f"{name}: left out, it needs root on Linux")
+    for name in names or RUNS:
+        parts = [SETTINGS[part] for part in RUNS.get(name, (name,)) if _is_root() or not SETTINGS[part].root]
+        if len(parts) < len(RUNS.get(name, (name,))):
+            print(f"{name}: hiding fonts and becoming another user are left out, they need root on Linux")
+        if not parts:
             continue
         with tempfile.TemporaryDirectory(prefix="strange ü ") as folder:
             failed += not run(name, parts, Path(folder), rest)
