@@ -34,13 +34,13 @@ SHARED = 2000
 
 
 class BareLoop:
-    """llama.cpp with one thread and nothing around it."""
+    """llama.cpp, with one thread if not told otherwise, and nothing around it."""
 
-    def __init__(self, path, context_length):
-        self.llama = library()
+    def __init__(self, path, context_length, llama=None, threads=1):
+        self.llama = llama or library()
         self.model = self.llama.load(path, self.llama.model_params(n_gpu_layers=0, load_mode=1))
         params = self.llama.context_params(
-            n_ctx=context_length, n_batch=512, n_ubatch=512, n_threads=1, n_threads_batch=1
+            n_ctx=context_length, n_batch=512, n_ubatch=512, n_threads=threads, n_threads_batch=threads
         )
         self.context = self.llama.context(self.model, params)
         self.size = self.llama.llama_vocab_n_tokens(self.llama.llama_model_get_vocab(self.model))

@@ -23,7 +23,7 @@ from chainkit.backends.llama_cpp import gguf_writer
 from chainkit.sizing import PIS, Use, gguf_model, plan, quantized, this_machine
 from chainkit.sizing.gguf import model_from
 from chainkit.sizing.header import TENSOR_TYPES
-from chainkit.sizing.model import Weight
+from chainkit.sizing.model import WeightShape
 from chainkit.sizing.quantization import BLOCKS
 from chainkit.sizing.shapes import config_model
 from chainkit.sizing.verdict import judge
@@ -141,7 +141,7 @@ def child(settings: dict[str, object]) -> None:
     model = chainkit.llm("gguf:" + str(settings.pop("model")), **settings)
     session = model.session()
     rng = np.random.default_rng(0)
-    session.append([1, *rng.integers(300, 30_000, session.limit - 1).tolist()])
+    session.append([1, *rng.integers(300, 30_000, session.context_length - 1).tolist()])
     session.next_tokens(1)
     status = Path("/proc/self/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
@@ -151,7 +151,7 @@ def child(settings: dict[str, object]) -> None:
 def write(path: Path, dims: Dims, kind: str) -> None:
     """A Llama of random weights."""
     values = settings(dims) | (bytewise(dims.words) if dims.bytewise else sentencepiece(dims.words))
-    plain = tuple(Weight(name, "F32", shape, 4 * int(np.prod(shape))) for name, shape in shapes(dims).items())
+    plain = tuple(WeightShape(name, "F32", shape, 4 * int(np.prod(shape))) for name, shape in shapes(dims).items())
     weights = quantized(model_from(path.name, values, plain), kind).weights
     rng = np.random.default_rng(0)
     with path.open("wb") as file:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from chainkit.backends.llama_cpp.batch import BatchBuffer
 from chainkit.backends.llama_cpp.capi import NativeModel
+from chainkit.backends.llama_cpp.layouts import FLASH
 from chainkit.backends.llama_cpp.libraries import opened
 from chainkit.backends.llama_cpp.probe import no_core_file
 from chainkit.backends.llama_cpp.vocabulary import LlamaVocabulary
@@ -118,7 +119,6 @@ class Bench:
         llama, job = self._llama, self._job
         if self._context is not None:
             llama.llama_free(self._context)
-        flash = -1 if job.flash is None else int(job.flash)
         params = llama.context_params(
             n_ctx=self.count + 2 * _WRITTEN,
             n_batch=WIDEST,
@@ -126,7 +126,7 @@ class Bench:
             n_seq_max=2,
             n_threads=job.threads,
             n_threads_batch=job.threads,
-            flash_attn_type=flash,
+            flash_attn_type=FLASH[job.flash],
             kv_unified=1,
         )
         self._context = llama.context(self._model.handle, params)

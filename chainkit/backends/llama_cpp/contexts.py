@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from chainkit.backends.llama_cpp.adapters import Adapter
 from chainkit.backends.llama_cpp.capi import Handle
 from chainkit.backends.llama_cpp.exact import PASS, rows
+from chainkit.backends.llama_cpp.layouts import FLASH
 from chainkit.backends.llama_cpp.weights import LlamaLoading, Weights
 from chainkit.base.errors import ModelFileError
 
 KV_TYPES = {"f32": 0, "f16": 1, "q8_0": 8}
-FLASH = {None: -1, False: 0, True: 1}
 
 
 class EncoderOnly(ModelFileError):

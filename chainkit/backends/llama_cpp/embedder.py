@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from chainkit.backends.llama_cpp.batch import BatchBuffer
 from chainkit.backends.llama_cpp.capi import Handle
-from chainkit.backends.llama_cpp.contexts import FLASH, free_context
+from chainkit.backends.llama_cpp.contexts import free_context
+from chainkit.backends.llama_cpp.layouts import FLASH
 from chainkit.backends.llama_cpp.processor import default_threads
 from chainkit.backends.llama_cpp.settings import FileSettings
 from chainkit.backends.llama_cpp.weights import Weights, check_room, load_weights

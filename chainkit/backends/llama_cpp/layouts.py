@@ -15,6 +15,9 @@ from typing import Any
 ProgressCallback = ctypes.CFUNCTYPE(ctypes.c_bool, c_float, c_void_p)
 LogCallback = ctypes.CFUNCTYPE(None, c_int, ctypes.c_char_p, c_void_p)
 
+FLASH = {None: -1, False: 0, True: 1}
+"""`flash_attn_type`: whether attention is computed in tiles; None leaves it to the library."""
+
 
 class LlamaBatch(ctypes.Structure):
     """`llama_batch`: tokens or vectors with their positions and sequences."""
