@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -27,6 +27,13 @@ def texts_of(given: Iterable[Any]) -> list[str]:
             raise BadTexts(f"text {row} is of type {type(text).__name__}, not str")
         texts.append(text)
     return texts
+
+
+def fluency_of(embeddings: Any, texts: Sequence[str]) -> float:
+    """How well a model knows the languages of texts, 0 to 1, where it says so, else 1."""
+    while not hasattr(embeddings, "fluency") and hasattr(embeddings, "embeddings"):  # a cache
+        embeddings = embeddings.embeddings
+    return float(embeddings.fluency(texts)) if hasattr(embeddings, "fluency") else 1.0
 
 
 def unit(vectors: Array) -> Array:

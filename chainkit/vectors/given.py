@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from langchain_core.embeddings import Embeddings
 
 from chainkit.base import opening
 from chainkit.base.errors import BadTexts, BadVectors
-from chainkit.base.vectors import texts_of
+from chainkit.base.vectors import fluency_of, texts_of
 
 Array = np.ndarray[Any, Any]
 Vectors = Array | Sequence[Sequence[float]]
@@ -23,8 +24,20 @@ Source = Embeddings | Vectors | str | None
 DEFAULT = "minilm"
 """The spec of the embeddings that stand in where texts come without any."""
 
+_SAMPLE, _FLUENT = 200, 0.1
 _ROWS_AT_ONCE = 65_536
 _HALF = re.compile("[\ud800-\udfff]")
+
+
+class UnknownLanguage(UserWarning):
+    """The embedding model does not know the language of most texts, so their similarities mean little."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            f"the embedding model does not know the language of most of these texts (such as {text[:30]!r}), so their "
+            "similarities mean little; take a multilingual one, such as "
+            "'minilm:intfloat/multilingual-e5-small?query_prompt=query: '"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,13 +101,24 @@ def embedded(texts: list[str], embeddings: Embeddings | str | None) -> Array:
 
     Raises:
         BadVectors: The embeddings gave too few vectors, or vectors that cannot be compared.
+
+    Warns:
+        UnknownLanguage: The model splits the words of most texts into single letters.
     """
     model: Embeddings = opening.embeddings(DEFAULT if embeddings is None else embeddings)
     direct = getattr(model, "embed_array", None)
     vectors = checked_vectors(direct(texts) if callable(direct) else model.embed_documents(texts))
     if len(vectors) != len(texts):
         raise BadVectors(f"{type(model).__name__} gave {len(vectors)} vectors for {len(texts)} texts")
+    sample = [text for text in texts[:: len(texts) // _SAMPLE + 1] if any(map(_is_foreign, text))]
+    if 2 * len(sample) > len(texts) // (len(texts) // _SAMPLE + 1) and fluency_of(model, sample) < _FLUENT:
+        warnings.warn(UnknownLanguage(sample[0]), stacklevel=5)
     return vectors
+
+
+def _is_foreign(letter: str) -> bool:
+    """Whether a letter is of another script than the Latin one."""
+    return letter > "\u024f" and letter.isalpha()
 
 
 def checked_texts(items: Items, *, blank_too: bool = False) -> list[str]:

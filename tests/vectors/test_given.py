@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
 from chainkit.base.errors import BadTexts, BadVectors
 from chainkit.vectors import cluster_map, clusters, heatmap, pairs, search, similarity
-from chainkit.vectors.given import read_given
+from chainkit.vectors.given import UnknownLanguage, read_given
 from tests.vectors.conftest import Table
 
 AB = Table({"a": [1, 0], "b": [0, 2], " ": [1, 1]})
@@ -109,3 +111,22 @@ def test_the_vectors_of_texts_can_be_given():
 def test_an_array_of_texts_is_taken_for_texts():
     assert similarity(np.array(["a", "b"]), AB).shape == (2, 2)
     assert similarity(np.array(["a", "b"], object), AB).shape == (2, 2)
+
+
+THAI = ["แมวนอนบนโซฟา", "สุนัขวิ่งในสวน", "วันนี้ฝนตก", "ก๋วยเตี๋ยวอร่อย"]
+JAPANESE = ["猫がソファで眠っている。", "犬が公園を走る。", "今日は雨が降る。"]
+FRENCH = ["Le chat dort sur le canapé", "Le chien court dans le parc", "Il pleut aujourd'hui"]
+
+
+@pytest.mark.parametrize("texts", [THAI, JAPANESE, [*THAI, *FRENCH[:1]]])
+def test_texts_in_a_language_that_the_model_does_not_know_are_warned_of(minilm, texts: list[str]) -> None:
+    assert minilm.fluency(texts[:3]) == 0
+    with pytest.warns(UnknownLanguage, match="multilingual"):
+        similarity(texts, minilm)
+
+
+@pytest.mark.parametrize("texts", [FRENCH, ["naïve café", "x1", "B-52"], [*FRENCH, *THAI[:2]], ["A", "B", "C"]])
+def test_other_texts_are_compared_without_a_warning(minilm, texts: list[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        similarity(texts, minilm)

@@ -26,6 +26,7 @@ BATCH_TOKENS = 512  # padding included; larger batches are no faster, take more 
 _ONE_LANGUAGE = 60_000  # BERT's vocabulary of English has 30,522 pieces, that of 104 languages 119,547
 _SAMPLE_CHARACTERS = 200
 _SPELLED, _FLUENT = 1.5, 3.5  # letters a piece
+_UNKNOWN = ("[UNK]", "<unk>")
 _HAN = re.compile("[\u3400-\u9fff]")
 
 
@@ -109,15 +110,19 @@ class Tokens:
     def fluency(self, texts: Sequence[str]) -> float:
         """How well the vocabulary knows the words of texts: 1 for its own language, 0 where it spells letter by letter.
 
-        English has 4.6 letters a token in a vocabulary of English, German 2.7, Arabic and Chinese 1. Vocabularies of
-        many languages are larger than any of one language, and know all that is asked about.
+        A word that it does not know at all counts as spelled. English has 4.6 letters a token in a vocabulary of
+        English, German 2.7, Arabic and Chinese 1. Vocabularies of many languages are larger than any of one language,
+        and know all that is asked about.
         """
         if self._tokenizer.get_vocab_size() > _ONE_LANGUAGE:
             return 1.0
         shown = [text[:_SAMPLE_CHARACTERS] for text in texts]
         letters = sum(letter.isalpha() for text in shown for letter in text)
-        found = (token for one in self._tokenizer.encode_batch(shown, add_special_tokens=False) for token in one.tokens)
-        pieces = sum(any(map(str.isalpha, token)) for token in found)
+        pieces = 0
+        for text, encoding in zip(shown, self._tokenizer.encode_batch(shown, add_special_tokens=False), strict=True):
+            for token, (start, end) in zip(encoding.tokens, encoding.offsets, strict=True):
+                written = sum(letter.isalpha() for letter in text[start:end])
+                pieces += written if token in _UNKNOWN else written > 0
         if not pieces:
             return 1.0
         if letters / pieces < _SPELLED and sum(len(_HAN.findall(text)) for text in shown) > letters / 2:

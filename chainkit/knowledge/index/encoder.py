@@ -9,6 +9,7 @@ import numpy as np
 
 from chainkit.base import opening
 from chainkit.base.errors import BadVectors, EmbeddingsMismatch
+from chainkit.base.vectors import fluency_of
 from chainkit.knowledge.index.codes import Matrix
 from chainkit.knowledge.index.store import Store
 
@@ -57,10 +58,7 @@ class Encoder:
 
     def fluency(self, texts: Sequence[str]) -> float:
         """How well the model knows the languages of these texts, 0 to 1, where it says so, else 1."""
-        model: Any = self.embeddings
-        while not hasattr(model, "fluency") and hasattr(model, "embeddings"):  # what keeps the vectors of another model
-            model = model.embeddings
-        return float(model.fluency(texts)) if hasattr(model, "fluency") else 1.0
+        return fluency_of(self.embeddings, texts)
 
     def recognise(self, store: Store) -> None:
         """Compare the vector of a fixed text with the stored one: that shows another model whatever it is called.
