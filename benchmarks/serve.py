@@ -59,53 +59,75 @@ def cpu(process):
 # --- CPU per request -------------------------------------------------------------------------------------------------
 
 
-def in_process(spec, count, settings, queue):
-    """CPU milliseconds per call of a model in this process, a few at once."""
+def in_process(spec, count, settings, queue, go):
+    """CPU milliseconds per call of a model in this process, a few at once, whole or streamed as it is told."""
     from langchain_core.messages import HumanMessage
 
     import chainkit
 
     model = chainkit.chat_model(spec)
     messages = [HumanMessage(QUESTION[0]["content"])]
-    best = float("inf")
+    calls = {
+        False: lambda _: model.invoke(messages, **settings),
+        True: lambda _: sum(1 for _ in model.stream(messages, **settings)),
+    }
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        for _ in range(ROUNDS + 1):
+        while (stream := go.get()) is not None:
             begin = time.process_time()
-            list(threads.map(lambda _: model.invoke(messages, **settings), range(count)))
-            best = min(best, time.process_time() - begin)
-    queue.put(best / count * 1000)
+            list(threads.map(calls[stream], range(count)))
+            queue.put((time.process_time() - begin) / count * 1000)
 
 
-def over_http(address, process, name, count, settings, *, stream=False):
+def over_http(client, process, name, count, settings, *, stream):
     """The same of the server's process."""
     body = {"model": name, "messages": QUESTION, "stream": stream, **settings}
-    best = float("inf")
-    with httpx2.Client(base_url=address, timeout=60) as client, ThreadPoolExecutor(AT_ONCE) as threads:
-        for _ in range(ROUNDS + 1):
-            begin = cpu(process)
-            for reply in threads.map(lambda _: client.post("/v1/chat/completions", json=body), range(count)):
-                reply.raise_for_status()
-            best = min(best, cpu(process) - begin)
-    return best / count * 1000
+    begin = cpu(process)
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        for reply in threads.map(lambda _: client.post("/v1/chat/completions", json=body), range(count)):
+            reply.raise_for_status()
+    return (cpu(process) - begin) / count * 1000
 
 
-def request(path):
+@contextmanager
+def beside(spec, count, settings):
+    """What `in_process` finds, in a process of its own: a function that has it done once more."""
+    context = multiprocessing.get_context("spawn")
+    queue, go = context.Queue(), context.Queue()
+    own = context.Process(target=in_process, args=(spec, count, settings, queue, go))
+    own.start()
+
+    def once(stream):
+        go.put(stream)
+        return queue.get()
+
+    try:
+        yield once
+    finally:
+        go.put(None)
+        own.join()
+
+
+def request(path, rounds=ROUNDS + 1, count=REQUESTS):
+    """Added by the server, the least of some rounds in which all four take turns; the median of the differences too."""
     spec = f"gguf:{path}?n_threads=1"
     rows = [("fake", "fake:", {}), ("16 tokens", spec, {"max_tokens": 16}), ("64 tokens", spec, {"max_tokens": 64})]
-    with served("fake=fake:", f"demo={spec}") as (address, process):
-        print("CPU ms per request | in process | server | added | server, streamed | added")
+    with served("fake=fake:", f"demo={spec}") as (address, process), httpx2.Client(base_url=address) as client:
+        print("CPU ms per request | invoke | server | added, median | stream | server, streamed | added, median")
         for name, model, settings in rows:
-            queue = multiprocessing.get_context("spawn").Queue()
-            own = multiprocessing.get_context("spawn").Process(
-                target=in_process, args=(model, REQUESTS, settings, queue)
-            )
-            own.start()
-            alone = queue.get()
-            own.join()
-            served_name = "fake" if name == "fake" else "demo"
-            whole = over_http(address, process, served_name, REQUESTS, settings)
-            streamed = over_http(address, process, served_name, REQUESTS, settings, stream=True)
-            print(f"{name} | {alone:.2f} | {whole:.2f} | {whole - alone:.2f} | {streamed:.2f} | {streamed - alone:.2f}")
+            called = "fake" if name == "fake" else "demo"
+            found = {"whole": ([], []), "streamed": ([], [])}
+            with beside(model, count, settings) as once:
+                for turn in range(rounds + 1):
+                    for (own, over), stream in zip(found.values(), (False, True), strict=True):
+                        pair = once(stream), over_http(client, process, called, count, settings, stream=stream)
+                        if turn:  # the first one loads the model
+                            own.append(pair[0])
+                            over.append(pair[1])
+            cells = [name]
+            for own, over in found.values():
+                added = statistics.median(there - here for here, there in zip(own, over, strict=True))
+                cells += [f"{min(own):.2f}", f"{min(over):.2f}", f"{min(over) - min(own):.2f}, {added:.2f}"]
+            print(" | ".join(cells))
 
 
 # --- four at once ----------------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from chainkit.base.errors import ChainkitError, Unsupported
 
 T = TypeVar("T")
 
+_PAUSE_SECONDS = 0.01  # between two items for which an event loop is woken
+
 # they mostly wait: one of them computes for all, so there must be as many as generations that go on side by side
 _THREADS = ThreadPoolExecutor(64, thread_name_prefix="chainkit-generation")
 
@@ -64,7 +66,10 @@ async def in_thread(work: Callable[[threading.Event], T]) -> T:
 
 
 class _Mailbox(Generic[T]):
-    """Items from a thread for a coroutine; however many have come, the event loop is woken once for all.
+    """Items from a thread for a coroutine.
+
+    However many have come, the event loop is woken once for all. What comes within ten milliseconds waits for their
+    end: a model that writes more than 100 tokens a second would do little else than wake.
 
     Args:
         loop: That of the coroutine.
@@ -75,13 +80,15 @@ class _Mailbox(Generic[T]):
         self._items: deque[T] = deque()
         self._called = False
         self._waiting: asyncio.Future[None] | None = None
+        self._woken = -_PAUSE_SECONDS
+        self._later: asyncio.TimerHandle | None = None
 
-    def put(self, item: T) -> None:
-        """Leave an item; from the thread."""
+    def put(self, item: T, *, last: bool = False) -> None:
+        """Leave an item; from the thread. The last one does not wait."""
         self._items.append(item)
-        if not self._called and not self._loop.is_closed():
+        if (last or not self._called) and not self._loop.is_closed():
             self._called = True
-            self._loop.call_soon_threadsafe(self._wake)
+            self._loop.call_soon_threadsafe(self._wake if last else self._wake_soon)
 
     async def get(self) -> T:
         """The next item; from the event loop."""
@@ -90,8 +97,19 @@ class _Mailbox(Generic[T]):
             await self._waiting
         return self._items.popleft()
 
+    def _wake_soon(self) -> None:
+        due = self._woken + _PAUSE_SECONDS
+        if self._loop.time() >= due:
+            self._wake()
+        else:
+            self._later = self._loop.call_at(due, self._wake)
+
     def _wake(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         self._called = False  # before the items are looked at, so that none is missed
+        self._woken = self._loop.time()
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
@@ -99,7 +117,7 @@ class _Mailbox(Generic[T]):
 async def stream_from_thread(make: Callable[[threading.Event], Iterator[T]]) -> AsyncIterator[T]:
     """The items of an iterator that runs in a thread; it stops when the consumer goes away."""
     loop, stop = asyncio.get_running_loop(), threading.Event()
-    items = _Mailbox[T | BaseException | None](loop)
+    items: _Mailbox[T | BaseException | None] = _Mailbox(loop)
     put = items.put
 
     def run() -> None:
@@ -113,7 +131,7 @@ async def stream_from_thread(make: Callable[[threading.Event], Iterator[T]]) -> 
         except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
             put(error)
         finally:
-            put(None)
+            put(None, last=True)
 
     future = loop.run_in_executor(_THREADS, run)
     try:

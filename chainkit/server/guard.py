@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,6 +19,7 @@ from chainkit.server.wire import fault_reply
 
 _METHODS = "GET, POST, DELETE, OPTIONS"
 _HEADERS = "authorization, content-type"
+_HOST_CHARACTERS = 260  # of the longest name and a port
 
 
 class Guard:
@@ -74,7 +76,7 @@ class Guard:
             raise RequestFault(400, "a request has a length or an encoding, not both", code="invalid_header")
 
     def _is_known(self, host: str) -> bool:
-        name = _name(host)
+        name = _name(host) if len(host) <= _HOST_CHARACTERS else ""
         return bool(name) and (_is_address(name) or name in self._hosts)
 
     def _check_origin(self, scope: Scope, headers: Headers, origin: str | None) -> None:
@@ -109,6 +111,7 @@ def _digest(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
 
 
+@lru_cache(256)  # most clients send the same one each time
 def _name(host: str) -> str:
     """A Host without its port; empty if it is none."""
     try:
@@ -117,6 +120,7 @@ def _name(host: str) -> str:
         return ""
 
 
+@lru_cache(256)
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import aclosing
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 from pydantic_core import from_json, to_json
@@ -22,6 +23,7 @@ Body = TypeVar("Body", bound=BaseModel)
 
 log = logging.getLogger("chainkit.server")
 DONE = b"data: [DONE]\n\n"
+_SENT_AT_ONCE_BYTES = 64 << 10  # of events that come one upon the other
 _READ_ON_BYTES = 64 << 20  # of a request that is too long: who still sends does not read the answer
 GONE = 499
 """The status that stands in the metrics for a client that did not wait."""
@@ -202,23 +204,68 @@ class EventReply(Response):
                 await self._pump(scope, receive, send)
 
     async def _pump(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = False
+        """Send what has come each time that the next event is waited for: each send passes through six layers."""
+        begun, size, parts = False, 0, list[bytes]()
+
+        async def flush(*, last: bool = False) -> None:
+            nonlocal begun, size
+            if not begun:
+                if not parts and not last:
+                    return
+                begun = True
+                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            data, size = b"".join(parts), 0
+            parts.clear()
+            if data or last:
+                await send({"type": "http.response.body", "body": data, "more_body": not last})
+
         async with aclosing(self._events) as events:  # pyright: ignore[reportArgumentType] - generators all
             try:
-                async for event in events:
-                    if not begun:
-                        begun = True
-                        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-                    await send({"type": "http.response.body", "body": event, "more_body": True})
+                while (event := await _FlushedFirst(anext(events, None), flush)) is not None:
+                    parts.append(event)
+                    size += len(event)
+                    if size > _SENT_AT_ONCE_BYTES:
+                        await flush()
             except Exception as error:
+                await flush()
                 if not begun:
                     await fault_reply(error)(scope, receive, send)
                     return
                 fault = told(error)
                 if fault.status == 500:
                     log.error("%s: %s", type(error).__name__, error, exc_info=error)
-                await send({"type": "http.response.body", "body": self._error_event(fault), "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+                parts.append(self._error_event(fault))
+        await flush(last=True)
+
+
+class _FlushedFirst(Generic[T]):
+    """Awaits `work`; if that has to wait, `flush` is awaited before.
+
+    Args:
+        work: What is awaited; what it returns comes out.
+        flush: Called when it begins to wait, and not if its result is there already.
+    """
+
+    def __init__(self, work: Awaitable[T], flush: Callable[[], Awaitable[None]]) -> None:
+        self._work, self._flush = work, flush
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        work = self._work.__await__()
+        go_on, flushed = partial(next, work), False
+        while True:
+            try:
+                waits_for = go_on()  # a future, which the event loop gets when all is sent; it may be done by then
+            except StopIteration as end:
+                return end.value
+            try:
+                if not flushed:
+                    flushed = True
+                    yield from self._flush().__await__()
+                yield waits_for
+            except BaseException as error:  # noqa: BLE001 - an end from outside, which is for `work` to see
+                go_on = partial(work.throw, error)  # pyright: ignore[reportAttributeAccessIssue]
+            else:
+                go_on = partial(next, work)
 
 
 def event(value: Any, name: str | None = None) -> bytes:

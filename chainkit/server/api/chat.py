@@ -96,6 +96,9 @@ async def _events(services: Services, body: ChatBody, call: ChatCall) -> AsyncIt
                 begun = True
                 for index in range(len(calls)):
                     yield writer.delta(index, {"role": "assistant", "content": "", "refusal": None})
+            if isinstance(chunk, str):
+                yield writer.text(place, chunk)
+                continue
             called[place] = called[place] or bool(chunk.tool_call_chunks)
             ends[place] = _later(ends[place], chunk)
             if (piece := writer.piece(place, chunk)) is not None:
@@ -142,15 +145,17 @@ class ChunkWriter:
         self._after = b"}]" + end
         self._plain_end = b'},"logprobs":null,"finish_reason":null' + self._after
 
+    def text(self, place: int, text: str) -> bytes:
+        """The event of a text."""
+        return b'%s%d,"delta":{"content":%s%s' % (self._before, place, encoded(text), self._plain_end)
+
     def piece(self, place: int, chunk: AIMessageChunk) -> bytes | None:
         """The event of a chunk, if it says something."""
         text = text_of(chunk)
         scores = logprobs_of(chunk.response_metadata)
         deltas = call_deltas(chunk) if chunk.tool_call_chunks else None
         if scores is None and deltas is None:
-            if not text:
-                return None
-            return b'%s%d,"delta":{"content":%s%s' % (self._before, place, encoded(text), self._plain_end)
+            return self.text(place, text) if text else None
         delta: Json = {"content": text} if text or not deltas else {}
         if deltas:
             delta["tool_calls"] = deltas

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.callbacks import AsyncCallbackHandler
 from langchain_core.language_models import BaseLLM
@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from chainkit.base.errors import ContextOverflow, Unsupported
 from chainkit.local.completion import LocalLLM
+from chainkit.prompts.unobserved import unheard
 from chainkit.server.api.calls import settings_of
 from chainkit.server.api.merging import merged
 from chainkit.server.api.parts import new_id
@@ -107,11 +108,24 @@ class ChunkInfo(AsyncCallbackHandler):
 
 
 async def _streamed(model: BaseLLM, call: ContinuedText) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
+    if _is_quiet(model):
+        chunks: Any = cast("Any", model)._astream(call.prompt, call.stop, **call.settings)
+        async with aclosing(chunks) as found:
+            async for chunk in found:
+                yield chunk.text, chunk.generation_info or {}
+        return
     kept = ChunkInfo()
     pieces: Any = model.astream(call.prompt, {"callbacks": [kept]}, stop=call.stop, **call.settings)
     async with aclosing(pieces) as texts:
         async for text in texts:
             yield text, kept.infos.popleft() if kept.infos else {}
+
+
+def _is_quiet(model: BaseLLM) -> bool:
+    """Whether nobody can hear the callbacks of a local model, which langchain-core makes for each token."""
+    own: Any = LocalLLM._astream  # pyright: ignore[reportPrivateUsage]
+    ours = cast("Any", type(model))._astream is own and not (model.callbacks or model.verbose)
+    return ours and unheard(None) is not None
 
 
 async def _continued(model: BaseLLM, call: ContinuedText) -> Generation:

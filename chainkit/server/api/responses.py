@@ -19,7 +19,7 @@ from chainkit.server.api.response_events import ResponseEvents
 from chainkit.server.faults import RequestFault
 from chainkit.server.fields import Json, ResponseItem, ResponsesBody, ResponseToolChoice
 from chainkit.server.services import Services, services_of
-from chainkit.server.speakers.call import ChatCall
+from chainkit.server.speakers.call import ChatCall, chunk_of
 from chainkit.server.speakers.choose import speaker_of
 from chainkit.server.wire import EventReply, JSONReply, parsed, unless_gone
 
@@ -78,9 +78,10 @@ async def _events(
         speaker = speaker_of(served)
         require_short(speaker, call, services.limits.prompt_tokens)
         whole: AIMessageChunk | None = None
-        async for chunk in speaker.stream(call):
+        async for said_now in speaker.stream(call):
             if whole is None:
                 yield events.begun(begun)
+            chunk = chunk_of(said_now)
             whole = chunk if whole is None else whole + chunk
             for made in events.chunk(chunk):
                 yield made

@@ -5,11 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 
 from chainkit.base.errors import Unsupported
+
+Said: TypeAlias = str | AIMessageChunk
+"""A piece of an answer: its text, or a chunk where there is more to tell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +55,7 @@ class Speaker(ABC):
         return ()
 
     @abstractmethod
-    def stream(self, call: ChatCall) -> AsyncIterator[AIMessageChunk]:
+    def stream(self, call: ChatCall) -> AsyncIterator[Said]:
         """The answer as it comes; the last chunk tells usage and why it ended, as far as that is known.
 
         `additional_kwargs["annotations"]` of a chunk are OpenAI's annotations of the whole text.
@@ -61,13 +64,19 @@ class Speaker(ABC):
     async def answer(self, call: ChatCall) -> AIMessage:
         """The whole answer."""
         whole: AIMessageChunk | None = None
-        async for chunk in self.stream(call):
+        async for said in self.stream(call):
+            chunk = chunk_of(said)
             whole = chunk if whole is None else whole + chunk
         return whole if whole is not None else AIMessage("")
 
     def prompt_tokens(self, call: ChatCall) -> int | None:
         """How many tokens would be read; None where that is not known before."""
         return None
+
+
+def chunk_of(said: Said) -> AIMessageChunk:
+    """A piece as a chunk of langchain-core."""
+    return AIMessageChunk(content=said) if isinstance(said, str) else said
 
 
 def refuse_model_settings(call: ChatCall, what: str) -> None:

@@ -7,14 +7,14 @@ from contextlib import aclosing
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessage
 from langchain_core.prompt_values import ChatPromptValue
 
 from chainkit.base.errors import Unsupported
 from chainkit.local.chat import LocalChat
 from chainkit.prompts.direct.chat import ChatStep
 from chainkit.prompts.unobserved import unheard
-from chainkit.server.speakers.call import ChatCall, Speaker
+from chainkit.server.speakers.call import ChatCall, Said, Speaker
 
 _COMMON = ("temperature", "top_p", "max_tokens", "seed")
 _LOCAL = frozenset((*_COMMON, "top_k", "min_p", "repeat_penalty"))
@@ -43,7 +43,7 @@ class ModelSpeaker(Speaker):
             return await direct.ainvoke(prompt)
         return await self.model.ainvoke(prompt, **settings)
 
-    async def stream(self, call: ChatCall) -> AsyncIterator[AIMessageChunk]:
+    async def stream(self, call: ChatCall) -> AsyncIterator[Said]:
         """The answer as it comes."""
         prompt, settings = ChatPromptValue(messages=list(call.messages)), self._settings(call)
         direct = self._direct(settings)
@@ -96,6 +96,18 @@ class LocalSpeaker(ModelSpeaker):
     """A model that runs here, token by token: forms and tools are constraints on what it writes."""
 
     model: LocalChat
+
+    async def stream(self, call: ChatCall) -> AsyncIterator[Said]:
+        """The answer as it comes; where nobody can hear a callback, most of it as plain texts."""
+        messages, settings = list(call.messages), self._settings(call)
+        quiet = self._direct(settings) is not None and all(isinstance(one.content, str) for one in messages)
+        if quiet and cast("Any", type(self.model))._astream is LocalChat._astream:  # pyright: ignore[reportPrivateUsage]
+            pieces: Any = self.model.astream_plain(messages, **settings)
+        else:
+            pieces = super().stream(call)
+        async with aclosing(pieces) as said:
+            async for piece in said:
+                yield piece
 
     def prompt_tokens(self, call: ChatCall) -> int | None:
         """How many tokens would be read; those of tools are not counted."""

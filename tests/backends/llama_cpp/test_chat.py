@@ -53,6 +53,17 @@ def test_streaming_gives_the_answer_of_invoke(bpe_model):
     assert len(chunks) > 5
 
 
+async def test_a_stream_without_callbacks_is_the_same_answer_in_plain_texts(bpe_model):
+    made = model(bpe_model)
+    for options in ({}, {"logprobs": 2}, {"stop": ["e"]}):
+        chunks = [chunk async for chunk in made.astream(TALK, **options)]
+        said = [one async for one in made.astream_plain(TALK, **options)]
+        assert [one if isinstance(one, str) else one.content for one in said] == [one.content for one in chunks]
+        assert all(isinstance(one, str) for one in said[:-1]) is ("logprobs" not in options)
+        assert said[-1].response_metadata == chunks[-1].response_metadata
+        assert said[-1].usage_metadata["total_tokens"] == chunks[-1].usage_metadata["total_tokens"]
+
+
 async def test_async_paths_give_the_same(bpe_model):
     made = model(bpe_model)
     wanted = made.invoke(TALK).content
