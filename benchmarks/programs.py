@@ -194,7 +194,7 @@ class Chainkit:
         else:
             from chainkit.backends.llama_cpp.models import GGUFModel
 
-            self.model = GGUFModel(model=spec, n_threads=1, probe=False, **settings)
+            self.model = GGUFModel(model=spec, n_threads=1, **settings)
         self.program = program(TEMPLATE, self.model).with_variables(id="e1f491f7", weapons=WEAPONS)
         self.counts()
 
@@ -499,16 +499,16 @@ def _plain_llama(llm: Any, text: str, count: int) -> None:
     runtime = llm.runtime
     session = llm.session(text)
     logits = session.logits()
-    slot, place = session._place, len(session.tokens)
+    sequence, place = session.sequence, len(session.tokens)
     for _ in range(count - 1):
         token = int(logits.argmax())
-        batch = runtime._batch.fill([token], place, slot.number)
+        batch = runtime._batch.fill([token], place, sequence.number)
         assert runtime.library.llama_decode(runtime._context, batch) == 0
         logits = runtime._batch.logits(runtime.library, runtime._context, runtime.vocabulary.size)
         runtime.passes += 1
         runtime.tokens_read += 1
         place += 1
-    runtime.library.llama_memory_seq_rm(runtime._memory, slot.number, len(session.tokens), -1)
+    runtime.library.llama_memory_seq_rm(runtime._memory, sequence.number, len(session.tokens), -1)
     session.close()
 
 

@@ -1,18 +1,68 @@
 """Tokens that may come next, found in the text itself: what followed the last time that these tokens stood there.
 
 After A. Saxena, "Prompt Lookup Decoding", 2023. They are only proposals: one pass says which of them the model would
-have chosen, so the text is that of the model alone.
+have chosen, so the text is that of the model alone. How many are proposed follows from what passes cost on this machine
+and from how often the text has gone on as it had before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-WIDTH = 8  # tokens of a proposal
+import numpy as np
+
+WIDTH = 8  # tokens of a proposal at most
 _MATCH = 2  # so many tokens must be the same before any are proposed
-_HOPE = 2.5  # tokens that a proposal is expected to bring, before any was made
-_REST = 8  # tokens without proposals after some that did not pay
-_COST = 1.8  # how much longer a wide pass takes than one for a single token, where nobody has measured it
+_CHANCE, _SIGHTINGS = 0.75, 4.0  # that a text goes on as before, until it is known; counts as so many sightings
+_FADE = 0.9  # how much less a sighting counts at the next one
+_GAIN = 1.05  # proposals that bring less than so many tokens in the time of one are not made
+_COST = 0.1  # how much longer each further token makes a pass, where nobody has measured it
+
+Cost = Callable[[int], float]
+"""How much longer a pass over so many tokens takes than one over a single token."""
+
+
+def best_length(chance: float, cost: Cost, most: int, each: float = 0.0) -> int:
+    """How many tokens to propose, so that most text comes in the time; 0 if it comes faster without.
+
+    >>> best_length(0.9, lambda tokens: 1 + 0.1 * (tokens - 1), most=8)
+    8
+    >>> best_length(0.9, lambda tokens: 1 + 0.4 * (tokens - 1), most=8)
+    4
+    >>> best_length(0.9, lambda tokens: 1.0 * tokens, most=8)
+    0
+
+    Args:
+        chance: That a proposed token is right if those before it are.
+        cost: Of a pass.
+        most: Tokens to propose at most.
+        each: Passes over a single token in whose time one token is proposed.
+    """
+    best, length, tokens, likely = _GAIN, 0, 1.0, 1.0
+    for count in range(1, most + 1):
+        likely *= chance
+        tokens += likely
+        speed = tokens / (cost(count + 1) + count * each)
+        if speed > best:
+            best, length = speed, count
+    return length
+
+
+class Chance:
+    """How often a proposed token is right, from those that were; the last ones count most."""
+
+    def __init__(self) -> None:
+        self._right, self._seen = _CHANCE * _SIGHTINGS, _SIGHTINGS
+
+    @property
+    def value(self) -> float:
+        """Between 0 and 1."""
+        return self._right / self._seen
+
+    def note(self, right: bool) -> None:
+        """One more was right or wrong."""
+        self._right = self._right * _FADE + right
+        self._seen = self._seen * _FADE + 1
 
 
 class PromptLookup:
@@ -26,52 +76,67 @@ class PromptLookup:
         self.end = end
         self._places: dict[tuple[int, ...], int] = {}
         self._indexed = 0
-        self._gain: float | None = None  # passes that a proposal saves
-        self._rest_until = 0
+        self._begun: int | None = None  # length of the text before anything was proposed
+        self._chance = Chance()
 
-    def proposed(self, tokens: Sequence[int], cost: float = _COST) -> list[int]:
+    def proposed(self, tokens: Sequence[int], cost: Cost | None = None) -> list[int]:
         """Tokens for the places behind these; often none.
 
         Args:
             tokens: The text.
-            cost: How much longer a pass takes with a proposal.
+            cost: Of passes; None where it is not known.
         """
+        self._index(tokens)
         last = tuple(tokens[-_MATCH:])
-        for place in range(max(self._indexed, _MATCH), len(tokens)):
-            self._places[tuple(tokens[place - _MATCH : place])] = place
-        self._indexed = len(tokens)
         place, room = self._places.get(last), min(WIDTH, self.end - len(tokens) - 1)
-        if place is None or room < 1 or len(last) < _MATCH or not self._pays(len(tokens), cost):
-            return []
         # what was written over since may stand there no more
-        return list(tokens[place : place + room]) if tuple(tokens[place - _MATCH : place]) == last else []
+        if place is None or room < 1 or len(last) < _MATCH or tuple(tokens[place - _MATCH : place]) != last:
+            return []
+        length = best_length(self._chance.value, cost or Pace().cost, min(room, len(tokens) - place))
+        return list(tokens[place : place + length])
 
-    def took(self, accepted: int, length: int, cost: float = _COST) -> None:
-        """How many of the last proposal were right, how long the text is by now, and what the pass cost."""
-        before = _HOPE + 1 - cost if self._gain is None else self._gain
-        self._gain = 0.5 * before + 0.5 * (accepted + 1 - cost)
-        if self._gain < 0:
-            self._gain, self._rest_until = 0.1, length + _REST
-
-    def _pays(self, length: int, cost: float) -> bool:
-        return length >= self._rest_until and (cost < _HOPE + 1 if self._gain is None else self._gain > 0)
+    def _index(self, tokens: Sequence[int]) -> None:
+        """Note what follows each pair of tokens, and whether it is what followed the last time."""
+        if self._begun is None:
+            self._begun = len(tokens)
+        for place in range(max(self._indexed, _MATCH), len(tokens)):
+            pair = tuple(tokens[place - _MATCH : place])
+            before = self._places.get(pair)
+            if before is not None and place >= self._begun and before < place:
+                self._chance.note(tokens[before] == tokens[place])
+            self._places[pair] = place
+        self._indexed = len(tokens)
 
 
 class Pace:
-    """How long passes take, by the number of their tokens; the shortest counts: a busy machine makes them longer."""
+    """How long passes take whose tokens are all scored, by the number of their tokens.
 
-    def __init__(self) -> None:
-        self._least: dict[int, float] = {}
+    Attributes:
+        measured: Whether it was known from the start; then it stays as it is, and proposals are the same each time.
+            Otherwise passes tell, the shortest of each length: a busy machine makes them longer.
+    """
+
+    def __init__(self, known: Mapping[int, float] | None = None) -> None:
+        self._least = dict(known or {})
+        self.measured = bool(known)
 
     def note(self, tokens: int, seconds: float) -> None:
         """A pass over so many tokens has taken so long."""
-        if tokens <= WIDTH + 1:
+        if not self.measured and tokens <= WIDTH + 1:
             self._least[tokens] = min(seconds, self._least.get(tokens, seconds) * 1.02)
+
+    @property
+    def single(self) -> float | None:
+        """Seconds of a pass over one token; None as long as there was none."""
+        return self._least.get(1)
 
     def cost(self, tokens: int) -> float:
         """How much longer a pass over so many tokens takes than one over a single token."""
-        known = [width for width in self._least if width > 1]
-        if not known or 1 not in self._least:
-            return _COST
-        nearest = min(known, key=lambda width: abs(width - tokens))
-        return 1 + (self._least[nearest] / self._least[1] - 1) * (tokens - 1) / (nearest - 1)
+        single = self.single
+        if single is None or len(self._least) < 2:
+            return 1 + _COST * (tokens - 1)
+        widths = sorted(self._least)
+        if tokens <= widths[-1]:
+            return float(np.interp(tokens, widths, [self._least[width] for width in widths])) / single
+        slope = (self._least[widths[-1]] - self._least[widths[-2]]) / (widths[-1] - widths[-2])
+        return (self._least[widths[-1]] + slope * (tokens - widths[-1])) / single

@@ -13,7 +13,7 @@ from chainkit.base.session import Counters, Piece, TokenScore
 from chainkit.decoding import loop
 from chainkit.decoding.sampler import Logits
 from chainkit.local.branches import Branches
-from chainkit.local.lookup import WIDTH, PromptLookup
+from chainkit.local.lookup import PromptLookup
 from chainkit.local.runtime import ForwardRequest, ForwardResult, KVSequence, LocalRuntime, common
 from chainkit.local.soft_prompt import SoftPrompt, holder, virtual_count
 from chainkit.local.speculative import sure
@@ -35,7 +35,8 @@ class LocalSession:
         runtime: What computes.
         tokens: All tokens so far.
         counters: What they have cost.
-        lookup: Finds tokens that may come next in the text itself; they are then computed with it.
+        lookup: Finds tokens that may come next in the text itself; they are then computed with it. Without one a
+            generation makes its own where the cost of passes was measured.
         alone: Whether no other text is computed in the same passes; where others are, proposals do not pay.
     """
 
@@ -141,12 +142,22 @@ class LocalSession:
             known: The first bytes of the tokens repeat the end of the text before.
         """
         self.begun()
+        own = self._own_lookup(request)
         try:
             if matcher is None and request.constraint is not None:
                 matcher = self._guide(request)
             yield from loop.steps(self, request, matcher, known=known)
         finally:
+            if own:
+                self.lookup = None
             self.runtime.pause(self._sequence)
+
+    def _own_lookup(self, request: GenerationRequest) -> bool:
+        """Look up in the text, if nobody else has seen to that, and it is known whether it pays."""
+        if self.lookup is not None or self._draft is not None or not self.runtime.pace.measured:
+            return False
+        self.lookup = PromptLookup(len(self.tokens) + (request.max_tokens or self.context_length))
+        return True
 
     def begun(self) -> Self:
         """This session, with the model's first token if it was empty.
@@ -202,9 +213,7 @@ class LocalSession:
 
     def request(self, branches: Branches | None = None) -> ForwardRequest:
         """What the runtime must compute before our next step; proposed tokens are computed with the text."""
-        if self._ahead is not None:
-            self._learn(self._ahead)
-        self._asked = ()
+        self._ahead, self._asked = None, ()
         if branches is None and (self.lookup is not None or self._draft is not None):
             self._asked = self._proposed()
             if self._asked:
@@ -233,7 +242,7 @@ class LocalSession:
             return self._drafted(self._draft, min(self._at_once, room))
         if self.lookup is None or not self.alone or not self.runtime.looks_ahead:
             return []
-        return self.lookup.proposed(self.tokens, self.runtime.pace.cost(WIDTH + 1))[: max(0, room)]
+        return self.lookup.proposed(self.tokens, self.runtime.pace.cost)[: max(0, room)]
 
     def _drafted(self, draft: LocalSession, room: int) -> list[int]:
         """What a session on a smaller model would write, as long as it is sure of it."""
@@ -250,13 +259,6 @@ class LocalSession:
             draft.append([token])
         draft.runtime.pause(draft.sequence)
         return found
-
-    def _learn(self, ahead: _Ahead) -> None:
-        """Tell the lookup how good its proposal was."""
-        if self.lookup is not None:
-            accepted = common(ahead.tokens, self.tokens[ahead.start :])
-            self.lookup.took(accepted, len(self.tokens), self.runtime.pace.cost(len(ahead.tokens) + 1))
-            self._ahead = None
 
     def score(self, options: Sequence[str]) -> list[float]:
         """The joint log-probability of each text as the continuation of this one; the session stays as it is.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chainkit.decoding.sampler import log_softmax
 from chainkit.local.branches import Branches
-from chainkit.local.lookup import Pace, PromptLookup
+from chainkit.local.lookup import Pace, PromptLookup, best_length
 
 
 @given(st.lists(st.lists(st.integers(0, 3), max_size=5), max_size=6))
@@ -46,21 +46,40 @@ def test_nothing_is_proposed_behind_the_end():
     assert PromptLookup(end=7).proposed([1, 2, 3, 4, 5, 1, 2]) == []
 
 
-def test_proposals_that_do_not_pay_rest():
+def steep(tokens: int) -> float:
+    return 1 + 0.5 * (tokens - 1)
+
+
+def test_a_text_that_goes_on_otherwise_than_before_ends_proposals_until_it_repeats_itself():
     lookup, text = PromptLookup(end=1000), [1, 2, 3, 1, 2]
-    for _ in range(4):
-        assert lookup.proposed(text)
-        lookup.took(0, len(text))
-        if not lookup.proposed(text):
-            break
-    assert not lookup.proposed(text)
-    assert lookup.proposed([*text, *[3, 1, 2] * 3])
+    assert lookup.proposed(text, steep)
+    for number in range(4, 9):
+        text += [number, 1, 2]
+        assert (lookup.proposed(text, steep) == []) == (number > 4), number
+    text += [8, 1, 2] * 4
+    assert lookup.proposed(text, steep)[:2] == [8, 1]
 
 
 def test_nothing_is_proposed_where_wide_passes_cost_too_much():
     text = [1, 2, 3, 1, 2]
-    assert PromptLookup(end=1000).proposed(text, cost=2.0)
-    assert not PromptLookup(end=1000).proposed(text, cost=6.0)
+    assert PromptLookup(end=1000).proposed(text, lambda tokens: 1 + (tokens - 1) / 8)
+    assert not PromptLookup(end=1000).proposed(text, lambda tokens: float(tokens))
+
+
+def test_as_many_are_proposed_as_bring_most_text_in_the_time():
+    def speed(chance, cost, count, each=0.0):
+        return sum(chance**n for n in range(count + 1)) / (cost(count + 1) + count * each)
+
+    def shelf(tokens: int) -> float:  # kernels are made for so many at once
+        return 1.0 if tokens <= 4 else 2.0
+
+    for cost in (steep, shelf, lambda tokens: tokens**0.5):
+        for chance in (0.3, 0.7, 0.95):
+            for each in (0.0, 0.2):
+                length = best_length(chance, cost, 8, each)
+                found = [speed(chance, cost, count, each) for count in range(9)]
+                assert found[length] == max(found) or (length == 0 and max(found) <= 1.05)
+    assert best_length(0.95, shelf, 2) == 2
 
 
 def test_the_cost_of_a_wide_pass_is_measured():
@@ -72,3 +91,12 @@ def test_the_cost_of_a_wide_pass_is_measured():
     assert pace.cost(9) == pytest.approx(5, rel=0.1)
     assert pace.cost(5) == pytest.approx(3, rel=0.1)
     assert pace.cost(1) == 1
+
+
+def test_what_was_measured_before_stays_and_what_lies_between_is_reckoned():
+    pace = Pace({1: 0.010, 2: 0.014, 8: 0.038, 16: 0.070})
+    pace.note(2, 1.0)
+    assert pace.measured
+    assert pace.cost(2) == pytest.approx(1.4)
+    assert pace.cost(5) == pytest.approx(2.6)
+    assert pace.cost(32) == pytest.approx(13.4)

@@ -8,7 +8,7 @@ import pytest
 from chainkit.base.errors import ContextOverflow, Unsupported
 from chainkit.base.generation import GenerationRequest
 from chainkit.decoding.sampler import log_softmax
-from chainkit.local.lookup import PromptLookup
+from chainkit.local.lookup import Pace, PromptLookup
 from chainkit.local.session import LocalSession
 from tests.local.scripted import BOS, END, ScriptedRuntime
 
@@ -160,6 +160,16 @@ def test_what_is_looked_up_is_computed_with_the_text_and_taken_where_it_is_right
     assert counters.drafted >= counters.accepted
     assert counters.passes == len(runtime.calls) <= len(SCRIPT) - 16 - counters.accepted + 1
     assert counters.sampled == len(SCRIPT) - 16
+
+
+@pytest.mark.parametrize(("cost", "pays"), [(1.2, True), (9.0, False)])
+def test_a_generation_looks_up_where_passes_were_measured_and_it_pays(cost: float, pays: bool) -> None:
+    runtime = ScriptedRuntime(SCRIPT)
+    runtime.looks_ahead, runtime.pace = True, Pace({1: 1.0, 9: cost})
+    session = LocalSession(runtime).append("one two one two ")
+    assert text_of(session, max_tokens=None) == SCRIPT[16:]
+    assert (session.counters.accepted > 0) == pays
+    assert session.lookup is None  # the next generation ends elsewhere
 
 
 @pytest.mark.parametrize("hinder", ["alone", "looks_ahead"])

@@ -37,6 +37,7 @@ LARGE = 1 << 30
 _TOP = 32  # tokens whose chances are kept; the others count as one
 _LOGITS_BYTES = 1 << 27  # of one pass; where the vocabulary is large, only some tokens are compared
 _WRITTEN = 16  # tokens that are timed one by one
+_WIDTHS, _ROUNDS = (1, 2, 4, 8, 16), 3  # passes that are timed to know what proposed tokens cost
 _OWN = 3  # steps by which the first library is compared with itself
 
 # Two hundred words that any model of English finds neither trivial nor absurd.
@@ -197,6 +198,22 @@ class Bench:
             writing.append(time.process_time() - begun)
         return reading, float(np.median(writing))
 
+    def costs(self) -> dict[int, float]:
+        """Seconds of CPU for a pass over so many tokens, all of them scored: the least of three; {} if too short."""
+        start, least = self.count - _ROUNDS * sum(_WIDTHS), dict[int, float]()
+        if start <= 0:
+            return least
+        self.clear()
+        self.read(0, start, numbers=False)
+        for width in _WIDTHS * _ROUNDS:
+            rows = [(self.tokens[place], place, (0,), True) for place in range(start, start + width)]
+            batch, start = self._batch.fill_rows(rows), start + width
+            begun = time.process_time()
+            self._llama.llama_decode(self._context, batch)
+            spent = time.process_time() - begun
+            least[width] = min(spent, least.get(width, spent))
+        return least
+
 
 def joined(parts: Sequence[TopScores]) -> TopScores:
     """Several as one."""
@@ -266,6 +283,7 @@ def refer(job: Job) -> None:
     say(noise=compared(scores, joined([part for _, part in bench.stairs(scores, _OWN)]))["divergence"])
     reading, writing = bench.speed()
     say(reading=reading, writing=writing)
+    say(costs=bench.costs())
 
 
 def compare(job: Job) -> None:
@@ -285,6 +303,7 @@ def compare(job: Job) -> None:
     if widest:
         reading, writing = bench.speed()
         say(reading=reading, writing=writing, widest=widest)
+        say(costs=bench.costs())
 
 
 def _climbed(bench: Bench, reference: TopScores, noise: float) -> int:

@@ -39,7 +39,7 @@ IK = "ik_llama_cpp"
 ENGINES = (AUTO, *HOMES)
 """What a user may name."""
 
-_RULES = 1  # to be raised when a decision would be another one for the same file
+_RULES = 2  # to be raised when a decision would be another one for the same file
 _SMALL = 32 << 20  # bytes of a file below which the choice is not worth its time
 _READ, _WRITTEN = 256, 64  # tokens of the call that both are judged by
 _GAIN = 0.92  # it must take so much of the other's time at most
@@ -57,6 +57,7 @@ class Engine:
         widest: Tokens that it computes at once at most; None: as many as it likes.
         flash: False where attention in tiles ends the process; None: the library decides by itself.
         speed: Tokens read and written for each second of CPU: of this one, then of the other.
+        costs: Seconds of CPU for a pass over so many tokens that are all scored; none if that was not measured.
     """
 
     library: str
@@ -64,6 +65,7 @@ class Engine:
     widest: int | None = None
     flash: bool | None = None
     speed: tuple[float, ...] = ()
+    costs: tuple[tuple[int, float], ...] = ()
 
 
 def known(path: Path, wanted: str, *, repack: bool, probe: bool, needs: str = "") -> Engine | None:
@@ -210,12 +212,22 @@ def _engine(found: dict[str, Any], choice: str) -> Engine:
         widest=found["widest"] if found["widest"] < WIDEST else None,
         flash=False,
         speed=speed,
+        costs=_pairs(found["rival_costs"]),
     )
     if found["widest"] and (choice or found["pays"]):
         return rival
     if choice:
         log.warning("%s in place of %s: %s", found["base"], choice, found["reason"])
-    return Engine(library=found["base"], reason=found["reason"], speed=speed[2:] + speed[:2])
+    return Engine(
+        library=found["base"],
+        reason=found["reason"],
+        speed=speed[2:] + speed[:2],
+        costs=_pairs(found["base_costs"]),
+    )
+
+
+def _pairs(costs: dict[str, float]) -> tuple[tuple[int, float], ...]:
+    return tuple((int(width), seconds) for width, seconds in costs.items())
 
 
 def _decide(path: Path, base: Library, rival: Library, *, repack: bool) -> dict[str, Any]:
@@ -257,6 +269,8 @@ def verdict(base: str, rival: str, first: list[dict[str, Any]], second: list[dic
         "rival": rival,
         "base_speed": _speed(first),
         "rival_speed": _speed(second),
+        "base_costs": _costs(first),
+        "rival_costs": _costs(second),
         "passes": [one for one in second if "width" in one],
         "noise": _last(first, "noise", 0.0),
     }
@@ -281,6 +295,10 @@ def _seconds(said: list[dict[str, Any]]) -> float:
 
 def _speed(said: list[dict[str, Any]]) -> list[float]:
     return [round(1 / seconds, 2) for name in ("reading", "writing") if (seconds := _last(said, name, 0.0))]
+
+
+def _costs(said: list[dict[str, Any]]) -> dict[str, float]:
+    return {str(width): round(seconds, 6) for width, seconds in _last(said, "costs", {}).items()}
 
 
 def _last(said: list[dict[str, Any]], name: str, otherwise: Any) -> Any:

@@ -80,7 +80,7 @@ class LlamaRuntime:
         if self._memory is None:  # a model that reads whole texts at once, like BERT
             raise EncoderOnly(weights)
         self.passes = self.tokens_read = 0
-        self.pace = Pace()
+        self.pace = Pace(None if settings.repeatable else dict(weights.engine.costs))
         self.crowded = False
         self._whole = True  # whether the last call came to its end
         self._fingerprint: str | None = None
@@ -357,13 +357,20 @@ class LlamaRuntime:
             parts.append(part)
             room -= len(part.tokens)
             branches, nodes = read.request.branches, read.nodes
-            if part.whole and branches and branches.chain and self.looks_ahead and len(nodes) <= room:
-                part.chain = nodes
-                room -= len(nodes)
+            chain = self._chain(branches, nodes) if part.whole and branches and nodes else []
+            if chain and len(chain) <= room:
+                part.chain = chain
+                room -= len(chain)
             elif part.whole and branches and nodes and len(nodes) <= room and len(ends(branches, nodes)) <= len(free):
                 part.branch(nodes, free)
                 room -= len(nodes)
         return parts
+
+    def _chain(self, branches: Branches, nodes: Sequence[int]) -> Sequence[int]:
+        """Nodes that can be read as a part of the text: all of one option, or the first option if it has no place."""
+        if not self.looks_ahead:
+            return ()
+        return nodes if branches.chain else () if self._branch_numbers else branches.before(ends(branches, nodes)[0])
 
     def _read_branches(self, read: LlamaRead) -> None:
         """Branches for which there was no room beside the text."""
@@ -377,19 +384,23 @@ class LlamaRuntime:
             part.branch(group, list(self._branch_numbers))
             while not self._decode([part]):
                 self._make_room_for_branches(read)
-        for node in read.nodes:  # a model without branches, or one that is longer than a pass
-            self._read_node(read, branches, node)
+        for end in ends(branches, read.nodes):  # a model without branches, or one that is longer than a pass
+            self._read_path(read, branches, branches.before(end))
         self._sequences.trim(read.place, len(read.request.tokens))
 
-    def _read_node(self, read: LlamaRead, branches: Branches, node: int) -> None:
-        wanted, sequence = [*read.request.tokens, *(branches.tokens[one] for one in branches.before(node))], read.place
-        self._sequences.trim(sequence, min(common(sequence.tokens, wanted), len(wanted) - 1))
-        while len(sequence.tokens) < len(wanted):
-            start = len(sequence.tokens)
-            tokens = wanted[start : start + self.settings.n_batch]
-            if not self._decode([PassPart(read, tokens[: virtual_count(tokens) or len(tokens)])]):
+    def _read_path(self, read: LlamaRead, branches: Branches, path: Sequence[int]) -> None:
+        """Read nodes that follow one another as if they were a part of the text."""
+        text, sequence, most = read.request.tokens, read.place, self.settings.n_batch
+        wanted = [*text, *(branches.tokens[node] for node in path)]
+        first = next(place for place, node in enumerate(path) if node not in read.logits)
+        self._sequences.trim(sequence, min(common(sequence.tokens, wanted), len(text) + first))
+        while (start := len(sequence.tokens)) < len(wanted):
+            tokens = text[start : start + most]
+            part = PassPart(read, tokens[: virtual_count(tokens) or len(tokens)])
+            if not tokens:
+                part.chain = path[start - len(text) :][:most]
+            if not self._decode([part]):
                 self._make_room_for_branches(read)
-        read.logits[node] = self._batch.logits(self.library, self._context, self.vocabulary.size)
 
     def _make_room_for_branches(self, read: LlamaRead) -> None:
         if not self._sequences.make_room([read.place]):
@@ -415,7 +426,8 @@ class LlamaRuntime:
             wanted += [(read, node, place) for place, (read, *_, node) in enumerate(items) if node is not None]
         start = time.perf_counter()
         status = self.library.llama_decode(self._context, batch)
-        self.pace.note(batch.n_tokens, time.perf_counter() - start)
+        if len(wanted) == batch.n_tokens:  # scores cost time, too
+            self.pace.note(batch.n_tokens, time.perf_counter() - start)
         self._clean_up(parts, failed=status != 0)
         if status not in (0, _NO_ROOM):
             reason = self.library.last_errors()

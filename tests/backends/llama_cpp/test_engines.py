@@ -70,6 +70,13 @@ def test_it_runs_nothing_where_its_child_died_even_if_the_user_names_it(caplog):
     assert "xllamacpp in place of ik_llama_cpp" in caplog.text
 
 
+def test_each_library_has_its_own_cost_of_passes():
+    said = [*wide(), {**FAST, "widest": 512}, {"costs": {"1": 0.01, "8": 0.025}}]
+    found = decided([*SLOW, {"costs": {"1": 0.02, "8": 0.1}}], said)
+    assert engines._engine(found, "").costs == ((1, 0.01), (8, 0.025))
+    assert engines._engine(found | {"pays": False}, "").costs == ((1, 0.02), (8, 0.1))
+
+
 def test_a_small_gain_is_none_but_the_user_may_still_name_it():
     found = decided(SLOW, [*wide(), {"reading": 0.0095, "writing": 0.019, "widest": 512}])
     assert found["library"] == "xllamacpp"
@@ -156,6 +163,7 @@ def test_a_decision_is_made_once_and_kept(bpe_model, tmp_path, monkeypatch):
     (kept,) = engines.decisions()
     assert kept["path"] == str(bpe_model.resolve())
     assert [one["width"] for one in kept["passes"]][:2] == [1, 8]
+    assert [width for width, seconds in first.costs if seconds > 0] == [1, 2, 4, 8, 16]
     monkeypatch.setattr(engines, "_run", pytest.fail)
     assert known(bpe_model, "auto", repack=True, probe=True) == first
     assert known(bpe_model, "auto", repack=False, probe=True) is None
