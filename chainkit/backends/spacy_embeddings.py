@@ -74,6 +74,13 @@ class SpacyEmbeddings(BaseModel, Embeddings):
         """The vector of one text."""
         return self.embed_array([text])[0].tolist()
 
+    def token_counts(self, texts: Sequence[str], *, query: bool = False) -> list[int]:
+        """The number of words and signs of each text; raises as `embed_array`."""
+        wanted = texts_of(texts)
+        model, busy = self._kept.value(self.model, lambda: (_load(self.model), threading.Lock()))
+        with busy:
+            return [len(model.make_doc(text)) for text in wanted]
+
 
 def _load(name: str) -> Any:
     try:

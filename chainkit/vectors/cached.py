@@ -120,6 +120,11 @@ class CachedEmbeddings(Embeddings):
             await run_in_executor(None, self._stored, lambda store, b=batch, m=made: wanted.keep(store, b, m))
         return self._counted(wanted)[0].tolist()
 
+    def token_counts(self, texts: Sequence[str], *, query: bool = False) -> list[int] | None:
+        """The tokens of texts as the model counts them, those in the file too; None if it does not count."""
+        count: Any = getattr(self.embeddings, "token_counts", None)
+        return None if count is None else count(texts, query=query)
+
     def clear(self) -> int:
         """Throw away this model's vectors; how many they were."""
         return self._stored(lambda store: store.clear())

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import RunnableGenerator, RunnableLambda
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from chainkit.server import ServerSettings, served_chain, served_documents, served_model
+import chainkit
+from chainkit.server import ServerSettings, served_chain, served_documents, served_embeddings, served_model
 from chainkit.server.services import services_of
 from chainkit.server.wire import JSONReply
+from chainkit.vectors.cached import CachedEmbeddings
 from tests.backends.llama_cpp import tiny
 
 HELLO = {"model": "echo", "messages": [{"role": "user", "content": "one two"}]}
@@ -201,3 +204,25 @@ def test_a_base_model_continues_text_and_says_why_it_does_not_chat(serve, tmp_pa
         message = refused.json()["error"]["message"]
         assert "no chat template: ask /v1/completions, or serve it with chat_template=" in message
         assert message.endswith("models that can: echo")
+
+
+def test_the_usage_of_vectors_is_what_was_counted_and_null_where_nobody_counts(serve, tmp_path: Path) -> None:
+    class Uncounted(Embeddings):
+        def embed_documents(self, texts: list[str]) -> list[list[float]]:
+            return [[1.0, 0.0] for _ in texts]
+
+        def embed_query(self, text: str) -> list[float]:
+            return [1.0, 0.0]
+
+    service = serve(served_embeddings("fake:", "words"))
+    hosted = chainkit.embeddings(f"openai:words?base_url={service.base_url}", api_key="none", batch_size=1)
+    cached = CachedEmbeddings("fake:", tmp_path / "vectors.sqlite")
+    served = {"hosted": hosted, "cached": cached, "uncounted": Uncounted()}
+    server = serve(*(served_embeddings(model, name) for name, model in served.items()))
+    body = {"input": ["the cat sat", "a dog"]}
+    usages = {
+        name: server.post("/v1/embeddings", {**body, "model": name}).json()["usage"] for name in (*served, "cached")
+    }
+    five = {"prompt_tokens": 5, "total_tokens": 5}
+    assert usages == {"hosted": five, "cached": five, "uncounted": None}
+    assert 'chainkit_tokens_total{model="hosted",direction="prompt"} 5' in server.http.get("/metrics").text

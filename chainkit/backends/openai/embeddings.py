@@ -63,20 +63,27 @@ class OpenAIEmbeddings(Hosted, Embeddings):
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
         """One vector for each text, in their order; a few requests run at once."""
+        return (await self.aembed_counted(texts))[0]
+
+    async def aembed_counted(self, texts: list[str]) -> tuple[list[list[float]], int | None]:
+        """As `aembed_documents`, with the number of tokens that the service counted; None if it tells none."""
         connection = self._connection()
         gate = asyncio.Semaphore(CALLS_AT_ONCE)
 
-        async def embed(batch: list[str]) -> list[list[float]]:
+        async def embed(batch: list[str]) -> tuple[list[list[float]], int | None]:
             async with gate:
                 reply = await calls.apost(self._clients, connection, self._path(), self._body(batch), listed="vectors")
-            return self._vectors(reply, len(batch))
+            return self._vectors(reply, len(batch)), tokens_told(reply.data)
 
         tasks = [asyncio.ensure_future(embed(batch)) for batch in batches(texts, self.batch_size, self.batch_bytes)]
         try:
-            return [vector for vectors in await asyncio.gather(*tasks) for vector in vectors]
+            made = await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
+        counts = [count for _, count in made if count is not None]
+        vectors = [vector for some, _ in made for vector in some]
+        return vectors, sum(counts) if len(counts) == len(made) else None
 
     async def aembed_query(self, text: str) -> list[float]:
         """The vector of one text."""
@@ -125,6 +132,18 @@ def batches(texts: Sequence[str], most: int, most_bytes: int) -> Iterator[list[s
         size += length
     if batch:
         yield batch
+
+
+def tokens_told(data: dict[str, Any]) -> int | None:
+    """How many tokens a reply says that the texts have.
+
+    >>> tokens_told({"usage": {"prompt_tokens": 3, "total_tokens": 3}}), tokens_told({"usage": {"total_tokens": 4}})
+    (3, 4)
+    >>> tokens_told({})
+    """
+    usage = data.get("usage")
+    found = [usage.get(name) for name in ("prompt_tokens", "total_tokens")] if isinstance(usage, dict) else []
+    return next((count for count in found if type(count) is int and count > 0), None)
 
 
 def read_vectors(data: dict[str, Any], count: int, connection: Connection) -> list[list[float]]:

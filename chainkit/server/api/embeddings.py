@@ -33,8 +33,7 @@ async def embeddings(request: Request) -> Response:
 async def _embedded(services: Services, body: EmbeddingsBody, texts: list[str]) -> Json:
     async with services.at_work(body.model, "embeddings") as model:
         query = body.input_type == "query"
-        vectors = await vectors_of(model, texts, query=query)
-        tokens = await tokens_of(model, texts, query=query)
+        vectors, tokens = await _counted(model, texts, query=query)
     if body.dimensions is not None and vectors.shape[1] != body.dimensions:
         message = f"'{body.model}' makes vectors of {vectors.shape[1]} numbers; leave 'dimensions' out"
         raise RequestFault(400, message, code="unsupported", param="dimensions")
@@ -43,16 +42,31 @@ async def _embedded(services: Services, body: EmbeddingsBody, texts: list[str]) 
         {"object": "embedding", "index": place, "embedding": _packed(vector) if packed else vector.tolist()}
         for place, vector in enumerate(vectors)
     ]
-    services.metrics.note_tokens(services.catalogue.counted_as(body.model), prompt=tokens, completion=0)
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return {"object": "list", "data": data, "model": body.model, "usage": usage}
+    return {"object": "list", "data": data, "model": body.model, "usage": read_usage(services, body.model, tokens)}
 
 
-async def tokens_of(model: Any, *what: Any, **options: Any) -> int:
-    """How many tokens a model reads of texts; 0 where it does not tell, as those of services do not."""
+def read_usage(services: Services, model: str, tokens: int | None) -> Json | None:
+    """What a request has read, which is counted; None where that is not known: a 0 would be wrong."""
+    services.metrics.note_tokens(services.catalogue.counted_as(model), prompt=tokens or 0, completion=0)
+    return None if tokens is None else {"prompt_tokens": tokens, "total_tokens": tokens}
+
+
+async def tokens_of(model: Any, *what: Any, **options: Any) -> int | None:
+    """How many tokens a model reads of texts; None where it does not tell."""
     if not hasattr(model, "token_counts"):
-        return 0
-    return sum(await asyncio.to_thread(model.token_counts, *what, **options))
+        return None
+    counts = await asyncio.to_thread(model.token_counts, *what, **options)
+    return None if counts is None else sum(counts)
+
+
+async def _counted(
+    model: Any, texts: Sequence[str], *, query: bool
+) -> tuple[np.ndarray[Any, np.dtype[np.float32]], int | None]:
+    """The vectors of texts, and how many tokens were read: a service counts while it makes them."""
+    if hasattr(model, "aembed_counted"):
+        found, tokens = await model.aembed_counted(list(texts))
+        return np.asarray(found, dtype=np.float32), tokens
+    return await vectors_of(model, texts, query=query), await tokens_of(model, texts, query=query)
 
 
 async def vectors_of(model: Any, texts: Sequence[str], *, query: bool = False) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -10,7 +10,7 @@ from langchain_core.documents import Document
 from starlette.requests import Request
 from starlette.responses import Response
 
-from chainkit.server.api.embeddings import tokens_of
+from chainkit.server.api.embeddings import read_usage, tokens_of
 from chainkit.server.faults import RequestFault
 from chainkit.server.fields import Json, RerankBody
 from chainkit.server.services import Services, services_of
@@ -39,8 +39,7 @@ async def _ranked(services: Services, body: RerankBody) -> Json:
         results.append({"index": place, "relevance_score": score})
         if body.return_documents:
             results[-1]["document"] = {"text": texts[place]}
-    services.metrics.note_tokens(services.catalogue.counted_as(body.model), prompt=tokens, completion=0)
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    usage = read_usage(services, body.model, tokens)
     return {"object": "list", "model": body.model, "results": results, "usage": usage}
 
 
