@@ -168,8 +168,8 @@ def _answer(text: str, chunks: list[Any]) -> AIMessage:
 
 def _spoken(message: BaseMessage) -> str:
     calls: list[Any] = getattr(message, "tool_calls", [])
-    told = "".join(f"[calls {call['name']}: {json.dumps(call['args'], ensure_ascii=False)}]" for call in calls)
-    return f"{message.text}{told}"
+    shown = "".join(f"[calls {call['name']}: {json.dumps(call['args'], ensure_ascii=False)}]" for call in calls)
+    return f"{message.text}{shown}"
 
 
 def _reads_text_alone(model: BaseChatModel | BaseLLM) -> bool:

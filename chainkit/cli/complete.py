@@ -58,8 +58,8 @@ def complete(
         else:
             written = _shown(model, prompt, ends, bar)
     if not written.strip():
-        told = f"{without_keys(spec)} ended at once and wrote nothing"
-        raise ChainkitError(f'{told}; a model that was made to answer is asked with: chainkit chat "..."')
+        problem = f"{without_keys(spec)} ended at once and wrote nothing"
+        raise ChainkitError(f'{problem}; a model that was made to answer is asked with: chainkit chat "..."')
 
 
 def _shown(model: Any, prompt: str, ends: list[str] | None, bar: Waiting | Silence) -> str:

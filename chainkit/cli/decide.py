@@ -89,11 +89,11 @@ def _questions(nouls: tuple[str, ...], choices: tuple[str, ...], scores: tuple[s
     for make, all_given in ((choice, choices), (score, scores)):
         for given in all_given:
             name, question = _named(given)
-            told, colon, listed = question.rpartition(":")
+            text, colon, listed = question.rpartition(":")
             options = [option.strip() for option in listed.split(",") if option.strip()]
             if not colon or len(options) < 2:
                 raise ChainkitError(f"'{given}' names no options; write NAME=QUESTION: FIRST, SECOND")
-            found[name] = make(told.strip(), options)
+            found[name] = make(text.strip(), options)
     if not found:
         raise ChainkitError("there is no question; give --yes-no, --choice or --score")
     return found

@@ -27,10 +27,10 @@ def embedded(
     """
     from chainkit.registry import embeddings
 
-    with waiting("loading the model", len(texts), shown=bar) as told:
+    with waiting("loading the model", len(texts), shown=bar) as progress:
         model = embeddings(spec)
         for start in range(done, len(texts), batch_size):
-            told.to(start, doing="embedding")
+            progress.to(start, doing="embedding")
             batch = list(texts[start : start + batch_size])
             vectors = checked(model.embed_documents(batch))
             if len(vectors) != len(batch):

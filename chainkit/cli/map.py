@@ -93,10 +93,10 @@ def map_command(
     limiter = RateLimiter(requests_per_minute=requests, tokens_per_minute=tokens) if requests or tokens else None
     runnable = _opened(chain, model_spec, template, settings)
     with waiting(f"mapping {input_file}", 1000) as bar:
-        told: list[MapProgress] = []
+        latest: list[MapProgress] = []
 
         def show(progress: MapProgress) -> None:
-            told[:] = [progress]
+            latest[:] = [progress]
             bar.to(int((progress.part or 0) * 1000), 1000, str(progress))
 
         report = map_rows(

@@ -71,7 +71,7 @@ class SavedName(click.ParamType):
             known = list(self._known())
         except ChainkitError:
             return []
-        return [CompletionItem(one, help=told or None) for one, told in known if one.startswith(incomplete)]
+        return [CompletionItem(one, help=about or None) for one, about in known if one.startswith(incomplete)]
 
     def _known(self) -> Iterable[tuple[str, str]]:
         from chainkit.base.settings import user_settings

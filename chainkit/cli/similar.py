@@ -67,11 +67,11 @@ def _pairs(rows: Sequence[InputRow], spec: str, above: float, show: int, as_json
         found = pairs(vectors, above=above)
     shown = found[: show or None]
     if as_json:
-        told = [
+        listed = [
             {"score": pair.score, **_told(rows[pair.first], "first"), **_told(rows[pair.second], "second")}
             for pair in shown
         ]
-        say_json({"embeddings": without_keys(spec), "above": above, "count": len(found), "pairs": told})
+        say_json({"embeddings": without_keys(spec), "above": above, "count": len(found), "pairs": listed})
         return
     lines: list[list[str]] = []
     for pair in shown:
@@ -95,8 +95,8 @@ def _like(rows: Sequence[InputRow], query: str, spec: str, above: float | None, 
         found = search(query, vectors, embeddings(spec), k=show or len(rows))
     shown = [match for match in found if above is None or match.score >= above]
     if as_json:
-        told = [{"score": match.score, **_told(rows[match.row])} for match in shown]
-        say_json({"embeddings": without_keys(spec), "to": query, "texts": told})
+        shown_rows = [{"score": match.score, **_told(rows[match.row])} for match in shown]
+        say_json({"embeddings": without_keys(spec), "to": query, "texts": shown_rows})
         return
     table(["cosine", "line", "text"], [[f"{m.score:.3f}", str(rows[m.row].line), rows[m.row].text] for m in shown])
 

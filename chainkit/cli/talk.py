@@ -138,8 +138,8 @@ def _change_model(talk: Talk, spec: str) -> None:
     if not hasattr(talk, "take"):
         raise ChainkitError("with --docs, the model stays the same; leave and name another with -m")
     if spec:
-        model, told = opened(spec)
-        talk.take(model, told)  # pyright: ignore[reportAttributeAccessIssue]
+        model, name = opened(spec)
+        talk.take(model, name)  # pyright: ignore[reportAttributeAccessIssue]
     note(f"model: {talk.spec}")  # pyright: ignore[reportAttributeAccessIssue]
 
 

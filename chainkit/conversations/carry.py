@@ -139,8 +139,8 @@ def _name_of(block: Any) -> str:
 
 
 def _thoughts(message: AIMessage) -> Iterator[str]:
-    if isinstance(told := message.additional_kwargs.get("reasoning_content"), str):
-        yield told
+    if isinstance(reasoning := message.additional_kwargs.get("reasoning_content"), str):
+        yield reasoning
         return
     for block in _blocks(message):
         if block.get("type") == "reasoning":

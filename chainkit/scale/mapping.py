@@ -211,9 +211,9 @@ class _Run:
         if isinstance(result, _HOPELESS):
             self._hopeless = self._hopeless or result
         elif self._in_a_row >= self._most_failures and self._hopeless is None:
-            told = f"{type(result).__name__}: {result}; they are in {self._ledger.failures}"
+            fault = f"{type(result).__name__}: {result}; they are in {self._ledger.failures}"
             self._hopeless = ChainkitError(
-                f"{self._in_a_row} rows failed one after the other, the last with {told}; mend what is wrong and "
+                f"{self._in_a_row} rows failed one after the other, the last with {fault}; mend what is wrong and "
                 "do them again with --retry-failed (retry_failed=True)"
             )
             self._hopeless.__cause__ = result

@@ -76,8 +76,8 @@ class Spending(BaseCallbackHandler):
         if self._limiter is not None:
             self._limiter.spend(read + written)
 
-    def _begin(self, run_id: UUID, told: dict[str, Any]) -> None:
-        provider, model = str(told.get("ls_provider") or ""), str(told.get("ls_model_name") or "")
+    def _begin(self, run_id: UUID, metadata: dict[str, Any]) -> None:
+        provider, model = str(metadata.get("ls_provider") or ""), str(metadata.get("ls_model_name") or "")
         known = self._open[run_id] = price(provider, model)
         if known is None and provider and model and not _is_local(provider):
             self.unpriced = f"{provider}:{model}"
@@ -93,12 +93,12 @@ def _usage(response: LLMResult) -> tuple[int, int, int]:
     for several in response.generations:
         for generation in several[:1]:
             message = generation.message if isinstance(generation, ChatGeneration) else None
-            told: Any = message.usage_metadata if isinstance(message, AIMessage) else None
-            told = told or (generation.generation_info or {}).get("usage_metadata")
-            if told:
-                read += told.get("input_tokens") or 0
-                written += told.get("output_tokens") or 0
-                cached += (told.get("input_token_details") or {}).get("cache_read") or 0
+            usage: Any = message.usage_metadata if isinstance(message, AIMessage) else None
+            usage = usage or (generation.generation_info or {}).get("usage_metadata")
+            if usage:
+                read += usage.get("input_tokens") or 0
+                written += usage.get("output_tokens") or 0
+                cached += (usage.get("input_token_details") or {}).get("cache_read") or 0
     if not read + written:
         spent: dict[str, Any] = (response.llm_output or {}).get("token_usage") or {}
         read, written = spent.get("prompt_tokens") or 0, spent.get("completion_tokens") or 0

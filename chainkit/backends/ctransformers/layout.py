@@ -50,9 +50,9 @@ def _behind_words(data: mmap.mmap, kind: str, words: int) -> int:
     numbers, again = _HEADS[kind]
     position = 4 + 4 * numbers
     if again:
-        (told,) = struct.unpack_from("<i", data, position)
-        if told != words:
-            raise ValueError(f"it claims {words} words, and then {told}")
+        (count,) = struct.unpack_from("<i", data, position)
+        if count != words:
+            raise ValueError(f"it claims {words} words, and then {count}")
         position += 4
     for word in range(words):
         (length,) = struct.unpack_from("<I", data, position)

@@ -172,13 +172,13 @@ class CTransformersRuntime:
 
     def _understand(self, answer: bytes) -> None:
         (length,) = struct.unpack_from("<I", answer)
-        told = json.loads(answer[4 : 4 + length])
-        lengths = array.array("I", answer[4 + length : 4 + length + 4 * told["size"]])
-        ends = np.cumsum([4 + length + 4 * told["size"], *lengths]).tolist()
+        header = json.loads(answer[4 : 4 + length])
+        lengths = array.array("I", answer[4 + length : 4 + length + 4 * header["size"]])
+        ends = np.cumsum([4 + length + 4 * header["size"], *lengths]).tolist()
         pieces = [answer[start:end] for start, end in pairwise(ends)]
-        self.context_length = _context_length(self.settings, told["limit"])
+        self.context_length = _context_length(self.settings, header["limit"])
         self.vocabulary = CTransformersVocabulary(
-            pieces, self.settings.kind, bos=told["bos"], eos=told["eos"], tokenize=_tokenizer(weakref.ref(self))
+            pieces, self.settings.kind, bos=header["bos"], eos=header["eos"], tokenize=_tokenizer(weakref.ref(self))
         )
 
     @property
@@ -228,12 +228,12 @@ def _tokenizer(runtime: weakref.ref[CTransformersRuntime]) -> Callable[[bytes, b
     return tokenize
 
 
-def _context_length(settings: CTransformersSettings, told: int) -> int:
-    if settings.context_length and told < settings.context_length:
+def _context_length(settings: CTransformersSettings, longest: int) -> int:
+    if settings.context_length and longest < settings.context_length:
         raise Unsupported(
-            f"the model can read {told} tokens, and context_length={settings.context_length} was asked for"
+            f"the model can read {longest} tokens, and context_length={settings.context_length} was asked for"
         )
-    return min(told, settings.context_length or told)
+    return min(longest, settings.context_length or longest)
 
 
 def _start(errors: IO[bytes]) -> subprocess.Popen[bytes]:

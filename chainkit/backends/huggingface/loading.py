@@ -389,5 +389,5 @@ def _context_length(config: Any, tokenizer: Any) -> int:
     positions = getattr(config, "max_position_embeddings", None) or getattr(config, "seq_length", None)
     if isinstance(positions, int) and positions > 0:
         return positions
-    told = tokenizer.model_max_length
-    return told if told < _UNBOUNDED else _FALLBACK_LIMIT
+    limit = tokenizer.model_max_length
+    return limit if limit < _UNBOUNDED else _FALLBACK_LIMIT

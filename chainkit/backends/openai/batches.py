@@ -87,10 +87,10 @@ class HostedBatches:
 
     def look(self, id_: str) -> HostedBatch:
         """How far a batch is."""
-        told = self._json("GET", f"/batches/{id_}")
-        faults = (told.get("errors") or {}).get("data") or []
-        files = tuple(str(told[name]) for name in ("output_file_id", "error_file_id") if told.get(name))
-        return HostedBatch(id_, str(told.get("status")), files, "; ".join(str(one.get("message")) for one in faults))
+        batch = self._json("GET", f"/batches/{id_}")
+        faults = (batch.get("errors") or {}).get("data") or []
+        files = tuple(str(batch[name]) for name in ("output_file_id", "error_file_id") if batch.get(name))
+        return HostedBatch(id_, str(batch.get("status")), files, "; ".join(str(one.get("message")) for one in faults))
 
     def replies(self, batch: HostedBatch) -> dict[str, dict[str, Any] | ProviderError]:
         """The answers of a batch by our ids: the body, or the error that the service gave for the request.
@@ -99,8 +99,8 @@ class HostedBatches:
             BadRequest: The service did not take the batch.
         """
         if batch.status == "failed":
-            told = batch.errors or "it gave no reason"
-            raise BadRequest(f"{self.connection.provider} refused the batch {batch.id}: {told}")
+            reason = batch.errors or "it gave no reason"
+            raise BadRequest(f"{self.connection.provider} refused the batch {batch.id}: {reason}")
         found: dict[str, dict[str, Any] | ProviderError] = {}
         for file in batch.files:
             content = calls.fetch(self._clients, self.connection, "GET", f"/files/{file}/content")
@@ -110,8 +110,8 @@ class HostedBatches:
     def _read(self, lines: Iterable[bytes]) -> Iterable[tuple[str, dict[str, Any] | ProviderError]]:
         for line in filter(bytes.strip, lines):
             try:
-                told = json.loads(line)
-                id_, response = str(told["custom_id"]), told.get("response") or {}
+                line_data = json.loads(line)
+                id_, response = str(line_data["custom_id"]), line_data.get("response") or {}
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise malformed(self.connection, f"a line of a batch that cannot be read ({error})") from error
             body, status = response.get("body"), response.get("status_code")
@@ -120,17 +120,17 @@ class HostedBatches:
             elif isinstance(status, int):
                 yield id_, translated(Failed(status, {}, json.dumps(body).encode()), self.connection)
             else:
-                error = told.get("error") or {}
+                error = line_data.get("error") or {}
                 reason = f"{error.get('code')}: {error.get('message')}"
                 yield id_, ProviderError(f"not answered in its batch ({reason})", provider=self.connection.provider)
 
     def _json(self, method: str, path: str, *, once: bool = False, **content: Any) -> dict[str, Any]:
         connection = replace(self.connection, max_retries=0) if once else self.connection
-        told = calls.fetch(self._clients, connection, method, path, **content)
+        body = calls.fetch(self._clients, connection, method, path, **content)
         try:
-            found = json.loads(told)
+            found = json.loads(body)
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise malformed(connection, "no JSON object", told[:200].decode(errors="replace"))
+            raise malformed(connection, "no JSON object", body[:200].decode(errors="replace"))
         return found

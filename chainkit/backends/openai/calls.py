@@ -449,11 +449,11 @@ def _sent(clients: Clients, attempts: Attempts, ask: Ask, *, stream: bool) -> tu
                 response = line.http.send(ask(line, attempts.timeouts()), stream=True)
                 failed = response.status_code >= 400
                 attempts.limit_body(response, whole=failed or not stream)
-                told = b"" if stream and not failed else whole(response, attempts.connection)
+                reply = b"" if stream and not failed else whole(response, attempts.connection)
             if not failed:
                 attempts.worked()
-                return response, told
-            failure: Failure = Failed(response.status_code, response.headers, told)
+                return response, reply
+            failure: Failure = Failed(response.status_code, response.headers, reply)
         except NO_ANSWER as error:
             failure = error
         pause = attempts.pause_after(failure)
@@ -474,11 +474,11 @@ async def _aopen(
                 response = await line.http.send(line.request(path, content, attempts.timeouts()), stream=True)
                 failed = response.status_code >= 400
                 attempts.limit_body(response, whole=failed or not stream)
-                told = b"" if stream and not failed else await awhole(response, attempts.connection)
+                reply = b"" if stream and not failed else await awhole(response, attempts.connection)
             if not failed:
                 attempts.worked()
-                return response, told
-            failure: Failure = Failed(response.status_code, response.headers, told)
+                return response, reply
+            failure: Failure = Failed(response.status_code, response.headers, reply)
         except NO_ANSWER as error:
             failure = error
         pause = attempts.pause_after(failure)
@@ -530,9 +530,9 @@ def _event(data: bytes, connection: Connection) -> Json:
     if not isinstance(event, dict):
         raise malformed(connection, "an event that is no object", data[:2000].decode(errors="replace"))
     if error := event.get("error"):
-        told = error.get("message", error) if isinstance(error, Mapping) else error
+        text = error.get("message", error) if isinstance(error, Mapping) else error
         raise StreamBroken(
-            f"{connection.provider} broke off the stream: {clean(str(told), connection)}", provider=connection.provider
+            f"{connection.provider} broke off the stream: {clean(str(text), connection)}", provider=connection.provider
         )
     return event
 
@@ -559,15 +559,15 @@ def _breaks(attempts: Attempts, reading: ReplyReading[Any], first: FirstToken) -
         yield
     except httpx2.TimeoutException as error:
         attempts.lost(error)
-        told = attempts.words_when_over if attempts.over else f"silent for {connection.timeout:g} s"
-        raise _broken(StreamStalled, told, connection, reading) from error
+        why = attempts.words_when_over if attempts.over else f"silent for {connection.timeout:g} s"
+        raise _broken(StreamStalled, why, connection, reading) from error
     except NO_ANSWER as error:
         if first.late:
-            told = f"no first token within {first.seconds:g} s (first_token_timeout)"
-            raise _broken(StreamStalled, told, connection, reading) from error
+            why = f"no first token within {first.seconds:g} s (first_token_timeout)"
+            raise _broken(StreamStalled, why, connection, reading) from error
         attempts.lost(error)
-        told = f"the connection was lost ({clean(str(error), connection) or type(error).__name__})"
-        raise _broken(StreamBroken, told, connection, reading) from error
+        why = f"the connection was lost ({clean(str(error), connection) or type(error).__name__})"
+        raise _broken(StreamBroken, why, connection, reading) from error
     except ReplyTooLarge as error:
         raise _broken(StreamBroken, str(error), connection, reading) from error
     except StreamBroken as error:

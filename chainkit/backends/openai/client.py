@@ -87,9 +87,9 @@ class Line(Generic[Http]):
 
     def __init__(self, http: Http, client: openai.OpenAI | openai.AsyncOpenAI, connection: Connection) -> None:
         _trim(client, connection)
-        told = {**client.default_headers, **client.auth_headers}
+        headers = {**client.default_headers, **client.auth_headers}
         self.http = http
-        kept = {name: value for name, value in told.items() if not name.lower().startswith("x-stainless-")}
+        kept = {name: value for name, value in headers.items() if not name.lower().startswith("x-stainless-")}
         self._headers = httpx2.Headers({name: value for name, value in kept.items() if isinstance(value, str)})
         self._base = str(client.base_url).rstrip("/")
         self._urls: dict[str, httpx2.URL] = {}
@@ -225,8 +225,8 @@ def _proxies_that_work() -> Iterator[None]:
             raise
         raise MissingLibrary("socksio", extra="socks", reason="the environment names a SOCKS proxy") from error
     except (ValueError, httpx2.InvalidURL) as error:  # its words hide the password; `from error` would bring its frames
-        told = "the proxy that the environment names (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY) cannot be used"
-        raise ConnectionFailed(f"{told}: {Redaction().text(str(error))}") from None
+        problem = "the proxy that the environment names (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY) cannot be used"
+        raise ConnectionFailed(f"{problem}: {Redaction().text(str(error))}") from None
 
 
 @cache

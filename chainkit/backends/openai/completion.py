@@ -154,12 +154,12 @@ def result(reply: calls.Reply, prompts: int, connection: Connection) -> LLMResul
         ]
         for at in range(0, len(choices), each)
     ]
-    told: dict[str, Any] = {"model_name": reply.data.get("model"), "token_usage": _counts(reply.data.get("usage"))}
+    output: dict[str, Any] = {"model_name": reply.data.get("model"), "token_usage": _counts(reply.data.get("usage"))}
     if reply.data.get("system_fingerprint"):
-        told["system_fingerprint"] = reply.data["system_fingerprint"]
+        output["system_fingerprint"] = reply.data["system_fingerprint"]
     if reply.retries:
-        told["retries"] = reply.retries
-    return LLMResult(generations=generations, llm_output=told)  # pyright: ignore[reportArgumentType]
+        output["retries"] = reply.retries
+    return LLMResult(generations=generations, llm_output=output)  # pyright: ignore[reportArgumentType]
 
 
 def _counts(usage: Any) -> Mapping[str, Any]:

@@ -78,10 +78,10 @@ def translated(failure: Failure, connection: Connection) -> ProviderError:
         return _from_status(failure, connection)
     if NO_HANDSHAKE in str(failure):
         plain = connection.access.base_url.replace("https://", "http://", 1)
-        told = (
+        message = (
             f"{_place(connection)}: {NO_HANDSHAKE} within {connection.connect_timeout:g} s; does the service speak TLS?"
         )
-        return TimedOut(f"{told} Without it, its address is {plain}", provider=connection.provider)
+        return TimedOut(f"{message} Without it, its address is {plain}", provider=connection.provider)
     if isinstance(failure, httpx2.TimeoutException):
         return TimedOut(
             f"{_place(connection)} did not answer in time (timeout {connection.timeout:g} s, "
@@ -122,8 +122,8 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
 def malformed(connection: Connection, reason: str, body: str = "", *, request_id: str | None = None) -> MalformedReply:
     """The error for an answer that the API does not promise, with the beginning of that answer."""
     quote = f": {clean(body, connection)[:200]!r}" if body else ""
-    told = f"{_place(connection)} sent {clean(reason, connection)}{quote}"
-    return MalformedReply(told, provider=connection.provider, request_id=request_id)
+    message = f"{_place(connection)} sent {clean(reason, connection)}{quote}"
+    return MalformedReply(message, provider=connection.provider, request_id=request_id)
 
 
 def clean(text: str, connection: Connection) -> str:
@@ -134,15 +134,15 @@ def clean(text: str, connection: Connection) -> str:
 
 
 def _from_status(response: Failed, connection: Connection) -> ProviderError:
-    status, told = response.status_code, _told(response)
-    said = clean(str(told["message"]), connection)
+    status, body = response.status_code, _told(response)
+    said = clean(str(body["message"]), connection)
     id_ = response.headers.get("x-request-id")
     details: dict[str, Any] = {"provider": connection.provider, "status": status, "request_id": id_}
     if status == 401:
         return AuthenticationFailed(_about_key(connection), **details)
-    if told.get("code") == "context_length_exceeded" or _TOO_LONG.search(said):
+    if body.get("code") == "context_length_exceeded" or _TOO_LONG.search(said):
         return _too_long(said, connection, details)
-    if status == 404 and not _ABOUT_MODEL.search(f"{said} {told.get('code')}"):
+    if status == 404 and not _ABOUT_MODEL.search(f"{said} {body.get('code')}"):
         return BadRequest(f"{_place(connection)} answered 404: {said}; {_nothing_served(connection)}", **details)
     error = error_of_status(status)(f"{_place(connection)} answered {status}: {said}", **details)
     if isinstance(error, RateLimited):

@@ -102,7 +102,7 @@ def profile(name: str) -> ModelProfile | None:
     found = known(name)
     if found is None:
         return None
-    told = ModelProfile(
+    profile = ModelProfile(
         name=name,
         max_input_tokens=found.reads,
         max_output_tokens=found.writes,
@@ -121,5 +121,5 @@ def profile(name: str) -> ModelProfile | None:
         temperature=found.temperature,
     )
     if found.efforts:
-        told["reasoning_effort_levels"] = list(found.efforts)
-    return told
+        profile["reasoning_effort_levels"] = list(found.efforts)
+    return profile

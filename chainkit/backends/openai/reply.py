@@ -122,16 +122,16 @@ def usage_metadata(usage: Json | None) -> UsageMetadata | None:
     read = {"audio": _count(into, "audio_tokens"), "cache_read": _count(into, "cached_tokens")}
     read["cache_creation"] = _count(into, "cache_write_tokens")
     written = {"audio": _count(out, "audio_tokens"), "reasoning": _count(out, "reasoning_tokens")}
-    if told := {name: count for name, count in read.items() if count is not None}:
-        counts["input_token_details"] = InputTokenDetails(**told)
-    if told := {name: count for name, count in written.items() if count is not None}:
-        counts["output_token_details"] = OutputTokenDetails(**told)
+    if details := {name: count for name, count in read.items() if count is not None}:
+        counts["input_token_details"] = InputTokenDetails(**details)
+    if details := {name: count for name, count in written.items() if count is not None}:
+        counts["output_token_details"] = OutputTokenDetails(**details)
     return counts
 
 
-def _count(told: Any, name: str) -> int | None:
+def _count(counts: Any, name: str) -> int | None:
     """A count, or None for whatever else stands there: an answer is not lost for a bad number."""
-    count: Any = cast("Json", told).get(name) if isinstance(told, Mapping) else None
+    count: Any = cast("Json", counts).get(name) if isinstance(counts, Mapping) else None
     if isinstance(count, bool) or not isinstance(count, int | float) or not 0 <= count < 1 << 53:
         return None
     return int(count)
@@ -145,9 +145,9 @@ def as_id(value: Any) -> str | None:
 def no_choices(data: Json, connection: Connection) -> ProviderError:
     """The error for a reply without an answer; some services put their errors there, under status 200."""
     if error := data.get("error"):
-        told = error.get("message", error) if isinstance(error, Mapping) else error
+        message = error.get("message", error) if isinstance(error, Mapping) else error
         return ServerFailed(
-            f"{connection.provider} answered with an error: {clean(str(told), connection)}",
+            f"{connection.provider} answered with an error: {clean(str(message), connection)}",
             provider=connection.provider,
         )
     return malformed(connection, "a reply without choices", json.dumps(data))

@@ -85,8 +85,8 @@ def _chosen(
     extra = chosen.pop("extra_body", None) or {}
     body = {name: value for name, value in chosen.items() if value is not None and value != []}
     if lacking := habits.lacks & body.keys():
-        told = ", ".join(sorted(lacking))
-        raise Unsupported(f"{habits.name} has no {told}; leave it out, or send it all the same with extra_body={{...}}")
+        lack = ", ".join(sorted(lacking))
+        raise Unsupported(f"{habits.name} has no {lack}; leave it out, or send it all the same with extra_body={{...}}")
     if "seed" in body:
         body[habits.seed_field] = body.pop("seed")
     return body, extra
@@ -126,14 +126,14 @@ def chat_messages(messages: Sequence[BaseMessage], habits: Service | None = None
             yield {"role": "user", "content": waiting}
             waiting = []
         if isinstance(message, ToolMessage):
-            told, media = _tool_result(message)
+            written, media = _tool_result(message)
             waiting += media
-            yield told
+            yield written
         else:
-            told = _WRITERS.get(message.type, _other)(message)
-            if thoughtful and told["role"] == "assistant":
-                told |= _thoughts(message, thoughtful, called=bool(told.get("tool_calls")) and place > last)
-            yield told
+            written = _WRITERS.get(message.type, _other)(message)
+            if thoughtful and written["role"] == "assistant":
+                written |= _thoughts(message, thoughtful, called=bool(written.get("tool_calls")) and place > last)
+            yield written
     if waiting:
         yield {"role": "user", "content": waiting}
 
@@ -174,20 +174,20 @@ def _system(message: BaseMessage) -> Json:
 
 def _assistant(message: BaseMessage) -> Json:
     assert isinstance(message, AIMessage)
-    told: Json = {"role": "assistant"}
+    written: Json = {"role": "assistant"}
     text = message.content if isinstance(message.content, str) else spoken_parts(message.content)
     calls = [
         _call(call["id"], call["name"], json.dumps(call["args"], ensure_ascii=False)) for call in message.tool_calls
     ]
     calls += [_call(call["id"], call["name"], call["args"] or "") for call in message.invalid_tool_calls]
     if calls:
-        told["tool_calls"] = calls
+        written["tool_calls"] = calls
     if refusal := message.additional_kwargs.get("refusal"):
-        told["refusal"] = refusal
+        written["refusal"] = refusal
     if audio := message.additional_kwargs.get("audio"):
-        told["audio"] = {"id": audio["id"]}
-    told["content"] = text or (None if len(told) > 1 else "")
-    return _named(message, told)
+        written["audio"] = {"id": audio["id"]}
+    written["content"] = text or (None if len(written) > 1 else "")
+    return _named(message, written)
 
 
 def _call(id_: str | None, name: str | None, arguments: str) -> Json:
@@ -206,26 +206,26 @@ def _other(message: BaseMessage) -> Json:
 
 
 def _tool_result(message: ToolMessage) -> tuple[Json, list[Part]]:
-    told: Json = {"role": "tool", "tool_call_id": message.tool_call_id}
+    result: Json = {"role": "tool", "tool_call_id": message.tool_call_id}
     if isinstance(message.content, str):
-        return {**told, "content": message.content}, []
+        return {**result, "content": message.content}, []
     every = parts(message.content)
     text = [part for part in every if part["type"] == "text"]
     media = [part for part in every if part["type"] != "text"]
     if media:
         text.append({"type": "text", "text": "(The rest of this result follows in the next message of the user.)"})
         media.insert(0, {"type": "text", "text": f"The rest of the result of tool call {message.tool_call_id}:"})
-    return {**told, "content": text or ""}, media
+    return {**result, "content": text or ""}, media
 
 
 def _content(message: BaseMessage) -> str | list[Part]:
     return message.content if isinstance(message.content, str) else parts(message.content)
 
 
-def _named(message: BaseMessage, told: Json) -> Json:
+def _named(message: BaseMessage, written: Json) -> Json:
     if message.name:
-        told["name"] = message.name
-    return told
+        written["name"] = message.name
+    return written
 
 
 _WRITERS: dict[str, Callable[[BaseMessage], Json]] = {

@@ -33,8 +33,8 @@ def responses_result(data: Json, connection: Connection, *, stop: Sequence[str],
     if data.get("status") in ("failed", "cancelled"):
         raise failed(data, connection)
     if data.get("status") in ("queued", "in_progress"):
-        told = f"an answer that is still to come (status {data['status']}, id {data.get('id')})"
-        raise malformed(connection, f"{told}; what runs in the background is not waited for here")
+        problem = f"an answer that is still to come (status {data['status']}, id {data.get('id')})"
+        raise malformed(connection, f"{problem}; what runs in the background is not waited for here")
     output = data.get("output")
     if not isinstance(output, list):
         known = no_choices(data, connection) if data.get("error") else None
@@ -97,10 +97,10 @@ def _finish(data: Json, calls: bool, logprobs: list[Any]) -> dict[str, Any]:
     """Why the answer ended, in the words of Chat Completions."""
     reason = (data.get("incomplete_details") or {}).get("reason")
     if data.get("status") == "incomplete" or reason:
-        told = FINISH.get(reason or "", reason or "incomplete")
+        ending = FINISH.get(reason or "", reason or "incomplete")
     else:
-        told = "tool_calls" if calls else "stop"
-    found: dict[str, Any] = {"finish_reason": told}
+        ending = "tool_calls" if calls else "stop"
+    found: dict[str, Any] = {"finish_reason": ending}
     if logprobs:
         found["logprobs"] = {"content": logprobs}
     return found
@@ -124,11 +124,11 @@ def responses_usage(usage: Json | None) -> UsageMetadata | None:
 def failed(data: Json, connection: Connection) -> ProviderError:
     """The error for an answer that the service gave up."""
     code = (data.get("error") or {}).get("code") or "server_error"
-    told = f"{connection.provider} answered with an error: {_told(data, connection)}"
+    message = f"{connection.provider} answered with an error: {_told(data, connection)}"
     if code == "rate_limit_exceeded":
-        return RateLimited(told, provider=connection.provider)
+        return RateLimited(message, provider=connection.provider)
     kind = ServerFailed if code == "server_error" else BadRequest
-    return kind(told, provider=connection.provider)
+    return kind(message, provider=connection.provider)
 
 
 def _told(data: Json, connection: Connection) -> str:
@@ -272,16 +272,16 @@ class ResponsesReading:
         self.complete = True
 
     def _failed(self, event: Json) -> None:
-        told = _told(event.get("response") or {"error": event}, self._connection)
+        reason = _told(event.get("response") or {"error": event}, self._connection)
         raise StreamBroken(
-            f"{self._connection.provider} broke off the stream: {told}", provider=self._connection.provider
+            f"{self._connection.provider} broke off the stream: {reason}", provider=self._connection.provider
         )
 
     def _cut_calls(self, finish: str | None) -> list[ToolCallChunk]:
         """What makes calls that are not whole invalid ones."""
-        told = "cut: the limit of tokens was reached" if finish == "length" else "cut: the service sent no more of it"
+        why = "cut: the limit of tokens was reached" if finish == "length" else "cut: the service sent no more of it"
         return [
-            ToolCallChunk(type="tool_call_chunk", name=None, args=mark_of_cut(arguments, told), id=None, index=index)
+            ToolCallChunk(type="tool_call_chunk", name=None, args=mark_of_cut(arguments, why), id=None, index=index)
             for index, arguments in self._argued.items()
             if arguments.strip() and unfinished(arguments)
         ]

@@ -171,9 +171,9 @@ def assistant_items(message: AIMessage, *, stateless: bool) -> Iterator[Json]:
     """
     blocks = [message.content] if isinstance(message.content, str) else message.content
     spoken: Json | None = None
-    told: set[str] = set()
+    call_ids: set[str] = set()
     for block in _joined(blocks):
-        item = _item(block, message, told, stateless=stateless)
+        item = _item(block, message, call_ids, stateless=stateless)
         if item is None:
             continue
         if item["type"] != "message":
@@ -187,11 +187,11 @@ def assistant_items(message: AIMessage, *, stateless: bool) -> Iterator[Json]:
     if refusal := message.additional_kwargs.get("refusal"):
         yield _said({"type": "refusal", "refusal": refusal}, {})
     for call in (*message.tool_calls, *message.invalid_tool_calls):
-        if call["id"] not in told:
+        if call["id"] not in call_ids:
             yield _call(call["id"], call["name"], call["args"])
 
 
-def _item(block: Json, message: AIMessage, told: set[str], *, stateless: bool) -> Json | None:
+def _item(block: Json, message: AIMessage, call_ids: set[str], *, stateless: bool) -> Json | None:
     kind = block.get("type")
     item: Json | None = None
     if kind in ("text", "output_text"):
@@ -206,7 +206,7 @@ def _item(block: Json, message: AIMessage, told: set[str], *, stateless: bool) -
             item = None
     elif kind in ("function_call", "tool_call"):
         item = _called(block, message)
-        told.add(item["call_id"])
+        call_ids.add(item["call_id"])
     elif kind not in DROPPED and isinstance(kind, str):
         item = _native(block)
     if item and stateless:
@@ -232,8 +232,8 @@ def _joined(blocks: Sequence[str | Mapping[str, Any]]) -> list[Json]:
     return joined
 
 
-def _said(told: Json, block: Json) -> Json:
-    item: Json = {"type": "message", "role": "assistant", "content": [told]}
+def _said(content: Json, block: Json) -> Json:
+    item: Json = {"type": "message", "role": "assistant", "content": [content]}
     if isinstance(id_ := block.get("id"), str) and not id_.startswith("lc_"):  # langchain-core's own ids
         item["id"] = id_
     if phase := block.get("phase"):

@@ -55,8 +55,8 @@ def _plain(message: BaseMessage) -> str:
     if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls):
         kinds.add("tool_call")
     if kinds:
-        told = ", ".join(sorted(map(str, kinds)))
-        raise Unsupported(f"the tokens of {told} cannot be counted here; usage_metadata of an answer tells them")
+        names = ", ".join(sorted(map(str, kinds)))
+        raise Unsupported(f"the tokens of {names} cannot be counted here; usage_metadata of an answer tells them")
     return message.text
 
 
@@ -71,8 +71,8 @@ def _encoding(model: str) -> Any:
     try:
         return tiktoken.encoding_for_model(name)
     except KeyError:
-        told = f"tiktoken {tiktoken.__version__} does not know the tokenizer of '{model}'"
-        raise Unsupported(f"{told}; usage_metadata of an answer tells its tokens") from None
+        problem = f"tiktoken {tiktoken.__version__} does not know the tokenizer of '{model}'"
+        raise Unsupported(f"{problem}; usage_metadata of an answer tells its tokens") from None
     except (requests.RequestException, OSError) as error:
         raise ModelFileError(
             f"tiktoken's vocabulary for '{model}'",

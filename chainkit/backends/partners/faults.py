@@ -97,6 +97,6 @@ def _words(error: BaseException, redaction: Redaction) -> str:
     body = getattr(error, "body", None)
     while isinstance(body, Mapping) and (inner := body.get("error") or body.get("message")):
         body = inner
-    told = body if isinstance(body, str) and body else str(error)
-    text = redaction.text(" ".join(told.split())) or type(error).__name__
+    message = body if isinstance(body, str) and body else str(error)
+    text = redaction.text(" ".join(message.split())) or type(error).__name__
     return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]} ..."

@@ -147,8 +147,8 @@ class SentenceEmbeddings(BaseModel, Embeddings):
         weights = next(name for name in ("model.safetensors", "onnx/model.onnx") if (self.folder / name).is_file())
         settings = self.model_dump(exclude={"model", "revision", "n_threads", "truncate"})
         recipe = (self._recipe.max_tokens, self._recipe.pooling, self._recipe.prompts, self._recipe.normalized)
-        told = repr((sha256_of(self.folder / weights), sorted(settings.items()), recipe))
-        return f"sentence {hashlib.sha256(told.encode()).hexdigest()}"
+        key = repr((sha256_of(self.folder / weights), sorted(settings.items()), recipe))
+        return f"sentence {hashlib.sha256(key.encode()).hexdigest()}"
 
     def _prompt(self, chosen: str | None, *names: str) -> str:
         found = (self._recipe.prompts[name] for name in names if name in self._recipe.prompts)

@@ -72,14 +72,14 @@ def model(
 def _attribute(name: str, value: Attribute) -> bytes:
     match value:
         case str():
-            kind, told = _AS_STRING, _text(4, value)
+            kind, field = _AS_STRING, _text(4, value)
         case float():
-            kind, told = _AS_FLOAT, _key(2, 5) + struct.pack("<f", value)
+            kind, field = _AS_FLOAT, _key(2, 5) + struct.pack("<f", value)
         case int():
-            kind, told = _AS_INT, _number(3, value)
+            kind, field = _AS_INT, _number(3, value)
         case _:
-            kind, told = _AS_INTS, b"".join(_number(8, one) for one in value)
-    return _text(1, name) + told + _number(20, kind)
+            kind, field = _AS_INTS, b"".join(_number(8, one) for one in value)
+    return _text(1, name) + field + _number(20, kind)
 
 
 def _number(field: int, value: int) -> bytes:

@@ -162,8 +162,8 @@ class StaticEmbeddings(BaseModel, Embeddings):
     @property
     def fingerprint(self) -> str:
         """What tells this model and its settings from others: it changes where vectors would."""
-        told = repr((*map(sha256_of, self._files), self.normalized, self.dimensions))
-        return f"static {hashlib.sha256(told.encode()).hexdigest()}"
+        key = repr((*map(sha256_of, self._files), self.normalized, self.dimensions))
+        return f"static {hashlib.sha256(key.encode()).hexdigest()}"
 
     def _tokens(self, texts: list[str]) -> list[list[int]]:
         try:

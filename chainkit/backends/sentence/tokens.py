@@ -183,8 +183,8 @@ def _from_vocabulary(folder: Path) -> Any:
         raise ModelFileError(folder, "has neither tokenizer.json nor vocab.txt")
     settings = folder / "tokenizer_config.json"
     with named_tokenizer_faults(path):
-        told = json.loads(settings.read_bytes()) if settings.is_file() else {}
-        lowercase = told.get("do_lower_case", True) if isinstance(told, dict) else True
+        config = json.loads(settings.read_bytes()) if settings.is_file() else {}
+        lowercase = config.get("do_lower_case", True) if isinstance(config, dict) else True
         made = tokenizers.BertWordPieceTokenizer(str(path), lowercase=bool(lowercase))
         return tokenizers.Tokenizer.from_str(made.to_str())
 

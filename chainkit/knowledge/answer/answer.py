@@ -267,8 +267,8 @@ class _Found:
         written, usage, _ = yield from _written(model, value, min(SHORT_TOKENS, asking.answer_tokens), SHORT_STOP)
         said = sentence_of(written)
         details = {"usage": usage, "prompt": value.to_string(), "model": _name(model)}
-        told = any(stems(said) == stems(one) for one in picked.sentences)
-        sound = said and not told and holds(said, picked.sentences, self.question)
+        repeated = any(stems(said) == stems(one) for one in picked.sentences)
+        sound = said and not repeated and holds(said, picked.sentences, self.question)
         return (said if sound else ""), details
 
     def full_stream(self) -> AnswerStream:

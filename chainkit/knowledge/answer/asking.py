@@ -123,8 +123,8 @@ def _asked(question: str, paths: Paths | Index | VectorStoreIndex, settings: Set
     opening_index = in_thread(lambda: kept_index(paths, embeddings, keep_index=keep, progress=progress))
     index, report = yield from opening_index.wanted()
     try:
-        told = replace(asking, skipped=report.skipped, notes=report.notes)
-        return (yield from begun(question, index, told))
+        informed = replace(asking, skipped=report.skipped, notes=report.notes)
+        return (yield from begun(question, index, informed))
     finally:
         index.close()  # all that the stream still needs from it is its embedding model
 

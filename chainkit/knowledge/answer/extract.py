@@ -206,13 +206,13 @@ def _chosen(candidates: Sequence[_Candidate], scores: Scores, wanted: Sequence[s
         one = candidates[at]
         if len(chosen) == count or (chosen and scores[at] < NEAR * scores[chosen[0]]):
             break
-        told = set[str]().union(*(candidates[other].own for other in chosen))
+        covered = set[str]().union(*(candidates[other].own for other in chosen))
         beside = any(candidates[other].hit == one.hit for other in chosen)
         new = all(
             len(one.own & candidates[other].own) < 0.7 * min(len(one.own), len(candidates[other].own))
             for other in chosen
         )
-        adds = bool(chosen) and scores[at] >= NEAR_ELSEWHERE * scores[chosen[0]] and bool((one.own & asked) - told)
+        adds = bool(chosen) and scores[at] >= NEAR_ELSEWHERE * scores[chosen[0]] and bool((one.own & asked) - covered)
         if not chosen or (new and (beside or adds)):
             chosen.append(at)
     return chosen

@@ -108,13 +108,13 @@ class _Document:
 
     def _once(self, kind: str) -> Iterator[Block]:
         """Headers or footers, each text once."""
-        told: set[str] = set()
+        seen: set[str] = set()
         for part in self._named(kind):
             root = self._opened.tree(part)
             for paragraph in () if root is None else root.iter("{*}p"):
                 text = " ".join(self._piece(paragraph).text().split())
-                if any(map(str.isalpha, text)) and text not in told:
-                    told.add(text)
+                if any(map(str.isalpha, text)) and text not in seen:
+                    seen.add(text)
                     yield Block(text)
 
     def _paragraph(self, paragraph: Any) -> Iterator[Block]:

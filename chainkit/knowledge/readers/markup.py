@@ -206,8 +206,8 @@ class Page:
 def _marks(element: Any, *words: str) -> bool:
     """Whether an element says of itself that it is one of these, in any of the usual ways."""
     names = (element.get("role"), element.get("class"), element.get("epub:type"), element.get(_EPUB_TYPE))
-    told = " ".join(filter(None, names)).lower()
-    return any(word in told for word in words)
+    joined = " ".join(filter(None, names)).lower()
+    return any(word in joined for word in words)
 
 
 def flowing(element: Any, page: Page) -> Iterator[str]:

@@ -67,12 +67,12 @@ class _Document:
 
     def around(self, styles: Any) -> Iterator[Block]:
         """Headers and footers, each text once."""
-        told: set[str] = set()
+        seen: set[str] = set()
         for part in styles.iter("{*}header", "{*}footer", "{*}header-first", "{*}footer-first"):
             for paragraph in part.iter("{*}p"):
                 text = " ".join("".join(self._gathered(paragraph)[0]).split())
-                if any(map(str.isalpha, text)) and text not in told:
-                    told.add(text)
+                if any(map(str.isalpha, text)) and text not in seen:
+                    seen.add(text)
                     yield Block(text)
 
     def _paragraph(self, element: Any) -> Iterator[Block]:

@@ -128,10 +128,10 @@ def read_xml(source: Source) -> Iterator[Block]:
 def _xml_rows(sheet: Any) -> Iterator[tuple[int, Sequence[Any]]]:
     number = 0
     for row in nearest(sheet, ("Row",), ()):
-        told = _place(row)
-        if told > number + 1:
+        place = _place(row)
+        if place > number + 1:
             yield number + 1, ()  # rows that are left out are blank
-        number = max(number + 1, told)
+        number = max(number + 1, place)
         values: list[Any] = []
         for cell in nearest(row, ("Cell",), ()):
             if _place(cell) <= _MOST_COLUMNS:
@@ -143,8 +143,8 @@ def _xml_rows(sheet: Any) -> Iterator[tuple[int, Sequence[Any]]]:
 
 def _place(element: Any) -> int:
     """Which row or column an element says it is; 0 where it follows the one before."""
-    told = attribute(element, "Index")
-    return int(told) if told.isdecimal() and len(told) < 9 else 0
+    number = attribute(element, "Index")
+    return int(number) if number.isdecimal() and len(number) < 9 else 0
 
 
 def _xml_value(kind: str, text: str) -> Any:

@@ -94,12 +94,12 @@ class LocalJobRunner:
 
     def step(self) -> Sequence[tuple[int, JobUpdate | BaseException]]:
         """One pass, or as many as are needed until there is something to tell."""
-        told: list[tuple[int, JobUpdate | BaseException]] = []
+        updates: list[tuple[int, JobUpdate | BaseException]] = []
         for task, update in self._client.wait() if self._client is not None else ():
             if not isinstance(update, Piece):
                 self._open.pop(task.number, None)
-            told.append((task.number, update.result if isinstance(update, GenerationEnd) else update))
-        return told
+            updates.append((task.number, update.result if isinstance(update, GenerationEnd) else update))
+        return updates
 
     async def astep(self) -> Sequence[tuple[int, JobUpdate | BaseException]]:
         """As `step`, in a thread."""

@@ -34,20 +34,20 @@ class Observer:
             settings |= {"temperature": slot.temperature, "max_tokens": slot.max_tokens, "stop": list(slot.stop)}
         else:
             settings["options"] = list(job.options)
-        told = self._manager.on_llm_start(
+        started = self._manager.on_llm_start(
             {"name": kind, "id": ["chainkit", kind], "lc": 1, "type": "not_implemented"},
             [job.context.prompt],
             invocation_params=settings,
             options={"stop": settings.get("stop")},
             name=kind,
         )
-        if inspect.isawaitable(told):
-            self.pending.append(self._begun(number, job, told))
+        if inspect.isawaitable(started):
+            self.pending.append(self._begun(number, job, started))
         else:
-            self._open[number] = told[0], job, self._read()
+            self._open[number] = started[0], job, self._read()
 
-    async def _begun(self, number: int, job: Job, told: Awaitable[Any]) -> None:
-        self._open[number] = (await told)[0], job, self._read()
+    async def _begun(self, number: int, job: Job, started: Awaitable[Any]) -> None:
+        self._open[number] = (await started)[0], job, self._read()
 
     def end(self, number: int, result: SlotResult | OptionScores | BaseException) -> None:
         """A job has ended."""
@@ -57,9 +57,9 @@ class Observer:
             self._close(number, result)
 
     async def _ended(self, number: int, result: SlotResult | OptionScores | BaseException) -> None:
-        told = self._close(number, result) if number in self._open else None
-        if inspect.isawaitable(told):
-            await told
+        closing = self._close(number, result) if number in self._open else None
+        if inspect.isawaitable(closing):
+            await closing
 
     def _close(self, number: int, result: SlotResult | OptionScores | BaseException) -> Any:
         from langchain_core.outputs import Generation, LLMResult

@@ -46,8 +46,8 @@ class TextContext:
 
     def open(self, role: str, attributes: Mapping[str, str]) -> None:
         """Begin a message."""
-        told = "".join(f' {name}="{value}"' for name, value in attributes.items())
-        self.append(f"{ROLE_BEGIN}{role}{told}\n")
+        marks = "".join(f' {name}="{value}"' for name, value in attributes.items())
+        self.append(f"{ROLE_BEGIN}{role}{marks}\n")
         self.role = role
 
     def close(self) -> None:

@@ -129,9 +129,9 @@ class TokenContext:
     def open(self, role: str, attributes: Mapping[str, str]) -> None:
         """Begin a message."""
         if self.chat is None:
-            told = "".join(f' {name}="{value}"' for name, value in attributes.items())
+            marks = "".join(f' {name}="{value}"' for name, value in attributes.items())
             self._add(TextPart(f"{ROLE_BEGIN}{role}", special=True))
-            self._add(TextPart(f"{told}\n"))
+            self._add(TextPart(f"{marks}\n"))
         self.held = replace(self.held, opened=OpenMessage(role, attributes))
 
     def close(self) -> None:

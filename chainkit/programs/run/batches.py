@@ -75,8 +75,8 @@ def streamed(program: Executable, inputs: Sequence[Any], config: Config, soft_pr
             managers[place].on_chain_error(error)
             yield place, error
     going: Any = runs([live for live in lives if live], streaming=True, rows=rows_of(configs))
-    with closing(going) as told:
-        for task, event in told:
+    with closing(going) as events:
+        for task, event in events:
             place = places[id(task)]
             live: Any = lives[place]
             if event is not None:
@@ -106,8 +106,8 @@ async def astreamed(
             await managers[place].on_chain_error(error)
             yield place, error
     going: Any = aruns([live for live in lives if live], streaming=True, rows=rows_of(configs))
-    async with aclosing(going) as told:
-        async for task, event in told:
+    async with aclosing(going) as events:
+        async for task, event in events:
             place = places[id(task)]
             live: Any = lives[place]
             if event is not None:

@@ -89,8 +89,8 @@ def _coloured(span: Span) -> str:
     colour = _COLOURS.get(span.source)
     if colour is None:
         return text
-    told = span.name + "".join(f"\n---\n{other}" for other in span.alternatives)
-    title = f' title="{escaping.escape(told, quote=True)}"' if told else ""
+    shown = span.name + "".join(f"\n---\n{other}" for other in span.alternatives)
+    title = f' title="{escaping.escape(shown, quote=True)}"' if shown else ""
     return f'<span style="background: {colour}"{title}>{text}</span>'
 
 

@@ -96,8 +96,8 @@ class Driver:
             while self._ready or self._asking or self._calls:
                 while self._ready:
                     self._advance(self._ready.popleft(), self._acall)
-                    async for told in self._anews():
-                        yield told
+                    async for event in self._anews():
+                        yield event
                 if self._asking and step is None:
                     step = asyncio.ensure_future(self._work.astep())
                 if not self._calls and step is not None:
@@ -108,8 +108,8 @@ class Driver:
                     finished, step = step, None
                     self._dispatch(finished.result())
                 self._collect()
-                async for told in self._anews():
-                    yield told
+                async for event in self._anews():
+                    yield event
         finally:
             for pending in [*self._calls, *filter(None, [step])]:
                 pending.cancel()
@@ -120,10 +120,10 @@ class Driver:
             yield self._told.popleft()
 
     async def _anews(self) -> AsyncGenerator[RunUpdate, None]:
-        for told in self._news():
-            if (observer := told[0].observer) is not None:
+        for event in self._news():
+            if (observer := event[0].observer) is not None:
                 await observer.flush()
-            yield told
+            yield event
 
     def _end(self) -> None:
         self._work.close()

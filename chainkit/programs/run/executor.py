@@ -188,8 +188,8 @@ class Executor(ExecutionLine):
         start = len(self.record.spans)
         self.context.open(role, attributes)
         self.record.tail = ""
-        told = "".join(f' {name}="{value}"' for name, value in attributes.items())
-        yield from self.add(f"{ROLE_BEGIN}{role}{told}\n", "role", role)
+        marks = "".join(f' {name}="{value}"' for name, value in attributes.items())
+        yield from self.add(f"{ROLE_BEGIN}{role}{marks}\n", "role", role)
         yield RoleBegun(role)
         try:
             yield from self.run(node.body)

@@ -107,9 +107,9 @@ class Live:
             return self.task.error
         return self.run()
 
-    def completed(self, told: Iterator[Any]) -> Run:
+    def completed(self, events: Iterator[Any]) -> Run:
         """The run at its end, after all that it told."""
-        for _ in told:
+        for _ in events:
             pass
         return self.result()
 
@@ -142,8 +142,8 @@ def runs(
         return
     by_task = {id(live.task): live for live in lives}
     try:
-        with closing(_driver(lives, streaming, rows).run()) as told:
-            for task, event in told:
+        with closing(_driver(lives, streaming, rows).run()) as events:
+            for task, event in events:
                 if event is None:
                     by_task[id(task)].end()
                 yield task, event
@@ -160,8 +160,8 @@ async def aruns(
         return
     by_task = {id(live.task): live for live in lives}
     try:
-        async with aclosing(_driver(lives, streaming, rows).arun()) as told:
-            async for task, event in told:
+        async with aclosing(_driver(lives, streaming, rows).arun()) as events:
+            async for task, event in events:
                 if event is None:
                     by_task[id(task)].end()
                 yield task, event

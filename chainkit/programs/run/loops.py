@@ -195,9 +195,9 @@ def _single(run: ExecutionLine, node: GenEach, plan: _Plan, following: str) -> S
     leads = run.shared.abilities.continues and isinstance(node.body[0], Text)
     lead = node.body[0].text if leads and isinstance(node.body[0], Text) else ""
     yield from run.write(lead, "template")
-    told = len(run.record.spans)
+    begun = len(run.record.spans)
     written: SlotResult = yield Ask(Generate(run.context, slot), lambda piece: run.note(piece.text, "model", plan.name))
-    yield from run.add(written.text[len(run.text_since(told)) :], "model", plan.name)
+    yield from run.add(written.text[len(run.text_since(begun)) :], "model", plan.name)
     items: list[Any] = []
     for match in pattern.finditer(lead + written.text + plan.join):
         if len(items) < plan.most:

@@ -268,8 +268,8 @@ class Program(Runnable[Any, Run]):
     ) -> AsyncIterator[tuple[int, Run]]:
         """As `stream_batch`, without blocking the event loop."""
         first: Exception | None = None
-        async with aclosing(batches.astreamed(self, inputs, config, soft_prompt)) as told:
-            async for place, run in told:
+        async with aclosing(batches.astreamed(self, inputs, config, soft_prompt)) as streamed:
+            async for place, run in streamed:
                 if isinstance(run, Run) or return_exceptions:
                     yield place, cast("Run", run)
                 else:
