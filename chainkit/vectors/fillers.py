@@ -15,13 +15,15 @@ them themselves then there there's these they they're thing things this those th
 toward under until up upon us very via was wasn't way ways we we're were weren't what what's whatever when where
 whether which while who who's whom whose why will with within without won't would wouldn't yes yet you you're your
 yours yourself
+dont cant doesnt didnt isnt wont im ive id whats hows wheres thats havent hasnt couldnt wouldnt
+"""
+_SAID = """
 able ask asked asking begin bit bring came come comes coming explain find found gave get gets getting give given gives
 giving go goes going gone gonna good got gotten great happen happened happening happens help hello hey hi keep kind know
 known knows like look looking looks made make makes making mean means need needed needs okay ok part please possible
 pretty put respond said say saying says see seem seems seen show shows sort start started stuff sure take taken takes
 taking tell telling tells thank thanks think thinking thought took tried try trying use used uses using want wanted
 wants well went wish wonder wondering work
-dont cant doesnt didnt isnt wont im ive id whats hows wheres thats havent hasnt couldnt wouldnt
 """
 _GERMAN = """
 aber alle als also am an auch auf aus bei bin bis bitte da damit dann das dass dein dem den denn der des die dies diese
@@ -41,6 +43,12 @@ a al algo como cómo con cuál cuándo de del desde donde dónde el ella ellos e
 esto estoy fue ha hacer hay he la las le les lo los mas más me mi mis muy no nos o para pero poco por porque puede puedo
 que qué quien quiero se ser si sí sin sobre son su sus también te tengo tiene todo tu un una unas uno unos y ya yo
 """
+_ARABIC = """
+أحد أريد أن أنا أنت أو أي أين إذا إلا إلى إن إنه إنها الآن التي الذي الذين أيضا أكثر أفضل بعد بعض بل بين تلك
+ثم حتى حول خلال ذلك عند عن عندما على عليه عليها فقط في فيه فيها قبل قد كان كانت كل كم كما كيف لا لدي لدى لذا
+لقد لكن لم لماذا لن له لها ليس لي ما ماذا متى مثل مع من منذ منه منها نحن نعم هذا هذه هل هم هنا هناك هو هي و
+وهو وهي يا يكون يمكن يمكنك يمكنني تكون
+"""
 _HINDI = """
 अपना अपनी अपने अब अभी आप इस इसे उस उसे एक और कब कर करना करने करूँ करें करे कहाँ का कि की के कैसे को
 क्या क्यों गई गए गया चाहिए जब जो तक तो
@@ -53,5 +61,8 @@ _THAI = """
 ยังไง ยังไม่ อย่างไร อะไร อยู่ อีก เป็น ได้ ให้ ว่า หรือ เรา
 """
 
-FILLERS = frozenset(" ".join((_ENGLISH, _GERMAN, _FRENCH, _SPANISH, _HINDI, _THAI)).split())
-"""Words of English, German, French, Spanish, Hindi and Thai in lower case that are not taken as keywords."""
+FILLERS = frozenset(" ".join((_ENGLISH, _GERMAN, _FRENCH, _SPANISH, _ARABIC, _HINDI, _THAI)).split())
+"""Words of English, German, French, Spanish, Arabic, Hindi and Thai in lower case that are not taken as keywords."""
+
+SAID = frozenset(_SAID.split())
+"""English words that are mostly said around what is meant; keywords only of a group that most others lack them."""

@@ -10,7 +10,7 @@ from itertools import pairwise
 from math import log
 
 from chainkit.base.stems import stem
-from chainkit.vectors.fillers import FILLERS
+from chainkit.vectors.fillers import FILLERS, SAID
 
 # scripts without spaces between words: Han with its repetition mark, Katakana, Thai, Lao, Burmese, Khmer; Hiragana is
 # mostly grammar and parts the words of Japanese
@@ -41,6 +41,10 @@ _LONGEST_HAN, _LONGEST_OTHER = 6, 10  # characters of a Chinese word, syllables 
 _PHRASE_SHARE = 0.5  # a phrase stands for its words where it is in so many of the texts that hold the rarer of them
 _RUN_SHARE = 0.8  # likewise a longer run of characters for a shorter one
 _SMOOTHING = 0.5  # texts outside that are taken to hold any word
+_RARER = 1.5  # times as frequent in the group as elsewhere is a keyword at least
+_EVERYWHERE = 1.1  # what is less than so many times as frequent is in all groups, and adds nothing to a phrase
+_SAID = frozenset(map(stem, SAID))
+_SAID_SHARE, _SAID_RARER = 0.4, 8.0  # what is mostly said around the matter is the matter itself from here on
 _AFTER = frozenset({"up", "out", "off", "in", "down", "over", "back", "on"})  # "top up" and "log in" are phrases
 
 
@@ -95,15 +99,18 @@ def _some(group: Sequence[str]) -> Sequence[str]:
 
 def _telling(terms: _Terms, total: Counter[str], texts: int, count: int) -> list[str]:
     least = 2 if terms.texts >= 8 else 1
+    lifts = {term: _lift(here, total[term], terms.texts, texts) for term, here in terms.counts.items() if term in total}
     weights: dict[str, float] = {}
-    for term, here in terms.counts.items():
+    for term, lift in lifts.items():
+        here = terms.counts[term]
         piece = _RUN.fullmatch(term) is not None and terms.texts > 1
-        if here < (2 if piece or " " in term else least) or term not in total:
+        if here < (2 if piece or " " in term else least):
             continue
-        share = here / terms.texts
-        outside = (total[term] - here + _SMOOTHING) / (texts - terms.texts + 2 * _SMOOTHING)
-        if (weight := share * log(share / outside) if share > outside else 0.0) > 0:
-            weights[term] = weight
+        share, parts = here / terms.texts, term.split(" ")
+        said = not _SAID.isdisjoint(parts)
+        everywhere = len(parts) > 1 and any(lifts.get(part, _RARER) < _EVERYWHERE for part in parts)
+        if not everywhere and lift >= (_SAID_RARER if said else _RARER) and (share >= _SAID_SHARE or not said):
+            weights[term] = share * log(lift)
     order = sorted(weights, key=lambda term: (-round(weights[term], 9), terms.written(term)))
     chosen: list[str] = []
     for term in order:
@@ -112,6 +119,11 @@ def _telling(terms: _Terms, total: Counter[str], texts: int, count: int) -> list
         if not _said(term, chosen) and not _said(longer := _extended(term, order, terms.counts), chosen):
             chosen.append(longer)
     return [terms.written(term) for term in chosen]
+
+
+def _lift(here: int, everywhere: int, size: int, texts: int) -> float:
+    """How many times as frequent a term is in a group of `size` texts as in the others."""
+    return here / size / ((everywhere - here + _SMOOTHING) / (texts - size + 2 * _SMOOTHING))
 
 
 def _said(term: str, chosen: Iterable[str]) -> bool:

@@ -3,6 +3,7 @@
 Three measures are taken of a tree at each number of groups, and their product decides: whether halves of the items
 agree on the groups (Tibshirani and Walther 2005, "Cluster Validation by Prediction Strength", with the adjusted Rand
 index), how well the groups are separated (silhouette), and how many of each item's neighbours are with it (modularity).
+A number is judged together with those near it, so that a broad hill counts for more than a narrow peak.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ WITHIN = 0.9
 _SPLITS = 4
 # up to _FEW items the silhouette decides alone; from _MANY on all three measures have full weight
 _FEW, _MANY = 40, 160
+_NEAR = 0.12  # of the logarithm: the score of a number is the mean of those about 12 % below and above it
 _TOGETHER = 0.5  # two items alone have no silhouette: one group if their cosine is at least this
 _LEAST = 1e-6
 
@@ -49,7 +51,7 @@ class GroupCount:
         low: The least number that is possible too, see `WITHIN`.
         high: The greatest such number.
         numbers: All numbers that were tried.
-        scores: For each, the weighed score as a share of the best, 0 to 1.
+        scores: For each, the weighed score of it and the numbers near it as a share of the best, 0 to 1.
         stability: For each, how far halves of the items agree on the groups, adjusted Rand index, -1 to 1; empty for
             few items, of which halves say nothing.
         silhouettes: For each, the mean silhouette, -1 to 1.
@@ -119,6 +121,7 @@ def count_groups(tree: Array, vectors: Array, distances: Array, drawn: Array | N
     if drawn is not None:
         apart = cosine_distances(drawn)
         logs = logs + _weighed(neighbour_tree(drawn, apart)[0], drawn, apart, numbers)[0]
+    logs = _smoothed(logs, numbers)
     scores = np.exp(logs - np.max(logs))
     best = int(np.argmax(scores))
     low, high = _around(scores, best)
@@ -147,6 +150,13 @@ def _weighed(tree: Array, vectors: Array, distances: Array, numbers: Sequence[in
     for power, values in zip((1.0, weight, weight), measures, strict=False):
         logs += power * np.log(np.maximum(values, _LEAST))
     return logs, measures
+
+
+def _smoothed(values: Array, numbers: Sequence[int]) -> Array:
+    """The mean of the values around each number, weighed by a normal curve over the logarithm of the number."""
+    logs = np.log(numbers)
+    weights = np.exp(-0.5 * ((logs[:, None] - logs) / _NEAR) ** 2)
+    return (weights @ values) / weights.sum(axis=1)
 
 
 def candidates(count: int) -> list[int]:

@@ -20,3 +20,27 @@ def test_names_in_thai_are_whole_words():
 def test_names_in_hindi_hold_their_signs_and_no_full_stop():
     groups = [["मीटर ख़राब है।", "नया मीटर।", "स्मार्ट मीटर"], ["बिल गलत है।", "मेरा बिल।", "बिल भेजें"]]
     assert [words[0] for words in keywords(groups)] == ["मीटर", "बिल"]
+
+
+def test_names_in_arabic_leave_out_prepositions():
+    groups = [["خطأ في الفاتورة", "سؤال عن الفاتورة"], ["الطقس في مصر", "الطقس في الشمال"]]
+    first, second = keywords(groups)
+    assert first[0] == "الفاتورة"
+    assert second[0] == "الطقس"
+    assert not {"في", "عن"} & {word for name in first + second for word in name.split()}
+
+
+def test_a_word_of_all_groups_names_none_and_is_in_no_phrase():
+    groups = [["the invoice today", "an invoice today"] * 4, ["the weather today", "a weather today"] * 4]
+    first, second = keywords(groups)
+    assert first[0] == "invoice"
+    assert second[0] == "weather"
+    assert not any("today" in word for word in first + second)
+
+
+def test_what_is_said_around_the_matter_names_a_group_that_is_about_it():
+    thanks = ["thank you", "thanks a lot", "thank you for this", "many thanks"]
+    asked = ["thank you, where is the parcel", "please find the parcel", "the parcel is late", "send the parcel"]
+    assert keywords([thanks, asked[1:] * 3])[0][0] in ("thank", "thanks")
+    assert keywords([asked, thanks])[0][0] == "parcel"
+    assert "find" not in keywords([asked, thanks])[0]

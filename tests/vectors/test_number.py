@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
 from chainkit.vectors import clusters
-from chainkit.vectors.number import GroupCount, adjusted_rand, count_groups
+from chainkit.vectors.number import GroupCount, _smoothed, adjusted_rand, candidates, count_groups
 from chainkit.vectors.tree import averaged, cosine_distances, neighbours_of, silhouettes, ward
 
 
@@ -48,6 +48,16 @@ def test_alternatives_are_the_other_peaks_the_best_first():
     count = GroupCount(k=4, low=3, high=4, numbers=(2, 3, 4, 5, 6, 7), scores=(0.8, 0.3, 1.0, 0.5, 0.9, 0.9))
     assert count.alternatives == (6, 2) or count.alternatives == (7, 2)
     assert str(GroupCount(k=2, low=2, high=2)) == "2 groups"
+
+
+def test_a_broad_hill_counts_for_more_than_a_narrow_peak():
+    numbers = candidates(200)
+    hill = np.exp(-0.5 * (np.log(np.array(numbers) / 12) / 0.3) ** 2)
+    hill[numbers.index(40)] = 1.1
+    smoothed = _smoothed(hill, numbers)
+    assert numbers[int(np.argmax(hill))] == 40
+    assert 10 <= numbers[int(np.argmax(smoothed))] <= 14
+    np.testing.assert_allclose(_smoothed(np.ones(len(numbers)), numbers), 1)
 
 
 def test_a_given_number_was_not_found():
