@@ -83,6 +83,7 @@ bench: $(VENV)/.bench ## Side by side with peers, an hour or more; figures go to
 	$(VENV)/bin/python -m benchmarks.hosted
 	$(VENV)/bin/python -m benchmarks.gguf examples/demo_model/demo-q8_0.gguf 64 256
 	$(VENV)/bin/python -m benchmarks.engines speed
+	$(VENV)/bin/python -m benchmarks.engines ask
 	$(VENV)/bin/python -m benchmarks.engines texts
 	$(VENV)/bin/python -m benchmarks.engines random
 	$(VENV)/bin/python -m benchmarks.huggingface

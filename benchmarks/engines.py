@@ -2,6 +2,7 @@
 
     python -m benchmarks.engines speed [MODEL.gguf ...] [--prompt 256] [--written 32] [--threads 1 --threads 2]
     python -m benchmarks.engines random [Q4_0 ...]        # a Llama of 1.1 billion random weights, in four quantizations
+    python -m benchmarks.engines ask [MODEL.gguf ...]     # a question over 1,500 tokens of text, answered by a chat
     python -m benchmarks.engines texts [MODEL.gguf ...]   # 20 greedy texts of 64 tokens, and the perplexity of pages
 
 The model is SmolLM2 if none is named. The contenders are a loop on the library's C functions with nothing around it,
@@ -27,7 +28,7 @@ import numpy as np
 from benchmarks.gguf import BareLoop
 from benchmarks.sizing import Dims, write
 from chainkit.backends.llama_cpp.libraries import opened
-from chainkit.backends.llama_cpp.models import GGUFModel
+from chainkit.backends.llama_cpp.models import GGUFChat, GGUFModel
 from chainkit.backends.llama_cpp.smollm2 import packaged
 from chainkit.base.errors import MissingLibrary
 from chainkit.base.generation import GenerationRequest
@@ -157,7 +158,7 @@ def speed(path: str, length: int, count: int, threads: int, rounds: int) -> None
             one.model.unload()
 
 
-def text_tokens(model: GGUFModel, count: int) -> list[int]:
+def text_tokens(model: GGUFModel | GGUFChat, count: int) -> list[int]:
     """The beginning of this project's documentation, over and over."""
     vocabulary = model.runtime.vocabulary
     text = "\n".join((ROOT / page).read_text("utf-8") for page in PAGES)[:20_000]
@@ -173,6 +174,37 @@ def random_weights(kinds: Sequence[str], threads: Sequence[int], rounds: int) ->
             for count in threads:
                 speed(str(path), 128, 16, count, rounds)
             path.unlink()
+
+
+# a question
+
+
+def ask(path: str, rounds: int) -> None:
+    """CPU for a question over passages, as `chainkit ask` puts it to a model; another text each round."""
+    chats = {
+        name: GGUFChat(model=path, n_threads=1, context_length=2048, engine=name, max_tokens=48, chat_template="chatml")
+        for name in installed(ENGINES)
+    }
+    spent: dict[str, list[tuple[float, int, int]]] = {}
+    for number in range(rounds + 1):
+        for name, chat in list(chats.items())[:: -1 if number % 2 else 1]:
+            vocabulary = chat.runtime.vocabulary
+            text = vocabulary.detokenize(
+                text_tokens(chat, 1450 + 200 * rounds)[200 * number :][: 1450 if number else 16]
+            )
+            prompt = f"{text}\n\nAnswer from this text alone: which commands does it show, and what do they do?"
+            begun = time.process_time()
+            usage: Any = chat.invoke(prompt).usage_metadata
+            found = time.process_time() - begun, usage["input_tokens"], usage["output_tokens"]
+            if number:  # the first makes what is made once
+                spent.setdefault(name, []).append(found)
+    print(f"\n{Path(path).name}, one thread, load {os.getloadavg()[0]:.1f}\n")
+    print("| | tokens read, written | CPU s | to the first |\n|---|---|---|---|")
+    first = next(iter(spent.values()))
+    for name, rows in spent.items():
+        share = statistics.median(row[0] / other[0] for row, other in zip(rows, first, strict=True))
+        cpu, read, written = (statistics.median(row[part] for row in rows) for part in range(3))
+        print(f"| chainkit, {name} | {read:.0f}, {written:.0f} | {cpu:.2f} | {share:.2f} |")
 
 
 # texts
@@ -253,7 +285,7 @@ def row(name: str, means: Sequence[float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["speed", "random", "texts"])
+    parser.add_argument("part", choices=["speed", "random", "ask", "texts"])
     parser.add_argument("what", nargs="*", help="files, or quantizations of the random weights")
     parser.add_argument("--prompt", type=int, default=256)
     parser.add_argument("--written", type=int, default=32)
@@ -267,6 +299,8 @@ def main() -> None:
     for path in asked.what or [str(packaged())]:
         if asked.part == "texts":
             texts(path, 64)
+        elif asked.part == "ask":
+            ask(path, asked.rounds)
         else:
             for count in threads:
                 speed(path, asked.prompt, asked.written, count, asked.rounds)

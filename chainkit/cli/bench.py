@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,17 +60,16 @@ def bench(spec: str, tokens: int, decode: int, threads: tuple[int, ...], here: b
             with waiting(f"measuring with {engine}"):
                 row = _in_a_process(spec, engine, tokens, decode, count)
             if row is not None:
-                rows.append(row)
+                rows.append(row | {"promised": _promised(model, use, engine)})
     if not rows:
         raise ChainkitError("no engine could run it; what each said is above")
     _keep(model, rows)
-    promised = _promised(model, use)
     bandwidth = memory_bandwidth()
     if as_json:
-        found = {"model": model.name, "bandwidth": bandwidth, "promised": promised, "engines": rows}
+        found = {"model": model.name, "bandwidth": bandwidth, "promised": _promised(model, use), "engines": rows}
         say_json({**found, "chosen": _chosen(model)}, indent=1)
     else:
-        _show(model, rows, promised, bandwidth)
+        _show(model, rows, bandwidth)
         if chosen := _chosen(model):
             say("")
             say(f"without engine= it runs on {chosen['library']}: {chosen['reason']}")
@@ -151,19 +150,20 @@ def memory_bandwidth() -> float:
     return _PROBE_BYTES / min(spans)
 
 
-def _promised(model: ModelShape, use: Use) -> int:
-    """Resident bytes that `chainkit size` expects."""
+def _promised(model: ModelShape, use: Use, engine: str = "") -> int:
+    """Resident bytes that `chainkit size` expects, with an engine or the one that runs it without a word."""
     from chainkit.sizing import plan, this_machine
 
+    use = replace(use, engine=engine) if engine else use
     return plan(model, use, repacked=this_machine().repacked).resident
 
 
 def _chosen(model: ModelShape) -> dict[str, str] | None:
     """Which library runs the file if none is named, and why; None if that was not tried yet."""
-    from chainkit.backends.llama_cpp.engines import decisions
+    from chainkit.backends.llama_cpp.engines import decided
 
-    same = [one for one in decisions() if Path(one["path"]).name == model.name]
-    return {name: same[-1][name] for name in ("library", "reason")} if same else None
+    found = decided(model.name)
+    return {name: found[name] for name in ("library", "reason")} if found else None
 
 
 def _keep(model: ModelShape, rows: list[dict[str, Any]]) -> None:
@@ -184,16 +184,26 @@ def _keep(model: ModelShape, rows: list[dict[str, Any]]) -> None:
     keep([record(row) for row in rows])
 
 
-def _show(model: ModelShape, rows: list[dict[str, Any]], promised: int, bandwidth: float) -> None:
+def _show(model: ModelShape, rows: list[dict[str, Any]], bandwidth: float) -> None:
     from chainkit.sizing.speed import token_bytes
 
     first = rows[0]
     say(f"{model.name}: {model.quantization}, {amount(model.weight_bytes)} of weights")
     say(f"a prompt of {first['prompt_tokens']} tokens, {first['decode_tokens']} written after it, best of three")
-    say(f"memory: {bandwidth / 1e9:.1f} GB/s; 'chainkit size' expects {amount(promised)}")
+    say(f"memory: {bandwidth / 1e9:.1f} GB/s")
     say("")
     table(
-        ["engine", "threads", "read tok/s", "write tok/s", "CPU ms/tok read", "written", "of bandwidth", "peak memory"],
+        [
+            "engine",
+            "threads",
+            "read tok/s",
+            "write tok/s",
+            "CPU ms/tok read",
+            "written",
+            "of bandwidth",
+            "peak memory",
+            "by size",
+        ],
         [
             [
                 row["engine"],
@@ -204,6 +214,7 @@ def _show(model: ModelShape, rows: list[dict[str, Any]], promised: int, bandwidt
                 f"{row['cpu_decode'] * 1e3:.2f}",
                 f"{row['decode'] * token_bytes(model) / bandwidth:.0%}",
                 amount(row["peak_bytes"]) if row["peak_bytes"] else "?",
+                amount(row["promised"]),
             ]
             for row in rows
         ],

@@ -92,7 +92,7 @@ def speed(verdict: Verdict) -> Speed | None:
     """How fast the model, changed if it must be, will be on a machine that it fits; None where nothing tells."""
     if verdict.answer == "does not fit":
         return None
-    return expected_speed((verdict.changed or verdict.plan).model, verdict.machine)
+    return expected_speed((verdict.changed or verdict.plan).model, verdict.machine, engine=verdict.plan.use.engine)
 
 
 def as_quantized(model: ModelShape, name: str) -> ModelShape:

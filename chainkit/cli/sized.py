@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,11 @@ def sized_model(text: str) -> tuple[ModelShape, Use]:
         ModelFileError: It is damaged, or not there.
         ProviderError: The hub cannot be asked.
     """
-    text = text.strip() or default_spec()
+    model, use = _sized(text.strip() or default_spec())
+    return model, use if use.engine else replace(use, engine=_engine(model))
+
+
+def _sized(text: str) -> tuple[ModelShape, Use]:
     if text.startswith(("http://", "https://")):
         return remote_gguf([text]), Use()
     if Path(text).expanduser().exists():
@@ -45,6 +50,15 @@ def sized_model(text: str) -> tuple[ModelShape, Use]:
     if provider == "huggingface" and path.is_dir():
         return folder_model(path, options.get("dtype", "auto")), _use(options)
     return _at(path), _use(options)
+
+
+def _engine(model: ModelShape) -> str:
+    """The library that was found to run a file best; empty if it was not tried here."""
+    if model.format != "gguf":
+        return ""
+    from chainkit.backends.llama_cpp.engines import decided
+
+    return (decided(model.name) or {"library": ""})["library"]
 
 
 def hub_model(name: HubName, dtype: str = "auto") -> ModelShape:
@@ -120,6 +134,8 @@ def _use(options: Mapping[str, str]) -> Use:
         values |= {own: int(options[name]) for name, own in numbers.items() if options.get(name, "none") != "none"}
         if "kv_type" in options:
             values["kv_type"] = options["kv_type"]
+        if (engine := options.get("engine", "auto").replace("-", "_")) != "auto":
+            values["engine"] = engine
         values |= {own: options[name].strip().lower() in _TRUE for name, own in flags.items() if name in options}
         return Use(**values)
     except ValueError as error:

@@ -34,6 +34,8 @@ class Use:
         mmap: The weights are mapped from the file instead of copied.
         repack: llama.cpp may copy weights into a faster layout.
         flash: Attention is computed in tiles; otherwise all its scores lie in memory at once.
+        engine: The library that runs a GGUF file, by its package; empty if that is not known. ik_llama.cpp copies all
+            weights into memory when it repacks, and a table of tokens that is the output too a second time.
         full_windows: Layers with a sliding window remember the whole text, as llama.cpp has it by default.
     """
 
@@ -44,6 +46,7 @@ class Use:
     mmap: bool = True
     repack: bool = True
     flash: bool = True
+    engine: str = ""
     full_windows: bool = True
 
     def __post_init__(self) -> None:
@@ -62,7 +65,7 @@ class MemoryPlan:
     Attributes:
         model: Of what.
         use: For what; its context is a number.
-        weights: The tensors, once.
+        weights: The tensors, once; on ik_llama.cpp a table of tokens that is the output too may be there twice.
         copies: What the weights take a second time if they are mapped and repacked; the system can take the mapped
             ones back when memory is short.
         cache: Keys and values of all tokens.
@@ -132,16 +135,24 @@ def plan(model: ModelShape, use: Use | None = None, *, repacked: frozenset[str] 
     use = replace(use, context=context, batch=min(use.batch, context))
     if model.format == "transformers":
         return _for_transformers(model, use, context)
+    own = use.engine == _IK and use.repack
     return MemoryPlan(
         model=model,
         use=use,
-        weights=model.weight_bytes,
-        copies=copies(model, repacked) if use.repack else 0,
+        weights=model.weight_bytes + (_tied(model) if own else 0),
+        copies=copies(model, repacked) if use.repack and not own else 0,
         cache=_cache(model, use, _padded(context)),
         compute=_compute(model, use, _padded(context)),
         tokenizer=_tokenizer(model),
         program=_LLAMA_PROGRAM,
     )
+
+
+def _tied(model: ModelShape) -> int:
+    """Bytes of the table of tokens, if it is the output too."""
+    if any(weight.name in ("output.weight", "lm_head.weight") for weight in model.weights):
+        return 0
+    return sum(weight.nbytes for weight in model.weights if is_token_table(weight.name))
 
 
 def copies(model: ModelShape, repacked: frozenset[str]) -> int:
@@ -191,6 +202,7 @@ def _tokenizer(model: ModelShape) -> int:
     return model.vocabulary * _TOKEN_BYTES + model.merges * _MERGE_BYTES
 
 
+_IK = "ik_llama_cpp"
 _LLAMA_PROGRAM = 100 * MIB
 _TOKEN_BYTES, _MERGE_BYTES = 170, 200
 

@@ -94,7 +94,9 @@ def _multiplied(model: ModelShape) -> list[Any]:
     return [weight for weight in model.weights if tied or not is_token_table(weight.name)]
 
 
-def expected(model: ModelShape, machine: Machine, records: Sequence[SpeedRecord] | None = None) -> Speed | None:
+def expected(
+    model: ModelShape, machine: Machine, records: Sequence[SpeedRecord] | None = None, *, engine: str = ""
+) -> Speed | None:
     """The speed of a model on a machine; None where nothing was measured.
 
     On this machine it follows from what `chainkit bench` has measured: from this model if it was among them, else from
@@ -104,12 +106,14 @@ def expected(model: ModelShape, machine: Machine, records: Sequence[SpeedRecord]
         model: Only its shape counts.
         machine: Where.
         records: Measurements of this machine; None reads those that are kept.
+        engine: The library that will run it, if that is known: what was measured with it comes first.
     """
     if not machine.here:
         record = next((one for name, one in _PUBLISHED.items() if machine.name.startswith(name)), None)
         return _scaled(record, model) if record and model.format == "gguf" else None
     same = [one for one in (kept() if records is None else records) if one.quantization == model.quantization]
     size = token_bytes(model)
+    same = [one for one in same if one.engine == engine] or same
     # the model itself if it was measured; of equals the fastest engine
     nearest = min(same, key=lambda one: (abs(one.token_bytes - size), -one.decode), default=None)
     return _scaled(nearest, model) if nearest else None

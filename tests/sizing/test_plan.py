@@ -56,6 +56,17 @@ def test_repacked_weights_count_twice_with_mmap_only() -> None:
     assert plan(model, Use(repack=False), repacked=frozenset({"Q4_0"})).copies == 0
 
 
+def test_ik_llama_cpp_copies_all_weights_and_a_shared_table_of_tokens_twice() -> None:
+    model, types = quantized(LLAMA_7B, "Q4_0"), frozenset({"Q4_0"})
+    found = plan(model, Use(engine="ik_llama_cpp"), repacked=types)
+    assert (found.weights, found.copies) == (model.weight_bytes, 0)
+    assert plan(model, Use(engine="ik_llama_cpp", repack=False)).needed == plan(model, Use(repack=False)).needed
+    (table,) = (weight.nbytes for weight in model.weights if "embed_tokens" in weight.name)
+    tied = replace(model, weights=tuple(weight for weight in model.weights if weight.name != "lm_head.weight"))
+    assert plan(tied, Use(engine="ik_llama_cpp")).weights == tied.weight_bytes + table
+    assert plan(tied, Use()).weights == tied.weight_bytes
+
+
 def test_a_batch_that_is_not_computed_in_tiles_holds_all_scores() -> None:
     model = quantized(LLAMA_7B, "Q8_0")
     assert plan(model, Use(flash=False)).compute > 512 * 32 * 4096 * 4 > plan(model, Use()).compute

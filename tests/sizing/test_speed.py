@@ -53,6 +53,16 @@ def test_the_fastest_engine_counts_where_several_were_measured() -> None:
     assert speed.decode == 9.0
 
 
+def test_what_was_measured_with_the_engine_that_will_run_it_comes_first() -> None:
+    model = gguf_model(DEMO)
+    size, weights = token_bytes(model), token_weights(model)
+    rows = [record(token_bytes=size, token_weights=weights, engine=name) for name in ("xllamacpp", "ik_llama_cpp")]
+    for engine in ("xllamacpp", "ik_llama_cpp"):
+        speed = expected(model, machine("this"), rows, engine=engine)
+        assert speed is not None
+        assert engine in speed.source
+
+
 def test_another_quantization_tells_nothing() -> None:
     assert expected(gguf_model(DEMO), machine("this"), [record(quantization="Q4_K")]) is None
     assert expected(gguf_model(DEMO), machine("this")) is None  # nothing was measured yet

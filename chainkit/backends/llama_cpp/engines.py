@@ -8,6 +8,7 @@ ik_llama.cpp still runs only as far as its numbers are right.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import logging
 import os
@@ -129,6 +130,14 @@ def decisions() -> list[dict[str, Any]]:
         if kept.get("rules") == _RULES and Path(kept["path"]).exists():
             found.append(kept)
     return found
+
+
+def decided(name: str) -> dict[str, Any] | None:
+    """What is kept on the file of this name; None where it was not tried, or its library is there no more."""
+    for found in decisions()[::-1]:
+        if Path(found["path"]).name == name and importlib.util.find_spec(found["library"]) is not None:
+            return found
+    return None
 
 
 def base_library() -> Library | None:

@@ -24,6 +24,7 @@ from chainkit.backends.llama_cpp.contexts import (
     new_context,
     remembers_whole,
 )
+from chainkit.backends.llama_cpp.engines import known
 from chainkit.backends.llama_cpp.exact import PASS, alike, parts_rows, rows, tidy
 from chainkit.backends.llama_cpp.passes import LlamaRead, PassPart, ends, groups
 from chainkit.backends.llama_cpp.prefixes import DiskPrefixes
@@ -525,11 +526,15 @@ def open_runtime(
 
 
 def _require_room(path: Path, settings: LlamaSettings, *, loaded: bool = False) -> None:
+    loading = settings.loading
+    engine = known(path, loading.engine, repack=loading.repack, probe=loading.probe, needs=needs(settings))
     use = Use(
         context=settings.context_length,
         batch=settings.n_batch,
         sequences=settings.n_sequences,
         kv_type=settings.kv_type,
         flash=settings.flash_attention is not False,
+        repack=loading.repack,
+        engine=engine.library if engine else "",
     )
-    check_room(path, settings.loading, use, loaded=loaded)
+    check_room(path, loading, use, loaded=loaded)
