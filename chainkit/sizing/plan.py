@@ -21,6 +21,11 @@ _FLOAT = 4
 _OPTIONS = 16  # places of the llama.cpp engine for options that it scores together, beside those of the texts
 
 
+def default_sequences(*, states: bool) -> int:
+    """Number of texts that the llama.cpp engine keeps apart; few where the model keeps a state for each."""
+    return 8 if states else 16
+
+
 @dataclass(frozen=True, kw_only=True)
 class Use:
     """What is done with a model, as far as memory depends on it.
@@ -29,7 +34,7 @@ class Use:
         context: Tokens of the longest text, or of all texts together that are remembered; None: what the model was
             trained on, at most 4096.
         batch: Tokens computed at once while a prompt is read.
-        sequences: Texts that are kept apart.
+        sequences: Texts that are kept apart; None: 16, or 8 where the model keeps a state for each.
         kv_type: How keys and values are stored: see `KV_BYTES`. transformers stores them as the weights are.
         mmap: The weights are mapped from the file instead of copied.
         repack: llama.cpp may copy weights into a faster layout.
@@ -41,7 +46,7 @@ class Use:
 
     context: int | None = None
     batch: int = 512
-    sequences: int = 8
+    sequences: int | None = None
     kv_type: str = "f16"
     mmap: bool = True
     repack: bool = True
@@ -174,13 +179,17 @@ def _padded(context: int) -> int:
 
 
 def _cache(model: ModelShape, use: Use, cells: int) -> int:
-    size, total = KV_BYTES[use.kv_type], 0.0
+    size, total, sequences = KV_BYTES[use.kv_type], 0.0, _sequences(model, use)
     for layer in model.layers:
         seen = cells
         if layer.window is not None and not use.full_windows:
-            seen = min(cells, _padded(layer.window * use.sequences + use.batch))
-        total += seen * (layer.keys + layer.values) * size + layer.state * use.sequences
+            seen = min(cells, _padded(layer.window * sequences + use.batch))
+        total += seen * (layer.keys + layer.values) * size + layer.state * sequences
     return int(total)
+
+
+def _sequences(model: ModelShape, use: Use) -> int:
+    return use.sequences or default_sequences(states=any(layer.state for layer in model.layers))
 
 
 def _compute(model: ModelShape, use: Use, cells: int) -> int:
@@ -189,7 +198,7 @@ def _compute(model: ModelShape, use: Use, cells: int) -> int:
     The widest moment is the feed-forward part of a layer, or without tiles the scores of all heads. Beside it there is
     a row of logits for every text that may be kept apart.
     """
-    logits = (use.sequences + _OPTIONS) * model.vocabulary * _FLOAT
+    logits = (_sequences(model, use) + _OPTIONS) * model.vocabulary * _FLOAT
     feed_forward = use.batch * _FLOAT * (3 * model.inner + 4 * model.width)
     mask = 2 * cells * use.batch
     if use.flash or use.kv_type.startswith("q"):

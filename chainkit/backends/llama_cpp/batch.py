@@ -10,6 +10,7 @@ import numpy as np
 
 from chainkit.backends.llama_cpp.capi import Handle, Library
 from chainkit.backends.llama_cpp.layouts import LlamaBatch
+from chainkit.backends.llama_cpp.passes import PassRow
 from chainkit.decoding.sampler import Logits
 from chainkit.local.soft_prompt import Vectors
 
@@ -60,15 +61,15 @@ class BatchBuffer:
         self._batch.n_tokens = count
         return self._batch
 
-    def fill_rows(self, rows: Sequence[tuple[int, int, Sequence[int], bool]]) -> ctypes.Structure:
-        """Tokens of any sequences, as (token, position, sequences, logits wanted)."""
+    def fill_rows(self, rows: Sequence[PassRow]) -> ctypes.Structure:
+        """Tokens of any sequences."""
         count = len(rows)
-        self._token[:count] = [row[0] for row in rows]
-        self._position[:count] = [row[1] for row in rows]
-        self._wanted[:count] = [row[3] for row in rows]
-        self._sequences_each[:count] = [len(row[2]) for row in rows]
-        for number, (_, _, sequences, _) in enumerate(rows):
-            self._sequence[number, : len(sequences)] = sequences
+        self._token[:count] = [row.token for row in rows]
+        self._position[:count] = [row.place for row in rows]
+        self._wanted[:count] = [bool(row.wanted) for row in rows]
+        self._sequences_each[:count] = [len(row.sequences) for row in rows]
+        for number, row in enumerate(rows):
+            self._sequence[number, : len(row.sequences)] = row.sequences
         self._batch.n_tokens = count
         return self._batch
 

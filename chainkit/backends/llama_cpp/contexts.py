@@ -31,7 +31,7 @@ class LlamaSettings:
             None: what the model was trained on, at most 4096.
         n_batch: Tokens computed at once while a prompt is read.
         n_threads: None: all cores but one, at most 4.
-        n_sequences: Number of texts in the KV cache.
+        n_sequences: Number of texts in the KV cache; None: 16, or 8 for recurrent models.
         flash_attention: None leaves it to llama.cpp.
         kv_type: How the memory of what was read is stored: "f16", "f32", or "q8_0" for half the size.
         repeatable: A call beside which no other runs gives the same bits whatever ran before; prompts are read slower.
@@ -42,7 +42,7 @@ class LlamaSettings:
     context_length: int | None = None
     n_batch: int = 512
     n_threads: int | None = None
-    n_sequences: int = 8
+    n_sequences: int | None = None
     flash_attention: bool | None = None
     kv_type: str = "f16"
     repeatable: bool = False

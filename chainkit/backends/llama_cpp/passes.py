@@ -54,6 +54,7 @@ class PassPart:
         start: How much that is.
         sequences: The sequences that each node is in: one for each end of a branch that it leads to.
         chain: Nodes that follow one another; they are kept as a part of the text.
+        joined: Number of the tokens whose rows in the pass are those of another text.
     """
 
     read: LlamaRead
@@ -61,6 +62,7 @@ class PassPart:
     start: int = 0
     sequences: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
     chain: Sequence[int] = ()
+    joined: int = 0
 
     def __post_init__(self) -> None:
         self.start = self.read.held
@@ -102,6 +104,50 @@ class PassPart:
             begin, depths = self.start + len(self.tokens), branches.depths
             for node in sorted(self.sequences):
                 yield branches.tokens[node], begin + depths[node], self.sequences[node], node
+
+
+@dataclass(slots=True)
+class PassRow:
+    """One token of a pass.
+
+    Attributes:
+        token: The token.
+        place: Its place in the text.
+        sequences: Those that it becomes a part of.
+        wanted: The reads that want the logits after it, each with the node or `END` that they are for.
+    """
+
+    token: int
+    place: int
+    sequences: list[int] = field(default_factory=list[int])
+    wanted: list[tuple[LlamaRead, int]] = field(default_factory=list[tuple[LlamaRead, int]])
+
+
+def pass_rows(parts: Sequence[PassPart], *, join: bool) -> list[PassRow]:
+    """The rows of a pass.
+
+    Args:
+        parts: What is computed.
+        join: Texts that go on alike have their rows in common as far as they do; not for recurrent models.
+    """
+    found = list[PassRow]()
+    same = dict[object, PassRow]()
+    for part in parts:
+        many = join and len(part.tokens) > 1
+        before: object = tuple(part.read.place.tokens) if many else id(part)
+        for number, (token, place, sequences, node) in enumerate(part.items()):
+            key = (before, token)
+            row = same.get(key) if many and number < len(part.tokens) else None
+            if row is None:
+                row = PassRow(token, place)
+                found.append(row)
+            else:
+                part.joined += 1
+            same[key], before = row, id(row)
+            row.sequences.extend(sequences)
+            if node is not None:
+                row.wanted.append((part.read, node))
+    return found
 
 
 def ends(branches: Branches, nodes: Sequence[int]) -> list[int]:

@@ -7,7 +7,7 @@ import hashlib
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from chainkit.backends.llama_cpp.contexts import (
 )
 from chainkit.backends.llama_cpp.engines import known
 from chainkit.backends.llama_cpp.exact import PASS, alike, parts_rows, rows, tidy
-from chainkit.backends.llama_cpp.passes import LlamaRead, PassPart, ends, groups
+from chainkit.backends.llama_cpp.passes import LlamaRead, PassPart, ends, groups, pass_rows
 from chainkit.backends.llama_cpp.prefixes import DiskPrefixes
 from chainkit.backends.llama_cpp.processor import default_threads
 from chainkit.backends.llama_cpp.sequences import LlamaSequence, LlamaSequences
@@ -39,7 +39,7 @@ from chainkit.local.runtime import END, ForwardRequest, ForwardResult, KVSequenc
 from chainkit.local.sharing import WORTH_A_PASS, share
 from chainkit.local.soft_prompt import SoftPrompt, is_virtual, sampled_tokens, vectors_of, virtual_count
 from chainkit.local.threads import Cancelled, OwnProcess
-from chainkit.sizing.plan import Use
+from chainkit.sizing.plan import Use, default_sequences
 
 DEFAULT_CONTEXT = 4096
 _NO_ROOM = 1
@@ -69,7 +69,7 @@ class LlamaRuntime:
         threads = settings.n_threads or default_threads()
         whole = remembers_whole(weights)
         most = min(settings.n_batch, wanted)  # llama.cpp ends the process if there are more sequences
-        texts = min(settings.n_sequences, most, self.library.sequences or most)
+        texts = min(settings.n_sequences or default_sequences(states=whole), most, self.library.sequences or most)
         branches = 0 if whole or self.library.sequences else min(_BRANCHES, most - texts)
         self._context = new_context(weights, settings, wanted, threads, texts + branches)
         weakref.finalize(self, free_context, weights, self._context).atexit = False
@@ -86,7 +86,7 @@ class LlamaRuntime:
         self._whole = True  # whether the last call came to its end
         self._fingerprint: str | None = None
         self._fitting: weakref.WeakSet[SoftPrompt] = weakref.WeakSet()
-        self._batch = BatchBuffer(settings.n_batch, 1 + branches, self.library.layout.batch)
+        self._batch = BatchBuffer(settings.n_batch, texts + branches, self.library.layout.batch)
         self._branch_numbers = range(texts, texts + branches)
         self._sequences = LlamaSequences(
             self.library, self._memory, texts, self.lock, partial=not whole, rows=rows(weights)
@@ -308,8 +308,11 @@ class LlamaRuntime:
         if self._sequences.partial:
             share(reads, self._read_up_to, self._copy)
         left = self._advance(reads, None)
-        for read in reads:
-            while read not in left and read.nodes:
+        waiting = [read for read in reads if read not in left and read.nodes]
+        for parts in self._branch_passes(waiting) if len(waiting) > 1 else ():
+            self._decode(parts)  # where there is no room, each has a pass of its own
+        for read in waiting:
+            while read.nodes:
                 self._read_branches(read)
         return left
 
@@ -373,6 +376,25 @@ class LlamaRuntime:
             return ()
         return nodes if branches.chain else () if self._branch_numbers else branches.before(ends(branches, nodes)[0])
 
+    def _branch_passes(self, reads: Sequence[LlamaRead]) -> Iterator[list[PassPart]]:
+        """Passes over the branches of several texts."""
+        parts, room, free = list[PassPart](), self.settings.n_batch, list(self._branch_numbers)
+        for read in reads:
+            branches, nodes = read.request.branches, read.nodes
+            assert branches is not None
+            wide = len(ends(branches, nodes))
+            if len(nodes) > self.settings.n_batch or wide > len(self._branch_numbers):
+                continue
+            if len(nodes) > room or wide > len(free):
+                yield parts
+                parts, room, free = [], self.settings.n_batch, list(self._branch_numbers)
+            part = PassPart(read, ())
+            part.branch(nodes, free)
+            parts.append(part)
+            room -= len(nodes)
+        if parts:
+            yield parts
+
     def _read_branches(self, read: LlamaRead) -> None:
         """Branches for which there was no room beside the text."""
         branches = read.request.branches
@@ -420,11 +442,9 @@ class LlamaRuntime:
             batch = self._batch.fill(part.tokens, part.start, part.read.place.number)
             wanted += [(part.read, END, -1)] if part.whole else []
         else:
-            items = [(part.read, *item) for part in parts for item in part.items()]
-            batch = self._batch.fill_rows(
-                [(token, at, numbers, node is not None) for _, token, at, numbers, node in items]
-            )
-            wanted += [(read, node, place) for place, (read, *_, node) in enumerate(items) if node is not None]
+            rows = pass_rows(parts, join=self._sequences.partial)
+            batch = self._batch.fill_rows(rows)
+            wanted += [(*one, place) for place, row in enumerate(rows) for one in row.wanted]
         start = time.perf_counter()
         status = self.library.llama_decode(self._context, batch)
         if len(wanted) == batch.n_tokens:  # scores cost time, too
@@ -434,7 +454,7 @@ class LlamaRuntime:
             reason = self.library.last_errors()
             raise ModelFileError(self.weights.path, f"llama.cpp could not compute (status {status}): {reason}")
         if status == 0:
-            self._note(parts)
+            self._note(parts, batch.n_tokens)
             for read, node, place in wanted:
                 read.logits[node] = self._batch.logits(self.library, self._context, self.vocabulary.size, place)
         return status == 0
@@ -450,7 +470,7 @@ class LlamaRuntime:
             reason = self.library.last_errors()
             raise ModelFileError(self.weights.path, f"llama.cpp could not compute (status {status}): {reason}")
         if status == 0:
-            self._note(parts)
+            self._note(parts, len(vectors))
         return status == 0
 
     def require_fit(self, prompt: SoftPrompt) -> None:
@@ -471,15 +491,15 @@ class LlamaRuntime:
             if failed:  # the part of the batch that was computed is still in memory
                 self.library.llama_memory_seq_rm(self._memory, part.read.place.number, part.start, -1)
 
-    def _note(self, parts: Sequence[PassPart]) -> None:
+    def _note(self, parts: Sequence[PassPart], total: int) -> None:
         self.passes += 1
         counts = [len(part.tokens) + len(part.sequences) + len(part.chain) for part in parts]
-        total, sequences = sum(counts), self._sequences
+        sequences, blocks = self._sequences, self._sequences.rows == 1 or total == sum(counts)
         self.tokens_read += total
         for part, row in zip(parts, parts_rows(counts), strict=True):
             new = len(part.tokens) + len(part.chain)
             part.read.place.tokens.extend([*part.tokens, *part.chained])
-            exact = alike(total, row, new, sequences.rows)
+            exact = alike(total, row, new, sequences.rows) if blocks else 0
             if len(parts) == 1:
                 self._files.note(part.read.place, part.start, part.tokens)
                 sequences.appended(part.read.place, part.start, exact)
@@ -487,6 +507,7 @@ class LlamaRuntime:
                 sequences.exact(part.read.place, part.start, exact)
             part.read.place.used = time.monotonic()
             part.read.passes += 1
+            part.read.start += part.joined
         if len(parts) > 1:
             sequences.mixed(holes=any(part.sequences for part in parts))
 

@@ -117,7 +117,8 @@ class GGUFSettings(FileSettings):
 
     Attributes:
         n_batch: Tokens computed at once while a prompt is read.
-        n_sequences: Texts that are kept apart in memory, so that a prompt that was read is not read again.
+        n_sequences: Texts that are kept apart in memory, so that a prompt that was read is not read again, and computed
+            side by side; None: 16, or 8 for recurrent models.
         kv_type: How what was read is stored: "f16", "f32", or "q8_0" for half the memory.
         repeatable: A call made alone gives the same text whatever ran before; prompts are read 5 to 15 % slower.
         lora: LoRA adapters as GGUF files; in a spec with commas between them.
@@ -128,7 +129,7 @@ class GGUFSettings(FileSettings):
     """
 
     n_batch: int = Field(default=512, ge=1, le=1 << 16)
-    n_sequences: int = Field(default=8, ge=1, le=64)
+    n_sequences: int | None = Field(default=None, ge=1, le=64)
     kv_type: Literal["f16", "f32", "q8_0"] = "f16"
     repeatable: bool = False
     lora: list[str] = Field(default_factory=list)

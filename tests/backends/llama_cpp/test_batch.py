@@ -3,6 +3,7 @@
 import asyncio
 import threading
 
+import numpy as np
 import pytest
 
 from chainkit.backends.llama_cpp.libraries import forced
@@ -34,6 +35,21 @@ def test_a_batch_takes_the_passes_of_one(bpe_model, alone):
     assert made.batch(PROMPTS) == alone
     assert made.runtime.passes - before <= 12 + 1
     assert asyncio.run(made.abatch(PROMPTS)) == alone
+
+
+@several_at_once
+def test_a_short_beginning_is_read_once_for_all_texts_of_a_batch(bpe_model):
+    made = model(bpe_model)
+    wanted = [list(made.session(f"the cat {end}").logits()) for end in ("sat", "ran", "sat")]
+    sessions = [model(bpe_model, n_threads=2).session(f"the cat {end}") for end in ("sat", "ran", "sat")]
+    runtime = sessions[0].runtime
+    before, passes = runtime.tokens_read, runtime.passes
+    results = runtime.forward([session.request() for session in sessions])
+    texts = {tuple(session.tokens[: count + 1]) for session in sessions for count in range(len(session.tokens))}
+    assert (runtime.tokens_read - before, runtime.passes - passes) == (len(texts), 1)
+    assert sum(result.computed for result in results) == len(texts)
+    for result, logits in zip(results, wanted, strict=True):
+        np.testing.assert_allclose(result.logits[0], logits, atol=1e-4)
 
 
 def test_sampled_items_have_the_seed_of_a_call_alone(bpe_model):

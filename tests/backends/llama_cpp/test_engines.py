@@ -13,6 +13,7 @@ from chainkit.backends.llama_cpp.ik_capi import first_positions
 from chainkit.backends.llama_cpp.ik_layouts import IkBatch
 from chainkit.backends.llama_cpp.libraries import VARIABLE, opened
 from chainkit.backends.llama_cpp.models import GGUFEmbeddings, GGUFModel
+from chainkit.backends.llama_cpp.passes import PassRow
 from chainkit.base.errors import MissingLibrary
 
 SLOW = [{"noise": 0.002}, {"reading": 0.010, "writing": 0.020}]
@@ -115,7 +116,7 @@ def test_numbers_are_right_if_they_differ_by_rounding_alone():
 
 
 def test_what_a_pass_has_left_is_found_by_its_first_positions():
-    batch = BatchBuffer(8, 3, IkBatch).fill_rows([(1, 7, (0,), False), (2, 8, (0, 2), True), (3, 4, (1,), True)])
+    batch = BatchBuffer(8, 3, IkBatch).fill_rows([PassRow(1, 7, [0]), PassRow(2, 8, [0, 2]), PassRow(3, 4, [1])])
     assert first_positions(batch) == {0: 7, 2: 8, 1: 4}
 
 
