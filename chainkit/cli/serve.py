@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chainkit.base.errors import ChainkitError, MissingLibrary, NoModel
+from chainkit.cli.answering import usual_spec
 from chainkit.cli.faults import without_keys
 from chainkit.cli.options import debug_option
 from chainkit.cli.screen import note, waiting
@@ -59,7 +60,7 @@ def serve(
     """Serve MODELs, documents, chains and programs over OpenAI's API, until Ctrl-C.
 
     Each is opened at its first use. NAME=SPEC and NAME=PATH give it a name of your own. Without a MODEL the usual one
-    is served, as 'chainkit models' shows it.
+    is served, as 'chainkit models' shows it, else smollm2 where its package is installed.
     """
     try:
         from chainkit.server import Catalogue, create_app, run
@@ -126,12 +127,12 @@ def _each(given: tuple[str, ...], make: Callable[[str, str | None], ServedModel]
 def _usual(others: bool) -> list[str]:
     from chainkit.registry import default_spec
 
+    if not others:
+        return [usual_spec()]
     try:
         return [default_spec()]
     except NoModel:
-        if others:
-            return []
-        raise
+        return []
 
 
 def _named(text: str) -> tuple[str | None, str]:

