@@ -182,7 +182,7 @@ def random_weights(kinds: Sequence[str], threads: Sequence[int], rounds: int) ->
 def ask(path: str, rounds: int) -> None:
     """CPU for a question over passages, as `chainkit ask` puts it to a model; another text each round."""
     chats = {
-        name: GGUFChat(model=path, n_threads=1, context_length=2048, engine=name, max_tokens=48, chat_template="chatml")
+        name: GGUFChat(model=path, n_threads=1, context_length=2048, engine=name, max_tokens=48)
         for name in installed(ENGINES)
     }
     spent: dict[str, list[tuple[float, int, int]]] = {}
@@ -200,8 +200,8 @@ def ask(path: str, rounds: int) -> None:
                 spent.setdefault(name, []).append(found)
     print(f"\n{Path(path).name}, one thread, load {os.getloadavg()[0]:.1f}\n")
     print("| | tokens read, written | CPU s | to the first |\n|---|---|---|---|")
-    first = next(iter(spent.values()))
-    for name, rows in spent.items():
+    first = spent[REFERENCE]
+    for name, rows in sorted(spent.items(), key=lambda item: ENGINES.index(item[0])):
         share = statistics.median(row[0] / other[0] for row, other in zip(rows, first, strict=True))
         cpu, read, written = (statistics.median(row[part] for row in rows) for part in range(3))
         print(f"| chainkit, {name} | {read:.0f}, {written:.0f} | {cpu:.2f} | {share:.2f} |")
