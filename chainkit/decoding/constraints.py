@@ -157,6 +157,20 @@ def response_form(form: Mapping[str, Any] | None) -> Constraint | None:
     return answer_form(described["schema"])
 
 
+def rule_of(form: Constraint) -> str:
+    """The right side of a rule of Lark for the form of an answer, to stand beside others.
+
+    Raises:
+        ConstraintError: A grammar alone cannot say all of the form.
+    """
+    if form.check is not None:
+        raise ConstraintError(
+            f"beside tools, {form.name} cannot be followed: it says what no grammar can (a format, not, uniqueItems, "
+            "if); take that out, or ask for the answer by a tool"
+        )
+    return "%json " + json.dumps(json.loads(form.grammar)["grammars"][0]["json_schema"])
+
+
 def any_json_object() -> Constraint:
     """Any JSON object; it is whole where a limit ends it too, if there was room for an end."""
     return Constraint(_json_grammar({"type": "object"}, WHITESPACE), "a JSON object", closes=True)

@@ -352,19 +352,22 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
     def _call(self, stop: list[str] | None, changes: dict[str, Any]) -> tuple[GenerationRequest, Toolbox | None]:
         changes = dict(changes)
         tools, choice = changes.pop("tools", None), changes.pop("tool_choice", None)
+        rule = ""
         if (form := changes.pop("response_format", None)) is not None:
-            from chainkit.decoding.constraints import response_form  # llguidance is only needed here
+            from chainkit.decoding.constraints import response_form, rule_of  # llguidance is only needed here
 
             if changes.get("constraint") is not None:
                 raise Unsupported("one answer cannot follow both a constraint and a response_format; give one of them")
-            changes["constraint"] = response_form(form)
+            answer = response_form(form)
+            rule = rule_of(answer) if tools and answer is not None else ""
+            changes["constraint"] = None if tools else answer
         several = changes.pop("parallel_tool_calls", None) is not False
         call = self.call(stop, changes)
         if not tools:
             return call, None
         if call.constraint is not None:
-            raise Unsupported("one answer cannot follow both tools and a schema; bind one of them")
-        toolbox = Toolbox(tuple(tools), chosen(choice), self.conversation.template.mentions("tools"), several)
+            raise Unsupported("one answer cannot follow both tools and a constraint; give a response_format instead")
+        toolbox = Toolbox(tuple(tools), chosen(choice), self.conversation.template.mentions("tools"), several, rule)
         return replace(call, constraint=toolbox.constraint()), toolbox
 
     def _asked(

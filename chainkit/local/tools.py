@@ -63,12 +63,20 @@ class Toolbox:
         choice: "auto", "any", "none", or the name of the tool that must be called.
         native: Whether the chat template knows tools; then it tells the model, and calls stand in <tool_call> tags.
         several: Whether one answer may hold several calls; of a tool that must be called there is one.
+        form: The form of an answer that calls no tool, as a rule of Lark; empty: any text. Beside it, calls stand in
+            tags.
     """
 
     tools: tuple[dict[str, Any], ...]
     choice: str
     native: bool
     several: bool = True
+    form: str = ""
+
+    @property
+    def tagged(self) -> bool:
+        """Whether calls stand in <tool_call> tags."""
+        return self.native or bool(self.form)
 
     @property
     def names(self) -> list[str]:
@@ -76,19 +84,25 @@ class Toolbox:
         return [tool["function"]["name"] for tool in self.tools]
 
     def constraint(self) -> Constraint | None:
-        """What the model may write: calls of tools whose arguments fit their schemas, or, if it may, plain text."""
-        if self.choice == "none":
+        """What the model may write: calls of tools whose arguments fit their schemas, or, if it may, an answer.
+
+        None: any text. The answer is plain text, or has the form.
+        """
+        if self.choice == "none" and not self.form:
             return None
         from chainkit.decoding.constraints import SPACE, lark  # llguidance is only needed for constraints
 
+        if self.choice == "none":
+            return lark(f"start: form\nform: {self.form}\n")
         chosen = [tool for tool in self.tools if self.choice in ("auto", "any", tool["function"]["name"])]
         if not chosen:
             raise ConstraintError(f"there is no tool {self.choice!r}; tools: {', '.join(self.names)}")
         schema = {"anyOf": [_call_schema(tool["function"]) for tool in chosen]}
         body = "%json " + json.dumps(closed(schema) | {"x-guidance": {"whitespace_pattern": SPACE}})
-        call = f"{json.dumps(_OPEN)} body {json.dumps(_CLOSE)}" if self.native else "body"
+        call = f"{json.dumps(_OPEN)} body {json.dumps(_CLOSE)}" if self.tagged else "body"
         # text never begins as a call does, so that what the model has begun shows what it is writing
-        text = "" if self.choice != "auto" else "| TEXT\nTEXT: /[^<{](?s:.*)/"
+        answer = f"| form\nform: {self.form}" if self.form else "| TEXT\nTEXT: /[^<{](?s:.*)/"
+        text = answer if self.choice == "auto" else ""
         more = f'("\\n" call){{0,{_MOST_CALLS - 1}}}' if self.several and self.choice in ("auto", "any") else ""
         return lark(f"start: call {more} {text}\ncall: {call}\nbody: {body}\n")
 
@@ -100,7 +114,7 @@ class Toolbox:
             end: The last piece of it, which says why it ended.
         """
         # by the constraint, nothing but a call begins like this
-        if self.choice == "none" or not text.startswith("<" if self.native else "{"):
+        if self.choice == "none" or not self.begins(text):
             return ToolAnswer(text)
         decoder, found, said = json.JSONDecoder(), list[ToolCall](), list[str]()
         while text:
@@ -116,15 +130,19 @@ class Toolbox:
             text = _behind(body[length:])
         return ToolAnswer("", tuple(found))
 
+    def begins(self, text: str) -> bool:
+        """Whether an answer that begins like this is a call."""
+        return text.startswith("<" if self.tagged else "{")
+
     def instructions(self) -> str:
         """What a model is told whose template knows no tools."""
         described = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in self.tools)
         how = "To call tools" if self.several else "To call one"
-        lines = ", one line for each call" if self.several else ""
-        return (
-            f"You can call these tools:\n{described}\n"
-            f'{how}, answer with nothing but JSON{lines}: {{"name": its name, "arguments": its arguments}}'
-        )
+        lines = ", one line for each call" if self.several and not self.tagged else ""
+        call = '{"name": its name, "arguments": its arguments}'
+        if self.tagged:
+            call = f"{_OPEN}{call}{_CLOSE}"
+        return f"You can call these tools:\n{described}\n{how}, answer with nothing but JSON{lines}: {call}"
 
 
 class Shown:
@@ -138,7 +156,7 @@ class Shown:
     def feed(self, text: str) -> str:
         """The part of the text that is no call."""
         if self._is_text is None and text:
-            self._is_text = text[0] not in "<{"
+            self._is_text = self._toolbox is None or not self._toolbox.begins(text)
         if self._is_text:
             return text
         self._call += text

@@ -13,6 +13,7 @@ from chainkit.backends.llama_cpp.models import GGUFChat, GGUFModel
 from chainkit.base.errors import ConstraintError, Unsupported
 from chainkit.base.generation import GenerationRequest
 from chainkit.decoding.constraints import choices, json_schema, regex
+from chainkit.decoding.guide import Guide
 from tests.backends.llama_cpp import tiny
 
 pytest.importorskip("llguidance")
@@ -193,8 +194,40 @@ def test_a_response_format_that_is_none_is_named(bpe_model):
         wild(bpe_model).invoke("hi", response_format=PET_FORM, constraint=json_schema(Pet))
 
 
+@pytest.mark.parametrize("template", ["", "{% if tools %}{{ tools | tojson }}{% endif %}" + tiny.CHATML])
+def test_beside_tools_an_answer_has_the_form_or_is_a_call(bpe_model, template):
+    made = wild(bpe_model, **({"chat_template": template} if template else {}))
+    both = made.bind_tools([add]).bind(response_format=PET_FORM)
+    for seed in range(4):
+        answer = both.invoke("hi", seed=seed)
+        assert "".join(chunk.text for chunk in both.stream("hi", seed=seed)) == answer.text
+        assert answer.tool_calls or Pet(**json.loads(answer.text))
+    call, _ = made._call(None, dict(both.kwargs))
+    guide = Guide(made.runtime.vocabulary.guide_tokens(), call.constraint)
+    pet, wanted = '{"kind": "cat", "age": 3, "tame": true}', '{"name": "add", "arguments": {"a": 1, "b": true}}'
+    assert guide.fits(pet)
+    assert guide.fits(f"<tool_call>\n{wanted}\n</tool_call>")
+    assert not any(guide.fits(text) for text in ("hi", wanted, f"<tool_call>\n{pet}\n</tool_call>"))
+
+
+def test_beside_tools_a_choice_decides_between_calls_and_the_form(bpe_model):
+    model = wild(bpe_model)
+    called = model.bind_tools([add], tool_choice="any").invoke("hi", response_format=PET_FORM)
+    assert called.tool_calls
+    assert not called.text
+    answered = model.bind_tools([add], tool_choice="none").invoke("hi", response_format=PET_FORM)
+    Pet(**json.loads(answered.text))
+
+
+def test_beside_tools_a_form_that_no_grammar_can_say_is_named(bpe_model):
+    schema = {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}
+    form = {"type": "json_schema", "json_schema": {"name": "set", "schema": schema}}
+    with pytest.raises(ConstraintError, match="beside tools"):
+        wild(bpe_model).bind_tools([add]).invoke("hi", response_format=form)
+
+
 def test_tools_and_a_schema_do_not_go_together(bpe_model):
-    with pytest.raises(Unsupported, match="bind one"):
+    with pytest.raises(Unsupported, match="give a response_format"):
         wild(bpe_model).bind_tools([add]).invoke("hi", constraint=json_schema(Pet))
     with pytest.raises(Unsupported, match="calls no tools"):
         GGUFModel(model=str(bpe_model)).invoke("hi", tools=[])
