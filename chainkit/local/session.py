@@ -16,7 +16,7 @@ from chainkit.local.branches import Branches
 from chainkit.local.lookup import PromptLookup
 from chainkit.local.runtime import ForwardRequest, ForwardResult, KVSequence, LocalRuntime, common
 from chainkit.local.soft_prompt import SoftPrompt, holder, virtual_count
-from chainkit.local.speculative import sure
+from chainkit.local.speculative import DraftLength, sure
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class LocalSession:
         self._ahead: _Ahead | None = None
         self._counted = 0  # proposals before this place are in the counters already
         self._draft: LocalSession | None = None
-        self._at_once = 0
+        self._at_once = DraftLength(0)
 
     @property
     def sequence(self) -> KVSequence | None:
@@ -68,11 +68,11 @@ class LocalSession:
         """A second session with the same tokens; what was read is shared and not read again."""
         twin = type(self)(self.runtime, self.tokens)
         twin._logits = self._logits  # the same text has the same next token
-        return twin if self._draft is None else twin.drafted_by(self._draft.fork(), self._at_once)
+        return twin if self._draft is None else twin.drafted_by(self._draft.fork(), self._at_once.most)
 
     def drafted_by(self, draft: LocalSession, at_once: int) -> Self:
-        """Let a session on a smaller model propose this many tokens for each pass."""
-        self._draft, self._at_once = draft, at_once
+        """Let a session on a smaller model propose up to so many tokens for each pass."""
+        self._draft, self._at_once = draft, DraftLength(at_once)
         return self
 
     def close(self) -> None:
@@ -213,6 +213,8 @@ class LocalSession:
 
     def request(self, branches: Branches | None = None) -> ForwardRequest:
         """What the runtime must compute before our next step; proposed tokens are computed with the text."""
+        if self._ahead is not None and self._draft is not None:
+            self._at_once.took(common(self._ahead.tokens, self.tokens[self._ahead.start :]), len(self._ahead.tokens))
         self._ahead, self._asked = None, ()
         if branches is None and (self.lookup is not None or self._draft is not None):
             self._asked = self._proposed()
@@ -239,7 +241,9 @@ class LocalSession:
         """Tokens that may come next."""
         room = self.context_length - len(self.tokens) - 1
         if self._draft is not None:
-            return self._drafted(self._draft, min(self._at_once, room))
+            return self._drafted(
+                self._draft, min(self._at_once.value(self.runtime.pace, self._draft.runtime.pace), room)
+            )
         if self.lookup is None or not self.alone or not self.runtime.looks_ahead:
             return []
         return self.lookup.proposed(self.tokens, self.runtime.pace.cost)[: max(0, room)]

@@ -12,8 +12,10 @@ import numpy as np
 from chainkit.base.errors import Unsupported
 from chainkit.decoding.loop import Vocabulary
 from chainkit.decoding.sampler import Logits
+from chainkit.local.lookup import Chance, Pace, best_length
 
 _LEAST_CHANCE = 0.3  # what the small model itself is so unsure of is seldom accepted
+_REST = 16  # passes without proposals where they do not pay; then one is made, to see whether that has changed
 _SPARE_TOKENS = 128  # by which vocabularies of one family may differ in length
 
 
@@ -30,6 +32,38 @@ def check_vocabularies(large: Vocabulary, small: Vocabulary) -> None:
         if large.name(token) != small.name(token):
             shown = f"{large.name(token)!r} and {small.name(token)!r}"
             raise Unsupported(f"token {token} is {shown} in model and draft; take a draft model of the same family")
+
+
+class DraftLength:
+    """How many tokens a small model proposes at once: as many as pay, where it was measured what passes cost.
+
+    Attributes:
+        most: At most so many; all of them where nothing was measured.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._chance = Chance()
+        self._rested = 0
+
+    def value(self, large: Pace, small: Pace) -> int:
+        """Tokens to propose now.
+
+        Args:
+            large: Of the model.
+            small: Of the one that proposes.
+        """
+        if not (large.measured and small.measured and large.single and small.single):
+            return self.most
+        if length := best_length(self._chance.value, large.cost, self.most, small.single / large.single):
+            return length
+        self._rested = (self._rested + 1) % _REST
+        return 0 if self._rested else 1
+
+    def took(self, accepted: int, proposed: int) -> None:
+        """So many of the last proposal were right; what came after a wrong one says nothing."""
+        for place in range(min(accepted + 1, proposed)):
+            self._chance.note(place < accepted)
 
 
 def sure(logits: Logits) -> int | None:

@@ -10,6 +10,7 @@ from chainkit.base.generation import GenerationRequest
 from chainkit.decoding.sampler import log_softmax
 from chainkit.local.lookup import Pace, PromptLookup
 from chainkit.local.session import LocalSession
+from chainkit.local.speculative import DraftLength
 from tests.local.scripted import BOS, END, ScriptedRuntime
 
 
@@ -193,6 +194,29 @@ def test_a_draft_proposes_as_many_as_it_may_and_no_end() -> None:
     assert counters.drafted == counters.accepted
     assert counters.passes <= -(-(len(SCRIPT) - 4) // 4) + 1
     assert small.paused
+
+
+@pytest.mark.parametrize(("small", "passes"), [(0.05, "fewer"), (3.0, "as many")])
+def test_a_draft_proposes_where_it_was_measured_that_it_pays(small: float, passes: str) -> None:
+    runtime, other = ScriptedRuntime(SCRIPT), ScriptedRuntime(SCRIPT)
+    runtime.pace, other.pace = Pace({1: 1.0, 8: 1.7}), Pace({1: small, 8: small})
+    session = LocalSession(runtime).drafted_by(LocalSession(other), 4).append("one ")
+    assert text_of(session, max_tokens=None) == SCRIPT[4:]
+    counters, length = session.counters, len(SCRIPT) - 4
+    assert counters.passes <= length // 3 if passes == "fewer" else counters.passes >= length - 3
+
+
+def test_a_draft_that_is_wrong_proposes_less_and_less_and_still_tries() -> None:
+    length, large, small = DraftLength(6), Pace({1: 1.0, 8: 3.0}), Pace({1: 0.1, 8: 0.3})
+    first = length.value(large, small)
+    assert first >= 2
+    for _ in range(8):
+        length.took(0, 2)
+    asked = [length.value(large, small) for _ in range(64)]
+    assert (sum(asked), max(asked)) == (4, 1)
+    for _ in range(12):
+        length.took(2, 2)
+    assert length.value(large, small) >= first
 
 
 def test_a_draft_stays_inside_of_both_contexts() -> None:
