@@ -124,7 +124,7 @@ class GGUFSettings(FileSettings):
         lora: LoRA adapters as GGUF files; in a spec with commas between them.
         lora_scale: How much of each; one number counts for all, none is 1.
         draft: A smaller GGUF model of the same family that proposes tokens; the text stays the same.
-        draft_tokens: So many proposals at once.
+        draft_tokens: At most so many proposals at once; fewer where it was measured that they do not pay.
         on_progress: Called while the weights are loaded, with the part that is there, from 0 to 1; from Python only.
     """
 
