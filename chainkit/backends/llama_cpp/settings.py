@@ -120,7 +120,8 @@ class GGUFSettings(FileSettings):
         n_sequences: Texts that are kept apart in memory, so that a prompt that was read is not read again, and computed
             side by side; None: 16, or 8 for recurrent models.
         kv_type: How what was read is stored: "f16", "f32", or "q8_0" for half the memory.
-        repeatable: A call made alone gives the same text whatever ran before; prompts are read 5 to 15 % slower.
+        repeatable: A call made alone gives the same text whatever ran before; prompts are read 5 to 15 % slower, and
+            not by ik_llama.cpp.
         lora: LoRA adapters as GGUF files; in a spec with commas between them.
         lora_scale: How much of each; one number counts for all, none is 1.
         draft: A smaller GGUF model of the same family that proposes tokens; the text stays the same.
