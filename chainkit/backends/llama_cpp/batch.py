@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,22 @@ from chainkit.backends.llama_cpp.layouts import LlamaBatch
 from chainkit.backends.llama_cpp.passes import PassRow
 from chainkit.decoding.sampler import Logits
 from chainkit.local.soft_prompt import Vectors
+
+
+class BatchRow(NamedTuple):
+    """One token, without the reads that `PassRow` knows.
+
+    Attributes:
+        token: The token.
+        place: Its place in the text.
+        sequences: Those that it becomes a part of.
+        wanted: Whether the logits after it are.
+    """
+
+    token: int
+    place: int
+    sequences: Sequence[int]
+    wanted: bool
 
 
 class BatchBuffer:
@@ -61,7 +77,7 @@ class BatchBuffer:
         self._batch.n_tokens = count
         return self._batch
 
-    def fill_rows(self, rows: Sequence[PassRow]) -> ctypes.Structure:
+    def fill_rows(self, rows: Sequence[PassRow | BatchRow]) -> ctypes.Structure:
         """Tokens of any sequences."""
         count = len(rows)
         self._token[:count] = [row.token for row in rows]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chainkit.backends.llama_cpp.batch import BatchBuffer
+from chainkit.backends.llama_cpp.batch import BatchBuffer, BatchRow
 from chainkit.backends.llama_cpp.capi import NativeModel
 from chainkit.backends.llama_cpp.layouts import FLASH
 from chainkit.backends.llama_cpp.libraries import opened
@@ -144,7 +144,10 @@ class Bench:
         """Read tokens in one pass; the likeliest next tokens, or the chances of those of a reference."""
         places = range(start, end) if numbers else range(0)
         wanted = [place for place in places if place % self._every == 0]
-        rows = [(self.tokens[place], place, (0,), place in wanted or place == end - 1) for place in range(start, end)]
+        rows = [
+            BatchRow(self.tokens[place], place, (0,), wanted=place in wanted or place == end - 1)
+            for place in range(start, end)
+        ]
         if self._llama.llama_decode(self._context, self._batch.fill_rows(rows)):
             raise SystemExit(f"it cannot compute {end - start} tokens: {self._llama.last_errors()}")
         found = [self._scores(place, place - start, reference) for place in wanted]
@@ -211,7 +214,7 @@ class Bench:
         self.clear()
         self.read(0, start, numbers=False)
         for width in _WIDTHS * _ROUNDS:
-            rows = [(self.tokens[place], place, (0,), True) for place in range(start, start + width)]
+            rows = [BatchRow(self.tokens[place], place, (0,), wanted=True) for place in range(start, start + width)]
             batch, start = self._batch.fill_rows(rows), start + width
             begun = time.process_time()
             self._llama.llama_decode(self._context, batch)

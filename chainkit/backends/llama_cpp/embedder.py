@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chainkit.backends.llama_cpp.batch import BatchBuffer
+from chainkit.backends.llama_cpp.batch import BatchBuffer, BatchRow
 from chainkit.backends.llama_cpp.capi import Handle
 from chainkit.backends.llama_cpp.contexts import free_context
 from chainkit.backends.llama_cpp.layouts import FLASH
@@ -118,7 +118,8 @@ class Embedder:
             yield group
 
     def _compute(self, group: Sequence[Sequence[int]]) -> Matrix:
-        rows = [(token, at, (number,), True) for number, tokens in enumerate(group) for at, token in enumerate(tokens)]
+        each = ((number, at, token) for number, tokens in enumerate(group) for at, token in enumerate(tokens))
+        rows = [BatchRow(token, at, (number,), wanted=True) for number, at, token in each]
         batch = self._batch.fill_rows(rows)
         if self._memory is None:  # an encoder
             status = self.library.llama_encode(self._context, batch)
