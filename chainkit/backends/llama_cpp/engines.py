@@ -40,7 +40,7 @@ IK = "ik_llama_cpp"
 ENGINES = (AUTO, *HOMES)
 """What a user may name."""
 
-_RULES = 2  # to be raised when a decision would be another one for the same file
+_RULES = 3  # to be raised when a decision would be another one for the same file
 _SMALL = 32 << 20  # bytes of a file below which the choice is not worth its time
 _READ, _WRITTEN = 256, 64  # tokens of the call that both are judged by
 _GAIN = 0.92  # it must take so much of the other's time at most
@@ -109,6 +109,9 @@ def tried(path: Path, wanted: str, *, repack: bool) -> Engine:
     place = _place(path, base, rival, repack=repack)
     found = _decide(path, base, rival, repack=repack)
     log.info("%s", found["reason"])
+    _decided[place] = found
+    if not found["complete"]:
+        return _engine(found, choice)  # for this process only: the next one tries again
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         part = place.with_name(f"{place.name}.{os.getpid()}.part")
@@ -267,11 +270,14 @@ def verdict(base: str, rival: str, first: list[dict[str, Any]], second: list[dic
     """
     widest = _last(second, "widest", 0)
     ours, theirs = _seconds(second), _seconds(first)
-    pays = bool(widest) and ours < _GAIN * theirs
+    unmeasured = _last(first, "failed", "")
+    pays = bool(widest) and not unmeasured and ours < _GAIN * theirs
+    reason = _reason(second, widest, ours / theirs if theirs else 1.0, pays=pays)
     return {
         "rules": _RULES,
+        "complete": not unmeasured,
         "library": rival if pays else base,
-        "reason": _reason(second, widest, ours / theirs if theirs else 1.0, pays=pays),
+        "reason": f"there is nothing to compare with, llama.cpp's trial failed: {unmeasured}" if unmeasured else reason,
         "pays": pays,
         "widest": widest,
         "base": base,

@@ -71,6 +71,18 @@ def test_it_runs_nothing_where_its_child_died_even_if_the_user_names_it(caplog):
     assert "xllamacpp in place of ik_llama_cpp" in caplog.text
 
 
+def test_where_nothing_was_measured_to_compare_with_nothing_is_kept(bpe_model, tmp_path, monkeypatch):
+    said = [*wide(), {**FAST, "widest": 512}]
+    found = decided([{"failed": "no memory", "status": 1}], said)
+    assert (found["library"], found["pays"]) == ("xllamacpp", False)
+    assert "llama.cpp's trial failed: no memory" in found["reason"]
+    monkeypatch.setenv("CHAINKIT_HOME", str(tmp_path))
+    monkeypatch.setattr(engines, "_decide", lambda *args, **settings: found)
+    monkeypatch.setattr(engines, "_rival", lambda choice: engines.base_library())
+    assert engines.tried(bpe_model, "auto", repack=True).library == "xllamacpp"
+    assert engines.decisions() == []
+
+
 def test_each_library_has_its_own_cost_of_passes():
     said = [*wide(), {**FAST, "widest": 512}, {"costs": {"1": 0.01, "8": 0.025}}]
     found = decided([*SLOW, {"costs": {"1": 0.02, "8": 0.1}}], said)
