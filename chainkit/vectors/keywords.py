@@ -19,7 +19,7 @@ _LETTER = rf"[^\W_\u3040-\u30ff\u3400-\u9fff{_OTHERS}]"
 # vowel signs and points within words, and what joins letters or keeps them apart; not the full stop of India
 _MARKS = r"\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0963\u0966-\u0d7f\u200c\u200d"
 _WORD = re.compile(
-    rf"[{_HAN}]{{2,}}|[{_KATAKANA}]{{2,}}|[{_OTHERS}]{{2,}}|(?!\d){_LETTER}(?:[{_MARKS}]|{_LETTER}|['’-](?={_LETTER}))+"
+    rf"[{_HAN}]{{2,}}|[{_KATAKANA}]{{2,}}|[{_OTHERS}]{{2,}}|(?<!\d)(?!\d){_LETTER}(?:[{_MARKS}]|{_LETTER}|['’-](?={_LETTER}))+"
 )
 _RUN = re.compile(rf"[{_HAN}{_OTHERS}]{{2,}}")
 _HAN_RUN = re.compile(rf"[{_HAN}]")
@@ -45,7 +45,10 @@ _RARER = 1.5  # times as frequent in the group as elsewhere is a keyword at leas
 _EVERYWHERE = 1.1  # what is less than so many times as frequent is in all groups, and adds nothing to a phrase
 _SAID = frozenset(map(stem, SAID))
 _SAID_SHARE, _SAID_RARER = 0.4, 8.0  # what is mostly said around the matter is the matter itself from here on
-_AFTER = frozenset({"up", "out", "off", "in", "down", "over", "back", "on"})  # "top up" and "log in" are phrases
+_AFTER = frozenset({"up", "out", "off", "down", "over", "back"})  # "top up" is a phrase
+_IN_ON = frozenset(
+    {"add", "carry", "cash", "check", "fill", "hand", "hold", "log", "plug", "sign", "turn"}
+)  # so is "log in"
 
 
 @dataclass(eq=False)
@@ -161,7 +164,8 @@ def _terms(text: str) -> Iterable[tuple[str, str]]:
         elif _names(word):
             yield stem(word), word
     for first, second in pairwise(found):
-        phrase = _names(first) and (_names(second) or second in _AFTER)
+        particle = second in _AFTER or (second in ("in", "on") and stem(first) in _IN_ON)
+        phrase = _names(first) and (_names(second) or particle)
         if phrase and not _RUN.search(first + second) and stem(first) != stem(second):
             yield f"{stem(first)} {stem(second)}", f"{first} {second}"
 

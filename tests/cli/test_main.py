@@ -4,8 +4,10 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -220,11 +222,16 @@ def test_a_full_disk_is_one_line() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
-@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-"])
-def test_a_closed_stream_is_no_crash(closed: str) -> None:
-    command = f"'{sys.executable}' -m chainkit chat hi --model fake: {closed}"
-    done = subprocess.run(["sh", "-c", command], input=b"hi\n", capture_output=True, check=False)
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+@pytest.mark.parametrize("command", ["chat hi --model fake:", "complete hi --model fake:", "models", "--help"])
+def test_a_closed_stream_is_no_crash(command: str, closed: str, tmp_path: Path) -> None:
+    line = f"'{sys.executable}' -m chainkit {command} {closed}"
+    home = os.environ | {"CHAINKIT_HOME": str(tmp_path)}  # the file of conversations may get the number of the stream
+    done = subprocess.run(["sh", "-c", line], input=b"hi\n", capture_output=True, env=home, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
+    for file in tmp_path.rglob("*.sqlite"):
+        with closing(sqlite3.connect(file)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
@@ -328,6 +335,7 @@ models.models.callback = lambda **_: command()
 """
 DISGUISED = """
 import signal
+import sqlite3
 from chainkit.cli import models
 def command():
     try:

@@ -44,3 +44,13 @@ def test_what_is_said_around_the_matter_names_a_group_that_is_about_it():
     assert keywords([thanks, asked[1:] * 3])[0][0] in ("thank", "thanks")
     assert keywords([asked, thanks])[0][0] == "parcel"
     assert "find" not in keywords([asked, thanks])[0]
+
+
+def test_the_ending_of_a_number_is_no_word() -> None:
+    groups = [["a hotel from the 20th", "a hotel on the 5th", "the 3rd in a hotel"], ["what is the apr on my card"] * 2]
+    assert keywords(groups, count=9) == [["hotel"], ["apr", "card"]]
+
+
+def test_a_verb_keeps_its_particle_and_a_noun_does_not() -> None:
+    groups = [["cannot log in", "logging in fails"], ["a hotel in Rome", "hotels in Oslo"]]
+    assert [names[0] for names in keywords(groups, count=1)] == ["log in", "hotel"]
