@@ -4,6 +4,7 @@ python benchmarks/scale.py rows --rows 1000000   # a trivial chain against a bar
 python benchmarks/scale.py model --rows 96       # a program on SmolLM2 against one batch of the engine
 python benchmarks/scale.py kills --kills 100     # kill -9 at random moments of a run of 20,000 rows
 python benchmarks/scale.py prefixes --model smollm2.gguf  # CPU to the first token in a second process
+python benchmarks/scale.py torn --model smollm2.gguf --lengths 500 --kills 30  # kill -9 while a prefix is written
 python benchmarks/scale.py ray --rows 20000      # a trivial function in actors of Ray against this process
 """
 
@@ -93,30 +94,48 @@ def rows(options):
 
 
 def model(options):
+    """Rows through a program on SmolLM2, beside batches of the engine before and after."""
     os.environ["CHAINKIT_PROGRAM_CACHE"] = os.environ["CHAINKIT_PREFIX_CACHE"] = "off"
     import chainkit
 
-    program = chainkit.program("Review: {{text}}\nIs it positive? Answer: it{{gen 'a' max_tokens=12}}", "smollm2")
-    made = [{"text": " ".join(WORDS[(n * 7 + m) % len(WORDS)] for m in range(5 + n % 12))} for n in range(options.rows)]
-    program(made[0])
-    start = time.process_time()
-    runs = program.batch(made)
-    batch = sum(run.usage.sampled + run.usage.forced for run in runs) / (time.process_time() - start)
-    with tempfile.TemporaryDirectory() as folder:
-        tokens = 0
-
-        def counted(row):
-            nonlocal tokens
-            run = program.invoke(row)
-            tokens += run.usage.sampled + run.usage.forced
-            return run
-
-        start = time.process_time()
-        chainkit.map_rows(counted, made, Path(folder) / "out.jsonl", concurrency=8)
-        mapped = tokens / (time.process_time() - start)
-    print(
-        f"{options.rows} rows, tokens per CPU s: batch {batch:.1f}, map_rows {mapped:.1f}: {mapped / batch:.2f} times"
+    program = chainkit.program(
+        "Say of each review whether it is good or bad.\nReview: {{text}}\n"
+        f"It is{{{{gen 'a' max_tokens={options.tokens}}}}}",
+        "smollm2",
     )
+    made = [{"text": " ".join(WORDS[(n * 7 + m) % len(WORDS)] for m in range(3 + n % 6))} for n in range(options.rows)]
+    program(made[0])
+    used = []
+
+    def counted(row):
+        run = program.invoke(row)
+        used.append(run.usage.sampled + run.usage.forced)
+        return run
+
+    def batch():
+        start = time.process_time()
+        runs = program.batch(made[: options.sample])
+        return sum(run.usage.sampled + run.usage.forced for run in runs) / (time.process_time() - start)
+
+    with tempfile.TemporaryDirectory() as folder:
+        before, memory, start = batch(), peak(), time.process_time()
+        report = chainkit.map_rows(counted, made, Path(folder) / "out.jsonl", concurrency=8)
+        cpu = time.process_time() - start
+        grown, after = peak() - memory, batch()
+        lines = (Path(folder) / "out.jsonl").read_bytes().count(b"\n")
+    mapped = sum(used) / cpu
+    print(
+        f"{options.rows} rows ({lines} in the file, {report.failed} failed), {cpu:.0f} s of CPU, peak memory grew by "
+        f"{grown:.0f} MB; tokens per CPU s: map_rows {mapped:.1f}, batch of {len(made[: options.sample])} before "
+        f"{before:.1f}, after {after:.1f}: {2 * mapped / (before + after):.2f} times"
+    )
+
+
+def peak():
+    """Largest resident memory of this process so far, MB."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 PREFIXED = """
@@ -184,6 +203,43 @@ def prefixes(options):
                 f"{', '.join(f'{100 * part:.1f}' for part in parts)}); the first time costs "
                 f"{100 * statistics.median(costs):.1f} % more; same bits: {same}"
             )
+
+
+def torn(options):
+    """kill -9 while the prefix of a real model is written; each time a new process asks after the same beginning."""
+    chance, length, hits, whole = random.Random(1), options.lengths[0], 0, 0
+    with tempfile.TemporaryDirectory() as home:
+        kept = Path(home, "cache", "prefixes")
+        environment = os.environ | {"CHAINKIT_HOME": home}
+
+        def command(question):
+            return [sys.executable, "-c", PREFIXED, options.model, str(length), str(question)]
+
+        def asked(setting):
+            told = subprocess.run(
+                command(2), env=environment | {"CHAINKIT_PREFIX_CACHE": setting}, capture_output=True, check=True
+            )
+            return json.loads(told.stdout)
+
+        expected, wrong = asked("off")["same"], 0
+        for _ in range(options.kills):
+            for file in kept.glob("*"):
+                file.unlink()
+            process = subprocess.Popen(
+                command(1), env=environment | {"CHAINKIT_PREFIX_CACHE": "1GB"}, stdout=subprocess.DEVNULL
+            )
+            while process.poll() is None and not any(kept.glob("*")):
+                time.sleep(0.0005)
+            time.sleep(chance.uniform(0, options.after))
+            hits += process.poll() is None
+            process.kill()
+            process.wait()
+            whole += any(kept.glob("*.kv"))
+            wrong += asked("1GB")["same"] != expected
+    print(
+        f"{hits} of {options.kills} kills hit a process that had begun to write {length} tokens, {whole} left a whole "
+        f"file; {wrong} of {options.kills} next processes got other bits"
+    )
 
 
 def on_ray(options):
@@ -263,15 +319,19 @@ def answers(options):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["rows", "model", "kills", "answers", "prefixes", "ray"])
+    parser.add_argument("what", choices=["rows", "model", "kills", "answers", "prefixes", "torn", "ray"])
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--tokens", type=int, default=12, help="model: tokens that a row generates at most")
+    parser.add_argument("--sample", type=int, default=96, help="model: rows of the engine's own batch")
+    parser.add_argument("--after", type=float, default=0.05, help="torn: longest wait before a kill, seconds")
     parser.add_argument("--model", help="a GGUF file")
     parser.add_argument("--lengths", type=int, nargs="*", default=[200, 1000, 2000])
     options = parser.parse_args()
-    what = {"rows": rows, "model": model, "kills": kills, "answers": answers, "prefixes": prefixes, "ray": on_ray}
+    what = {"rows": rows, "model": model, "kills": kills, "answers": answers, "prefixes": prefixes, "torn": torn}
+    what["ray"] = on_ray
     what[options.what](options)
 
 
