@@ -103,7 +103,8 @@ def model(options):
         f"It is{{{{gen 'a' max_tokens={options.tokens}}}}}",
         "smollm2",
     )
-    made = [{"text": " ".join(WORDS[(n * 7 + m) % len(WORDS)] for m in range(3 + n % 6))} for n in range(options.rows)]
+    chance = random.Random(0)
+    made = [{"text": " ".join(chance.choices(WORDS, k=4 + n % 6))} for n in range(options.rows)]
     program(made[0])
     used = []
 
@@ -119,7 +120,7 @@ def model(options):
 
     with tempfile.TemporaryDirectory() as folder:
         before, memory, start = batch(), peak(), time.process_time()
-        report = chainkit.map_rows(counted, made, Path(folder) / "out.jsonl", concurrency=8)
+        report = chainkit.map_rows(counted, made, Path(folder) / "out.jsonl", concurrency=16)
         cpu = time.process_time() - start
         grown, after = peak() - memory, batch()
         lines = (Path(folder) / "out.jsonl").read_bytes().count(b"\n")

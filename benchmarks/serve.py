@@ -183,7 +183,8 @@ def llama_server(path, threads, queue):
 
 def parallel(path, threads=2):
     context = multiprocessing.get_context("spawn")
-    spec = f"gguf:{path}?n_threads={threads}&context_length=1024&stop_repetition=false"
+    # as the server opens it: what is read in narrower passes costs both the same
+    spec = f"gguf:{path}?n_threads={threads}&context_length=1024&stop_repetition=false&repeatable=true"
     queue, go, other = context.Queue(), context.Queue(), context.Queue()
     own = context.Process(target=engine, args=(spec, queue, go))
     theirs = context.Process(target=llama_server, args=(path, threads, other))
