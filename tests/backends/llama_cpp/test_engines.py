@@ -77,6 +77,7 @@ def test_where_nothing_was_measured_to_compare_with_nothing_is_kept(bpe_model, t
     assert (found["library"], found["pays"]) == ("xllamacpp", False)
     assert "llama.cpp's trial failed: no memory" in found["reason"]
     monkeypatch.setenv("CHAINKIT_HOME", str(tmp_path))
+    monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setattr(engines, "_decide", lambda *args, **settings: found)
     monkeypatch.setattr(engines, "_rival", lambda choice: engines.base_library())
     assert engines.tried(bpe_model, "auto", repack=True).library == "xllamacpp"
