@@ -17,4 +17,4 @@ first = chainkit.map_rows(chain, reviews, folder / "out.csv", into="said", max_t
 print("stopped:", first.stopped)
 second = chainkit.map_rows(chain, reviews, folder / "out.csv", into="said")
 print(f"{second.skipped} rows were there, {second.done} were done now")
-print((folder / "out.csv").read_text().splitlines()[-1])
+print((folder / "out.csv").read_text("utf-8").splitlines()[-1])

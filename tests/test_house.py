@@ -12,7 +12,7 @@ from chainkit.registry import ALIASES, CHAT_MODELS, EMBEDDINGS, LLMS
 from tests import drawing, house, words
 
 ROOT = Path(__file__).parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 SOURCES = sorted((ROOT / "chainkit").rglob("*.py"))
 NAMED_EXTRA = re.compile(r"""(?:extra=|chainkit\[)["']?([a-z0-9-]+)""")

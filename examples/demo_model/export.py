@@ -71,7 +71,7 @@ def write_gguf(folder: Path, target: Path, kind: Kind = "q8_0") -> None:
         target: The file to write.
         kind: Type of the matrices; norms are always float32.
     """
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text("utf-8"))
     matrix_type, file_type = TYPES[kind]
     writer = GGUFWriter(target, "llama")
     writer.add_file_type(file_type)
@@ -111,9 +111,9 @@ def write_shape(writer: GGUFWriter, config: dict[str, Any]) -> None:
 
 def write_tokenizer(writer: GGUFWriter, folder: Path) -> None:
     """Vocabulary, merges, special tokens and chat template."""
-    parts = json.loads((folder / "tokenizer.json").read_text())
+    parts = json.loads((folder / "tokenizer.json").read_text("utf-8"))
     special = {token["content"]: token["id"] for token in parts["added_tokens"]}
-    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
     ids: dict[str, int] = {**parts["model"]["vocab"], **special}
     tokens = sorted(ids, key=ids.__getitem__)
     writer.add_tokenizer_model("gpt2")
@@ -133,14 +133,14 @@ def chat_template(folder: Path) -> str:
     """The chat template of a transformers folder, from the file of its own or from the tokenizer's settings."""
     own_file = folder / "chat_template.jinja"
     if own_file.exists():
-        return own_file.read_text()
-    template: str = json.loads((folder / "tokenizer_config.json").read_text())["chat_template"]
+        return own_file.read_text("utf-8")
+    template: str = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))["chat_template"]
     return template
 
 
 def gguf_tensors(folder: Path) -> dict[str, NDArray[np.float32]]:
     """The weights of a transformers folder under their GGUF names, with q and k in llama.cpp's row order."""
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text("utf-8"))
     heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
     tensors = {}
     for name, stored in load_file(folder / "model.safetensors").items():

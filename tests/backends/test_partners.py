@@ -40,7 +40,9 @@ from chainkit.registry import CHAT_MODELS, EMBEDDINGS
 from chainkit.testing.server.wire import HTTPAnswer, Server
 from tests.canaries import CANARY, FAULTS, Echoing, Shown
 
-EXTRAS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+EXTRAS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"][
+    "optional-dependencies"
+]
 each = pytest.mark.parametrize("partner", PARTNERS, ids=lambda partner: partner.name)
 made: list[str] = []
 

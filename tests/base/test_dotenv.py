@@ -118,7 +118,7 @@ def test_nothing_but_keys_is_taken_and_the_file_stays_as_it_is(file: Path) -> No
     file.write_text(text)
     assert need_key("groq").secret == "g"
     store_key("groq", "stored")
-    assert file.read_text() == text
+    assert file.read_text("utf-8") == text
     assert dict(os.environ) == before
     assert stored_providers() == ["groq"]
     assert all(find_key(provider) is None for provider in KEY_VARIABLES if provider != "groq")

@@ -68,5 +68,5 @@ def test_a_broken_keys_file_is_named_and_its_content_is_not_shown(content: str) 
 def test_storing_leaves_other_keys_and_no_temporary_file() -> None:
     store_key("openai", "sk-1")
     store_key("groq", "sk-2")
-    assert json.loads(keys_file().read_text()) == {"openai": "sk-1", "groq": "sk-2"}
+    assert json.loads(keys_file().read_text("utf-8")) == {"openai": "sk-1", "groq": "sk-2"}
     assert list(Path(keys_file().parent).iterdir()) == [keys_file()]

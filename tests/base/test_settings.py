@@ -56,7 +56,7 @@ def test_a_file_that_cannot_be_understood_is_named_and_left(text: str, told: str
     assert str(settings_file()) in str(caught.value)
     with pytest.raises(ChainkitError):
         change_settings(model="fake:")
-    assert settings_file().read_text() == text
+    assert settings_file().read_text("utf-8") == text
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,5 +65,5 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
     with pytest.raises(TypeError):
         write_object(path, {"a": object()})
     assert read_object(path) == {"a": 1}
-    assert json.loads(path.read_text()) == {"a": 1}
+    assert json.loads(path.read_text("utf-8")) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]

@@ -99,7 +99,7 @@ def test_only_a_damaged_file_of_ours_is_renamed(tmp_path: Path) -> None:
     assert aside is not None
     assert aside.read_bytes().endswith(b"\xa5")
     assert not ours.exists()
-    assert text.read_text() == "do not lose me\n"
+    assert text.read_text("utf-8") == "do not lose me\n"
 
 
 def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:

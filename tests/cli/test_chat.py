@@ -227,7 +227,7 @@ def test_a_file_that_cannot_be_written_does_not_stop_the_answer(run) -> None:
     result = run("chat", "-m", "fake:", "one")
     assert (result.exit_code, result.stdout) == (0, "one\n")
     assert result.stderr.count("the conversation is not kept") == 1
-    assert conversations_file().read_text() == "something else"
+    assert conversations_file().read_text("utf-8") == "something else"
 
 
 def test_a_model_file_is_kept_with_its_whole_path(run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ def wait_until_it_waits(child) -> None:
     seen: list[tuple[str, ...]] = []
     while len(seen) < 6 or len(set(seen[-6:])) > 1 or seen[-1][0] != "S":
         time.sleep(0.05)
-        fields = stat.read_text().rpartition(")")[2].split()
+        fields = stat.read_text("utf-8").rpartition(")")[2].split()
         seen.append((fields[0], *fields[11:13]))
 
 

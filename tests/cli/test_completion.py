@@ -91,11 +91,11 @@ def test_installing_twice_is_installing_once_and_can_be_taken_back(
     first = run("completion", "install")
     assert (first.exit_code, first.stderr) == (0, "")
     assert "open a new terminal" in first.stdout
-    once = start.read_text()
+    once = start.read_text("utf-8")
     run("completion", "install", shell)
-    assert start.read_text() == once
+    assert start.read_text("utf-8") == once
     run("completion", "remove")
-    assert (start.read_text().split() == ["alias", "x=y"]) if shell != "fish" else not start.exists()
+    assert (start.read_text("utf-8").split() == ["alias", "x=y"]) if shell != "fish" else not start.exists()
 
 
 def test_an_unknown_shell_is_told(run, monkeypatch: pytest.MonkeyPatch) -> None:

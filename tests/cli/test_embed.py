@@ -75,7 +75,7 @@ def test_a_file_holds_the_same_vectors(run, texts: str, ending: str) -> None:
 def read(ending: str) -> np.ndarray:
     if ending == "npy":
         return np.load("out.npy")
-    return np.array([row["vector"] for row in lines(Path("out.jsonl").read_text())], dtype=np.float32)
+    return np.array([row["vector"] for row in lines(Path("out.jsonl").read_text("utf-8"))], dtype=np.float32)
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "npy"])
@@ -139,7 +139,7 @@ def test_a_file_of_somebody_else_is_not_touched(run, texts: str) -> None:
         result = run("embed", texts, "-o", name.removesuffix(".part"), *FAKE)
         assert result.exit_code == 1
         assert "not written by 'chainkit embed'" in result.stderr
-        assert Path(name).read_text() == content
+        assert Path(name).read_text("utf-8") == content
 
 
 def test_the_file_that_is_read_is_never_written(run) -> None:
@@ -147,7 +147,7 @@ def test_the_file_that_is_read_is_never_written(run) -> None:
     for extra in ([], ["--overwrite"]):
         result = run("embed", "in.jsonl", "-o", "./in.jsonl", *extra, *FAKE)
         assert "is the file that is read" in result.stderr
-    assert Path("in.jsonl").read_text() == '"a"\n'
+    assert Path("in.jsonl").read_text("utf-8") == '"a"\n'
 
 
 def test_an_array_that_exists_is_not_overwritten_unasked(run, texts: str) -> None:

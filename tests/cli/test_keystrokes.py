@@ -34,7 +34,7 @@ def test_the_commands_of_the_table_do_what_they_are_for(run) -> None:
 
     def type_(task: str) -> str:
         command, _, file = typed[task].partition(" < ")
-        result = run(*shlex.split(command)[1:], input=Path(file).read_text() if file else None)
+        result = run(*shlex.split(command)[1:], input=Path(file).read_text("utf-8") if file else None)
         assert result.exit_code == 0, result.stderr
         return result.stdout
 

@@ -131,7 +131,7 @@ def test_an_empty_place_says_how_to_fill_it(run) -> None:
     assert "is a folder; name a file in it" in run("log", "--file", ".").stderr
     Path("text.txt").write_text("no database, but a text that somebody wants to keep")
     assert run("log", "forget", "--all", "--file", "text.txt").exit_code == 1
-    assert Path("text.txt").read_text().startswith("no database")
+    assert Path("text.txt").read_text("utf-8").startswith("no database")
 
 
 CALLS = {

@@ -174,7 +174,8 @@ def test_an_unknown_option_is_a_usage_error(run) -> None:
         ["complete", "x", "--model", "fake:?reply=a&b"],
     ],
 )
-def test_an_error_is_one_line_on_stderr_and_status_1(run, arguments: list[str]) -> None:
+def test_an_error_is_one_line_on_stderr_and_status_1(run, arguments: list[str], monkeypatch) -> None:
+    monkeypatch.setattr("chainkit.backends.llama_cpp.smollm2.ready", lambda: False)
     result = run(*arguments)
     assert result.exit_code == 1
     assert result.stdout == ""
@@ -237,6 +238,8 @@ def test_a_closed_stream_is_no_crash(command: str, closed: str, tmp_path: Path) 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
 def test_output_survives_an_encoding_that_lacks_the_characters(spawn, encoding: str) -> None:
     text = "naïve 日本 🙂"
+    if sys.getfilesystemencoding() != "utf-8":
+        pytest.skip("no argument can hold it here")
     environment = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
     done = spawn("complete", text, "--model", "fake:", environment=environment)
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ def test_a_python_function_is_mapped_and_goes_on(run) -> None:
     done = run("map", "mine.py:up", "in.jsonl", "out.jsonl")
     assert done.exit_code == 0
     assert "1 rows failed: out.jsonl.failed.jsonl" in done.stderr
-    assert json.loads(Path("out.jsonl").read_text()) == {"_row": 1, "text": "a", "output": "A"}
+    assert json.loads(Path("out.jsonl").read_text("utf-8")) == {"_row": 1, "text": "a", "output": "A"}
     assert "by earlier runs" in run("map", "mine.py:up", "in.jsonl", "out.jsonl").stderr
 
 
@@ -18,7 +18,7 @@ def test_a_model_is_asked_with_a_prompt_of_the_columns(run) -> None:
     Path("in.csv").write_text("name,place\nAda,Ulm\n")
     done = run("map", "fake:", "in.csv", "out.csv", "--prompt", "{name} of {place}", "--into", "said", "--json")
     assert json.loads(done.stdout)["tokens"] == 6
-    assert Path("out.csv").read_text() == "_row,name,place,said\n1,Ada,Ulm,Ada of Ulm\n"
+    assert Path("out.csv").read_text("utf-8") == "_row,name,place,said\n1,Ada,Ulm,Ada of Ulm\n"
 
 
 def test_a_program_runs_on_each_row(run) -> None:
@@ -26,13 +26,13 @@ def test_a_program_runs_on_each_row(run) -> None:
     Path("in.jsonl").write_text('{"name": "Ada"}\n')
     done = run("map", "p.ck", "in.jsonl", "out.jsonl", "--model", "fake:?reply=yes", "--results-only")
     assert done.exit_code == 0, done.stderr
-    assert json.loads(Path("out.jsonl").read_text()) == {"_row": 1, "output": {"rest": "yes"}}
+    assert json.loads(Path("out.jsonl").read_text("utf-8")) == {"_row": 1, "output": {"rest": "yes"}}
 
 
 def test_embeddings_are_named_as_such(run) -> None:
     Path("in.jsonl").write_text('"a"\n"b"\n')
     assert run("map", "embeddings:fake:?dimensions=8", "in.jsonl", "out.jsonl").exit_code == 0
-    assert len(json.loads(Path("out.jsonl").read_text().splitlines()[1])["output"]) == 8
+    assert len(json.loads(Path("out.jsonl").read_text("utf-8").splitlines()[1])["output"]) == 8
 
 
 def test_a_budget_that_is_spent_is_told(run) -> None:

@@ -23,7 +23,7 @@ def test_every_provider_of_the_registry_has_a_row() -> None:
 
 
 def test_every_extra_that_is_named_exists() -> None:
-    extras = tomllib.loads(PYPROJECT.read_text())["project"]["optional-dependencies"]
+    extras = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"]["optional-dependencies"]
     assert {NEEDS[name].extra for name in registry.providers() if name in NEEDS} - {""} <= set(extras)
 
 

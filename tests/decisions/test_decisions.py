@@ -174,6 +174,6 @@ def test_the_command_decides_over_a_file(tmp_path):
     )
     assert run.exit_code == 0, run.output
     assert "2 examples" in run.stdout
-    assert "urgent" in json.loads(kept.read_text())
+    assert "urgent" in json.loads(kept.read_text("utf-8"))
     wrong = CliRunner().invoke(cli, ["decide", str(file), "--model", DEMO], prog_name="chainkit")
     assert "no question" in wrong.output

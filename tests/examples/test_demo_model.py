@@ -143,7 +143,7 @@ def test_gguf_tensors_equal_those_of_transformers(
 
 def assert_same_weights(folder: Path, path: Path, tolerance: float) -> None:
     """Every tensor is there, and differs by at most this share of its largest value."""
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text("utf-8"))
     heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
     found = read_tensors(path)
     expected = export.load_file(folder / "model.safetensors")
@@ -216,7 +216,7 @@ def test_the_shipped_files_hold_the_same_weights() -> None:
 def test_the_gguf_file_says_what_it_is() -> None:
     fields = gguf.GGUFReader(QUANTISED).fields
     said = {name: field.contents() for name, field in fields.items() if len(field.data) == 1}
-    config = json.loads((FOLDER / "config.json").read_text())
+    config = json.loads((FOLDER / "config.json").read_text("utf-8"))
     assert said["general.name"] == "chainkit demo"
     assert said["general.license"] == "mit"
     assert said["tokenizer.ggml.pre"] == "llama-bpe"

@@ -270,7 +270,7 @@ def test_a_file_that_is_no_log_is_refused_and_left_alone(tmp_path: Path) -> None
             log.write(path, [])
         with pytest.raises(LogFileError):
             log.recent(path)
-    assert text.read_text() == "no database " * 100
+    assert text.read_text("utf-8") == "no database " * 100
     with pytest.raises(LogFileError, match="there is no such file"):
         log.recent(tmp_path / "missing")
     log.write(tmp_path / "new", [])

@@ -36,7 +36,7 @@ def test_no_other_inner_name_is_used() -> None:
     files = [*prompts.glob("direct/*.py"), prompts / "unobserved.py", prompts / "sequence.py"]
     used = set()
     for file in files:
-        text = file.read_text()
+        text = file.read_text("utf-8")
         own = set(re.findall(r"(?:def |class |self\.|^|\()(_[a-z]\w+)", text, re.MULTILINE))
         used |= {*re.findall(r"\.(_[a-z]\w+)", text), *re.findall(r'"(_[a-z]\w+)"', text)} - own
     assert used - WRITTEN_BY_MODELS == {name.rpartition(":")[2].rpartition(".")[2] for name in NAMES}

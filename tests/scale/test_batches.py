@@ -43,7 +43,7 @@ def model(server, **options) -> OpenAIChat:
 
 
 def rows_of(path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
 def posts(server, path: str) -> int:
@@ -83,7 +83,7 @@ def test_an_error_that_the_service_gives_a_row_is_the_error_of_that_row(server, 
     rows = [{"topic": "good"}, {"topic": "word " * 5_000}]
     report = chainkit.map_rows(chain, rows, tmp_path / "out.jsonl", engine="batch")
     assert (report.done, report.failed) == (1, 1)
-    assert "RequestTooLong" in (tmp_path / "out.jsonl.failed.jsonl").read_text()
+    assert "RequestTooLong" in (tmp_path / "out.jsonl.failed.jsonl").read_text("utf-8")
 
 
 def test_a_batch_that_is_refused_ends_the_run_and_marks_no_row(server, tmp_path):
@@ -115,7 +115,7 @@ def test_a_row_without_a_call_and_one_that_fails_before_it_need_no_answer(server
     branch = RunnableLambda(lambda row: 1 / 0 if row == "two" else row) | model_
     report = chainkit.map_rows(branch, ["one", "two"], tmp_path / "out.jsonl", engine="batch")
     assert (report.done, report.failed) == (1, 1)
-    assert "ZeroDivisionError" in (tmp_path / "out.jsonl.failed.jsonl").read_text()
+    assert "ZeroDivisionError" in (tmp_path / "out.jsonl.failed.jsonl").read_text("utf-8")
 
 
 def test_other_models_two_calls_and_streams_are_refused(server, tmp_path):
@@ -124,9 +124,9 @@ def test_other_models_two_calls_and_streams_are_refused(server, tmp_path):
     twice = model(server) | StrOutputParser()
     report = chainkit.map_rows(twice | twice, ["Hi"], tmp_path / "b.jsonl", engine="batch")
     assert report.failed == 1
-    assert "once for each row" in (tmp_path / "b.jsonl.failed.jsonl").read_text()
+    assert "once for each row" in (tmp_path / "b.jsonl.failed.jsonl").read_text("utf-8")
     report = chainkit.map_rows(model(server, streaming=True), ["Hi"], tmp_path / "c.jsonl", engine="batch")
-    assert "leave streaming=True out" in (tmp_path / "c.jsonl.failed.jsonl").read_text()
+    assert "leave streaming=True out" in (tmp_path / "c.jsonl.failed.jsonl").read_text("utf-8")
     with pytest.raises(ValueError, match="engine must be one of local, batch"):
         chainkit.map_rows("fake:", ["Hi"], tmp_path / "d.jsonl", engine="dask")  # pyright: ignore[reportArgumentType]
 

@@ -131,7 +131,7 @@ def test_an_output_of_another_input_chain_or_program_is_refused(tmp_path: Path) 
     theirs.write_text("precious")
     with pytest.raises(ChainkitError, match="exists"):
         chainkit.map_rows(shout, one, theirs)
-    assert theirs.read_text() == "precious"
+    assert theirs.read_text("utf-8") == "precious"
 
 
 def test_rows_that_were_added_to_an_input_are_done_when_it_is_mapped_again(tmp_path: Path) -> None:
@@ -176,9 +176,9 @@ def test_a_row_is_in_a_file_as_soon_as_it_is_finished(tmp_path: Path, ordered: b
     )
     thread.start()
     place, end = (tmp_path / "out.jsonl.waiting" if ordered else out), time.monotonic() + 20
-    while time.monotonic() < end and (not place.exists() or len(place.read_text().splitlines()) < 11):
+    while time.monotonic() < end and (not place.exists() or len(place.read_text("utf-8").splitlines()) < 11):
         time.sleep(0.01)
-    kept = [json.loads(line)["output"] for line in place.read_text().splitlines()]
+    kept = [json.loads(line)["output"] for line in place.read_text("utf-8").splitlines()]
     go.set()
     thread.join()
     assert sorted(kept) == list(range(1, 12))

@@ -44,7 +44,7 @@ def cluster() -> Iterator[None]:
 
 
 def rows_of(path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
 @pytest.mark.slow
@@ -55,7 +55,7 @@ def test_the_output_is_that_of_one_process_row_for_row(cluster, tmp_path):
     here = chainkit.map_rows(mapped.worked, ROWS, local)
     there = chainkit.map_rows(mapped.worked, ROWS, far, engine="ray", concurrency=2)
     assert (here.done, here.failed) == (there.done, there.failed) == (396, 4)
-    assert far.read_text() == local.read_text()
+    assert far.read_text("utf-8") == local.read_text("utf-8")
     assert rows_of(tmp_path / "far.jsonl.failed.jsonl")[0]["reason"] == "a multiple of 97"
 
 

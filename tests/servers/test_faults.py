@@ -81,7 +81,7 @@ WAYS: dict[str, Callable[[str], Any]] = {
 
 def peak() -> int:
     """The most memory that this process had, in bytes."""
-    told = Path("/proc/self/status").read_text()
+    told = Path("/proc/self/status").read_text("utf-8")
     return int(told.partition("VmHWM:")[2].split()[0]) * 1024
 
 

@@ -37,7 +37,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subproces
     folder = tmp_path_factory.mktemp("served") / "smollm2"  # serve cannot read GGUF yet: its config has no architecture
     subprocess.run([sys.executable, str(TO_FOLDER), str(smollm2()), str(folder)], check=True, capture_output=True)
     config = folder / "config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "max_position_embeddings": CONTEXT_LENGTH}))
+    config.write_text(json.dumps({**json.loads(config.read_text("utf-8")), "max_position_embeddings": CONTEXT_LENGTH}))
     port = free_port()
     command = ["-m", "transformers.cli.transformers", "serve", str(folder), "--host", "127.0.0.1"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}

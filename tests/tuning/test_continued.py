@@ -34,9 +34,9 @@ def test_an_upscaled_model_is_trained_on_and_loads(tmp_path: Path) -> None:
     assert result.loss_after < result.loss_before - 1
     assert result.steps == steps[-1] == 12
     assert chainkit.llm(f"hf:{tmp_path / 'out'}?max_tokens=3").invoke("the cat")
-    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    config = json.loads((tmp_path / "out" / "config.json").read_text("utf-8"))
     assert config["num_hidden_layers"] == 4
-    assert str(tmp_path) not in (tmp_path / "out" / "config.json").read_text()
+    assert str(tmp_path) not in (tmp_path / "out" / "config.json").read_text("utf-8")
 
 
 @pytest.mark.slow

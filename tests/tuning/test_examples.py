@@ -16,7 +16,7 @@ def test_pairs_mappings_and_files_give_the_same_examples(tmp_path: Path) -> None
     (tmp_path / "a.csv").write_text('prompt,answer,other\n"a, b",c,1\nd,"e\nf",2\n')
     (tmp_path / "a.tsv").write_text("question\toutput\na, b\tc\nd\te\\nf\n".replace("\\n", " "))
     (tmp_path / "a.jsonl").write_text(
-        '\ufeff{"input": "a, b", "completion": "c"}\n\n{"input": "d", "completion": "e"}\n'
+        '\ufeff{"input": "a, b", "completion": "c"}\n\n{"input": "d", "completion": "e"}\n', "utf-8"
     )
     wanted = [Example("a, b", "c"), Example("d", "e\nf")]
     assert read_examples(tmp_path / "a.csv") == wanted

@@ -245,7 +245,7 @@ def test_methods_of_peft_are_trained_saved_and_loaded(method: str, tuned: Tuned,
     assert result.report.better
     assert (result.soft_prompt is None) == (method == "prefix")
     loaded = peft.PeftModel.from_pretrained(transformers.AutoModelForCausalLM.from_pretrained(folder), result.folder)
-    assert json.loads((result.folder / "adapter_config.json").read_text())["num_virtual_tokens"] == 4
+    assert json.loads((result.folder / "adapter_config.json").read_text("utf-8"))["num_virtual_tokens"] == 4
     if result.soft_prompt is not None:
         assert torch.allclose(loaded.get_prompt(1)[0], torch.from_numpy(result.soft_prompt.vectors), atol=1e-5)
 

@@ -58,7 +58,7 @@ def test_shards_are_read_and_written_anew(tmp_path: Path) -> None:
     chainkit.upscale(folder, tmp_path / "one", slices="0:6,0:6")
     chainkit.upscale(folder, tmp_path / "many", slices=[(0, 6), (0, 6)], shard_bytes=50_000)
     assert [file.name for file in (tmp_path / "one").glob("*.safetensors*")] == ["model.safetensors"]
-    index = json.loads((tmp_path / "many" / "model.safetensors.index.json").read_text())
+    index = json.loads((tmp_path / "many" / "model.safetensors.index.json").read_text("utf-8"))
     assert set(index["weight_map"].values()) == {file.name for file in (tmp_path / "many").glob("*.safetensors")}
     one, many = models.load(tmp_path / "one"), models.load(tmp_path / "many")
     assert torch.equal(models.logits(one), models.logits(many))
@@ -70,7 +70,7 @@ def test_the_files_beside_the_weights_come_along(llama: Path, tmp_path: Path) ->
     (chat / "chat_template.jinja").write_text("{{ messages }}")
     (chat / "pytorch_model.bin").write_text("would be loaded by mistake")
     chainkit.upscale(chat, tmp_path / "new", drop=1)
-    assert (tmp_path / "new" / "chat_template.jinja").read_text() == "{{ messages }}"
+    assert (tmp_path / "new" / "chat_template.jinja").read_text("utf-8") == "{{ messages }}"
     assert (tmp_path / "new" / "tokenizer_config.json").is_file()
     assert not (tmp_path / "new" / "pytorch_model.bin").exists()
 
@@ -125,7 +125,7 @@ def broken(llama: Path, tmp_path: Path, how: str) -> Path:
     folder = tmp_path / "old"
     shutil.copytree(llama, folder)
     if how in SETTINGS:
-        settings = json.loads((folder / "config.json").read_text()) | SETTINGS[how]
+        settings = json.loads((folder / "config.json").read_text("utf-8")) | SETTINGS[how]
         kept = {key: value for key, value in settings.items() if value is not None}
         (folder / "config.json").write_text(json.dumps(kept))
     elif how in PLACES:

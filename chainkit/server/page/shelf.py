@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import tempfile
 import time
@@ -86,6 +87,15 @@ class OwnDocuments(DocumentsSpeaker):
                 f"{_NAME_BYTES} bytes long; got {name[:80]!r}",
                 code="invalid_name",
             )
+        try:
+            os.fsencode(name)
+        except UnicodeEncodeError as error:
+            raise RequestFault(
+                400,
+                f"this server names files in {error.encoding} alone, which cannot write {name[:80]!r}; start it with "
+                "PYTHONUTF8=1 in its environment",
+                code="invalid_name",
+            ) from error
         return self.folder / name
 
     def room(self, place: Path) -> int:

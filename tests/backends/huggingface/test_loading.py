@@ -59,7 +59,7 @@ def test_pickled_weights_are_refused_unless_asked_for(copied: Path) -> None:
 
 
 def test_code_of_a_model_is_not_run_unless_asked_for(copied: Path) -> None:
-    config = json.loads((copied / "config.json").read_text())
+    config = json.loads((copied / "config.json").read_text("utf-8"))
     config |= {"model_type": "strange", "auto_map": {"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.M"}}
     (copied / "config.json").write_text(json.dumps(config))
     (copied / "evil.py").write_text(f"open({str(copied / 'ran')!r}, 'w')\nclass C: ...\nclass M: ...\n")
@@ -79,7 +79,7 @@ def test_damaged_files_are_named_errors(copied: Path, name: str, damage: str) ->
 
 def test_a_changed_folder_is_loaded_again(copied: Path) -> None:
     first = load(str(copied), Loading())
-    config = json.loads((copied / "generation_config.json").read_text())
+    config = json.loads((copied / "generation_config.json").read_text("utf-8"))
     (copied / "generation_config.json").write_text(json.dumps(config | {"eos_token_id": 5}))
     second = load(str(copied), Loading())
     assert second is not first
@@ -221,7 +221,7 @@ def test_a_strange_value_in_the_configuration_is_a_named_error_or_works(
     copied: Path, change: dict[str, object]
 ) -> None:
     file = copied / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | change))
     with contextlib.suppress(ChainkitError):
         HuggingFaceModel(model=str(copied), max_tokens=2).invoke("the")
 
@@ -231,6 +231,6 @@ def test_a_size_that_the_weights_do_not_have_is_refused_before_memory_is_taken(
     copied: Path, change: dict[str, object]
 ) -> None:
     file = copied / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | change))
     with pytest.raises(ModelFileError, match="the weights are smaller than that table"):
         load(str(copied), Loading())

@@ -175,7 +175,7 @@ class TestPlan:
         target.write_text("mine")
         with pytest.raises(ModelFileError, match="is there already"):
             convert(old, target)
-        assert target.read_text() == "mine"
+        assert target.read_text("utf-8") == "mine"
         convert(old, target, overwrite=True)
         check_model(read_header(target))
 

@@ -277,7 +277,7 @@ def test_the_repositorys_own_graph_is_used_for_other_architectures(make_model):
     graph = write_graph(encoder, {name: values.shape for name, values in weights.items()}, "external")
     (folder / "onnx").mkdir()
     _with_weights_inside(graph, weights, folder / "onnx" / "model.onnx")
-    (folder / "config.json").write_text((folder / "config.json").read_text().replace('"bert"', '"strange"'))
+    (folder / "config.json").write_text((folder / "config.json").read_text("utf-8").replace('"bert"', '"strange"'))
     for runtime in ["onnxruntime", *(["openvino"] if has_openvino else [])]:
         model = SentenceEmbeddings(model=str(folder), runtime=runtime, precision="float32", n_threads=1)
         np.testing.assert_allclose(model.embed_array(["red car"]), wanted, atol=1e-6)

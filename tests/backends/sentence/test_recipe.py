@@ -74,7 +74,7 @@ def test_a_missing_or_broken_file_is_named(make_model):
 
 def test_a_tensor_that_is_missing_is_named(make_model):
     folder = make_model()
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text("utf-8"))
     (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
     with pytest.raises(ModelFileError, match=r"lacks the tensor 'encoder\.layer\.2\..*' and 15 others"):
         SentenceEmbeddings(model=str(folder), runtime="onnxruntime").embed_array(["red"])

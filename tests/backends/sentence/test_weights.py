@@ -127,7 +127,7 @@ def test_a_checked_file_is_not_read_again_until_it_changes(bare, accepted):
     folder = cached(bare, MINILM)
     find_folder("")
     verdicts = cache_dir() / "sentence" / "sha256.json"
-    assert len(json.loads(verdicts.read_text())) == 1
+    assert len(json.loads(verdicts.read_text("utf-8"))) == 1
     path = folder / "model.safetensors"
     stat = path.stat()
     path.write_bytes(b"WEIGHTS")  # the same size and time: the verdict still stands, so the file was not read
@@ -145,7 +145,7 @@ def test_a_damaged_list_of_verdicts_is_made_again(bare, accepted, content):
     verdicts.parent.mkdir(parents=True)
     verdicts.write_text(content)
     find_folder("")
-    assert len(json.loads(verdicts.read_text())) == 1
+    assert len(json.loads(verdicts.read_text("utf-8"))) == 1
 
 
 def test_a_home_that_cannot_be_written_to_is_no_hindrance(bare, accepted, monkeypatch, tmp_path):
