@@ -8,6 +8,7 @@ import multiprocessing
 import sqlite3
 import stat
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def mode(path: Path) -> int:
 
 
 def a_foreign_database(path: Path) -> bytes:
-    with sqlite3.connect(path) as base:
+    with closing(sqlite3.connect(path)) as base, base:
         base.execute("CREATE TABLE letters (text TEXT)")
         base.execute("INSERT INTO letters VALUES ('dear')")
     base.close()
@@ -77,7 +78,7 @@ def test_one_kind_of_ours_is_not_another(tmp_path: Path) -> None:
 
 def test_a_file_without_an_id_is_known_by_its_table(tmp_path: Path) -> None:
     path = tmp_path / "old"
-    with sqlite3.connect(path) as base:
+    with closing(sqlite3.connect(path)) as base, base:
         base.execute("CREATE TABLE things (name TEXT)")
     base.close()
     base = connect(path, LAYOUT)

@@ -8,6 +8,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -107,7 +108,7 @@ def test_what_is_forgotten_is_in_the_file_no_more(file: ConversationFile) -> Non
     assert [one.id for one in file.search(["another"])] == [stays]
     folder = file.path.parent
     assert not any(b"xyloph" in path.read_bytes().lower() for path in folder.iterdir())
-    with sqlite3.connect(file.path) as base:
+    with closing(sqlite3.connect(file.path)) as base, base:
         shards = base.execute("SELECT block FROM words_data").fetchall()
     base.close()
     assert not any(b"xyl" in (row[0] or b"") for row in shards)
@@ -151,7 +152,7 @@ def test_half_a_surrogate_pair_is_kept(file: ConversationFile) -> None:
 
 def test_another_file_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     other = tmp_path / "other.sqlite3"
-    with sqlite3.connect(other) as base:
+    with closing(sqlite3.connect(other)) as base, base:
         base.execute("CREATE TABLE things (x)")
     base.close()
     before = other.read_bytes()

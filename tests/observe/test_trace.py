@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any
@@ -262,7 +263,7 @@ def test_writing_twice_keeps_one(tmp_path: Path) -> None:
 def test_a_file_that_is_no_log_is_refused_and_left_alone(tmp_path: Path) -> None:
     text, other = tmp_path / "text", tmp_path / "other"
     text.write_text("no database " * 100)
-    with sqlite3.connect(other) as base:
+    with closing(sqlite3.connect(other)) as base, base:
         base.execute("CREATE TABLE steps (x)")
     base.close()
     for path in (text, other, tmp_path):

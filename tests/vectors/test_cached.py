@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -169,7 +170,7 @@ def test_a_spec_turns_it_on_for_any_provider(path, monkeypatch, tmp_path):
     assert usual.path == tmp_path / "home" / "cache" / "vectors.sqlite"
     assert isinstance(chainkit.embeddings("fake:?cache=false"), FakeEmbeddings)
     np.testing.assert_array_equal(named.embed_documents(["x y"]), FakeEmbeddings().embed_documents(["x y"]))
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         assert connection.execute("SELECT count(*) FROM vectors").fetchone() == (1,)
 
 
