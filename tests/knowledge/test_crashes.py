@@ -120,7 +120,9 @@ def test_a_hundred_kills_while_a_folder_changes_leave_whole_documents_and_update
         time.sleep(chance.uniform(0, whole))
         process.kill()
         process.join()
-        done += hear.poll() and said(hear) == "done"
+        through = bool(hear.poll() and said(hear) == "done")
+        done += through
+        whole *= 0.9 if through else 1.02  # the machine may be busier than it was, or less
         found = contents(file)
         assert versions(found) <= known, "a document is neither its old self nor its new one"
         stored.add(len(found))
@@ -129,7 +131,7 @@ def test_a_hundred_kills_while_a_folder_changes_leave_whole_documents_and_update
             assert found == before, "documents of a folder that was away are gone"
         if turn % 10 in (4, 9):
             assert contents(file, folder) == contents(None, folder)
-    assert len(stored) > 5, "the kills came at the same moment each time"
+    assert len(stored) > 10, "the kills came at the same moment each time"
     assert done < 80, "most updates were through when they were killed"
 
 
