@@ -33,7 +33,6 @@ class Setting:
         before: Lines of bash ahead of the command, run as root where `root` says so.
         prefix: Words ahead of the command.
         behind: What stands behind the command.
-        letters: What names of folders end in; where Python has no UTF-8, pytest-xdist can send no others than ASCII.
         root: Whether only root can make it.
     """
 
@@ -41,7 +40,6 @@ class Setting:
     before: tuple[str, ...] = ()
     prefix: tuple[str, ...] = ()
     behind: str = ""
-    letters: str = "ü"
     root: bool = False
 
 
@@ -53,7 +51,7 @@ _HIDDEN_HOME = (
 )
 SETTINGS = {
     "fonts": Setting(before=tuple(f"[ ! -d {path} ] || mount -t tmpfs none {path}" for path in _FONTS), root=True),
-    "c": Setting({"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, letters="c"),
+    "c": Setting({"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
     "german": Setting({"LC_ALL": "de_DE.UTF-8"}),
     "turkish": Setting({"LC_ALL": "tr_TR.UTF-8"}),
     "kathmandu": Setting({"TZ": "Asia/Kathmandu"}),
@@ -85,7 +83,8 @@ def main(arguments: list[str]) -> int:
             print(f"{name}: hiding fonts and becoming another user are left out, they need root on Linux")
         if not parts:
             continue
-        letters = min(part.letters for part in parts)
+        # where Python has no UTF-8, pytest-xdist can send no other letters than those of ASCII
+        letters = "c" if any(part.env.get("PYTHONUTF8") == "0" for part in parts) else "ü"
         with tempfile.TemporaryDirectory(prefix=f"strange {letters} ") as folder:
             failed += not run(name, parts, Path(folder), [f"--basetemp={folder}/tests {letters}", *rest])
     return failed

@@ -110,9 +110,10 @@ def embedded(texts: list[str], embeddings: Embeddings | str | None) -> Array:
     vectors = checked_vectors(direct(texts) if callable(direct) else model.embed_documents(texts))
     if len(vectors) != len(texts):
         raise BadVectors(f"{type(model).__name__} gave {len(vectors)} vectors for {len(texts)} texts")
-    sample = [text for text in texts[:: len(texts) // _SAMPLE + 1] if any(map(_is_foreign, text))]
-    if 2 * len(sample) > len(texts) // (len(texts) // _SAMPLE + 1) and fluency_of(model, sample) < _FLUENT:
-        warnings.warn(UnknownLanguage(sample[0]), stacklevel=5)
+    sample = texts[:: len(texts) // _SAMPLE + 1]
+    foreign = [text for text in sample if any(map(_is_foreign, text))]
+    if 2 * len(foreign) > len(sample) and fluency_of(model, foreign) < _FLUENT:
+        warnings.warn(UnknownLanguage(foreign[0]), stacklevel=5)
     return vectors
 
 

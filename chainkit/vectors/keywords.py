@@ -46,9 +46,8 @@ _EVERYWHERE = 1.1  # what is less than so many times as frequent is in all group
 _SAID = frozenset(map(stem, SAID))
 _SAID_SHARE, _SAID_RARER = 0.4, 8.0  # what is mostly said around the matter is the matter itself from here on
 _AFTER = frozenset({"up", "out", "off", "down", "over", "back"})  # "top up" is a phrase
-_IN_ON = frozenset(
-    {"add", "carry", "cash", "check", "fill", "hand", "hold", "log", "plug", "sign", "turn"}
-)  # so is "log in"
+# so is "log in"
+_IN_ON = frozenset({"add", "carry", "cash", "check", "fill", "hand", "hold", "log", "plug", "sign", "turn"})
 
 
 @dataclass(eq=False)

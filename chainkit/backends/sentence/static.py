@@ -16,7 +16,7 @@ from langchain_core.embeddings import Embeddings
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
 from chainkit.backends.sentence.tensors import read_tensors
-from chainkit.backends.sentence.tokens import read_tokenizer, unwritable
+from chainkit.backends.sentence.tokens import read_tokenizer, unknown_token, unwritable
 from chainkit.backends.sentence.weights import STATIC_FOLDER, cached_folder, find_folder, sha256_of
 from chainkit.base.errors import BadTexts, ModelFileError, Unsupported
 from chainkit.base.vectors import Storage, first_dimensions, stored_as, texts_of, unit
@@ -237,11 +237,4 @@ def _table(path: Path, tokenizer: Any) -> _Table:
     if covered < tokens or (rows is not None and rows.max(initial=0) >= len(vectors)):
         raise ModelFileError(path, f"has vectors for {covered:,} tokens, and the tokenizer has {tokens:,}")
     # model2vec leaves unknown tokens out; the others do not
-    return _Table(vectors, rows, weights, _unknown(tokenizer) if name == "embeddings" else None)
-
-
-def _unknown(tokenizer: Any) -> int | None:
-    if hasattr(tokenizer.model, "unk_token"):
-        token = tokenizer.model.unk_token
-        return None if token is None else tokenizer.token_to_id(token)
-    return json.loads(tokenizer.to_str())["model"].get("unk_id")  # of Unigram models
+    return _Table(vectors, rows, weights, unknown_token(tokenizer) if name == "embeddings" else None)

@@ -26,7 +26,6 @@ BATCH_TOKENS = 512  # padding included; larger batches are no faster, take more 
 _ONE_LANGUAGE = 60_000  # BERT's vocabulary of English has 30,522 pieces, that of 104 languages 119,547
 _SAMPLE_CHARACTERS = 200
 _SPELLED, _FLUENT = 1.5, 3.5  # letters a piece
-_UNKNOWN = ("[UNK]", "<unk>")
 _HAN = re.compile("[\u3400-\u9fff]")
 
 
@@ -120,14 +119,18 @@ class Tokens:
         letters = sum(letter.isalpha() for text in shown for letter in text)
         pieces = 0
         for text, encoding in zip(shown, self._tokenizer.encode_batch(shown, add_special_tokens=False), strict=True):
-            for token, (start, end) in zip(encoding.tokens, encoding.offsets, strict=True):
+            for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
                 written = sum(letter.isalpha() for letter in text[start:end])
-                pieces += written if token in _UNKNOWN else written > 0
+                pieces += written if token == self._unknown else written > 0
         if not pieces:
             return 1.0
         if letters / pieces < _SPELLED and sum(len(_HAN.findall(text)) for text in shown) > letters / 2:
             return float(self._reads_han)
         return min(1.0, max(0.0, (letters / pieces - _SPELLED) / (_FLUENT - _SPELLED)))
+
+    @cached_property
+    def _unknown(self) -> int | None:
+        return unknown_token(self._tokenizer)
 
     @cached_property
     def _reads_han(self) -> bool:
@@ -197,3 +200,11 @@ def unwritable(texts: Sequence[str]) -> str:
         except UnicodeEncodeError as error:
             return f"text {row} is not valid Unicode: {error.reason} at character {error.start}; mend or leave it out"
     return "the texts cannot be turned into tokens"
+
+
+def unknown_token(tokenizer: Any) -> int | None:
+    """The number of the token that stands for unknown words; None if there is none."""
+    if hasattr(tokenizer.model, "unk_token"):
+        token = tokenizer.model.unk_token
+        return None if token is None else tokenizer.token_to_id(token)
+    return json.loads(tokenizer.to_str())["model"].get("unk_id")  # of Unigram models
