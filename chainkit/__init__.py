@@ -1,4 +1,4 @@
-"""chainkit: models, prompts, embeddings and chains behind langchain-core's interfaces.
+"""chainkit: chat models, completion models, prompts, embeddings, chains and RAG as langchain-core Runnables.
 
 Importing this package loads no third-party library; each public name is imported when it is first used.
 

@@ -139,7 +139,7 @@ DEFAULT_CHAT_MODELS: Table = {
     "mistral": "mistral-small-latest",
     "groq": "openai/gpt-oss-20b",
 }
-"""The model of each provider that stands in when only an API key is set, in the order of preference."""
+"""Default model of each provider when only an API key is set, in order of preference."""
 
 
 @hides_locals
@@ -259,7 +259,7 @@ def continuing(spec: str) -> BaseChatModel | BaseLLM:
 
 
 def read_spec(text: str) -> Spec:
-    """A spec, taken apart; one of the user's aliases is read as the spec that it stands for.
+    """Parse a spec; a user's alias is replaced by its spec.
 
     Options that follow an alias win over those in its spec. A provider wins over an alias of its name.
 
@@ -309,7 +309,7 @@ def _refuse_chat_model(spec: Spec, options: Mapping[str, Any]) -> None:
 
 
 def default_spec() -> str:
-    """The spec of the model that stands in when none is named.
+    """The spec of the default model.
 
     Raises:
         NoModel: There is none; the error lists the ways to get one.

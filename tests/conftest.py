@@ -7,7 +7,7 @@ import os
 import hypothesis
 import pytest
 
-SLOW = [hypothesis.HealthCheck.too_slow]  # a busy machine is no fault of the code
+SLOW = [hypothesis.HealthCheck.too_slow]  # a busy machine is not a fault of the code
 # The same examples every time, so that a change is what turns the suite red; `make fuzz` looks for new ones.
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=SLOW)
 hypothesis.settings.register_profile("fuzz", max_examples=1000, deadline=None, suppress_health_check=SLOW)

@@ -56,7 +56,7 @@ class GPT4AllEmbeddings(BaseModel, Embeddings):
             storage: "float32", "float16" or "int8"; see `chainkit.base.vectors.stored_as`.
 
         Raises:
-            BadTexts: Things that are no texts.
+            BadTexts: Things that are not texts.
             MissingLibrary: gpt4all is not installed.
             ModelFileError: The model cannot be found or loaded.
         """

@@ -54,7 +54,7 @@ class SpacyEmbeddings(BaseModel, Embeddings):
             storage: "float32", "float16" or "int8"; see `chainkit.base.vectors.stored_as`.
 
         Raises:
-            BadTexts: Things that are no texts.
+            BadTexts: Things that are not texts.
             MissingLibrary: spaCy is not installed.
             ModelFileError: The package is not installed.
             Unsupported: The package has no vectors.

@@ -33,7 +33,7 @@ _OVERHEAD = 64  # bytes of a row beside its value
 
 @dataclass(frozen=True, slots=True)
 class AnswerCounts:
-    """What has happened to answers of one kind, in all processes.
+    """Counts of hits, misses and writes for answers of one kind, over all processes.
 
     Attributes:
         entries: That are there now.
@@ -117,7 +117,7 @@ class AnswerStore:
             self._connection.execute("VACUUM")
 
     def counts(self) -> dict[str, AnswerCounts]:
-        """What there is and what has happened, by kind."""
+        """Entries, hits and misses by kind."""
         with self._lock:
             with transaction(self._connection):
                 self._flush()
@@ -135,7 +135,7 @@ class AnswerStore:
             return self._connection.execute("SELECT COUNT(*) FROM answers").fetchone()[0]
 
     def close(self) -> None:
-        """Write what was counted, and close the file."""
+        """Write the counts and close the file."""
         with self._lock:
             if self._closed.alive:
                 with transaction(self._connection):

@@ -92,7 +92,7 @@ def whole(path: Path, needed: int) -> Generator[Path]:
 
 
 def put(part: Path, path: Path) -> None:
-    """Give what is written its name, in one step that a loss of power leaves done or undone; replaces a file.
+    """Rename a finished part file to its final name, atomically even on power loss; replaces an existing file.
 
     More than 256 MB are left to the system, which writes them within the next half minute: on the disk of a small
     computer it would take ten times as long to wait for them as to copy them (12 s and 1 s for 1.2 GB). Power lost in

@@ -15,8 +15,8 @@ _QUOTED = re.compile(r"""(["'])(.*?)\1\s*(?:#.*)?""")
 def dotenv_values(path: Path) -> dict[str, str]:
     """The values of a `.env` file by name; empty if there is no such file. The last line of a name counts.
 
-    A line is `NAME=value`, with `export ` in front or not, the value quoted or not; ` #` begins a comment. Nothing is
-    put in for `$NAME` or `\\n`, and no value goes on in the next line. A line without a name and `=` says nothing.
+    A line is `NAME=value`, with or without a leading `export `, the value quoted or not; ` #` begins a comment. `$NAME`
+    and `\\n` are not expanded, and a value cannot span lines. A line without a name and `=` is ignored.
 
     Raises:
         ChainkitError: The file cannot be read, or a value is not UTF-8 or has a quotation mark without its pair; the
@@ -43,7 +43,7 @@ def _value(text: str, place: str) -> str:
     elif quoted := _QUOTED.fullmatch(text):
         value = quoted[2]
     else:
-        raise ChainkitError(f"{place}: a quotation mark without its pair, or text behind it; mend the line")
+        raise ChainkitError(f"{place}: a quotation mark is not closed, or text follows the closing one; mend the line")
     if "\ufffd" in value:
         raise ChainkitError(f"{place} is not UTF-8; save the file as UTF-8")
     return value

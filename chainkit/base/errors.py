@@ -33,7 +33,7 @@
     │   ├── MissingVariable (KeyError)    it names a variable that nobody gave
     │   ├── LimitReached                  it ran longer, deeper or further than it may
     │   └── FormMissed                    a model that cannot be forced kept answering in another form
-    ├── Unsupported                       this model or service cannot do what was asked
+    ├── Unsupported                       this model or service lacks the feature
     │   └── UnsupportedProgram            ... in a program (also a ProgramError)
     └── ProviderError                     a service answered with an error, or not at all
         ├── AuthenticationFailed          401
@@ -262,7 +262,7 @@ class BadVectors(ChainkitError, ValueError):
 
 
 class BadTexts(ChainkitError, ValueError):
-    """Texts that are not text, blank, not valid Unicode, or too few for what was asked."""
+    """Texts that are not text, blank, not valid Unicode, or too few for the call."""
 
 
 class BadLayers(ChainkitError, ValueError):
@@ -274,7 +274,7 @@ class BadExamples(ChainkitError, ValueError):
 
 
 class DiskFull(ChainkitError, OSError):
-    """What is to be written does not fit on the disk; nothing was written.
+    """The output does not fit on the disk; nothing was written.
 
     Attributes:
         path: Where it was to be written.
@@ -347,15 +347,15 @@ class ConversationFileError(ChainkitError):
 
 
 class Unsupported(ChainkitError):
-    """The model or service cannot do what was asked; the message says what can."""
+    """The model or service lacks the feature; the message names one that has it."""
 
 
 class ProgramError(ChainkitError):
     """A program cannot be read or run.
 
     Attributes:
-        reason: What is wrong, without the place.
-        line: Counted from 1; 0 as long as the place is not known.
+        reason: The fault, without the position.
+        line: Counted from 1; 0 while the position is unknown.
         column: Counted from 1, in characters.
         source_line: The text of that line.
     """

@@ -60,7 +60,7 @@ class GenerationRequest:
         min_p: Only tokens at least this share as likely as the likeliest are candidates.
         repeat_penalty: Above 1, tokens of the last 256 become less likely.
         seed: The same seed gives the same text; None draws a fresh one.
-        max_tokens: None goes on until the model ends or the context is full.
+        max_tokens: None generates until the model ends or the context is full.
         stop: Stop at the first of these texts; it is not part of the result. With a constraint, at the first one whose
             text before it the constraint allows.
         stop_regex: Stop at the first match of these regular expressions of Python's `re`; the text comes in one piece.

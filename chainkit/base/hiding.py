@@ -1,4 +1,4 @@
-"""Errors that leave no key behind in what a traceback can show: local variables, causes, notes.
+"""Errors whose tracebacks hold no API key in local variables, causes or notes.
 
 `traceback`, rich, pytest and services that collect errors print the variables of each frame. A frame that took a spec
 or an option has the key in them, and one that wrote to a connection has the header.
@@ -131,7 +131,7 @@ def keep_keys_out_of_logs(*libraries: str) -> None:
 
 
 class _KeylessRecords(logging.Filter):
-    """Takes the keys out of what is logged."""
+    """Removes keys from log records."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """True: every record is kept."""

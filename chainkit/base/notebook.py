@@ -8,7 +8,7 @@ from typing import Any, cast
 
 
 def html_table(caption: str, values: Mapping[str, Any]) -> str:
-    """A table of names and values; whole numbers have separators, what is None is left out, and no text is markup.
+    """A table of names and values; whole numbers have separators, None is left out, and text is escaped.
 
     >>> html_table("Plan", {"new_layers": 1200, "bytes": None})
     '<table><caption>Plan</caption><tr><th>new layers</th><td>1,200</td></tr></table>'

@@ -33,7 +33,7 @@ def answering(model: T | str) -> T:
 
 
 def continuing(model: T | str) -> T:
-    """What goes on with a text, where the model can do that, else what answers; raises as `answering`."""
+    """The completion model where there is one, otherwise the chat model; raises as `answering`."""
     return _opened("continuing", model)
 
 

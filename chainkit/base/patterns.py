@@ -1,8 +1,8 @@
 """Regular expressions that users give, matched in linear time wherever their pattern allows it.
 
-Python's engine can take longer than anyone waits for a pattern like `(a+)+c`. The engine of Rust, which pydantic
-brings, never does, and knows neither look-around nor back-references: a pattern that has them is left to Python alone.
-So is one with a `$`, which for Python alone stands ahead of a last line break too.
+Python's engine can take exponential time for a pattern like `(a+)+c`. The Rust engine in pydantic cannot, but it
+supports neither look-around nor back-references: a pattern that has them is matched by Python alone. So is one with
+a `$`, which in Python also matches before a final line break.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Pattern:
         return self._whole.isinstance_python(text)
 
     def match(self, text: str) -> re.Match[str] | None:
-        """What of the pattern stands at the beginning of the text."""
+        """Match at the beginning of the text."""
         return self._python.match(text) if self._start is None or self._start.isinstance_python(text) else None
 
     def search(self, text: str) -> re.Match[str] | None:
-        """What of the pattern stands first in the text."""
+        """First match in the text."""
         return self._python.search(text) if self._anywhere is None or self._anywhere.isinstance_python(text) else None
 
 

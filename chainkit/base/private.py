@@ -33,7 +33,7 @@ def read_object(path: Path) -> dict[str, object]:
 
 
 def write_object(path: Path, values: Mapping[str, object]) -> None:
-    """Put an object into a file of mode 0600, in place of what was there.
+    """Write an object to a file of mode 0600, replacing its content.
 
     Raises:
         ChainkitError: The file cannot be written.

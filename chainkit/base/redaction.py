@@ -1,7 +1,7 @@
 """Texts without API keys: the one place that every message, trace and log passes.
 
 A key is known here if it is set on this machine (environment, `.env`, the file of stored keys) or was given to a model
-of this process. It is found as it is and in the forms that libraries write: `repr`, JSON, percent-encoded, base64.
+of this process. It is found verbatim and in the forms that libraries write: `repr`, JSON, percent-encoded, base64.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def remember(secret: str) -> None:
 
 
 class Redaction:
-    """Replaces keys by `***`: those that are known here, those given, and what has the shape of a key.
+    """Replaces keys by `***`: known keys, those given, and text shaped like a key.
 
     >>> Redaction().text("Authorization: Bearer abcdefgh12345; openai:m?api_key=1234")
     'Authorization: Bearer ***; openai:m?api_key=***'
@@ -63,7 +63,7 @@ class Redaction:
         return _SHAPES.sub(HIDDEN, _OPTIONS.sub(rf"\1{HIDDEN}", self.known(text)))
 
     def known(self, text: str) -> str:
-        """The text without the keys that are known here; what merely looks like a key stays as it is."""
+        """The text without known keys; text that only looks like a key is left unchanged."""
         return self._known.sub(HIDDEN, text) if self._known else text
 
     def value(self, value: Any) -> Any:

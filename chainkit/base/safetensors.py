@@ -1,4 +1,4 @@
-"""The header of a safetensors file: JSON behind eight bytes that hold its length."""
+"""The header of a safetensors file: eight bytes with its length, then JSON."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ FinishReason = Literal["eos", "stop", "length", "complete", "repetition"]
 
 @dataclass(frozen=True, slots=True)
 class TokenScore:
-    """How likely a token was where it stands.
+    """A token and its probability at its position.
 
     Attributes:
         token: Its id.
@@ -31,7 +31,7 @@ class Piece:
     """One step of a generation.
 
     Attributes:
-        text: Text that is now certain; it may be empty, and it lags behind the tokens while a stop text may be coming.
+        text: Text that is final. It may be empty: text that could begin a stop text is held back.
         tokens: The tokens of this step; several if a constraint forced them.
         forced: True if no choice was left, so that nothing was sampled.
         scores: One per token if log-probabilities were asked for.

@@ -22,13 +22,13 @@ from chainkit.base.private import read_object, write_object
 
 @dataclass(frozen=True, kw_only=True)
 class UserSettings:
-    """What stands in the file; what does not has these values.
+    """Settings from the file; missing ones have these defaults.
 
     Attributes:
         model: Spec of the model to use where none is named; empty for none.
-        aliases: The user's own names of models, each with the spec that it stands for.
+        aliases: The user's own names of models, each with its spec.
         templates: Prompt templates by name; each has some of the texts "system", "prompt" and "model".
-        save_conversations: Whether `chainkit chat` keeps what is said.
+        save_conversations: Whether `chainkit chat` saves conversations.
     """
 
     model: str = ""

@@ -87,13 +87,13 @@ def _provider_of_file(path: str) -> str | None:
 
 
 def split_options(text: str) -> tuple[str, dict[str, str]]:
-    """What stands before the options of a spec, and the options.
+    """Split a spec into the part before its options and the options.
 
     >>> split_options("fast?temperature=0")
     ('fast', {'temperature': '0'})
 
     Raises:
-        SpecError: An option is not name=value, or stands twice.
+        SpecError: An option is not name=value, or is given twice.
     """
     match = _OPTIONS.search(text)
     if match is None:
@@ -105,6 +105,6 @@ def split_options(text: str) -> tuple[str, dict[str, str]]:
         if not key or not equals:
             raise SpecError(f"an option after '{name}?' is not name=value; write & as %26 inside a value")
         if key in options:
-            raise SpecError(f"option '{key}' stands twice after '{name}?'")
+            raise SpecError(f"option '{key}' is given twice after '{name}?'")
         options[key] = unquote(value)
     return name, options

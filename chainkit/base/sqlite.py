@@ -20,7 +20,7 @@ _SWEEP_EVERY = 256
 
 
 class ForeignFile(sqlite3.DatabaseError):
-    """The file is a SQLite database that something else made; it is left as it is."""
+    """The SQLite database was made by another program; it is left untouched."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class FileLayout:
     Attributes:
         number: 1 to 65535, another one for each kind; part of the file's application id.
         schema: SQL that makes the tables; it may run on a file that has them.
-        table: One of the tables, by which a file without an application id is known.
+        table: One of the tables; identifies a file that has no application id.
     """
 
     number: int
@@ -39,7 +39,7 @@ class FileLayout:
 
     @property
     def application_id(self) -> int:
-        """What stands in the header of such a file."""
+        """The application id in the header of such a file."""
         return _FAMILY | self.number
 
 
@@ -114,7 +114,7 @@ def statements(script: str) -> Iterator[str]:
 
 
 def reason(error: sqlite3.Error | OSError) -> str:
-    """What is wrong with a file, in words that follow its name.
+    """The fault of a file, worded to follow its name.
 
     >>> reason(sqlite3.OperationalError("database is locked"))
     'another process has been writing to it for too long; try again (database is locked)'
@@ -259,7 +259,7 @@ def _use_wal(connection: sqlite3.Connection, until: float) -> None:
 
 
 def _make_tables(connection: sqlite3.Connection, layout: FileLayout) -> None:
-    """Two processes may do this at once: every statement leaves alone what is there."""
+    """Two processes may do this at once: no statement changes an existing table."""
     if connection.execute("PRAGMA application_id").fetchone()[0] == layout.application_id:
         return
     with transaction(connection):

@@ -50,7 +50,7 @@ class Record:
         cells: As they stand in the file, without quotes.
         first_line: From 1.
         last_line: Included.
-        broken: Whether its quotes do not end where they should, so that it was read as it stands.
+        broken: Whether its quotes are unbalanced, so that it was read literally.
     """
 
     cells: list[str]
@@ -60,7 +60,7 @@ class Record:
 
 
 def dialect(sample: str, delimiter: str | None = None) -> Dialect:
-    """What most rows of a text agree upon, whatever its first line looks like.
+    """The CSV dialect that most rows of a text share; an odd first line does not matter.
 
     >>> dialect("Item;Price (EUR, net)\\nLamp;12,50\\nDesk;99,00\\n").delimiter
     ';'
@@ -87,7 +87,7 @@ def records(lines: Iterable[str], like: Dialect, *, strict: bool = False) -> Ite
 
     Args:
         lines: With their ends, as a file opened with `newline=""` gives them.
-        strict: Raise for a row whose quotes are broken; else its first line is read as it stands.
+        strict: Raise for a row whose quotes are broken; otherwise read its first line literally.
 
     Raises:
         csv.Error: Only if `strict`; the message names the line.

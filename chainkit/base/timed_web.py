@@ -1,4 +1,4 @@
-"""Calls of urllib that end in time, whatever the server does."""
+"""urllib calls with a deadline for the whole call, however slowly the server sends."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def fluency_of(embeddings: Any, texts: Sequence[str]) -> float:
 
 
 def unit(vectors: Array) -> Array:
-    """The vectors at length 1; a vector of zeros stays as it is.
+    """Normalize vectors to length 1; a zero vector is returned unchanged.
 
     >>> unit(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
     [[0.6, 0.8], [0.0, 0.0]]

@@ -35,7 +35,7 @@ class _Chats(ListingGroup):
 def chats() -> None:
     """Find, show, export and forget the conversations of 'chainkit chat'.
 
-    Without a command they are listed; words that are no command are searched for: 'chainkit chats apple tree'. An ID
+    Without a command they are listed; words that are not command are searched for: 'chainkit chats apple tree'. An ID
     may be cut to its beginning. They are kept in conversations.sqlite3 in the folder of settings, which only you can
     read; 'chainkit chats off' keeps none from then on.
     """

@@ -43,7 +43,7 @@ SHOWN = 10
     metavar="N",
     default=1,
     show_default=True,
-    help="Smaller ones are no group.",
+    help="Smaller ones are not a group.",
 )
 @click.option("--map", "map_path", metavar="PATH", help="Also draw a map of the groups: .html, .png, .svg or .pdf.")
 @click.option("--name-with", metavar="SPEC", help="Chat model that names the groups; by default keywords do.")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ENDINGS = (".png", ".svg", ".pdf", ".html")
 
 UNKNOWN_COLUMNS = 100
-"""How wide the picture is where standard output is no terminal."""
+"""How wide the picture is where standard output is not a terminal."""
 
 
 @click.command()

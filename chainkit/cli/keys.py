@@ -111,5 +111,5 @@ def _checked(provider: str, text: str) -> str:
         raise ChainkitError(f"the key for {provider} is empty; pipe it in or paste it at the prompt")
     if not secret.isascii() or not secret.isprintable() or " " in secret:
         # the key itself is not shown
-        raise ChainkitError(f"that is no key for {provider}: it has spaces, line breaks or characters outside ASCII")
+        raise ChainkitError(f"that is not a key for {provider}: it has spaces, line breaks or characters outside ASCII")
     return secret

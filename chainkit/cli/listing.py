@@ -6,7 +6,7 @@ import click
 
 
 class ListingGroup(click.Group):
-    """Without a command, or with options only, it is `list`; words that are no command go to `otherwise`.
+    """Without a command, or with options only, it is `list`; words that are not command go to `otherwise`.
 
     Attributes:
         otherwise: Name of the command that takes such words; empty for `list`.

@@ -26,4 +26,4 @@ class Moment(click.ParamType):
                 return datetime.now(UTC) - timedelta(**{_UNITS[age[2]]: int(age[1])})
             return datetime.fromisoformat(value.strip()).astimezone()
         except (ValueError, OverflowError):
-            self.fail(f"'{value}' is no date like 2026-11-21 or 2026-11-21T09:30, and no age like 30m, 12h, 7d or 4w.")
+            self.fail(f"'{value}' is not a date like 2026-11-21 or 2026-11-21T09:30 or an age like 30m, 12h, 7d or 4w.")

@@ -183,7 +183,7 @@ def _field(name: str, line: int, content: str, column: str | None) -> str:
     if not isinstance(value, str):
         raise DocumentError(name, f"line {line} holds {type(value).__name__} where a text should be")
     if any("\ud800" <= character <= "\udfff" for character in value):
-        raise DocumentError(name, f"line {line} has half of a surrogate pair, which is no character")
+        raise DocumentError(name, f"line {line} has half of a surrogate pair, which is not a character")
     return value
 
 

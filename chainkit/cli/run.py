@@ -139,7 +139,7 @@ def given_variables(given: Sequence[str], files: Sequence[str] = ()) -> dict[str
         try:
             values = json.loads(Path(file).read_text("utf-8"))
         except ValueError as error:
-            raise ChainkitError(f"{file}: is no JSON: {error}") from error
+            raise ChainkitError(f"{file}: is not JSON: {error}") from error
         if not isinstance(values, dict):
             raise ChainkitError(f"{file}: holds no JSON object of variables")
         result |= values
@@ -150,7 +150,7 @@ def given_variables(given: Sequence[str], files: Sequence[str] = ()) -> dict[str
         try:
             result[name.removesuffix(":")] = json.loads(value) if name.endswith(":") else value
         except ValueError as error:
-            raise ChainkitError(f"--var {pair!r}: what follows := is no JSON: {error}") from error
+            raise ChainkitError(f"--var {pair!r}: what follows := is not JSON: {error}") from error
     return result
 
 

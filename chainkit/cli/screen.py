@@ -100,7 +100,7 @@ def _sheet(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     for column in columns:
         sheet.add_column(column, overflow="fold")
     for row in rows:
-        sheet.add_row(*map(Text, row))  # Text, so that square brackets are no markup
+        sheet.add_row(*map(Text, row))  # Text, so that square brackets are not markup
     return sheet
 
 
@@ -154,7 +154,7 @@ class Waiting:
 
 
 class Silence:
-    """Stands in for `Waiting` where standard error is no terminal."""
+    """Stands in for `Waiting` where standard error is not a terminal."""
 
     def to(self, done: int, total: int | None = None, doing: str | None = None) -> None:
         """Nothing to tell."""

@@ -188,5 +188,5 @@ def _held(loss: float | None) -> str:
 def _pair(text: str) -> tuple[str, Path]:
     name, equals, folder = text.partition("=")
     if not (name and equals and folder):
-        raise click.UsageError(f"'{text}' is no NAME=FOLDER, as in json=./json-prompt")
+        raise click.UsageError(f"'{text}' is not a NAME=FOLDER, as in json=./json-prompt")
     return name, Path(folder)

@@ -75,7 +75,7 @@ def _answer(message: AIMessage, reads: Reads, ids: dict[str, str]) -> AIMessage:
 
 
 def _call(call: Any, *, broken: bool = False) -> ToolCall:
-    """A call; one whose arguments are no JSON object has their text as its only argument."""
+    """A call; one whose arguments are not a JSON object has their text as its only argument."""
     args: Any = {"unreadable_arguments": call["args"] or ""} if broken else call["args"]
     return ToolCall(type="tool_call", name=call["name"] or "unknown", args=args, id=call["id"])
 

@@ -45,7 +45,7 @@ def take_in(file: ConversationFile, lines: Iterator[tuple[int, str]]) -> int:
             title, system = str(whole["title"]), str(whole["system"])
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ConversationFileError(
-                file.path, f"line {number} is no exported conversation ({error!r:.80})"
+                file.path, f"line {number} is not an exported conversation ({error!r:.80})"
             ) from error
         id_ = file.begin(title, system)
         for message, model in zip(said, models, strict=True):

@@ -150,7 +150,7 @@ def place_of(question: Any, answer: Any) -> int:
             return 1
     if str(answer) in texts:
         return texts.index(str(answer))
-    raise ValueError(f"{answer!r} is no answer to {options_of(question).question!r}; there are: {', '.join(texts)}")
+    raise ValueError(f"{answer!r} is not an answer to {options_of(question).question!r}; there are: {', '.join(texts)}")
 
 
 def state_text(state: Any) -> str:

@@ -92,7 +92,7 @@ def made(form: Any, text: str) -> Any:
         text: JSON, perhaps in a fenced block.
 
     Raises:
-        OutputParserException: It is no JSON, or not of the form.
+        OutputParserException: It is not JSON, or not of the form.
     """
     fenced = _FENCED.match(text.strip())
     text = fenced[1] if fenced else text.strip()

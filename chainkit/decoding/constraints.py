@@ -98,7 +98,7 @@ def json_schema(schema: Any, *, other_keys: bool | None = None, whitespace: str 
         whitespace: A regular expression of what may stand between the parts.
 
     Raises:
-        ConstraintError: It is no JSON schema, or no value can be of it.
+        ConstraintError: It is not a JSON schema, or no value can be of it.
     """
     validator = Validator.of(schema)
     given = plain(schema_of(schema))
@@ -127,7 +127,7 @@ def answer_form(schema: Any) -> Constraint:
     repeat examples.
 
     Raises:
-        ConstraintError: It is no JSON schema, or no value can be of it.
+        ConstraintError: It is not a JSON schema, or no value can be of it.
     """
     if schema is None:
         return replace(any_json_object(), hint=_OBJECT_HINT)

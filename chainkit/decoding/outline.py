@@ -113,7 +113,7 @@ def load(text: bytes | str) -> Any:
 
     Raises:
         DuplicateKey: One does.
-        ValueError: It is no JSON.
+        ValueError: It is not JSON.
     """
     try:
         return json.loads(text, object_pairs_hook=_single)

@@ -57,7 +57,7 @@ class Sampler:
 
     @property
     def cuts(self) -> bool:
-        """Whether some tokens are no candidates because of how likely others are."""
+        """Whether some tokens are not candidates because of how likely others are."""
         settings = self.request
         return settings.temperature > 0 and (settings.top_k > 1 or settings.top_p < 1 or settings.min_p > 0)
 

@@ -9,7 +9,7 @@ from chainkit.decoding.outline import Outline
 
 
 def unfinished(arguments: str) -> bool:
-    """Whether a text is no JSON object.
+    """Whether a text is not a JSON object.
 
     >>> unfinished('{"a": 1}'), unfinished('{"a": 1')
     (False, True)

@@ -77,11 +77,11 @@ class Validator:
         return Fault(_short(error.message), tuple(error.instance_path))
 
     def fault_of_text(self, text: str | bytes) -> Fault | None:
-        """Why a text is no JSON of the schema, or None."""
+        """Why a text is not JSON of the schema, or None."""
         try:
             value = load(text)
         except ValueError as error:
-            return Fault(f"it is no JSON ({error})")
+            return Fault(f"it is not JSON ({error})")
         return self.fault(value, text)
 
     def fault_so_far(self, data: bytes, outline: Outline) -> Fault | None:

@@ -1,4 +1,4 @@
-"""Texts that go on from one place, as a tree of tokens: what they begin with in common stands in it once."""
+"""Continuations of one text as a tree of tokens, in which a common beginning appears once."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from chainkit.decoding.sampler import Logits, log_softmax
 
 
 class Branches:
-    """A tree of tokens behind a text; a token comes after the one it follows.
+    """A tree of tokens that continue a text; a node comes after its parent.
 
     Attributes:
         tokens: The token of each node.
         parents: The node that each follows; -1 for those that follow the text.
-        inner: The nodes that others follow, in order: the scores behind them are needed.
+        inner: The nodes with children, in order: the logits after them are needed.
     """
 
     def __init__(self, options: Sequence[Sequence[int]]) -> None:
@@ -41,14 +41,14 @@ class Branches:
 
     @property
     def depths(self) -> list[int]:
-        """How many tokens each node stands behind the first; 0 for those that follow the text."""
+        """Depth of each node; 0 for those that follow the text."""
         depths: list[int] = []
         for parent in self.parents:
             depths.append(0 if parent < 0 else depths[parent] + 1)
         return depths
 
     def before(self, node: int) -> list[int]:
-        """A node and those that lead to it, the first one first."""
+        """The path to a node, from the first token to the node itself."""
         path: list[int] = []
         while node >= 0:
             path.append(node)
@@ -59,8 +59,8 @@ class Branches:
         """The joint log-probability of each option.
 
         Args:
-            start: The scores behind the text, [V].
-            rows: The scores behind each node of `inner`, [V] each.
+            start: The logits after the text, [V].
+            rows: The logits after each node of `inner`, [V] each.
         """
         following: dict[int, list[int]] = {}
         for node, parent in enumerate(self.parents):

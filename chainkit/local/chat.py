@@ -110,11 +110,11 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
     def session(
         self, messages: Sequence[BaseMessage] = (), *, cancelled: threading.Event | None = None
     ) -> LocalSession:
-        """A conversation to go on with token by token, at the place where the answer begins.
+        """A session on a conversation, positioned where the answer begins.
 
         Args:
-            messages: What was said; without any, the session is empty.
-            cancelled: Stops what is computed.
+            messages: The conversation; without messages the session is empty.
+            cancelled: Cancels the computation.
 
         Raises:
             TemplateError: The model has no chat template.
@@ -148,7 +148,7 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """This model with tools. An answer may hold several calls; the arguments of each always fit the tool's schema.
 
-        A call that `max_tokens` or the context cuts stands in `invalid_tool_calls`, with the reason.
+        A call that `max_tokens` or the context cuts off is in `invalid_tool_calls`, with the reason.
 
         Args:
             tools: Functions, pydantic models, langchain tools, or OpenAI's form.
@@ -327,7 +327,7 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
     def _shown(
         self, messages: list[BaseMessage], stop: list[str] | None, cancelled: threading.Event, **kwargs: Any
     ) -> Iterator[str | AIMessageChunk]:
-        """What is shown of an answer: texts, and a chunk where there is more to tell."""
+        """Parts of an answer to show: text, or a chunk where there is metadata or a tool call."""
         call, toolbox = self._call(stop, kwargs)
         text = Shown(toolbox)
         with closing(self._asked(messages, toolbox, cancelled, call)) as session:
@@ -377,7 +377,7 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
         cancelled: threading.Event,
         call: GenerationRequest,
     ) -> LocalSession:
-        """A session behind the question."""
+        """A session positioned after the question."""
         messages = without_tools(messages, toolbox, self.conversation.template)
         messages = with_hint(messages, getattr(call.constraint, "hint", ""))
         tools = {"tools": list(toolbox.tools)} if toolbox and toolbox.native else {}

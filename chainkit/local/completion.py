@@ -49,7 +49,7 @@ class Completion:
 
 
 class LocalLLM(CallSettings, Sight, BaseLLM):
-    """What a backend adds: a session behind a prompt.
+    """A local completion model; a backend adds the runtime.
 
     Attributes:
         special_tokens: Read the names of special tokens in a prompt, like "<|im_start|>", as those tokens. Only for
@@ -62,7 +62,7 @@ class LocalLLM(CallSettings, Sight, BaseLLM):
 
     @abstractmethod
     def session(self, text: str = "", *, cancelled: threading.Event | None = None) -> LocalSession:
-        """A text to go on with token by token.
+        """A session on a text, to continue token by token.
 
         Raises:
             ContextOverflow: The text is longer than the context.

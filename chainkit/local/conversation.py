@@ -59,7 +59,7 @@ class MessageEncoder:
         """The tokens up to where the text of the last message begins, and the plain text that would end it.
 
         Args:
-            messages: The text of the last one must be `HERE`, which stands for what somebody still writes.
+            messages: The text of the last one must be `HERE`, the placeholder for text that is still to come.
 
         Raises:
             TemplateError: The template fails, refuses the messages, or leaves the last one out.

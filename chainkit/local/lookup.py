@@ -1,4 +1,4 @@
-"""Tokens that may come next, found in the text itself: what followed the last time that these tokens stood there.
+"""Prompt lookup decoding: propose next tokens from the text itself, as they followed the same tokens before.
 
 After A. Saxena, "Prompt Lookup Decoding", 2023. They are only proposals: one pass says which of them the model would
 have chosen, so the text is that of the model alone. How many are proposed follows from what passes cost on this machine
@@ -12,18 +12,18 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 WIDTH = 8  # tokens of a proposal at most
-_MATCH = 2  # so many tokens must be the same before any are proposed
-_CHANCE, _SIGHTINGS = 0.75, 4.0  # that a text goes on as before, until it is known; counts as so many sightings
-_FADE = 0.9  # how much less a sighting counts at the next one
-_GAIN = 1.05  # proposals that bring less than so many tokens in the time of one are not made
-_COST = 0.1  # how much longer each further token makes a pass, where nobody has measured it
+_MATCH = 2  # tokens that must match before any are proposed
+_CHANCE, _SIGHTINGS = 0.75, 4.0  # prior that a text continues as before, and its weight in sightings
+_FADE = 0.9  # factor on the weight of older sightings
+_GAIN = 1.05  # propose only what brings more tokens in the time of one
+_COST = 0.1  # extra time of a pass for each further token, where it was not measured
 
 Cost = Callable[[int], float]
-"""How much longer a pass over so many tokens takes than one over a single token."""
+"""Time of a pass over a number of tokens, relative to one over a single token."""
 
 
 def best_length(chance: float, cost: Cost, most: int, each: float = 0.0) -> int:
-    """How many tokens to propose, so that most text comes in the time; 0 if it comes faster without.
+    """Number of tokens to propose for the highest throughput; 0 if proposals do not pay.
 
     >>> best_length(0.9, lambda tokens: 1 + 0.1 * (tokens - 1), most=8)
     8
@@ -33,8 +33,8 @@ def best_length(chance: float, cost: Cost, most: int, each: float = 0.0) -> int:
     0
 
     Args:
-        chance: That a proposed token is right if those before it are.
-        cost: Of a pass.
+        chance: Probability that a proposed token is right if those before it are.
+        cost: Relative time of a pass.
         most: Tokens to propose at most.
         each: Passes over a single token in whose time one token is proposed.
     """
@@ -49,7 +49,7 @@ def best_length(chance: float, cost: Cost, most: int, each: float = 0.0) -> int:
 
 
 class Chance:
-    """How often a proposed token is right, from those that were; the last ones count most."""
+    """Running estimate of how often a proposed token is right; recent ones count most."""
 
     def __init__(self) -> None:
         self._right, self._seen = _CHANCE * _SIGHTINGS, _SIGHTINGS
@@ -60,7 +60,7 @@ class Chance:
         return self._right / self._seen
 
     def note(self, right: bool) -> None:
-        """One more was right or wrong."""
+        """Record whether one more was right."""
         self._right = self._right * _FADE + right
         self._seen = self._seen * _FADE + 1
 
@@ -69,7 +69,7 @@ class PromptLookup:
     """Proposes for one text as it grows.
 
     Attributes:
-        end: Behind so many tokens nothing is wanted.
+        end: Number of tokens after which nothing is proposed.
     """
 
     def __init__(self, end: int = 0) -> None:
@@ -80,16 +80,16 @@ class PromptLookup:
         self._chance = Chance()
 
     def proposed(self, tokens: Sequence[int], cost: Cost | None = None) -> list[int]:
-        """Tokens for the places behind these; often none.
+        """Proposed continuation of these tokens; often empty.
 
         Args:
             tokens: The text.
-            cost: Of passes; None where it is not known.
+            cost: Relative time of a pass; None where it is unknown.
         """
         self._index(tokens)
         last = tuple(tokens[-_MATCH:])
         place, room = self._places.get(last), min(WIDTH, self.end - len(tokens) - 1)
-        # what was written over since may stand there no more
+        # after a rewind these tokens may have been replaced
         if place is None or room < 1 or len(last) < _MATCH or tuple(tokens[place - _MATCH : place]) != last:
             return []
         length = best_length(self._chance.value, cost or Pace().cost, min(room, len(tokens) - place))
@@ -112,8 +112,8 @@ class Pace:
     """How long passes take whose tokens are all scored, by the number of their tokens.
 
     Attributes:
-        measured: Whether it was known from the start; then it stays as it is, and proposals are the same each time.
-            Otherwise passes tell, the shortest of each length: a busy machine makes them longer.
+        measured: Whether it was known from the start; then it stays fixed, and proposals are reproducible.
+            Otherwise passes are timed, the shortest of each length: a busy machine makes them longer.
     """
 
     def __init__(self, known: Mapping[int, float] | None = None) -> None:
@@ -121,7 +121,7 @@ class Pace:
         self.measured = bool(known)
 
     def note(self, tokens: int, seconds: float) -> None:
-        """A pass over so many tokens has taken so long."""
+        """Record the time of a pass over a number of tokens."""
         if not self.measured and tokens <= WIDTH + 1:
             self._least[tokens] = min(seconds, self._least.get(tokens, seconds) * 1.02)
 
@@ -131,7 +131,7 @@ class Pace:
         return self._least.get(1)
 
     def cost(self, tokens: int) -> float:
-        """How much longer a pass over so many tokens takes than one over a single token."""
+        """Time of a pass over a number of tokens, relative to one over a single token."""
         single = self.single
         if single is None or len(self._least) < 2:
             return 1 + _COST * (tokens - 1)

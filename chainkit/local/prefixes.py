@@ -1,4 +1,4 @@
-"""What was computed of texts, kept by their tokens: a tree, so that what they begin with in common is there once."""
+"""A prefix tree over tokens that holds the KV data of texts, so that a common beginning is stored once."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from chainkit.local.runtime import common
 
 
 class Stretch(Protocol):
-    """What was computed of consecutive tokens."""
+    """KV data of consecutive tokens."""
 
     @property
     def token_bytes(self) -> int:
-        """What one token takes."""
+        """Bytes per token."""
         ...
 
     def part(self, start: int, end: int) -> Self:
-        """A copy of some of them."""
+        """A copy of the data of tokens `start` to `end`."""
         ...
 
 
@@ -40,11 +40,11 @@ class _Node(Generic[S]):
 
 
 class PrefixTree(Generic[S]):
-    """Beginnings of texts, those used last, up to a number of bytes.
+    """Most recently used text prefixes, up to a number of bytes.
 
     Attributes:
-        limit: So many bytes at most.
-        size: So many are taken.
+        limit: Maximum size in bytes.
+        size: Bytes in use.
     """
 
     def __init__(self, limit: int) -> None:
@@ -53,22 +53,22 @@ class PrefixTree(Generic[S]):
         self._clock = count(1)
 
     def longest(self, tokens: Sequence[int]) -> int:
-        """How many of the tokens are known."""
+        """Number of leading tokens in the tree."""
         return sum(shared for _, shared in self._walk(tokens))
 
     def find(self, tokens: Sequence[int]) -> Iterator[tuple[S, int]]:
-        """What is known of a text: stretches, and how many tokens of each belong to it."""
+        """The stored stretches that a text begins with, and how many tokens of each belong to it."""
         now = next(self._clock)
         for node, shared in self._walk(tokens):
             node.used = now
             yield node.stretch, shared
 
     def add(self, tokens: Sequence[int], stretch: S) -> None:
-        """Keep a copy of what is not known of a text; of one that is too long, its beginning.
+        """Store a copy of the part of a text that is not in the tree yet; a text that is too long is cut.
 
         Args:
             tokens: The text.
-            stretch: What was computed of it.
+            stretch: Its KV data.
         """
         if not tokens or not stretch.token_bytes:
             return

@@ -14,7 +14,7 @@ class Reranker(BaseDocumentCompressor):
     """A cross-encoder; LangChain's retrievers and `chainkit.ask(..., reranker=...)` take it.
 
     Attributes:
-        top_n: Keep so many passages; None keeps all.
+        top_n: Number of passages to keep; None keeps all.
         least_score: Keep those with at least this score.
     """
 

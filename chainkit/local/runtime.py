@@ -132,7 +132,7 @@ class LocalRuntime(Protocol):
         ...
 
     def forward(self, requests: Sequence[ForwardRequest]) -> list[ForwardResult]:
-        """Read what is missing of all texts, in as few passes as possible; no owner may come twice.
+        """Compute the missing tokens of all texts in as few passes as possible; an owner may appear only once.
 
         Raises:
             Cancelled: One of them was cancelled.
@@ -161,8 +161,8 @@ class PendingRead:
     """A forward request while it is computed.
 
     Attributes:
-        request: What was asked.
-        start: Number of its tokens that were known.
+        request: The forward request.
+        start: Number of its tokens that were in the KV cache before.
         passes: Passes that had a part in it.
         logits: After the text (`END`) and after nodes of its branches, as far as they are known.
     """
@@ -197,8 +197,8 @@ def still_known(held: Sequence[int], request: ForwardRequest) -> int:
     """Number of tokens of a request that are in its sequence: perhaps more than it knows, if some were proposed.
 
     Args:
-        held: The tokens in that sequence.
-        request: What is asked.
+        held: Tokens of that sequence in the KV cache.
+        request: The forward request.
     """
     known = min(request.known, len(held))
     return known + common(held[known:], request.tokens[known:]) if len(held) > known else known

@@ -1,4 +1,4 @@
-"""Jinja for strangers: a template out of a model file may neither reach into Python nor run without end.
+"""A Jinja sandbox for chat templates from model files: no access to Python, bounded time and memory.
 
 jinja2's own sandbox keeps a template away from Python's insides. It does not stop `{% for i in range(...) %}` in three
 levels, `x ~ x` forty times, or a macro that calls itself twice. Here every turn of a loop, every call and every value
@@ -29,8 +29,8 @@ MAX_MADE = 64_000_000  # characters in all texts that are made on the way
 MAX_NUMBER = 100_000  # repetitions, widths, powers
 MAX_ITEMS = 200_000  # in one value, nested ones counted as often as they appear
 MAX_BITS = 2_048  # of a whole number
-MAX_STRIPPED = 1_000  # characters of what is stripped from a text: the time is the product of both lengths
-ITEM_COST = 16  # what an item of a new list counts, in characters
+MAX_STRIPPED = 1_000  # characters in the argument of strip(): its time is the product of both lengths
+ITEM_COST = 16  # cost of an item in a new list, in characters
 
 _FILTERS = frozenset(
     [
@@ -145,7 +145,7 @@ class Budget:
             raise SecurityError(f"it takes more than {MAX_STEPS} steps")
         if self.made > MAX_MADE or made > MAX_TEXT:
             raise SecurityError("it makes more text than any prompt needs")
-        if time.thread_time() > self.deadline:  # not by the clock: a busy machine is no fault of a template
+        if time.thread_time() > self.deadline:  # CPU time, because a busy machine is not the template's fault
             raise SecurityError("it takes too long")
 
 
@@ -395,7 +395,7 @@ def _refuse_product(left: Any, right: Any) -> None:
 
 
 class Weight(NamedTuple):
-    """How large a value is, what is nested counted as often as it appears.
+    """The size of a value; nested values count each time they appear.
 
     Attributes:
         characters: Of all texts.

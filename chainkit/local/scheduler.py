@@ -1,4 +1,4 @@
-"""Generations that go on side by side: each step of all of them is one forward pass.
+"""Continuous batching: each step of all running generations is one forward pass.
 
 Each has its own session, random numbers, constraint and stop texts, so it writes what it would write alone. Chats,
 texts, batches, slots and scored options of programs, in all threads: everything on one runtime goes through its one
@@ -105,7 +105,7 @@ class Client:
         self._scheduler.changes.append((task, True))
 
     def wait(self) -> list[tuple[GenerationTask, Update]]:
-        """What has happened; computes, or waits for the thread that does, until there is something."""
+        """Updates of generations; computes, or waits for the thread that does, until there is one."""
         self._scheduler.run(self)
         found = list(self.updates)
         self.updates.clear()
@@ -258,7 +258,7 @@ class Scheduler:
                 begun.add(id(task.session))
 
     def _advance(self, task: GenerationTask) -> None:
-        """Let a generation go on until it needs the model."""
+        """Run a generation until it needs the model."""
         if task.waits and not (task.session.ready if task.wants is None else task.scores is not None):
             return
         scores, task.scores, task.waits = task.scores, None, False

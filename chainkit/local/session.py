@@ -21,7 +21,7 @@ from chainkit.local.speculative import DraftLength, sure
 
 @dataclass(frozen=True)
 class _Ahead:
-    """Logits after proposed tokens: row n is what follows if the first n + 1 of them are chosen."""
+    """Logits after proposed tokens: row n holds if the first n + 1 of them are chosen."""
 
     start: int
     tokens: list[int]
@@ -71,19 +71,19 @@ class LocalSession:
         return twin if self._draft is None else twin.drafted_by(self._draft.fork(), self._at_once.most)
 
     def drafted_by(self, draft: LocalSession, at_once: int) -> Self:
-        """Let a session on a smaller model propose up to so many tokens for each pass."""
+        """Use a session on a smaller model as the draft, with up to `at_once` proposed tokens per pass."""
         self._draft, self._at_once = draft, DraftLength(at_once)
         return self
 
     def close(self) -> None:
-        """Give the place in the KV cache to others; what was read stays there for reuse until they need it."""
+        """Release the place in the KV cache; its content stays reusable until another session needs the room."""
         self.runtime.drop(self._sequence, self)
         self._sequence = None
         if self._draft is not None:
             self._draft.close()
 
     def begin_with(self, prompt: SoftPrompt | None) -> Self:
-        """Put a soft prompt before the text, which must not have begun; None takes the one there is away.
+        """Put a soft prompt before the text, which must still be empty; None removes the current one.
 
         Raises:
             SoftPromptMismatch: It was trained on another model.
@@ -91,7 +91,7 @@ class LocalSession:
             ValueError: There is text already.
         """
         if len(self.tokens) > self.virtual:
-            raise ValueError("a soft prompt stands before the text, and this session has text already")
+            raise ValueError("a soft prompt must come before the text, and this session has text already")
         if prompt is not None:
             if not self.runtime.takes_soft_prompts or self._draft is not None:  # a draft has vectors of another width
                 raise Unsupported("soft prompts run on hf: and gguf: models, without a draft model")
@@ -212,7 +212,7 @@ class LocalSession:
         return True
 
     def request(self, branches: Branches | None = None) -> ForwardRequest:
-        """What the runtime must compute before our next step; proposed tokens are computed with the text."""
+        """The computation needed before the next step; proposed tokens are computed with the text."""
         if self._ahead is not None and self._draft is not None:
             self._at_once.took(common(self._ahead.tokens, self.tokens[self._ahead.start :]), len(self._ahead.tokens))
         self._ahead, self._asked = None, ()
@@ -249,7 +249,7 @@ class LocalSession:
         return self.lookup.proposed(self.tokens, self.runtime.pace.cost)[: max(0, room)]
 
     def _drafted(self, draft: LocalSession, room: int) -> list[int]:
-        """What a session on a smaller model would write, as long as it is sure of it."""
+        """Tokens that the draft model is confident about."""
         found: list[int] = []
         room = min(room, draft.context_length - len(self.tokens))
         if room <= 0:
@@ -265,7 +265,7 @@ class LocalSession:
         return found
 
     def score(self, options: Sequence[str]) -> list[float]:
-        """The joint log-probability of each text as the continuation of this one; the session stays as it is.
+        """The joint log-probability of each text as the continuation of this one; the session is unchanged.
 
         All are computed together, and what they begin with in common once; an empty text has the log-probability 0.
         """
@@ -309,7 +309,7 @@ class LocalSession:
         """Forget all but the first `length` tokens.
 
         Raises:
-            ValueError: There are not so many.
+            ValueError: The session has fewer tokens.
         """
         if not 0 <= length <= len(self.tokens):
             raise ValueError(f"cannot rewind to {length} tokens: the session has {len(self.tokens)}")

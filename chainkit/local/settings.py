@@ -38,11 +38,11 @@ class CallSettings(BaseModel):
         min_p: Only tokens at least this share as likely as the likeliest are candidates.
         repeat_penalty: Above 1, tokens of the last 256 become less likely.
         seed: The same seed gives the same text; None draws a fresh one.
-        max_tokens: None goes on until the model ends or the context is full.
+        max_tokens: None generates until the model ends or the context is full.
         stop: Stop at the first of these texts, as well as at those of a call; it is not part of the answer.
-        stop_repetition: Stop when the text repeats itself over and over; the finish reason is then "repetition".
-        logprobs: Give the log-probability of each token, with so many of its likeliest rivals.
-        soft_prompt: Folder of a soft prompt that stands before the text (`chainkit.tune`), or a `SoftPrompt`. For
+        stop_repetition: Stop when the text repeats itself; the finish reason is then "repetition".
+        logprobs: Return the log-probability of each token, with this many of its likeliest alternatives.
+        soft_prompt: Folder of a soft prompt to put before the text (`chainkit.tune`), or a `SoftPrompt`. For
             one call of a batch also a list: one for each prompt, or None.
         timeout: Longest time in seconds for one text; one that is not complete then is a `TimedOut` error.
         max_retries: Taken so that a spec of a hosted model can become one of a local model; nothing is repeated here.
@@ -116,7 +116,7 @@ class CallSettings(BaseModel):
 
     @property
     def own_soft_prompt(self) -> SoftPrompt | None:
-        """What stands before every text, unless a call says otherwise.
+        """The soft prompt before every text, unless a call names another.
 
         Raises:
             ModelFileError: The folder holds no soft prompt.

@@ -14,7 +14,7 @@ def differ(settings: Mapping[str, Any]) -> bool:
 
 
 def settings_of_each(settings: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
-    """The settings of each of so many calls.
+    """The settings of each of `count` calls.
 
     Raises:
         ValueError: There are soft prompts for another number of calls.

@@ -1,4 +1,4 @@
-"""Reading once what several texts begin with in common."""
+"""Read a common prefix of several texts once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from chainkit.local.runtime import ForwardRequest, common
 
-WORTH_A_PASS = 16  # reading so many tokens twice takes about as long as a pass of its own
+WORTH_A_PASS = 16  # tokens: reading fewer twice is cheaper than a separate pass
 
 
 class Sharing(Protocol):
@@ -16,7 +16,7 @@ class Sharing(Protocol):
 
     @property
     def request(self) -> ForwardRequest:
-        """What was asked."""
+        """The forward request."""
         ...
 
     @property
@@ -29,11 +29,11 @@ R = TypeVar("R", bound=Sharing)
 
 
 def share(rows: Sequence[R], read: Callable[[R, int], None], copy: Callable[[R, R, int], None]) -> None:
-    """Bring what texts have in common into the memory of all.
+    """Compute common prefixes once and copy them into the KV cache of every text.
 
     Args:
         rows: The texts.
-        read: Read a text up to so many tokens.
+        read: Read a text up to a number of tokens.
         copy: Give the second text the first tokens of the first one.
     """
     # in this order each has most in common with the one before it

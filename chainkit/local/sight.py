@@ -16,7 +16,7 @@ from chainkit.decoding.sampler import Logits, distribution, log_softmax
 from chainkit.local.session import LocalSession
 
 Readable = str | Sequence[BaseMessage]
-"""A text, which is read as it stands, or messages, which a chat model writes by its template."""
+"""Plain text, or messages, which a chat model formats with its chat template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Token:
 
     Attributes:
         id: Its number.
-        text: What it stands for; a broken character is U+FFFD, a control token has its name.
+        text: Its text; a broken character is U+FFFD, a control token has its name.
         data: Its bytes; none for a control token.
     """
 
@@ -40,8 +40,8 @@ class Candidate:
 
     Attributes:
         id: Its number.
-        text: What it stands for.
-        chance: Its probability, as the model has it.
+        text: Its text.
+        chance: Its probability according to the model.
         logprob: The natural logarithm of that.
         sampled: Its probability after temperature and cuts: 0 if it is cut; None if neither was asked for.
     """
@@ -82,8 +82,8 @@ class Sight:
         """The likeliest tokens to come next, the likeliest first.
 
         Args:
-            text: What was written so far; of messages, the next token is the first of the answer.
-            k: How many.
+            text: The text so far; for messages, the next token is the first of the answer.
+            k: Number of tokens.
             sampling: `temperature`, `top_p`, `top_k`, `min_p`: how likely each is to be drawn with these.
 
         Raises:
@@ -120,7 +120,7 @@ class Sight:
 
 
 def token_of(token: int, vocabulary: Any) -> Token:
-    """A token with its bytes; a control token, which stands for none, with its name."""
+    """A token with its bytes; a control token has none, but a name."""
     data = vocabulary.piece(token)
     return Token(token, (data or vocabulary.name(token)).decode("utf-8", "replace"), data)
 

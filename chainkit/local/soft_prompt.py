@@ -1,9 +1,8 @@
-"""Trained virtual tokens that stand before a text: what `chainkit.tune` makes and PEFT calls prompt tuning.
+"""Trained virtual tokens before a text: what `chainkit.tune` makes and PEFT calls prompt tuning.
 
-To sessions and engines a virtual token is a number like any other token, only above all of the vocabulary. So what was
-read of a soft prompt is kept, shared and forked as every other beginning of a text is; only where a model takes its
-input are these numbers exchanged for their vectors. After B. Lester et al., "The Power of Scale for
-Parameter-Efficient Prompt Tuning", 2021.
+Sessions and runtimes treat a virtual token as a token number above the vocabulary, so a soft prompt is cached, shared
+and forked like any other text prefix. Only at the model's input are these numbers replaced by their vectors. After
+B. Lester et al., "The Power of Scale for Parameter-Efficient Prompt Tuning", 2021.
 """
 
 from __future__ import annotations
@@ -42,14 +41,14 @@ class SoftPrompt:
     Attributes:
         name: Where it came from.
         vectors: One for each virtual token, [v, D].
-        tokens: The numbers by which sessions know them.
-        fingerprint: What is known of the model that it was trained on, or None.
-        digest: Hash of the vectors, by which caches tell it from others.
+        tokens: Token numbers that stand for them in sessions.
+        fingerprint: Fingerprint of the model that it was trained on, or None.
+        digest: Hash of the vectors; part of cache keys.
     """
 
     def __init__(self, name: str, vectors: Vectors, fingerprint: Mapping[str, Any] | None = None) -> None:
         if vectors.ndim != 2 or not 0 < len(vectors) < _BLOCK or not np.isfinite(vectors).all():
-            raise ModelFileError(name, f"is no soft prompt: its vectors are {vectors.shape}, or not finite")
+            raise ModelFileError(name, f"is not a soft prompt: its vectors are {vectors.shape}, or not finite")
         self.name, self.fingerprint = name, fingerprint
         self.vectors = np.ascontiguousarray(vectors, np.float32)
         digest = hashlib.sha256(self.vectors.tobytes())
@@ -159,7 +158,7 @@ def load_soft_prompt(folder: str | os.PathLike[str]) -> SoftPrompt:
     try:
         changed = tuple((path / name).stat().st_mtime_ns for name in (CONFIG, WEIGHTS))
     except OSError as error:
-        raise ModelFileError(path, f"is no folder of a soft prompt: {CONFIG} and {WEIGHTS} must be in it") from error
+        raise ModelFileError(path, f"is not a soft prompt: a folder with {CONFIG} and {WEIGHTS} is expected") from error
     with _lock:
         return _load(path, changed)
 
@@ -202,7 +201,7 @@ def _object(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_bytes())
     except ValueError as error:
-        raise ModelFileError(path, "is no JSON") from error
+        raise ModelFileError(path, "is not JSON") from error
     if not isinstance(value, dict):
         raise ModelFileError(path, "is JSON, but no object")
     return value

@@ -15,8 +15,8 @@ from chainkit.decoding.sampler import Logits
 from chainkit.local.lookup import Chance, Pace, best_length
 
 _LEAST_CHANCE = 0.3  # what the small model itself is so unsure of is seldom accepted
-_REST = 16  # passes without proposals where they do not pay; then one is made, to see whether that has changed
-_SPARE_TOKENS = 128  # by which vocabularies of one family may differ in length
+_REST = 16  # passes without a proposal where they do not pay; then one is tried, to see whether that has changed
+_SPARE_TOKENS = 128  # allowed difference between vocabulary sizes of one family
 
 
 def check_vocabularies(large: Vocabulary, small: Vocabulary) -> None:
@@ -38,7 +38,7 @@ class DraftLength:
     """How many tokens a small model proposes at once: as many as pay, where it was measured what passes cost.
 
     Attributes:
-        most: At most so many; all of them where nothing was measured.
+        most: Maximum; used as it is where the cost of passes is unknown.
     """
 
     def __init__(self, most: int) -> None:
@@ -61,7 +61,7 @@ class DraftLength:
         return 0 if self._rested else 1
 
     def took(self, accepted: int, proposed: int) -> None:
-        """So many of the last proposal were right; what came after a wrong one says nothing."""
+        """Record how many tokens of the last proposal were accepted; those after the first wrong one do not count."""
         for place in range(min(accepted + 1, proposed)):
             self._chance.note(place < accepted)
 

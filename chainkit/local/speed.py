@@ -22,8 +22,8 @@ class MeasuredSpeed:
         prompt_tokens: Length of the prompt that was read.
         prompt: Tokens of it read per second.
         decode_tokens: Tokens that were written after it, one by one.
-        decode: Of these per second.
-        passes: Seconds of a pass over so many tokens after the prompt.
+        decode: Written tokens per second.
+        passes: Seconds of a pass by its number of tokens, after the prompt.
         cpu_prompt: Seconds of CPU for each token of the prompt, all threads together.
         cpu_decode: The same for each token that was written.
     """

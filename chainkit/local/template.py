@@ -51,7 +51,7 @@ class ChatTemplate:
             raise
         except JinjaError as error:
             raise TemplateError(f"the chat template was refused: {error}") from error
-        except Exception as error:  # a template may raise whatever Python can
+        except Exception as error:  # a template may raise any exception
             raise TemplateError(f"the chat template failed: {type(error).__name__}: {str(error)[:300]}") from error
 
     def mentions(self, name: str) -> bool:

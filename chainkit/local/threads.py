@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 _PAUSE_SECONDS = 0.01  # between two items for which an event loop is woken
 
-# they mostly wait: one of them computes for all, so there must be as many as generations that go on side by side
+# they mostly wait: one of them computes for all, so there must be as many as concurrent generations
 _THREADS = ThreadPoolExecutor(64, thread_name_prefix="chainkit-generation")
 
 
@@ -30,7 +30,7 @@ class OwnProcess:
         self._id = os.getpid()
 
     def check(self) -> None:
-        """Refuse to go on in a child.
+        """Refuse to run in a forked child.
 
         Raises:
             Unsupported: This process was forked from the one that loaded the model.
@@ -43,7 +43,7 @@ class OwnProcess:
 
 
 class Cancelled(ChainkitError):
-    """A generation was told to stop."""
+    """A generation was cancelled."""
 
 
 async def in_thread(work: Callable[[threading.Event], T]) -> T:

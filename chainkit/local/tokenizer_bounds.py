@@ -54,7 +54,7 @@ def named_tokenizer_faults(path: object) -> Iterator[None]:
     except Exception as error:
         raise ModelFileError(path, f"has a damaged tokenizer: {_brief(error)}") from error
     except BaseException as error:
-        if type(error).__name__ == "PanicException":  # of a library in Rust; it is no Exception
+        if type(error).__name__ == "PanicException":  # raised by a Rust library; it does not derive from Exception
             raise ModelFileError(path, f"has a damaged tokenizer: {_brief(error)}") from error
         raise
 
@@ -84,7 +84,7 @@ def _between(pattern: Any) -> int:
 
 
 def _put_together(node: Any) -> tuple[int, int]:
-    """How often the text stands in the result, and how many tokens stand around it."""
+    """How often the text occurs in the result, and how many tokens surround it."""
     if not isinstance(node, dict):
         return 1, 0
     steps = cast("dict[str, Any]", node)

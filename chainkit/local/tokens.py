@@ -1,4 +1,4 @@
-"""Text that goes on, as tokens: what the vocabularies of all backends must get right."""
+"""Tokenize a continuation without a space or BOS token of its own: shared by the vocabularies of all backends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def encoded(text: str) -> bytes:
     """The text as UTF-8.
 
     Raises:
-        ValueError: The text holds half of a surrogate pair, which is no character.
+        ValueError: The text holds a lone surrogate, which is not a character.
     """
     try:
         return text.encode("utf-8")
@@ -20,7 +20,7 @@ def encoded(text: str) -> bytes:
 
 
 def continued(text: str, tokenize: Callable[[str], list[int]], bytes_of: Callable[[Iterable[int]], bytes]) -> list[int]:
-    """The tokens of a text that goes on behind another one: where that is possible, they stand for just its bytes.
+    """Tokens of a text that continues another one; where possible they decode to exactly its bytes.
 
     SentencePiece puts a space before a text. Here it puts that before something else, which is then cut off.
 

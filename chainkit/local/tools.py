@@ -1,4 +1,4 @@
-"""Tools and structured answers: what a model may write, how it is told, and how its text is read back."""
+"""Tool calling and structured output: the constraint, the instructions for the model, and parsing its text."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class ToolAnswer:
     Attributes:
         text: The text, if it is one.
         calls: The calls that are whole, in their order; one that repeats another is left out.
-        cut: The last call, if it is not whole and no beginning of one before it: its name where that is whole, its
-            arguments as far as they were written, and why there is no more of them.
+        cut: The last call, if it is incomplete and does not repeat one before it: its name if that is complete, its
+            arguments as far as they were written, and the reason.
     """
 
     text: str
@@ -135,7 +135,7 @@ class Toolbox:
         return text.startswith("<" if self.tagged else "{")
 
     def instructions(self) -> str:
-        """What a model is told whose template knows no tools."""
+        """The tools as a system prompt, for chat templates without tool support."""
         described = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in self.tools)
         how = "To call tools" if self.several else "To call one"
         lines = ", one line for each call" if self.several and not self.tagged else ""
@@ -146,7 +146,7 @@ class Toolbox:
 
 
 class Shown:
-    """What of a streamed answer is text, and what are calls, which are shown when they are whole."""
+    """Splits a streamed answer into text and tool calls; a call is emitted when it is complete."""
 
     def __init__(self, toolbox: Toolbox | None) -> None:
         self._toolbox = toolbox
@@ -154,7 +154,7 @@ class Shown:
         self._is_text: bool | None = True if toolbox is None or toolbox.choice == "none" else None
 
     def feed(self, text: str) -> str:
-        """The part of the text that is no call."""
+        """The part of the text that is not a tool call."""
         if self._is_text is None and text:
             self._is_text = self._toolbox is None or not self._toolbox.begins(text)
         if self._is_text:
@@ -163,7 +163,7 @@ class Shown:
         return ""
 
     def end(self, piece: Piece) -> tuple[str, list[ToolCallChunk]]:
-        """What was held back, and the calls that it was; one that was cut cannot be read as a whole one.
+        """The text that was held back, or the calls in it; a cut call is marked so that it cannot parse as complete.
 
         Args:
             piece: The last one of the answer.
@@ -205,7 +205,7 @@ def chosen(tool_choice: str | bool | dict[str, Any] | None) -> str:
 
 
 def _behind(rest: str) -> str:
-    """The text that begins with the next call, if one has begun behind a call that is whole."""
+    """The text from the next call on, if one has begun after a complete call."""
     rest = rest.removeprefix(_CLOSE)
     return "" if _CLOSE.startswith(rest) else rest.removeprefix("\n")
 
@@ -240,7 +240,7 @@ def _call_schema(function: dict[str, Any]) -> dict[str, Any]:
 
 
 def _in_words(message: BaseMessage, last: bool) -> BaseMessage:
-    """Calls and results as people tell of them: a small model that sees its call as JSON writes it again."""
+    """Calls and results in prose: a small model that sees its call as JSON writes it again."""
     if isinstance(message, ToolMessage):
         result = f"The tool {message.name or 'that was called'} says: {plain_text(message)}"
         return HumanMessage(f"{result}\nNow answer the question." if last else result)

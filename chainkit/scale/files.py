@@ -99,7 +99,7 @@ class TableLines:
         """As `RowForm.line`.
 
         Raises:
-            ValueError: There are fields that are no columns.
+            ValueError: There are fields that are not columns.
         """
         if strange := [name for name in fields if name not in self.columns]:
             raise ValueError(f"has fields that the first row lacks ({', '.join(strange)}); write JSONL instead of CSV")

@@ -111,7 +111,7 @@ class JsonlRows:
         self._size = max(1, path.stat().st_size)
 
     def rows(self, done: Container[int]) -> Iterator[NumberedRow]:
-        """As `RowSource.rows`; a line that is no JSON is an `UnreadableRow`."""
+        """As `RowSource.rows`; a line that is not JSON is an `UnreadableRow`."""
         assert self.path is not None
         number = read = 0
         loads = json.loads
@@ -206,7 +206,7 @@ class ParquetRows:
                             self.part = number / total
                             yield number, row
         except (OSError, ValueError) as error:  # pyarrow's own errors are kinds of these
-            raise DocumentError(self.path, f"is no Parquet file that can be read: {error}") from error
+            raise DocumentError(self.path, f"is not a Parquet file that can be read: {error}") from error
 
 
 def first_of(source: RowSource) -> Any:

@@ -106,7 +106,7 @@ def told(error: BaseException) -> RequestFault:
 def invalid(error: ValidationError) -> RequestFault:
     """A body that is not what the API takes: its first fault, and where."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    # the names of union members are no fields of the request
+    # the names of union members are not fields of the request
     place = ".".join(str(part) for part in first["loc"] if not str(part)[:1].isupper())
     more = error.error_count() - 1
     rest = f" (and {more} more)" if more else ""

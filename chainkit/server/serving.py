@@ -109,7 +109,7 @@ def served_chain(chain: Any, name: str | None = None) -> ServedModel:
         name: What clients ask for; by default the name after the colon.
 
     Raises:
-        ChainkitError: There is no such module or name, or it is no Runnable.
+        ChainkitError: There is no such module or name, or it is not a Runnable.
     """
     found = imported(chain) if isinstance(chain, str) else chain
     named = chain.partition(":")[2] if isinstance(chain, str) else getattr(chain, "name", None) or "chain"
@@ -251,4 +251,4 @@ def _read(path: Any) -> str:
     except OSError as error:
         raise ChainkitError(f"{path}: {of_system(error)}") from error
     except UnicodeError as error:
-        raise ChainkitError(f"{path}: is no UTF-8 text") from error
+        raise ChainkitError(f"{path}: is not UTF-8 text") from error

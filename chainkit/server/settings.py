@@ -119,7 +119,7 @@ def read_keys(path: str | Path) -> tuple[str, ...]:
     try:
         lines = Path(path).read_text("utf-8").splitlines()
     except (OSError, UnicodeError) as error:
-        reason = of_system(error) if isinstance(error, OSError) else "is no text"
+        reason = of_system(error) if isinstance(error, OSError) else "is not text"
         raise ChainkitError(f"{path}: {reason}") from error
     keys = tuple(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
     if not keys:

@@ -113,7 +113,7 @@ async def read_body(request: Request, most: int, seconds: float, arriving: Arriv
 
 
 async def read_json(request: Request, most: int, seconds: float, arriving: Arriving) -> Any:
-    """The JSON body of a request; raises as `read_body`, and where it is no JSON object."""
+    """The JSON body of a request; raises as `read_body`, and where it is not a JSON object."""
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json":  # a form of another web site cannot send this one
         raise RequestFault(415, f"the body must be application/json, not {kind!r}", code="unsupported_media_type")
@@ -121,7 +121,7 @@ async def read_json(request: Request, most: int, seconds: float, arriving: Arriv
     try:
         value = from_json(data, allow_inf_nan=False)
     except ValueError as error:
-        raise RequestFault(400, f"the body is no JSON: {error}", code="invalid_json") from None
+        raise RequestFault(400, f"the body is not JSON: {error}", code="invalid_json") from None
     if not isinstance(value, dict):
         raise RequestFault(400, "the body must be a JSON object", code="invalid_json")
     return value

@@ -80,7 +80,7 @@ class CachedEmbeddings(Embeddings):
         """The vectors of texts, float32, N x D.
 
         Raises:
-            BadTexts: Things that are no texts.
+            BadTexts: Things that are not texts.
             BadVectors: The model gave vectors of another length than before.
             IndexFileError: The file cannot be used.
         """

@@ -39,7 +39,7 @@ def clusters(
         names: A chat model, or its spec, that names each group; None names them by their keywords.
 
     Raises:
-        BadTexts: No texts, blank ones, or things that are no texts.
+        BadTexts: No texts, blank ones, or things that are not texts.
         BadVectors: Vectors that are not finite or differ in length.
         ValueError: k and threshold together, or out of range; names for vectors without texts.
     """

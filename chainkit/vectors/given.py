@@ -64,7 +64,7 @@ def read_given(items: Items, embeddings: Source, large: int) -> Given:
         large: More vectors than this, given without texts, are taken as they are.
 
     Raises:
-        BadTexts: No texts, blank ones, or things that are no texts.
+        BadTexts: No texts, blank ones, or things that are not texts.
         BadVectors: Vectors that are not finite or differ in length.
     """
     if not are_texts(items):
@@ -126,12 +126,12 @@ def checked_texts(items: Items, *, blank_too: bool = False) -> list[str]:
     """The items as a list of texts.
 
     Raises:
-        BadTexts: One of them is no text, no valid Unicode, or (unless `blank_too`) blank.
+        BadTexts: One of them is not text, not valid Unicode, or (unless `blank_too`) blank.
     """
     texts = texts_of(items)
     for row, text in enumerate(texts):
         if not text.isascii() and _HALF.search(text):
-            raise BadTexts(f"text {row} has half of a surrogate pair, which is no character; read it as UTF-8 again")
+            raise BadTexts(f"text {row} has half of a surrogate pair, which is not a character; read it as UTF-8 again")
     blank = [row for row, text in enumerate(texts) if not text.strip()]
     if blank and not blank_too:
         more = f" and {len(blank) - 5} more" if len(blank) > 5 else ""

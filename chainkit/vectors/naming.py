@@ -69,7 +69,7 @@ def named(
     questions = [PROMPT.format(texts=_texts(found.texts, group)) for group in found.groups]
     local = isinstance(asked, LocalChat)
     if own_words and not local:
-        raise ValueError(f"{type(asked).__name__} is no local model, whose words could be chosen; leave own_words out")
+        raise ValueError(f"{type(asked).__name__} is not a local model, so its words cannot be chosen; omit own_words")
     if local and own_words is not False:
         titles = map(_titles, found.groups)
         answers = [asked.bind(constraint=title).invoke(text) for title, text in zip(titles, questions, strict=True)]

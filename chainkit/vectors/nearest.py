@@ -75,7 +75,7 @@ def search(query: str | Array, items: Items, embeddings: Embeddings | str | None
         k: At most so many.
 
     Raises:
-        BadTexts: The query or an item is blank, or the items are no texts.
+        BadTexts: The query or an item is blank, or the items are not texts.
         BadVectors: Vectors that are not finite, or differ in length.
     """
     if k < 1:
@@ -110,7 +110,7 @@ def pairs(items: Items, embeddings: Embeddings | str | None = None, above: float
         above: "duplicate" or "paraphrase", see `LEVELS`, or the least cosine, -1 to 1.
 
     Raises:
-        BadTexts: No texts, blank ones, or things that are no texts.
+        BadTexts: No texts, blank ones, or things that are not texts.
         BadVectors: Vectors that are not finite, or differ in length.
     """
     if isinstance(above, str):

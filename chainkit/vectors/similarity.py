@@ -37,7 +37,7 @@ def similarity(
             "manhattan" are distances with a minus sign.
 
     Raises:
-        BadTexts: No texts were given, blank ones, or things that are no texts.
+        BadTexts: No texts were given, blank ones, or things that are not texts.
         BadVectors: Vectors that are not finite, or differ in length.
         ValueError: An unknown metric, or two models.
     """

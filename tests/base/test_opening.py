@@ -1,4 +1,4 @@
-"""Strings become models where a model is taken; what is no string stays what it is."""
+"""Strings become models where a model is taken; values that are not strings are returned unchanged."""
 
 from __future__ import annotations
 

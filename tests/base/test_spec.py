@@ -71,7 +71,7 @@ def test_a_bare_model_name_is_asked_for_its_provider() -> None:
 
 @pytest.mark.parametrize(
     ("text", "fault"),
-    [("gguf:a.gguf?context_length=1&seed", "after 'gguf:a.gguf"), ("gguf:a?n=1&n=2", "'n' stands twice")],
+    [("gguf:a.gguf?context_length=1&seed", "after 'gguf:a.gguf"), ("gguf:a?n=1&n=2", "'n' is given twice")],
 )
 def test_options_that_cannot_be_read_are_told(text: str, fault: str) -> None:
     with pytest.raises(SpecError, match=fault):

@@ -101,7 +101,7 @@ def test_an_import_of_something_else_is_refused_with_its_line(run, line: str) ->
     Path("a.jsonl").write_text(line)
     result = run("chats", "import", "a.jsonl")
     assert result.exit_code == 1
-    assert "line 1 is no exported conversation" in result.stderr
+    assert "line 1 is not an exported conversation" in result.stderr
 
 
 def test_conversations_are_forgotten_by_id_by_age_or_all(run, kept: tuple[str, str]) -> None:

@@ -86,7 +86,7 @@ def test_all_missing_variables_are_named_at_once() -> None:
     [
         (["--var", "name"], "write NAME=TEXT or NAME:=JSON"),
         (["--var", "a b=1"], "write NAME=TEXT or NAME:=JSON"),
-        (["--var", "name:=[1"], "what follows := is no JSON"),
+        (["--var", "name:=[1"], "what follows := is not JSON"),
         (["--vars", "missing.json"], "missing.json: there is no such file"),
         (["--var", "name=x", "--model", "opnai:x"], "did you mean 'openai'"),
     ],

@@ -69,7 +69,7 @@ def test_bake_names_the_tokens(run) -> None:
     result = run(*arguments, f"json={DEMO / 'json_prompt'}")
     assert result.stdout.startswith("json: <|json_0|><|json_1|>"), result.stderr
     assert Path("out.gguf").is_file()
-    assert "is no NAME=FOLDER" in run(*arguments, "json").stderr
+    assert "is not a NAME=FOLDER" in run(*arguments, "json").stderr
 
 
 def test_help_tells_of_both(run) -> None:

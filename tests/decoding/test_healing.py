@@ -108,7 +108,7 @@ def test_no_half_character_is_taken_back():
         bytes([first]), bytes([second]), bytes([second, 33]), "é!".encode(), b"\xc0x", b"\xc0", b"\x7f", b"\x7fx"
     )
     assert taken_back([0, 1], words) == 2  # both halves: "é" could be "é!"
-    assert taken_back([6, 1], words) == 0  # the second half alone could be followed by "!", and is no character
+    assert taken_back([6, 1], words) == 0  # the second half alone could be followed by "!", and is not a character
     assert taken_back([5], words) == 1
     assert taken_back([6], words) == 1
 

@@ -65,7 +65,7 @@ def test_scores_of_right_and_wrong_answers(index):
     scores = evaluate(questions, index, model=FakeChat(reply="Eight bits [1]."), k=1)
     assert (scores.questions, scores.recall, scores.ndcg, scores.reciprocal_rank) == (3, 0.5, 0.5, 0.5)
     assert (scores.exact, scores.citation_precision) == (0.5, 0.5)
-    assert (scores.refused, scores.wrongly_refused) == (1, 0.5)  # what no passage supports is no answer
+    assert (scores.refused, scores.wrongly_refused) == (1, 0.5)  # what no passage supports is not an answer
     refusing = evaluate(questions, index, model=FakeChat(reply="I don't know."))
     assert (refusing.refused, refusing.wrongly_refused, refusing.citation_precision) == (1, 1, None)
     assert "recall               0.500" in str(scores)

@@ -23,7 +23,7 @@ the cluster of bees keeps warm in winter
 wasps
 .W
 wasps hunt flies
-  .I is no field here
+  .I is not a field here
 """
 
 

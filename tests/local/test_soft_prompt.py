@@ -195,7 +195,7 @@ def test_a_soft_prompt_that_cannot_be_taken_stops_a_program_before_it_runs(llm: 
             start()
     assert str(program(soft_prompt=None)) == "a"
     local = chainkit.program("{{gen 'x' max_tokens=1}}", llm)
-    with pytest.raises(ModelFileError, match="is no folder of a soft prompt"):
+    with pytest.raises(ModelFileError, match="is not a soft prompt: a folder"):
         local(soft_prompt=tmp_path)
     with pytest.raises(TypeError, match="not a list"):
         local(soft_prompt=[JSON])
@@ -248,7 +248,7 @@ def test_a_soft_prompt_of_another_model_is_named(llm: Any, table: np.ndarray, tm
 
 
 def test_what_is_no_soft_prompt_is_named(llm: Any, table: np.ndarray, tmp_path: Path) -> None:
-    with pytest.raises(ModelFileError, match="is no folder of a soft prompt"):
+    with pytest.raises(ModelFileError, match="is not a soft prompt: a folder"):
         llm.invoke("Once", soft_prompt=tmp_path)
     with pytest.raises(ModelFileError, match="an adapter of kind LORA"):
         llm.invoke("Once", soft_prompt=save(tmp_path / "lora", table[:3], peft_type="LORA"))

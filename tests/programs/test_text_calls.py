@@ -115,11 +115,9 @@ def test_a_call_is_the_first_thing_in_a_text(text: Any, call: Any) -> None:
 def test_the_model_calls_nothing_that_it_was_not_told_of() -> None:
     text = "{{>tool_def functions=functions}}{{gen 'x'}}{{x()}}"
     given: dict[str, Any] = {"functions": [WEATHER], "get_weather": weather, "secret": lambda: "secret"}
-    with pytest.raises(
-        ProgramError, match="calls 'secret', which is no function that it may call; there is: get_weather"
-    ):
+    with pytest.raises(ProgramError, match="calls 'secret', which is not a function that it may call: get_weather"):
         chainkit.program(text, Scripted("```\nfunctions.secret()```"))(given)
-    with pytest.raises(ProgramError, match="calls 'range', which is no function"):
+    with pytest.raises(ProgramError, match="calls 'range', which is not a function"):
         chainkit.program("{{gen 'x'}}{{x()}}", Scripted("```\nfunctions.range()```"))()
     with pytest.raises(ProgramError, match="does not take the values that the model wrote: .*'location'"):
         chainkit.program(text, Scripted('```\nfunctions.get_weather({"where": 1})```'))(given)

@@ -88,7 +88,7 @@ def test_an_error_that_the_service_gives_a_row_is_the_error_of_that_row(server, 
 
 def test_a_batch_that_is_refused_ends_the_run_and_marks_no_row(server, tmp_path):
     server.batches.ends_as = "failed"
-    with pytest.raises(BadRequest, match=r"refused the batch batch_\d+: line 1 is no request"):
+    with pytest.raises(BadRequest, match=r"refused the batch batch_\d+: line 1 is not a request"):
         chainkit.map_rows(model(server), ["Hi"], tmp_path / "out.jsonl", engine="batch")
     assert not (tmp_path / "out.jsonl.failed.jsonl").exists()
     server.batches.ends_as = "completed"

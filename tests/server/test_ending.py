@@ -144,7 +144,7 @@ def test_keys_of_a_file_let_in_and_nothing_else_does(serve_apart, tmp_path: Path
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("# nothing\n\n", "holds no key; write one in each line"), (None, "no such file"), (b"\xff\xfe", "is no text")],
+    [("# nothing\n\n", "holds no key; write one in each line"), (None, "no such file"), (b"\xff\xfe", "is not text")],
 )
 def test_a_file_of_keys_that_holds_none_is_refused(tmp_path: Path, text: str | bytes | None, reason: str) -> None:
     if text is not None:

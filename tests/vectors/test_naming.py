@@ -69,7 +69,7 @@ def test_the_front_door_takes_a_spec():
 
 
 def test_a_model_that_is_not_local_cannot_be_kept_to_the_words_of_the_group():
-    with pytest.raises(ValueError, match="ScriptedChat is no local model"):
+    with pytest.raises(ValueError, match="ScriptedChat is not a local model"):
         named(clusters(TEXTS, VECTORS, k=2), ScriptedChat("x"), own_words=True)
 
 

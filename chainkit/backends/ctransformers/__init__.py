@@ -1,1 +1,1 @@
-"""GGML files of 2023 that are no Llama (GPT-2, GPT-J, GPT-NeoX, MPT, Falcon, StarCoder, Dolly), on ctransformers."""
+"""GGML files of 2023 that are not Llama (GPT-2, GPT-J, GPT-NeoX, MPT, Falcon, StarCoder, Dolly), on ctransformers."""

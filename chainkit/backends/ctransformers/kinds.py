@@ -56,13 +56,13 @@ def kind_of(path: Path) -> str:
     """The kind of a file: by its tensors, and where two kinds have the same, by the name of the file.
 
     Raises:
-        ModelFileError: It is no file that ctransformers reads, or it could be of two kinds.
+        ModelFileError: It is not a file that ctransformers reads, or it could be of two kinds.
     """
     start = _start(path)
     if start[:4] == b"GGUF":
         return "gguf"
     if start[:4] not in _MAGICS:
-        raise ModelFileError(path, f"is no GGML file: it begins with {start[:4]!r}; ctransformers cannot read it")
+        raise ModelFileError(path, f"is not a GGML file: it begins with {start[:4]!r}; ctransformers cannot read it")
     found = next((kinds for name, kinds in _TENSORS if name in start), ())
     if not found:
         raise ModelFileError(path, f"does not show of which kind it is; say model_type=... ({', '.join(KINDS)})")

@@ -69,7 +69,7 @@ class GGMLSettings(BaseModel):
         """The runtime, shared with all models of the same file and settings; its process starts at the first use.
 
         Raises:
-            ModelFileError: The file is no model, or a damaged one.
+            ModelFileError: The file is not a model, or a damaged one.
             MissingLibrary: ctransformers is not installed.
         """
         settings = CTransformersSettings(

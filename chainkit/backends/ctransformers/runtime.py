@@ -267,7 +267,7 @@ def open_runtime(path: Path, settings: CTransformersSettings) -> CTransformersRu
     """The runtime of a file and settings; one is made if there is none. Its process ends when nothing refers to it.
 
     Raises:
-        ModelFileError: The file is no model, or a damaged one.
+        ModelFileError: The file is not a model, or a damaged one.
         MissingLibrary: ctransformers is not installed.
     """
     with _lock:

@@ -99,7 +99,7 @@ class HuggingFaceEmbeddings(BaseModel, Embeddings):
             progress: Called with the number of different texts that are done, and how many there are.
 
         Raises:
-            BadTexts: Things that are no texts.
+            BadTexts: Things that are not texts.
             ContextOverflow: A text is too long and `truncate` is "error".
             MissingLibrary: sentence-transformers is not installed.
             ModelFileError: The model cannot be loaded.

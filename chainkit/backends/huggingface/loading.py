@@ -238,7 +238,7 @@ def _check_sizes(config: Any, folder: Path) -> None:
     """Compare what config.json says with the weights that lie beside it, before memory is taken for it.
 
     Raises:
-        ValueError: A size is no number of 1 or more, or the token table alone would be larger than all weights.
+        ValueError: A size is not a number of 1 or more, or the token table alone would be larger than all weights.
     """
     sizes = {name: getattr(config.get_text_config(), name, None) for name in _SIZES}
     for name, size in sizes.items():
@@ -333,7 +333,7 @@ def _named_faults(name: str, loading: Loading) -> Iterator[None]:
         what = "has a damaged tokenizer" if type(error) is Exception else "cannot be loaded"
         raise ModelFileError(name, f"{what}: {type(error).__name__}: {_brief(error)}") from error
     except BaseException as error:
-        if type(error).__name__ == "PanicException":  # of a library in Rust; it is no Exception
+        if type(error).__name__ == "PanicException":  # of a library in Rust; it is not an Exception
             raise ModelFileError(name, f"has a damaged tokenizer: {_brief(error)}") from error
         raise
 
@@ -345,14 +345,14 @@ def _reason(name: str, error: Exception, loading: Loading) -> str:
         return "needs Python code that comes with it; read that code, then allow it with trust_remote_code=true"
     if folder.is_dir():
         if not (folder / "config.json").exists():
-            return "has no config.json, so it is no folder of a transformers model"
+            return "has no config.json, so it is not a folder of a transformers model"
         if loading.use_safetensors and not list(folder.glob("*.safetensors")) and list(folder.glob("*.bin")):
             return (
                 "has its weights in pickle files, which can run any code while they are loaded; get the model as "
                 "safetensors, or allow it with use_safetensors=false"
             )
     elif isinstance(error, OSError):
-        return f"is no folder here, and could not be had from the hub: {text}"
+        return f"is not a folder here, and could not be had from the hub: {text}"
     return f"cannot be loaded: {text}"
 
 

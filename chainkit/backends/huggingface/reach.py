@@ -29,7 +29,7 @@ def require_reachable(name: str, revision: str | None = None) -> None:
         raise ModelFileError(name, "there is no such folder")
     if offline() or _is_cached(name, revision) or not (fault := _fault(endpoint())):
         return
-    missing = "is no folder here, and could not be had from the hub"
+    missing = "is not a folder here, and could not be had from the hub"
     raise ModelFileError(name, f"{missing}: {endpoint()} does not answer ({fault}); check the network and the name")
 
 

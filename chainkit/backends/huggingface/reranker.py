@@ -128,7 +128,7 @@ class _Pairs:
             source, output_loading_info=True, **options
         )
         if untrained := sorted(report["missing_keys"]):
-            raise ValueError(f"it is no reranker: it has no weights for {untrained[0]}")
+            raise ValueError(f"it is not a reranker: it has no weights for {untrained[0]}")
         return model
 
 

@@ -54,7 +54,7 @@ class TransformersVocabulary:
                 model expects. Otherwise the tokens are those of a text that goes on: nothing is put before it.
 
         Raises:
-            ValueError: The text holds half of a surrogate pair, which is no character.
+            ValueError: The text holds half of a surrogate pair, which is not a character.
         """
         encoded(text)
         if whole or special:

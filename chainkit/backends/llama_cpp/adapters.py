@@ -39,7 +39,7 @@ def adapters(names: Sequence[str], scales: Sequence[float]) -> tuple[Adapter, ..
 
     Raises:
         ModelFileError: A file is absent or no GGUF.
-        ValueError: There are not as many scales as adapters, or one is no number.
+        ValueError: There are not as many scales as adapters, or one is not a number.
     """
     if not names and scales:
         raise ValueError("lora_scale is given, and no lora to scale")
@@ -92,7 +92,7 @@ def check_adapter(header: Header, model: Header) -> None:
 
 def _fault(header: Header, model: Header) -> str | None:
     if header.get("general.type") != "adapter":
-        return "is no adapter but a model by itself; name it as the model"
+        return "is not an adapter but a model by itself; name it as the model"
     if header.get("adapter.type") != "lora":
         return f"is an adapter of the kind {header.get('adapter.type')!r}, and 'lora' is known"
     if header.architecture != model.architecture:
@@ -123,7 +123,7 @@ def _tensor_fault(name: str, header: Header, model: Header) -> str | None:
 def _shape_fault(base: str, header: Header, shape: tuple[int, ...]) -> str | None:
     first, second = (header.tensors[base + part].shape for part in _PARTS)
     if len(first) != 2 or len(second) != 2 or len(shape) != 2:
-        return f"changes {base}, which is no matrix"
+        return f"changes {base}, which is not a matrix"
     if base == "token_embd.weight":  # its halves lie the other way around
         fits = first[-1] == shape[-1] or first[0] == shape[0]
     else:

@@ -45,7 +45,7 @@ def check_model(header: Header) -> None:
 
 def _fault(header: Header) -> str | None:
     if not header.architecture:
-        return "has no general.architecture, so it is no language model"
+        return "has no general.architecture, so it is not a language model"
     if header.get("general.type", "model") != "model":
         return f"is of type {header['general.type']!r} and no model by itself"
     return _hyperparameter_fault(header) or _vocabulary_fault(header) or _tensor_fault(header)
@@ -126,7 +126,7 @@ def _byte_fault(header: Header) -> str | None:
     types = header.entries.get("tokenizer.ggml.token_type")
     scores = header.entries.get("tokenizer.ggml.scores")
     if scores is not None and not np.isfinite(np.asarray(header.array("tokenizer.ggml.scores"))).all():
-        return "is damaged: tokenizer.ggml.scores holds values that are no numbers"
+        return "is damaged: tokenizer.ggml.scores holds values that are not numbers"
     if (
         types is not None
         and int(np.count_nonzero(np.asarray(header.array("tokenizer.ggml.token_type")) == _BYTE_TYPE)) == 0
@@ -137,7 +137,7 @@ def _byte_fault(header: Header) -> str | None:
 
 def _tensor_fault(header: Header) -> str | None:
     if not header.tensors:
-        return "has no tensors, so it is no model by itself"
+        return "has no tensors, so it is not a model by itself"
     if header.architecture != "llama" or (_number(header, "split.count", prefix="") or 1) > 1:
         return None
     blocks = _number(header, "block_count") or 0

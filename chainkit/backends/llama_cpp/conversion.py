@@ -94,7 +94,7 @@ def plan(source: Path | str, unstored: Unstored | None = None) -> ConversionPlan
     """What `convert` would write; only the header of the file is read.
 
     Raises:
-        ModelFileError: The file is no sound GGML file of the Llama family.
+        ModelFileError: The file is not a sound GGML file of the Llama family.
     """
     model = ggjt.read(Path(source))
     values = _values(model, unstored or Unstored())
@@ -117,7 +117,7 @@ def convert(
     The file is written beside the target as `.part` and renamed when it is whole.
 
     Raises:
-        ModelFileError: The source is no sound GGML file of the Llama family, the target is there already, or the disk
+        ModelFileError: The source is not a sound GGML file of the Llama family, the target exists, or the disk
             has no room for it.
     """
     written, target = plan(source, unstored), Path(target)

@@ -146,7 +146,7 @@ def roomy_weights(file: FileSettings) -> Weights:
 
     Raises:
         NotEnoughMemory: They do not fit in the memory that is free, and `force` was not given.
-        ModelFileError: The file is no model, or a damaged one.
+        ModelFileError: The file is not a model, or a damaged one.
     """
     use = Use(context=1, batch=1)  # a model that reads whole texts at once remembers none
     before = None if file.force else partial(check_room, file.path, file.loading, use)

@@ -131,7 +131,7 @@ def read(path: Path) -> OldModel:
 
 
 def other_family(path: Path) -> str | None:
-    """The family of a file of that time that is no Llama and that ctransformers can run; None for all other files."""
+    """The family of a GGML file that is not Llama and that ctransformers can run; None for any other file."""
     try:
         with path.open("rb") as file:
             start = file.read(_SEARCHED)
@@ -179,9 +179,9 @@ class _Reader:
             self.require(length <= 65_535, f"has a token of {length} bytes")
             tokens.append(self.bytes(length, "vocabulary"))
             scores[word] = np.frombuffer(self.bytes(4, "vocabulary"), "<f4")[0]
-        self.require(bool(np.isfinite(scores).all()), "has scores of tokens that are no numbers")
+        self.require(bool(np.isfinite(scores).all()), "has scores of tokens that are not numbers")
         for word, token in enumerate(tokens):
-            self.require(_is_byte(word, token) or _is_text(token), f"has bytes in token {word} that are no text")
+            self.require(_is_byte(word, token) or _is_text(token), f"has bytes in token {word} that are not text")
         missing = next((b for b in range(256) if not _is_byte(b + 3, tokens[b + 3] if b + 3 < words else b"")), None)
         if missing is not None:
             raise self.fault(f"has no byte tokens as Llama's vocabulary has ({missing:#04x} is missing); {_ADVICE}")
@@ -322,4 +322,4 @@ def _what_else(start: bytes, architecture: str | None) -> str:
         return "is a web page and not a model; the download went wrong (a login page, or the address of a page)"
     if start.strip(b"\0") == b"":
         return "begins with zeros: the download was not finished; download it again"
-    return f"is no GGML file: it begins with {start[:4]!r} and not with b'tjgg'"
+    return f"is not a GGML file: it begins with {start[:4]!r} and not with b'tjgg'"

@@ -1,14 +1,14 @@
-"""Beginnings of texts that another process has read: taken from files, and put there.
+"""The prefix cache on disk: reads and writes the KV data of text prefixes, shared between processes.
 
-In a process that has read nothing before, a text that goes on from files is to the bit the one that is read without.
+In a process that has read nothing before, a text continued from files is bit-identical to one computed without them.
 llama.cpp's CPU kernels round in three ways that matter for it (found by comparing bits; `exact.py` has more):
 
-* 64 tokens or more in a pass take another kernel of flash attention than fewer. So only tokens that were computed in
-  such passes are kept, and enough are left to be read that each is computed as it would have been without files.
-* That kernel sums over tiles of the KV cache. So only tokens are kept that lie where a process that has read nothing
-  puts them: in the first cells.
-* The last rows of a pass on repacked weights are multiplied otherwise, if they are no whole block. So a text goes on at
-  the first row of a block.
+* A pass over 64 tokens or more uses a different flash-attention kernel. So only tokens computed in such passes are
+  stored, and enough tokens are left over that each is computed as it would have been without files.
+* That kernel sums over tiles of the KV cache. So only tokens are stored that lie in the first cells, where a fresh
+  process puts them.
+* With repacked weights, the last rows of a pass use other code if they do not fill a block. So a text continues at the
+  first row of a block.
 """
 
 from __future__ import annotations

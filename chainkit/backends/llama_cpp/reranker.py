@@ -38,7 +38,7 @@ class GGUFReranker(FileSettings, Reranker):
         """The loaded model.
 
         Raises:
-            ModelFileError: The file is no reranker, or a damaged one.
+            ModelFileError: The file is not a reranker, or a damaged one.
             MissingLibrary: llama.cpp is not installed.
         """
         settings = EmbedderSettings(
@@ -83,7 +83,7 @@ class GGUFReranker(FileSettings, Reranker):
     def _opened(self, settings: EmbedderSettings) -> Embedder:
         names = ("cls.weight", "cls.output.weight", "classifier.weight")
         if not any(name in self.header.tensors for name in names):
-            raise ModelFileError(self.path, "is no reranker: it has no layer that makes a score")
+            raise ModelFileError(self.path, "is not a reranker: it has no layer that makes a score")
         return Embedder(roomy_weights(self), settings)
 
     def _tokens(self, vocabulary: LlamaVocabulary, query: str, text: str) -> list[int]:

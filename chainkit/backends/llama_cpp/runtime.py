@@ -232,7 +232,7 @@ class LlamaRuntime:
         (result,) = self.forward([ForwardRequest(self, None, tokens, 0, lambda: False)])
         self.drop(result.sequence, self)
         if not np.isfinite(result.logits).all():
-            raise ModelFileError(self.weights.path, "is damaged: the model computes values that are no numbers")
+            raise ModelFileError(self.weights.path, "is damaged: the model computes values that are not numbers")
 
     def _next(self, request: ForwardRequest) -> ForwardResult | None:
         """One more token of a text that is where it was, as in most passes; None leaves it to the longer way."""
@@ -531,7 +531,7 @@ def open_runtime(
         on_progress: Called with the part of the weights that is loaded, from 0 to 1.
 
     Raises:
-        ModelFileError: The file is no model, or a damaged one.
+        ModelFileError: The file is not a model, or a damaged one.
         NotEnoughMemory: There is no room for it, and `force` was not given.
         MissingLibrary: llama.cpp is not installed.
     """

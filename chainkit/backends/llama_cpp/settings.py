@@ -91,7 +91,7 @@ class FileSettings(BaseModel):
         """What the file says about itself.
 
         Raises:
-            ModelFileError: It is no GGUF file, or a damaged one.
+            ModelFileError: It is not a GGUF file, or a damaged one.
         """
         return read_header(self.path)
 
@@ -165,7 +165,7 @@ class GGUFSettings(FileSettings):
         """The runtime, shared with all models of the same file and settings; loaded at the first use.
 
         Raises:
-            ModelFileError: The file is no model, or a damaged one.
+            ModelFileError: The file is not a model, or a damaged one.
             NotEnoughMemory: It does not fit in the memory that is free, and `force` was not given.
             MissingLibrary: llama.cpp is not installed.
         """
@@ -175,7 +175,7 @@ class GGUFSettings(FileSettings):
         """Load now what the first call would load; a model that is loaded stays as it is.
 
         Raises:
-            ModelFileError: The file is no model, or a damaged one.
+            ModelFileError: The file is not a model, or a damaged one.
             NotEnoughMemory: It does not fit in the memory that is free, and `force` was not given.
         """
         _ = self.runtime

@@ -90,7 +90,7 @@ def read(path: Path, made_for: dict[str, Any]) -> SavedState:
 def _parts(path: Path, raw: bytes) -> tuple[dict[str, Any], bytes]:
     start = len(_MAGIC) + 4
     if raw[: len(_MAGIC)] != _MAGIC or len(raw) < start:
-        raise ModelFileError(path, "is no saved state of chainkit")
+        raise ModelFileError(path, "is not a saved state of chainkit")
     (length,) = struct.unpack_from("<I", raw, len(_MAGIC))
     try:
         header = json.loads(raw[start : start + min(length, _LONGEST_HEADER)])

@@ -36,7 +36,7 @@ class GGUFEmbeddings(FileSettings, Embeddings):
         """The loaded model; it shares its weights with every other model of the same file.
 
         Raises:
-            ModelFileError: The file is no model, or a damaged one.
+            ModelFileError: The file is not a model, or a damaged one.
             MissingLibrary: llama.cpp is not installed.
         """
         settings = EmbedderSettings(

@@ -64,7 +64,7 @@ class LlamaVocabulary:
                 model expects. Otherwise the tokens are those of a text that goes on: nothing is put before it.
 
         Raises:
-            ValueError: The text holds half of a surrogate pair, which is no character.
+            ValueError: The text holds half of a surrogate pair, which is not a character.
         """
         if whole or special or not self.sentencepiece:
             return self._encode(text, special, whole)
@@ -122,7 +122,7 @@ class LlamaVocabulary:
         except ImportError as error:
             raise MissingLibrary("llguidance", extra="gguf") from error
         names = [self.name(token) for token in range(self.size)]
-        # a name that begins with 0xFF is no text: a grammar can never ask for it letter by letter
+        # a name that begins with 0xFF is not text: a grammar can never ask for it letter by letter
         tokens = [b"\xff" + name if self.is_special(token) else name for token, name in enumerate(names)]
         ends = [token for token in range(self.size) if self.is_end(token)]
         make: Any = LLTokenizer.from_llamacpp  # type: ignore[attr-defined] # left out of its type stubs

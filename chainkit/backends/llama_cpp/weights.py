@@ -115,7 +115,7 @@ def load_weights(
         needs: What they are used for that ik_llama.cpp cannot do, in words.
 
     Raises:
-        ModelFileError: The file is no model, or a damaged one.
+        ModelFileError: The file is not a model, or a damaged one.
         MissingLibrary: llama.cpp is not installed.
     """
     check_model(read_header(path))

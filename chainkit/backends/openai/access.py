@@ -45,7 +45,7 @@ def find_accesses(service: Service, base_url: str | None, api_key: str | None) -
     """The address and the key of each server of a model; addresses have commas between them.
 
     Raises:
-        ValueError: An address is no plain http or https URL, or the key holds what cannot be sent.
+        ValueError: An address is not a plain http or https URL, or the key holds what cannot be sent.
         MissingKey: There is no key.
         KeyWithheld: There may be one, but one of these hosts does not get it.
     """
@@ -79,7 +79,7 @@ def find_access(service: Service, base_url: str | None, api_key: str | None, *, 
         trusted: Whether `base_url` is one that the user's environment names.
 
     Raises:
-        ValueError: The address is no plain http or https URL, or the key holds what cannot be sent.
+        ValueError: The address is not a plain http or https URL, or the key holds what cannot be sent.
         MissingKey: There is no key.
         KeyWithheld: There may be one, but this host does not get it.
     """
@@ -120,14 +120,14 @@ def checked_url(address: str) -> httpx2.URL:
     """The parsed address, by the library that will send to it.
 
     Raises:
-        ValueError: It is no plain http or https URL.
+        ValueError: It is not a plain http or https URL.
     """
     if re.search(r"[\s\\\x00-\x1f]", address):
         raise ValueError("base_url must not hold spaces, backslashes or control characters")
     try:
         url = httpx2.URL(address)
     except httpx2.InvalidURL as error:
-        raise ValueError(f"base_url is no URL: {error}") from None
+        raise ValueError(f"base_url is not a URL: {error}") from None
     if url.scheme not in {"http", "https"} or not url.host:
         raise ValueError(f"base_url must begin with http:// or https:// and name a host, like {EXAMPLE}")
     if url.userinfo or url.query or url.fragment:

@@ -510,7 +510,7 @@ def _parsed(response: httpx2.Response, content: bytes, connection: Connection, l
     if listed and isinstance(data, list):
         return {listed: data}
     if not isinstance(data, dict):
-        raise _bad(response, content, connection, "JSON that is no object")
+        raise _bad(response, content, connection, "JSON that is not an object")
     return data
 
 
@@ -526,9 +526,9 @@ def _event(data: bytes, connection: Connection) -> Json:
     try:
         event = _loads(data)
     except (ValueError, RecursionError):
-        raise malformed(connection, "an event that is no valid JSON", data[:2000].decode(errors="replace")) from None
+        raise malformed(connection, "an event that is not valid JSON", data[:2000].decode(errors="replace")) from None
     if not isinstance(event, dict):
-        raise malformed(connection, "an event that is no object", data[:2000].decode(errors="replace"))
+        raise malformed(connection, "an event that is not an object", data[:2000].decode(errors="replace"))
     if error := event.get("error"):
         text = error.get("message", error) if isinstance(error, Mapping) else error
         raise StreamBroken(

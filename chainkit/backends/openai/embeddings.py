@@ -117,7 +117,7 @@ def batches(texts: Sequence[str], most: int, most_bytes: int) -> Iterator[list[s
     [['a', 'b'], ['ccc'], ['d']]
 
     Raises:
-        TypeError: One of them is no text.
+        TypeError: One of them is not text.
     """
     batch: list[str] = []
     size = 0

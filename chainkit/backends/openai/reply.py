@@ -64,7 +64,7 @@ def tool_calls(calls: Sequence[Json]) -> tuple[list[ToolCall], list[InvalidToolC
     invalid: list[InvalidToolCall] = []
     for call in calls:
         if not isinstance(call, Mapping) or not isinstance(function := call.get("function") or {}, Mapping):
-            invalid.append(_invalid(None, call, None, "the call is no JSON object with a function"))
+            invalid.append(_invalid(None, call, None, "the call is not a JSON object with a function"))
             continue
         name, given, id_ = function.get("name"), function.get("arguments"), as_id(call.get("id"))
         try:
@@ -75,7 +75,7 @@ def tool_calls(calls: Sequence[Json]) -> tuple[list[ToolCall], list[InvalidToolC
         if name and isinstance(arguments, Mapping):
             valid.append(ToolCall(type="tool_call", name=name, args=dict(arguments), id=id_))
         else:
-            reason = "the call has no name" if not name else "the arguments are no JSON object"
+            reason = "the call has no name" if not name else "the arguments are not a JSON object"
             invalid.append(_invalid(name, given, id_, reason))
     return valid, invalid
 

@@ -72,7 +72,7 @@ class Partner:
     def model_fields(self) -> Mapping[str, FieldInfo]:
         """The options of the class; the key is always `api_key`.
 
-        An address is no option of a class that finds its credentials by itself: they would follow it anywhere.
+        An address is not an option of a class that finds its credentials by itself: they would follow it anywhere.
         """
         fields: Mapping[str, FieldInfo] = self.load().model_fields
         fields = {**fields, **{word: fields[name] for word, name in self.words.items()}}

@@ -29,7 +29,7 @@ def in_blocks(name: str) -> bool:
 def coded(matrix: Array) -> tuple[Array, Array]:
     """Codes, int8, N x blocks x BLOCK, and scales, float32, N x blocks, of a float32 matrix N x K.
 
-    A value is code * scale. Where K is no multiple of BLOCK the last block is filled up with zeros.
+    A value is code * scale. Where K is not a multiple of BLOCK the last block is filled up with zeros.
     """
     rows, columns = matrix.shape
     parts = np.pad(matrix, ((0, 0), (0, -columns % BLOCK))).reshape(rows, -1, BLOCK)

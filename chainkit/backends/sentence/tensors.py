@@ -24,7 +24,7 @@ def read_tensors(path: Path) -> dict[str, Array]:
     Half-precision tensors come as float32 copies.
 
     Raises:
-        ModelFileError: The file is no safetensors file, or is cut short.
+        ModelFileError: The file is not a safetensors file, or is cut short.
     """
     header, start = file_header(path)
     # "c": private pages, so that a library that insists on a writable buffer accepts them; the file stays as it is

@@ -12,7 +12,7 @@ from chainkit.knowledge.readers.scripts import normal, tokens
 THRESHOLD = 0.55
 """Confidence from which on a question counts as answered."""
 NEAREST = 0.15
-"""Confidence from which on the nearest passage is shown, though perhaps it is no answer."""
+"""Confidence from which on the nearest passage is shown, though perhaps it is not an answer."""
 
 # Logistic regression on every other question of SQuAD 2 and XQuAD in English, German, Chinese and Arabic, with the
 # paragraph that answers there or taken away: `python -m benchmarks.answers fit DATA`.
@@ -56,7 +56,7 @@ class Evidence:
 
 
 def names_missing(question: str, context: str) -> float:
-    """Share of the names and numbers of a question that a text does not hold; the first word is no name."""
+    """Share of the names and numbers of a question that a text does not hold; the first word is not a name."""
     names = [word for word in _WORD.findall(question)[1:] if word[0].isupper() or word[0].isdecimal()]
     names = [word for word in (name.lower() for name in names) if word not in STOP_WORDS]
     there = set(tokens(context))

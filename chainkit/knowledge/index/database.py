@@ -28,7 +28,7 @@ class Database:
         path: The file; None keeps everything in memory.
 
     Raises:
-        BrokenIndex: The file is no index, is damaged, or comes from another version.
+        BrokenIndex: The file is not an index, is damaged, or comes from another version.
         IndexFileError: The file cannot be opened or written.
     """
 

@@ -46,7 +46,7 @@ class Index(PassageStore):
             which is not to.
 
     Raises:
-        BrokenIndex: The file is no index, is damaged, or comes from another version.
+        BrokenIndex: The file is not an index, is damaged, or comes from another version.
         IndexFileError: The file cannot be opened or written.
         EmbeddingsMismatch: The file was made with another embedding model; raised when vectors are first needed.
         MissingLibrary: The library of the embeddings is not installed.
@@ -108,7 +108,7 @@ class Index(PassageStore):
 
     @property
     def documents(self) -> list[str]:
-        """The paths of all documents, and the ids of texts that are no files."""
+        """The paths of all documents, and the ids of texts that are not files."""
         return [path for path, one in self._store.documents().items() if not one.is_refused]
 
     def passages(self, document: str) -> list[Passage]:
@@ -140,7 +140,7 @@ class Index(PassageStore):
     def load(self, documents: BaseLoader | Iterable[Document], *, progress: Progress | None = None) -> Report:
         """Add what a LangChain document loader gives, split and embedded; the same content is not embedded again.
 
-        Documents that follow each other with the same `source` are one. They are no files: updates leave them alone,
+        Documents that follow each other with the same `source` are one. They are not files: updates leave them alone,
         `load` again brings them up to date, and `delete` removes them by their source.
 
         Raises:

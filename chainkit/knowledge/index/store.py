@@ -32,7 +32,7 @@ class Stored:
     """A document as the store knows it.
 
     Attributes:
-        path: An absolute path, or the id of a text that is no file.
+        path: An absolute path, or the id of a text that is not a file.
         fingerprint: Changes with its bytes and with how it is read and split.
         is_file: Whether it can be read again from `path`.
         notes: How it was read, for instance with a guessed encoding.
@@ -80,7 +80,7 @@ class Store:
         staging: To be held from the first `stage` to the `commit`, so that threads do not mix what they put aside.
 
     Raises:
-        BrokenIndex: The file is no index, is damaged, or comes from another version.
+        BrokenIndex: The file is not an index, is damaged, or comes from another version.
         IndexFileError: The file cannot be opened or written.
     """
 

@@ -19,7 +19,7 @@ def read(source: Source) -> Iterator[Block]:
     """The cells in their order.
 
     Raises:
-        DocumentError: The file is no notebook.
+        DocumentError: The file is not a notebook.
     """
     raw = source.whole_text()
     book = json.loads(raw)

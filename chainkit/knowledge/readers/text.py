@@ -78,7 +78,7 @@ def _title(gathered: list[tuple[int, str]]) -> tuple[int, str, str] | None:
     """Lines taken, the title and the style of its underline; None if the paragraph does not begin with one."""
     texts = [line for _, line in gathered[:3]]
     framed = len(texts) == 3 and _UNDERLINE.match(texts[0]) and texts[0].rstrip() == texts[2].rstrip()
-    if framed and not _UNDERLINE.match(texts[1]):  # lines of signs alone are no titles
+    if framed and not _UNDERLINE.match(texts[1]):  # lines of signs alone are not titles
         return 3, texts[1].strip(), "over" + texts[0][0]
     if len(texts) >= 2 and _UNDERLINE.match(texts[1]) and _underlines(texts[0], texts[1]):
         return 2, texts[0].strip(), texts[1][0]

@@ -225,6 +225,6 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         """Only to another web page, and not to one inside."""
         if not is_page(newurl):
-            raise DocumentError(without_secrets(req.full_url), "leads to something that is no web page")
+            raise DocumentError(without_secrets(req.full_url), "leads to something that is not a web page")
         self._deadline.refuse_inside(urlsplit(newurl).hostname or "")
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # pyright: ignore

@@ -44,7 +44,7 @@ def parse(source: str) -> Template:
     """The tree of a program.
 
     Raises:
-        ProgramSyntaxError: The text is no program; the message shows the place.
+        ProgramSyntaxError: The text is not a program; the message shows the place.
     """
     if len(source) > _LONGEST:
         raise ProgramSyntaxError(f"the program has {len(source)} characters, and {_LONGEST} are allowed")
@@ -203,7 +203,7 @@ class _Parser:
         if not name:
             return "a block needs a name, as in {{#if x}}"
         if name in COMMANDS:
-            return f"{name} is no block; write {{{{{name} ...}}}}"
+            return f"{name} is not a block; write {{{{{name} ...}}}}"
         hint = nearest(name, BLOCKS)
         advice = f"did you mean '{hint}'?" if hint else f"blocks: {', '.join(BLOCKS)}"
         return f"no block is called '{name}'; {advice}"

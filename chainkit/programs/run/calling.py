@@ -149,7 +149,7 @@ def _function(run: ExecutionLine, expression: Expression) -> Steps:
     if not isinstance(expression, Name):
         function = yield from value(run, expression)
         if not callable(function):
-            raise ProgramError(f"this {type(function).__name__} is no function, and cannot be given values")
+            raise ProgramError(f"this {type(function).__name__} is not a function, and cannot be given values")
         return function
     name = expression.name
     if name in run.scope and callable(run.scope[name]):
@@ -175,7 +175,7 @@ def _called_in_text(run: ExecutionLine, call: text_calls.TextCall) -> Callable[.
     known = [name for name in run.scope.names() if callable(run.scope[name])]
     if call.name not in known or (described is not None and call.name not in described):
         there = ", ".join(name for name in known if described is None or name in described) or "none"
-        raise ProgramError(f"the model calls '{call.name}', which is no function that it may call; there is: {there}")
+        raise ProgramError(f"the model calls '{call.name}', which is not a function that it may call: {there}")
     function = run.scope[call.name]
     if problem := misfit(function, (), call.arguments):
         raise ProgramError(f"{call.name} does not take the values that the model wrote: {problem}")

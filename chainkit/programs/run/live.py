@@ -29,7 +29,7 @@ def engine_of(checks: TemplateChecks, model: Any) -> ProgramModel:
 
     Raises:
         UnsupportedProgram: The model cannot do what the program needs.
-        TypeError: It is no model.
+        TypeError: It is not a model.
     """
     engine = program_model(model)
     checks.abilities(engine.abilities)

@@ -35,10 +35,10 @@ def program(text: str, /, model: Any = None, *, soft_prompt: Any = ..., **variab
         variables: Values, functions and other programs that the text names; they can be given later as well.
 
     Raises:
-        ProgramSyntaxError: The text is no program; the message shows the place.
+        ProgramSyntaxError: The text is not a program; the message shows the place.
         UnsupportedProgram: The model cannot do what the program needs.
         SpecError: The spec cannot be understood.
-        TypeError: `model` is no model.
+        TypeError: `model` is not a model.
 
     >>> from chainkit.testing import Scripted
     >>> hello = program("Dear {{name}},{{gen 'rest' stop='.'}}.", Scripted(" it rains. And more."))
@@ -325,7 +325,7 @@ class Program(Runnable[Any, Run]):
         """The variables of a run on an input.
 
         Raises:
-            TypeError: The input is no dict, and more or less than one variable is missing.
+            TypeError: The input is not a dict, and more or less than one variable is missing.
         """
         if isinstance(given, Mapping):
             if strange := [name for name in given if not isinstance(name, str)]:

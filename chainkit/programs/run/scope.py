@@ -62,7 +62,7 @@ class Scope:
         """Set a variable, or a part of one: `"a"`, `"this.name"`, `"a.b[0]"`.
 
         Raises:
-            ProgramError: The path cannot be read, or leads through something that is no list or dict.
+            ProgramError: The path cannot be read, or leads through something that is not a list or dict.
         """
         value = values.copied(value)
         root, *rest = _steps(path)
@@ -85,7 +85,7 @@ class Scope:
         """Put items at the end of a list variable, which is made if there is none.
 
         Raises:
-            ProgramError: The variable is no list.
+            ProgramError: The variable is not a list.
         """
         existing = self.read(path)
         if existing is None:
@@ -197,7 +197,7 @@ def _parsed(path: str) -> Iterator[Any]:
         else:
             yield match[2][1:-1] if match[2][0] in "'\"" else int(match[2])
     if position < len(path) or not path:
-        raise ProgramError(f"{path!r} is no name of a variable; names look like 'a', 'this.name' or 'a.b[0]'")
+        raise ProgramError(f"{path!r} is not a name of a variable; names look like 'a', 'this.name' or 'a.b[0]'")
 
 
 def _existing(value: Any, key: Any) -> Any:

@@ -62,7 +62,7 @@ def _add_call(found: list[BaseMessage], item: ResponseItem, place: int) -> None:
         arguments = None
     if not isinstance(arguments, dict):
         where = f"input.{place}.arguments"
-        raise RequestFault(400, f"'{where}' is no JSON object", code="invalid_value", param=where)
+        raise RequestFault(400, f"'{where}' is not a JSON object", code="invalid_value", param=where)
     call: Any = {"name": item.name, "args": arguments, "id": item.call_id, "type": "tool_call"}
     last = found[-1] if found else None
     if isinstance(last, AIMessage):

@@ -67,7 +67,7 @@ def index_of(served: Any) -> Index:
     """The index behind a served name.
 
     Raises:
-        Unsupported: It is no index, or one whose documents cannot be read.
+        Unsupported: It is not an index, or one whose documents cannot be read.
     """
     index = served.index if isinstance(served, DocumentsSpeaker) else None
     if not isinstance(index, Index):

@@ -90,7 +90,7 @@ def program_of(served: Any) -> Program:
         Unsupported: It is none.
     """
     if not isinstance(served, ProgramSpeaker):
-        raise Unsupported("it is no program; serve one with --program FILE")
+        raise Unsupported("it is not a program; serve one with --program FILE")
     return served.program
 
 

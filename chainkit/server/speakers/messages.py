@@ -16,7 +16,7 @@ def messages_of(given: Sequence[ChatMessage]) -> list[BaseMessage]:
     """The messages of a chat.
 
     Raises:
-        RequestFault: The arguments of a call are no JSON object.
+        RequestFault: The arguments of a call are not a JSON object.
     """
     return [_message(message, place) for place, message in enumerate(given)]
 

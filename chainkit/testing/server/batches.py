@@ -69,7 +69,7 @@ class BatchService:
         if batch["status"] == "in_progress" and batch["looks"] >= self.looks:
             batch["status"] = self.ends_as
             if self.ends_as == "failed":
-                batch["errors"] = {"data": [{"code": "invalid", "message": "line 1 is no request"}]}
+                batch["errors"] = {"data": [{"code": "invalid", "message": "line 1 is not a request"}]}
             else:
                 self._run(batch)
         return batch

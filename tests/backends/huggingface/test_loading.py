@@ -31,7 +31,7 @@ def copied(folder: Folder, tmp_path: Path) -> Path:
 
 
 def test_a_name_that_is_neither_a_folder_nor_on_the_hub_is_named() -> None:
-    with pytest.raises(ModelFileError, match="nobody/nothing: is no folder here, and could not be had from the hub"):
+    with pytest.raises(ModelFileError, match="nobody/nothing: is not a folder here, and could not be had from the hub"):
         load("nobody/nothing", Loading(local_files_only=True))
     with pytest.raises(ModelFileError, match="name a folder or a model on the hub"):
         load("", Loading())

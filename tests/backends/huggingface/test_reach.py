@@ -30,7 +30,7 @@ def unheard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_a_hub_that_does_not_answer_is_asked_once(name: str) -> None:
     began = time.monotonic()
     with pytest.raises(
-        ModelFileError, match=rf"{name}: is no folder here, .* does not answer \(.*refused.*\); check the"
+        ModelFileError, match=rf"{name}: is not a folder here, .* does not answer \(.*refused.*\); check the"
     ):
         require_reachable(name)
     assert time.monotonic() - began < 3

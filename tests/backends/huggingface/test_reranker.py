@@ -90,7 +90,7 @@ def test_too_long_a_pair_is_refused_and_not_cut(model):
 
 
 def test_a_model_without_trained_scores_is_refused(folder):
-    with pytest.raises(ModelFileError, match="is no reranker: it has no weights for score.weight"):
+    with pytest.raises(ModelFileError, match="is not a reranker: it has no weights for score.weight"):
         HuggingFaceReranker(model=folder("llama")).scores(QUERY, TEXTS)
 
 

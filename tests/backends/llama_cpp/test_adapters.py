@@ -118,7 +118,7 @@ def test_an_adapter_for_another_model_is_refused(bpe_model, tmp_path, made, reas
 
 
 def test_a_model_is_no_adapter_and_an_adapter_no_model(bpe_model, adapter):
-    with pytest.raises(ModelFileError, match="is no adapter but a model"):
+    with pytest.raises(ModelFileError, match="is not an adapter but a model"):
         GGUFModel(model=str(bpe_model), lora=[str(bpe_model)])
     with pytest.raises(ModelFileError, match="of type 'adapter'"):
         GGUFModel(model=str(adapter))

@@ -253,7 +253,7 @@ class TestRefused:
             (b"version https://git-lfs.github.com/spec/v1", "is a Git LFS pointer"),
             (b"<!DOCTYPE html><html>", "is a web page"),
             (bytes(4096), "the download was not finished"),
-            (b"something else", "is no GGML file: it begins with b'some'"),
+            (b"something else", "is not a GGML file: it begins with b'some'"),
             (b"lmgg" + bytes(999) + b"gpt_neox.embed_in.weight", "of the GPT-NeoX .* family"),
             (b"lmgg" + bytes(999) + b"transformer.blocks.0.norm_1.weight", "of the MPT or Replit family"),
             (b"lmgg" + bytes(999) + b"model/wte", "of the GPT-2, Cerebras-GPT or StarCoder family"),
@@ -349,7 +349,7 @@ class TestRefused:
     def test_bytes_that_are_no_text_are_refused(self, tmp_path: Path) -> None:
         words = old_tokens()
         words[-1] = b"\xff\xfe"
-        with pytest.raises(ModelFileError, match="that are no text"):
+        with pytest.raises(ModelFileError, match="that are not text"):
             plan(write_old(tmp_path / "old.bin", vocab=words))
 
     def test_padding_of_the_vocabulary_is_accepted(self, tmp_path: Path) -> None:

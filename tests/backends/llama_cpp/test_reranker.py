@@ -81,5 +81,5 @@ def test_too_long_a_pair_is_refused_and_not_cut(file):
 
 
 def test_a_model_that_makes_no_score_is_refused(bpe_model):
-    with pytest.raises(ModelFileError, match="is no reranker"):
+    with pytest.raises(ModelFileError, match="is not a reranker"):
         GGUFReranker(model=str(bpe_model)).scores(QUERY, TEXTS)

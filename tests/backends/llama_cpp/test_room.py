@@ -31,7 +31,7 @@ def test_a_model_without_room_is_refused_before_its_weights_are_read(file: str, 
     free(50_000)
     with pytest.raises(NotEnoughMemory, match=r"room\.gguf needs 0\.00 GB .*force=true"):
         _ = kind(model=file, probe=False).runtime
-    free(None)  # a system that does not say is no reason
+    free(None)  # a system that does not say is not a reason
     assert kind(model=file, probe=False).runtime
 
 

@@ -106,7 +106,7 @@ CUT: dict[str, tuple[list[Any], str, int]] = {
     ),
     "though the service says that all is well": ([piece('{"x":', index=0, id="a", name="find")], "tool_calls", 0),
     "no name at all": ([piece('{"x":1}', index=0, id="a")], "tool_calls", 0),
-    "arguments that are no object": ([piece("[1]", index=0, id="a", name="find")], "tool_calls", 0),
+    "arguments that are not object": ([piece("[1]", index=0, id="a", name="find")], "tool_calls", 0),
 }
 
 
