@@ -189,7 +189,7 @@ def test_results_of_tools_can_be_written_by_the_template(chat: Any, openai: Any,
 def test_a_local_chat_model_runs_programs_without_roles_as_text(llm: Any, chat: Any) -> None:
     text = "The cat {{gen 'x' max_tokens=8}}"
     assert str(chainkit.program(text, chat)()) == str(chainkit.program(text, llm)())
-    with pytest.raises(UnsupportedProgram, match="stands outside of every role"):
+    with pytest.raises(UnsupportedProgram, match="is outside of every role"):
         chainkit.program("{{#user}}a{{/user}}{{gen 'x'}}", chat)
 
 

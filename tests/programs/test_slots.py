@@ -258,8 +258,8 @@ def test_a_role_ends_what_a_plain_model_writes() -> None:
     ("template", "message", "column"),
     [
         ("{{gen 'x'}}", "takes messages and cannot continue a text", 1),
-        ("{{#user}}a{{/user}}{{gen 'x'}}", "this gen stands outside of every role", 20),
-        ("{{#user}}a{{/user}} b", "this text stands outside of every role", 21),
+        ("{{#user}}a{{/user}}{{gen 'x'}}", "this gen is outside of every role", 20),
+        ("{{#user}}a{{/user}} b", "this text is outside of every role", 21),
         ("{{#user}}{{gen 'x'}}{{/user}}", "writes messages of the assistant, and this one is of 'user'", 10),
         ("{{#assistant}}I {{gen 'x'}}{{/assistant}}", "cannot go on inside a message that has begun", 17),
         ("{{#assistant}}{{gen 'x'}}{{select 'y' options=['a']}}{{/assistant}}", "so this select must be the first", 26),

@@ -36,7 +36,7 @@ class BatchBuffer:
 
     Attributes:
         size: T.
-        width: In so many sequences can one token be.
+        width: Maximum number of sequences that share one token.
     """
 
     def __init__(self, size: int, width: int = 1, kind: type[ctypes.Structure] = LlamaBatch) -> None:

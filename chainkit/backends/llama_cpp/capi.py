@@ -21,7 +21,7 @@ log = logging.getLogger("chainkit.llama_cpp")
 Handle = int | None  # an address; None is NULL
 _FLOATS = POINTER(c_float)
 
-# a `LlamaBatch` stands for the `llama_batch` of the library's layout
+# a `LlamaBatch` is the `llama_batch` of the library's layout
 SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "llama_backend_init": (None, ()),
     "llama_log_set": (None, (LogCallback, c_void_p)),

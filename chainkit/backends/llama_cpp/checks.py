@@ -1,6 +1,6 @@
 """Whether the numbers of a GGUF header agree with each other and with the tensors.
 
-llama.cpp ends the process on some contradictions; each check here stands for one of those.
+llama.cpp ends the process on some contradictions; each check here prevents one of those.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Runs a model file on one library: its numbers and its speed. `engines` runs this in a child process.
 
-The first library's numbers are the reference, which is kept in a file; the second's are compared with it, pass width by
-pass width, narrow ones first: what breaks native code breaks only the child, and what it has said until then counts.
+The first library's numbers are the reference, stored in a file; the second's are compared with it, pass width by pass
+width, narrow ones first: a crash in native code kills only the child process, and its results until then count.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ LARGE = 1 << 30
 _TOP = 32  # tokens whose chances are kept; the others count as one
 _LOGITS_BYTES = 1 << 27  # of one pass; where the vocabulary is large, only some tokens are compared
 _WRITTEN = 16  # tokens that are timed one by one
-_WIDTHS, _ROUNDS = (1, 2, 4, 8, 16), 3  # passes that are timed to know what proposed tokens cost
-_OWN = 3  # steps by which the first library is compared with itself
+_WIDTHS, _ROUNDS = (1, 2, 4, 8, 16), 3  # passes that are timed to learn the cost of proposed tokens
+_OWN = 3  # steps in which the first library is compared with itself
 
 # Two hundred words that any model of English finds neither trivial nor absurd.
 _TEXT = (
@@ -116,7 +116,7 @@ class Bench:
         self._context: Any = None
 
     def open(self, widest: int) -> None:
-        """A context that computes so many tokens at once at most."""
+        """Open a context for at most `widest` tokens in a pass."""
         llama, job = self._llama, self._job
         if self._context is not None:
             llama.llama_free(self._context)
@@ -207,7 +207,7 @@ class Bench:
         return min(readings), float(np.quantile(writing, 0.25))
 
     def costs(self) -> dict[int, float]:
-        """Seconds of CPU for a pass over so many tokens, all of them scored: the least of three; {} if too short."""
+        """CPU seconds of a pass by its number of tokens, all scored, best of three; {} if the text is too short."""
         start, least = self.count - _ROUNDS * sum(_WIDTHS), dict[int, float]()
         if start <= 0:
             return least
@@ -330,7 +330,7 @@ def _climbed(bench: Bench, reference: TopScores, noise: float) -> int:
 
 
 def main(text: str) -> int:
-    """Do the job that is given as JSON; what is found goes to stdout, one JSON object a line."""
+    """Run a job given as JSON and print the results to stdout, one JSON object a line."""
     no_core_file()
     job = Job(**json.loads(text))
     (compare if job.candidate else refer)(job)

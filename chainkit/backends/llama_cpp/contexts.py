@@ -32,9 +32,9 @@ class LlamaSettings:
         n_batch: Tokens computed at once while a prompt is read.
         n_threads: None: all cores but one, at most 4.
         n_sequences: Number of texts in the KV cache; None: 16, or 8 for recurrent models.
-        flash_attention: None leaves it to llama.cpp.
-        kv_type: How the memory of what was read is stored: "f16", "f32", or "q8_0" for half the size.
-        repeatable: A call beside which no other runs gives the same bits whatever ran before; prompts are read slower.
+        flash_attention: None lets llama.cpp choose.
+        kv_type: Type of the KV cache: "f16", "f32", or "q8_0" for half the size.
+        repeatable: A call made alone gives the same bits whatever ran before; prompts are read slower.
         loading: How the weights are loaded.
         adapters: LoRA adapters that are put on the weights.
     """
@@ -77,7 +77,7 @@ def remembers_whole(weights: Weights) -> bool:
 
 
 def new_context(weights: Weights, settings: LlamaSettings, context_length: int, threads: int, sequences: int) -> Handle:
-    """A context of so many tokens and sequences.
+    """Create a context with this context length and number of sequences.
 
     Raises:
         EncoderOnly: The model continues no text.

@@ -72,7 +72,7 @@ class ConversionPlan:
         types: How many tensors there are of each type.
         values: The metadata of the GGUF file.
         header: Its bytes up to the first tensor.
-        tensors: What is copied behind it, in order.
+        tensors: Tensors to copy after the header, in order.
     """
 
     source: Path
@@ -112,7 +112,7 @@ def convert(
     progress: Progress | None = None,
     overwrite: bool = False,
 ) -> ConversionPlan:
-    """Lay an old `.bin` file out as GGUF; returns what was written.
+    """Convert an old `.bin` file to GGUF; returns the plan that was written.
 
     The file is written beside the target as `.part` and renamed when it is whole.
 
@@ -203,7 +203,7 @@ def _vocabulary(tokens: tuple[bytes, ...]) -> tuple[list[bytes], list[int]]:
     seen: set[bytes] = set()
     for number, token in enumerate(tokens):
         piece, kind = _NAMED.get(number) or _spelled(number, token)
-        if piece in seen or not piece:  # llama.cpp refuses a text that stands twice; padding of the vocabulary does
+        if piece in seen or not piece:  # llama.cpp refuses duplicate texts, which padding of the vocabulary has
             piece, kind = b"[TOKEN_%d]" % number, _CONTROL
         seen.add(piece)
         pieces.append(piece)

@@ -57,8 +57,8 @@ class Engine:
         reason: Why this one, in words.
         widest: Tokens that it computes at once at most; None: as many as it likes.
         flash: False where attention in tiles ends the process; None: the library decides by itself.
-        speed: Tokens read and written for each second of CPU: of this one, then of the other.
-        costs: Seconds of CPU for a pass over so many tokens that are all scored; none if that was not measured.
+        speed: Tokens read and written per CPU second: of this library, then of the other.
+        costs: CPU seconds of a pass by its number of tokens, all scored; empty if not measured.
     """
 
     library: str
@@ -77,11 +77,11 @@ def known(path: Path, wanted: str, *, repack: bool, probe: bool, needs: str = ""
         wanted: A package, or "auto".
         repack: Whether weights may be copied into a faster layout.
         probe: Whether files may be tried.
-        needs: What is asked for that ik_llama.cpp cannot do; empty if nothing is.
+        needs: Requested features that ik_llama.cpp lacks; empty if there are none.
 
     Raises:
         MissingLibrary: The one that is wanted, or any, is not installed.
-        Unsupported: It is wanted by name, cannot do what is asked for, and is the only one.
+        Unsupported: The library named lacks a requested feature, and no other is installed.
     """
     choice = forced() if wanted == AUTO else wanted
     if choice and not isinstance(opened(choice), IkLibrary):
@@ -123,7 +123,7 @@ def tried(path: Path, wanted: str, *, repack: bool) -> Engine:
 
 
 def decisions() -> list[dict[str, Any]]:
-    """What is kept: for each file its `path`, the `library` and the `reason`."""
+    """Stored decisions: for each file its `path`, the `library` and the `reason`."""
     found: list[dict[str, Any]] = []
     for place in sorted((cache_dir() / "engines").glob("*.json")):
         try:
@@ -136,7 +136,7 @@ def decisions() -> list[dict[str, Any]]:
 
 
 def decided(name: str) -> dict[str, Any] | None:
-    """What is kept on the file of this name; None where it was not tried, or its library is there no more."""
+    """The stored decision for the file of this name; None if it was not tried or its library was uninstalled."""
     for found in decisions()[::-1]:
         if Path(found["path"]).name == name and importlib.util.find_spec(found["library"]) is not None:
             return found
@@ -216,7 +216,7 @@ def _kept(place: Path, choice: str) -> Engine | None:
 
 
 def _engine(found: dict[str, Any], choice: str) -> Engine:
-    """The decision, or the library that was named as far as it is right."""
+    """The decision, or the named library where it computes correctly."""
     speed = (*found["rival_speed"], *found["base_speed"])
     rival = Engine(
         library=choice or found["rival"],

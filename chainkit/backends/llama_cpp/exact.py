@@ -1,4 +1,4 @@
-"""The same numbers for a text that is read alone, whatever was computed before it.
+"""Bit-exact results for a text computed alone, independent of earlier calls.
 
 llama.cpp rounds differently in three cases (its CPU kernels, found by comparing bits):
 
@@ -28,7 +28,7 @@ _ALIKE_ON_X86 = _ALIKE | {"Q8_0"}  # Arm repacks it
 
 
 def rows(weights: Weights) -> int:
-    """Tokens in a block: what is computed together; 1 where the weights compute alike for any number of tokens."""
+    """Tokens in a block computed together; 1 where results do not depend on the number of tokens."""
     kinds = {tensor.type for name, tensor in weights.header.tensors.items() if name.startswith("blk.")}
     alike_here = _ALIKE_ON_X86 if platform.machine().lower() in ("x86_64", "amd64") else _ALIKE
     return 1 if kinds <= alike_here else _BLOCK

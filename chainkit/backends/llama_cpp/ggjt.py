@@ -61,7 +61,7 @@ _ARCHITECTURES = (
     (b"encoder.conv1", "Whisper"),
 )
 _UNRUNNABLE = ("BLOOM", "Whisper")  # by ctransformers either
-_SEARCHED = 8 << 20  # the names begin behind the vocabulary, which takes 0.5 to 3 MB
+_SEARCHED = 8 << 20  # the names follow the vocabulary, which takes 0.5 to 3 MB
 _ADVICE = "get this model as GGUF (gguf:...), or as safetensors (hf:...)"
 
 
@@ -88,7 +88,7 @@ class OldModel:
         heads: Of attention; `shared_heads` are those of keys and values.
         inner: Width of the feed-forward part; read off a tensor, as is `shared_heads`.
         layers: Blocks.
-        file_type: The number that stands for the quantisation of most tensors.
+        file_type: Code of the quantization of most tensors.
         tokens: The bytes of each token, with spaces as spaces; a byte token is that byte.
         scores: Float32, one for each token.
         tensors: In the order of the file.
@@ -214,7 +214,7 @@ class _Reader:
         nbytes = int(np.prod(shape, dtype=object)) // block * block_bytes
         if self.position + nbytes > self.size:
             raise self.fault(
-                f"is cut short: {name} ends {self.position + nbytes - self.size} bytes behind the end of the file "
+                f"is cut short: {name} ends {self.position + nbytes - self.size} bytes past the end of the file "
                 f"({self.size} bytes); download it again"
             )
         self.position += nbytes
@@ -245,7 +245,7 @@ class _Reader:
             self.require(found.shape == shape, f"has {name} in the shape {found.shape} and not {shape}")
             self.require(len(shape) == 2 or found.type == 0, f"has {name} as {TENSOR_TYPES[found.type][0]} and not F32")
         if more := sorted(tensors.keys() - shapes.keys()):
-            raise self.fault(f"is damaged: it has {more[0]} behind its last layer")
+            raise self.fault(f"is damaged: it has {more[0]} after its last layer")
 
     def architecture(self) -> str | None:
         start = self.data[: min(self.size, _SEARCHED)]

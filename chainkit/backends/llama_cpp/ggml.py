@@ -31,8 +31,8 @@ class OldFile(BaseModel):
     Attributes:
         trained_context: Tokens of the longest text in training; None guesses from the name of the file: 4096 for
             Llama 2, 16384 for Code Llama, else 2048.
-        rms_eps: What is added to the variance in each norm.
-        rope_base: Of the rotary positions; None guesses from the name of the file.
+        rms_eps: Epsilon of the RMS norms.
+        rope_base: Base of the rotary position embedding; None guesses from the name of the file.
         progress: Called with the bytes written and the bytes there will be, while the file is laid out.
     """
 

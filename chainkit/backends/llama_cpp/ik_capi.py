@@ -29,7 +29,7 @@ _RENAMED = {
     "llama_token_to_piece": "llama_token_to_piece_vocab",
 }
 
-# with other arguments; a method of `IkLibrary` stands for each
+# with other arguments; `IkLibrary` has a method for each
 _OTHERS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "llama_model_get_vocab": (c_void_p, (c_void_p,)),
     "llama_free": (None, (c_void_p,)),

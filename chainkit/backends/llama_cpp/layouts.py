@@ -209,7 +209,7 @@ XLLAMACPP = Layout("xllamacpp", "2026.10.11549", "gguf", ContextParamsWide, proc
 def defaults(library: ctypes.CDLL, function: str, structure: type[ctypes.Structure]) -> ctypes.Structure:
     """What the library fills a structure with."""
 
-    # A library with a longer structure than ours writes past its end: leave room behind it.
+    # A library with a longer structure than ours writes past its end: leave room after it.
     class Padded(ctypes.Structure):
         _fields_ = (("inner", structure), ("room", c_int8 * 256))
 

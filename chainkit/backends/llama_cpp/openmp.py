@@ -1,7 +1,7 @@
 """libgomp, which xllamacpp's library asks the system for; minimal Linux systems and slim containers lack it.
 
-Wheels of scikit-learn, simsimd and torch hold a copy of their own, under a name that nothing else asks for. A copy of
-that copy, with its usual name, is loaded from memory, and the system's loader then takes it for what is asked for.
+Wheels of scikit-learn, simsimd and torch bundle libgomp under a mangled name. A copy of it with the usual name is
+loaded from memory, and the system's loader then resolves libgomp to it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _bundled() -> Iterator[Path]:
 def _renamed(path: Path) -> bytes | None:
     """A library under libgomp's usual name; None if its own name is not its file's.
 
-    The name (SONAME) stands among the strings of the file; a shorter one fits in its place.
+    The name (SONAME) is one of the strings in the file; a shorter one fits in its place.
     """
     data = path.read_bytes()
     if path.name == NAME:

@@ -1,4 +1,4 @@
-"""What one call of llama.cpp computes: tokens of several texts, and of what may follow them."""
+"""One `llama_decode` call: tokens of several texts and of the branches that may follow them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class LlamaRead(PendingRead):
     """A forward request while llama.cpp computes it.
 
     Attributes:
-        sequence: Where its text is kept, once it has a place.
-        restored: Whether it goes on from files, so that its passes end where they would without.
+        sequence: Its sequence in the KV cache, once assigned.
+        restored: Whether it continues a prefix from files, so that its passes must end where they would without.
     """
 
     sequence: LlamaSequence | None = None
@@ -24,7 +24,7 @@ class LlamaRead(PendingRead):
 
     @property
     def place(self) -> LlamaSequence:
-        """The sequence that it has by now."""
+        """Its sequence, which must be assigned."""
         assert self.sequence is not None
         return self.sequence
 
@@ -49,9 +49,9 @@ class PassPart:
     """Tokens of a text, and nodes of its branches after them.
 
     Attributes:
-        read: What they are read for.
-        tokens: They go on with what is in memory.
-        start: How much that is.
+        read: The read that they belong to.
+        tokens: They continue what is in the KV cache.
+        start: Number of tokens in the KV cache.
         sequences: The sequences that each node is in: one for each end of a branch that it leads to.
         chain: Nodes that follow one another; they are kept as a part of the text.
         joined: Number of the tokens whose rows in the pass are those of another text.
@@ -84,7 +84,7 @@ class PassPart:
         return self.start + len(self.tokens) == len(self.read.request.tokens)
 
     def branch(self, nodes: Sequence[int], free: list[int]) -> None:
-        """Put nodes and those that lead to them behind the text; takes from the free sequences what it needs."""
+        """Add nodes and their ancestors after the text; takes the sequences it needs from `free`."""
         branches = self.read.request.branches
         assert branches is not None
         for end in ends(branches, nodes):
@@ -127,8 +127,8 @@ def pass_rows(parts: Sequence[PassPart], *, join: bool) -> list[PassRow]:
     """The rows of a pass.
 
     Args:
-        parts: What is computed.
-        join: Texts that go on alike have their rows in common as far as they do; not for recurrent models.
+        parts: Parts of the pass.
+        join: Texts with the same continuation share rows as far as they agree; not for recurrent models.
     """
     found = list[PassRow]()
     same = dict[object, PassRow]()
@@ -157,7 +157,7 @@ def ends(branches: Branches, nodes: Sequence[int]) -> list[int]:
 
 
 def groups(branches: Branches, nodes: Sequence[int], most_ends: int, most_nodes: int) -> Iterator[list[int]]:
-    """The nodes in groups that one pass can compute: so many ends, and so many nodes with those that lead to them."""
+    """Split nodes into groups that one pass can compute, limited by leaves and by nodes including ancestors."""
     group: list[int] = []
     taken: set[int] = set()
     for end in ends(branches, nodes):

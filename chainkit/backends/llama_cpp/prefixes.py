@@ -90,7 +90,7 @@ class DiskPrefixes:
             sequence.steady = start + len(tokens) - len(tokens) % self._rows
 
     def restore(self, sequence: LlamaSequence, tokens: Sequence[int], known: int) -> int:
-        """Put the beginning of a text into its sequence, if the files know more of it than memory does.
+        """Load a prefix of a text into its sequence, if the files hold more of it than memory does.
 
         Args:
             sequence: The text's own.
@@ -98,7 +98,7 @@ class DiskPrefixes:
             known: How many of them are in the sequence.
 
         Returns:
-            How many are there then; 0: the files know too little, and the sequence is what it was, or empty.
+            Number of tokens in the sequence afterwards; 0 if the files hold too few (it is then unchanged or empty).
         """
         if self._spare is None or len(tokens) < known + WORTH + LONG or is_virtual(tokens[0]):
             return 0
@@ -140,7 +140,7 @@ class DiskPrefixes:
             _written_beside(lambda: self._write(files, tokens, first, blocks), sum(map(len, blocks)))
 
     def start(self, count: int, known: int) -> int:
-        """From where a text of `count` tokens is read on, of which so many are known.
+        """Position from which a text of `count` tokens must be computed, if the first `known` are stored.
 
         Passes begin at multiples of `n_batch`, as they do without files. In each of them all tokens are known, none, or
         all but `LONG` and the rest of a block: then these are computed as in the whole pass.
@@ -178,7 +178,7 @@ class DiskPrefixes:
         return count
 
     def _copies(self, sequence: LlamaSequence, first: int, end: int, limit: int) -> list[Data]:
-        """What was computed of blocks; fewer where they are too large, none where llama.cpp does not give them."""
+        """Copies of the KV data of blocks; fewer if they are too large, none if llama.cpp does not return them."""
         assert self._spare is not None
         library, memory, found = self._library, self._memory, list[Data]()
         for place in range(first, end):
@@ -259,7 +259,7 @@ def _written_beside(work: Callable[[], object], nbytes: int) -> None:
 
 
 def written(seconds: float) -> bool:
-    """Wait until what is being written is on the disk; False after so many seconds."""
+    """Wait until pending writes are on disk; False on timeout."""
     end = time.monotonic() + seconds
     for thread in list(_writing.threads):
         thread.join(max(0.0, end - time.monotonic()))

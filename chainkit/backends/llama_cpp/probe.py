@@ -55,7 +55,7 @@ def no_core_file() -> None:
 
 
 def child(module: str, argument: str, *, seconds: float, **environment: str) -> subprocess.CompletedProcess[bytes]:
-    """Run a module of chainkit in a process of its own.
+    """Run a module of chainkit in a child process.
 
     Raises:
         TimeoutExpired: Of `subprocess`; it took longer.

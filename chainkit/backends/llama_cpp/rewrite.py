@@ -105,7 +105,7 @@ def header_bytes(entries: Mapping[str, bytes], tensors: Iterable[Tensor], alignm
 
 
 def placed(tensors: Iterable[Tensor], alignment: int) -> list[Tensor]:
-    """The tensors one behind the other in this order."""
+    """Place the tensors one after the other in this order."""
     result: list[Tensor] = []
     offset = 0
     for tensor in tensors:

@@ -1,4 +1,4 @@
-"""One llama.cpp context, shared by all sessions on a model file: what was read stays, and is never read twice."""
+"""One llama.cpp context, shared by all sessions on a model file; its KV cache serves as their prompt cache."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class LlamaRuntime:
         return self._sequences.partial
 
     def forward(self, requests: Sequence[ForwardRequest]) -> list[ForwardResult]:
-        """Read what is missing of all texts, in as few passes as possible; no owner may come twice.
+        """Compute the missing tokens of all texts in as few passes as possible; an owner may appear only once.
 
         Raises:
             Cancelled: One of them was cancelled.
@@ -186,7 +186,7 @@ class LlamaRuntime:
                     self.lock.notify_all()
 
     def state(self, sequence: KVSequence | None) -> bytes:
-        """What was computed of a sequence's tokens, for `take_state`.
+        """The KV data of a sequence's tokens, for `take_state`.
 
         Raises:
             Unsupported: The model cannot give it away.
@@ -203,7 +203,7 @@ class LlamaRuntime:
         return ctypes.string_at(buffer, written)
 
     def take_state(self, tokens: Sequence[int], data: bytes) -> bool:
-        """Put back what was computed of tokens; it stays for reuse. False if llama.cpp does not take it."""
+        """Restore KV data of tokens for reuse. False if llama.cpp rejects it."""
         owner = LlamaSequence(number=-1)
         buffer = (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
         with self.lock:
@@ -288,7 +288,7 @@ class LlamaRuntime:
         return self._sequences.partial and not any(other.busy for other in others)
 
     def _settle_alone(self, read: LlamaRead) -> None:
-        """A sequence for a read beside which nothing is computed; it takes up only what is exact."""
+        """A sequence for a text computed alone; it reuses only bit-exact prefixes."""
         request, sequences = read.request, self._sequences
         if read.settled:
             known = min(still_known(read.place.tokens, request), len(request.tokens) - 1)
@@ -304,13 +304,13 @@ class LlamaRuntime:
         read.start = sequences.trim(read.place, known)
 
     def _read(self, reads: Sequence[LlamaRead]) -> list[LlamaRead]:
-        """Compute what is missing; the reads that lost their place, or for whom there was no room beside the others."""
+        """Compute missing tokens; returns the reads that lost their sequence or did not fit beside the others."""
         if self._sequences.partial:
             share(reads, self._read_up_to, self._copy)
         left = self._advance(reads, None)
         waiting = [read for read in reads if read not in left and read.nodes]
         for parts in self._branch_passes(waiting) if len(waiting) > 1 else ():
-            self._decode(parts)  # where there is no room, each has a pass of its own
+            self._decode(parts)  # where there is no room, each gets a separate pass
         for read in waiting:
             while read.nodes:
                 self._read_branches(read)
@@ -430,7 +430,7 @@ class LlamaRuntime:
             raise ModelFileError(self.weights.path, "llama.cpp has no room for texts that fit the context")
 
     def _decode(self, parts: Sequence[PassPart]) -> bool:
-        """One pass; False if there is no room for it. Soft prompts have a pass of their own, before all else."""
+        """One pass; False if there is no room for it. Soft prompts get a separate pass before all else."""
         if virtual := [part for part in parts if part.tokens and is_virtual(part.tokens[0])]:
             return self._decode_vectors(virtual)
         for part in parts:

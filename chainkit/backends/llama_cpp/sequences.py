@@ -1,4 +1,4 @@
-"""Which session has which sequence of llama.cpp's KV cache, and what stays in it."""
+"""Assigns sequences of llama.cpp's KV cache to sessions and tracks their content."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from chainkit.backends.llama_cpp.capi import Handle, Library
 from chainkit.local.runtime import KVSequence, common
 
-_GRACE_SECONDS = 1.0  # a generation that has gone on within this time keeps its place in memory
+_GRACE_SECONDS = 1.0  # a generation that was active within this time keeps its sequence
 
 
 @dataclass(eq=False)
@@ -19,10 +19,10 @@ class LlamaSequence(KVSequence):
     """A sequence of llama.cpp.
 
     Attributes:
-        number: By which llama.cpp knows it.
+        number: Its id in llama.cpp.
         busy: Whether a generation computes on it.
-        exact: Number of its first tokens whose keys and values are to the bit those of a text that is read alone.
-        steady: Number of its first tokens that were computed as the first text of a process is; `prefixes.py` says why.
+        exact: Number of leading tokens whose keys and values are bit-identical to those of a text computed alone.
+        steady: Number of leading tokens computed as in a fresh process; see `prefixes.py`.
     """
 
     number: int = 0
@@ -36,9 +36,9 @@ class LlamaSequences:
 
     Attributes:
         all: The sequences.
-        partial: Whether the first tokens of a sequence can be kept without the others; a recurrent model cannot.
-        rows: A text that is read alone is taken up at a multiple of so many tokens; `exact.py` says why.
-        holes: Whether llama.cpp may put tokens before those that they follow, in cells that others have left.
+        partial: Whether a sequence can be cut back to a prefix; a recurrent model cannot.
+        rows: A text computed alone continues at a multiple of this number of tokens; see `exact.py`.
+        holes: Whether llama.cpp may place tokens in freed cells before those of the tokens they follow.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class LlamaSequences:
         self._from = 0
 
     def claim(self, owner: object, tokens: Sequence[int], keep: Collection[LlamaSequence]) -> LlamaSequence:
-        """A sequence for the owner, with as much of the text in it as can be found in memory; may wait for one.
+        """A sequence for the owner, with the longest cached prefix of the text; may wait for a free one.
 
         Args:
             owner: Who it is kept for.
@@ -76,7 +76,7 @@ class LlamaSequences:
         return sequence
 
     def claim_alone(self, owner: object, tokens: Sequence[int]) -> LlamaSequence:
-        """A sequence for a text that is read alone, with what is exact of it in memory."""
+        """A sequence for a text computed alone, with its longest bit-exact cached prefix."""
         donor = max(self.all, key=lambda sequence: (self.reusable(sequence, tokens), not sequence.in_use))
         length = self.reusable(donor, tokens)
         if not length:
@@ -109,7 +109,7 @@ class LlamaSequences:
         self.exact(sequence, start, exact)
 
     def exact(self, sequence: LlamaSequence, start: int, count: int) -> None:
-        """Note that so many tokens from `start` on are what a text that is read alone has."""
+        """Mark `count` tokens from `start` as bit-identical to those of a text computed alone."""
         if sequence.exact == start and not self.holes:
             sequence.exact = start + count
 
@@ -118,7 +118,7 @@ class LlamaSequences:
         self._last, self.holes = None, self.holes or holes
 
     def copy(self, donor: LlamaSequence, sequence: LlamaSequence, length: int) -> None:
-        """Let a sequence have the first tokens of another instead of its own; they take no place of their own."""
+        """Replace a sequence's tokens by the first `length` of another; the cells are shared."""
         if donor is not sequence:
             self._leave(sequence, 0)
             sequence.tokens, sequence.exact, sequence.steady = [], 0, 0

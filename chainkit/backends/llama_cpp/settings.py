@@ -1,4 +1,4 @@
-"""What every GGUF model takes, and the runtime that it stands for."""
+"""Settings shared by all GGUF models, and the runtime they select."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class FileSettings(BaseModel):
     """Which file, and how it is loaded.
 
     Attributes:
-        model: Path of a GGUF file, `~` being the home folder; or ORG/REPO:QUANT that 'chainkit pull' has fetched.
-        context_length: Tokens that the model can read at once; None: what it was trained on, at most 4096.
+        model: Path of a GGUF file (`~` is the home folder), or ORG/REPO:QUANT fetched by 'chainkit pull'.
+        context_length: Context length in tokens; None: the trained length, at most 4096.
         n_threads: None: all cores but one, at most 4.
         flash_attention: None leaves it to llama.cpp.
         use_mmap: Map the file instead of copying it into memory.
@@ -116,16 +116,16 @@ class GGUFSettings(FileSettings):
     """What the models that write text take.
 
     Attributes:
-        n_batch: Tokens computed at once while a prompt is read.
-        n_sequences: Texts that are kept apart in memory, so that a prompt that was read is not read again, and computed
-            side by side; None: 16, or 8 for recurrent models.
-        kv_type: How what was read is stored: "f16", "f32", or "q8_0" for half the memory.
+        n_batch: Maximum number of tokens in one pass.
+        n_sequences: Parallel sequences in the KV cache, for prompt caching and batching; None: 16, or 8 for recurrent
+            models.
+        kv_type: Type of the KV cache: "f16", "f32", or "q8_0" for half the memory.
         repeatable: A call made alone gives the same text whatever ran before; prompts are read 5 to 15 % slower, and
             not by ik_llama.cpp.
         lora: LoRA adapters as GGUF files; in a spec with commas between them.
         lora_scale: How much of each; one number counts for all, none is 1.
         draft: A smaller GGUF model of the same family that proposes tokens; the text stays the same.
-        draft_tokens: At most so many proposals at once; fewer where it was measured that they do not pay.
+        draft_tokens: Maximum number of proposed tokens; fewer are used where measurements say that they do not pay.
         on_progress: Called while the weights are loaded, with the part that is there, from 0 to 1; from Python only.
     """
 
@@ -172,7 +172,7 @@ class GGUFSettings(FileSettings):
         return self._runtime.value((self.path, self._settings), self._open)
 
     def load(self) -> Self:
-        """Load now what the first call would load; a model that is loaded stays as it is.
+        """Load now what the first call would load; does nothing if it is loaded.
 
         Raises:
             ModelFileError: The file is not a model, or a damaged one.
@@ -182,10 +182,10 @@ class GGUFSettings(FileSettings):
         return self
 
     def save_state(self, path: str | Path, text: str, *, special: bool = False) -> int:
-        """Read a text, and keep in a file what was computed of it, for `load_state` in another process.
+        """Compute a text and save its KV cache to a file, for `load_state` in another process.
 
         Args:
-            path: The file; one that is there is replaced. Its size is that of keys and values of so many tokens.
+            path: The file; an existing one is replaced. Its size is that of the tokens' keys and values.
             text: How later prompts begin.
             special: Read the names of special tokens in the text as those tokens, as templates of chats do.
 

@@ -1,7 +1,7 @@
 """What a model has computed of a text, kept in a file: a long prefix is then read once and never again.
 
-The file begins with eight bytes that say what it is, the length of a JSON header and the header: for which model and
-settings it was made, its tokens, and the hash of what follows. What follows is llama.cpp's own.
+The file begins with an eight-byte magic, the length of a JSON header and the header: the model and settings it was made
+for, its tokens, and the hash of the rest, which is in llama.cpp's own format.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SAMPLE = 1 << 16
 
 @dataclass(frozen=True)
 class SavedState:
-    """A text and what was computed of it.
+    """A text and its KV cache.
 
     Attributes:
         tokens: The text.

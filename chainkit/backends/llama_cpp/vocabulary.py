@@ -48,7 +48,7 @@ class LlamaVocabulary:
 
     @property
     def separator(self) -> int | None:
-        """The token that stands between two texts that are read together, if one more than their ends does."""
+        """The separator token between two texts that are read as a pair; None if the model has none."""
         if not self.library.newer("llama_vocab_get_add_sep")(self.handle):
             return None
         token = self.library.newer("llama_vocab_sep")(self.handle)
@@ -60,8 +60,8 @@ class LlamaVocabulary:
         Args:
             text: Any text.
             special: Read the names of special tokens, like "<|im_end|>", as those tokens.
-            whole: The text stands alone: add the first and last tokens, and the space before the text, that the
-                model expects. Otherwise the tokens are those of a text that goes on: nothing is put before it.
+            whole: The text is complete: add the first and last tokens, and the space before the text, that the
+                model expects. Otherwise tokenize it as a continuation and add nothing.
 
         Raises:
             ValueError: The text holds half of a surrogate pair, which is not a character.

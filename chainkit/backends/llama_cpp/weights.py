@@ -48,7 +48,7 @@ class LlamaLoading:
 
 
 class _Steps:
-    """llama.cpp's reports on the way, given on; an error in the one who is told ends the loading."""
+    """Forwards llama.cpp's progress reports; an error in the callback ends the loading."""
 
     def __init__(self, told: Progress | None) -> None:
         self._told, self._failed = told, list[BaseException]()
@@ -56,7 +56,7 @@ class _Steps:
         self.address = ctypes.cast(self._callback, ctypes.c_void_p).value
 
     def check(self) -> None:
-        """Raise what went wrong on the other side."""
+        """Raise the error of the callback, if there was one."""
         if self._failed:
             raise self._failed[0]
 
@@ -110,9 +110,9 @@ def load_weights(
     """The weights of a file: those already in memory, if the file has not changed since.
 
     Args:
-        before: Called if they have to be loaded; what it raises is raised.
-        on_progress: Called with the part that is loaded, from 0 to 1; what it raises ends the loading and is raised.
-        needs: What they are used for that ik_llama.cpp cannot do, in words.
+        before: Called before loading; its errors propagate.
+        on_progress: Called with the part that is loaded, from 0 to 1; its errors end the loading and propagate.
+        needs: Requested features that ik_llama.cpp lacks, in words.
 
     Raises:
         ModelFileError: The file is not a model, or a damaged one.

@@ -83,8 +83,8 @@ FOREIGN_MARKS: Mapping[str, str] = {
     "||": "write 'or'",
     "!": "write 'not'",
     "|": "there are no filters; give a function as a variable and write {{f x}}",
-    "$": "write a name as it is",
-    "`": "texts stand in straight quotes, ' or \"",
+    "$": "write the name without it",
+    "`": "put texts in straight quotes, ' or \"",
     **dict.fromkeys("“”„‘’«»", "texts stand in straight quotes, ' or \""),
 }
 """Marks of other languages inside a tag, and what to write instead."""

@@ -41,7 +41,7 @@ class Expressions:
 
     Args:
         source: The whole program, for errors.
-        tokens: What is inside the tag; the last one is of kind "end".
+        tokens: Tokens inside the tag; the last one is of kind "end".
     """
 
     def __init__(self, source: str, tokens: Sequence[Lexeme]) -> None:
@@ -56,7 +56,7 @@ class Expressions:
         return self.tokens[self.position]
 
     def take(self) -> Lexeme:
-        """The token that comes, and go on."""
+        """Return the next token and advance."""
         token = self.next
         if token.kind != "end":
             self.position += 1
@@ -91,7 +91,7 @@ class Expressions:
             return value
 
     def arguments(self, command: str, signature: Signature, *, parenthesised: bool | None = None) -> Arguments:
-        """What stands behind the name of a command, up to the end of the tag or the closing parenthesis."""
+        """Arguments after the name of a command, up to the end of the tag or the closing parenthesis."""
         if parenthesised is None:
             parenthesised = self._at("(") and not self.next.spaced
         start = self.next
@@ -316,7 +316,7 @@ class Expressions:
     def _dict_item(self) -> tuple[Expression, Expression]:
         key = self._operators(0, spaced=False)
         if not self._at(":"):
-            advice = "; one value stands in two braces, as in {{a}}" if self._at("}") else ""
+            advice = "; write one value in two braces, as in {{a}}" if self._at("}") else ""
             raise self.fault(f"expected ':' after the key, not {self._shown(self.next)}{advice}")
         self.take()
         return key, self._operators(0, spaced=False)

@@ -29,11 +29,11 @@ class Lexeme:
     """One word inside a tag.
 
     Attributes:
-        kind: What it is; "end" is the closing `}}`.
+        kind: Kind of token; "end" is the closing `}}`.
         value: The name, operator, text or number.
         at: Where it begins in the source.
         end: Where it ends.
-        spaced: Whether white space stands before it: `f (a)` is not `f(a)`.
+        spaced: Whether white space precedes it: `f (a)` is not `f(a)`.
     """
 
     kind: Kind
@@ -58,8 +58,8 @@ class Tag:
     Attributes:
         kind: `{{a}}`, `{{#a}}`, `{{/a}}`, `{{>a}}` or `{{#>a}}`.
         tokens: Its insides; the last one is of kind "end".
-        at: Where its `{{` stands.
-        end: Behind its `}}`.
+        at: Position of its `{{`.
+        end: Position after its `}}`.
     """
 
     kind: TagKind
@@ -123,7 +123,7 @@ def _plain(source: str, position: int) -> tuple[str, int]:
 
 
 def _comment(source: str, start: int) -> tuple[int, bool] | None:
-    """Where a comment ends and whether the white space behind it goes, or None if it is none."""
+    """Where a comment ends and whether to strip the white space after it; None if it is not a comment."""
     opening = re.compile(r"\{\{~?\s*!(--)?").match(source, start)
     if not opening:
         return None

@@ -59,7 +59,7 @@ class _Open:
         name: What the closing tag must say.
         tag: The opening tag.
         arguments: Those of the opening tag.
-        parts: What stands between the separators; the last one is being filled.
+        parts: Bodies between the separators; the last one is being filled.
         separators: What separates them: the word, its condition, its place.
     """
 
@@ -142,7 +142,7 @@ class _Parser:
             again = Expressions(self._source, tag.tokens)
             if start == 1 and name in ("gen", "select", "await", "parse"):
                 return Show(again.whole(), tag.at)
-            raise self._fault(f"{name} stands alone in its tag", reader.next.at)
+            raise self._fault(f"{name} must be alone in its tag", reader.next.at)
         match name:
             case "gen":
                 return Gen(arguments, tag.at)
@@ -169,7 +169,7 @@ class _Parser:
 
     def _needs_loop(self, word: str, tag: Tag) -> None:
         if not any(block.name in ("each", "geneach") for block in self._open):
-            raise self._fault(f"{word} stands outside of every loop", tag.at)
+            raise self._fault(f"{word} is outside of every loop", tag.at)
 
     def _begin(self, tag: Tag) -> None:
         name = _word(tag)
@@ -232,7 +232,7 @@ class _Parser:
         if kind not in homes:
             where = f"directly inside {block.name}" if block.name else "outside of every block"
             named = " or ".join(f"{{{{#{home}}}}}" for home in homes if home != "include")
-            raise self._fault(f"{word} belongs into {named}, and stands {where}", tag.at)
+            raise self._fault(f"{word} belongs into {named}, and is {where}", tag.at)
         if any(earlier == "else" for earlier, _, _ in block.separators):
             raise self._fault(f"{word} comes after the else of this {block.name}", tag.at)
 

@@ -53,7 +53,7 @@ class Unary:
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """Two values and what stands between them."""
+    """Two values and the operator between them."""
 
     operator: str
     left: Expression
@@ -90,7 +90,7 @@ Expression: TypeAlias = Literal | Name | Item | Call | Unary | Binary | ListOf |
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """What stands behind the name of a command.
+    """Arguments after the name of a command.
 
     Attributes:
         values: By the names of the command's parameters; those not written are missing.
@@ -105,7 +105,7 @@ class Arguments:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Text as it stands."""
+    """Literal text."""
 
     text: str
     at: int
@@ -162,7 +162,7 @@ class Parse:
 
 @dataclass(frozen=True, slots=True)
 class Include:
-    """`{{>other}}`; the body of `{{#>other}}...{{/other}}` stands in where there is no such program."""
+    """`{{>other}}`; the body of `{{#>other}}...{{/other}}` is used if there is no such program."""
 
     program: Expression
     arguments: Arguments

@@ -45,7 +45,7 @@ def nodes(body: Body) -> Iterator[Node]:
 
 
 def bodies(node: Node) -> tuple[Body, ...]:
-    """What stands inside a block."""
+    """The bodies inside a block."""
     match node:
         case If():
             return (*(body for _, body in node.branches), node.otherwise)

@@ -1,4 +1,4 @@
-"""What slots have written, kept on disk: the same slot behind the same tokens of the same model is not computed again.
+"""On-disk cache of slot results, keyed by model, preceding tokens and the slot's request.
 
 Kept are slots at temperature 0 and slots with a seed. `CHAINKIT_PROGRAM_CACHE=off` switches it off, a path moves it.
 
@@ -56,7 +56,7 @@ class Results:
         self._store = AnswerStore(path, limit)
 
     def get(self, key: bytes) -> SlotResult | OptionScores | None:
-        """What is kept under a key."""
+        """The result stored under a key, or None."""
         try:
             value = self._store.get(key, KIND)
             return None if value is None else _read(value)
@@ -127,7 +127,7 @@ def key_of(fingerprint: str, tokens: Sequence[int], work: str) -> bytes:
     Args:
         fingerprint: What makes the model different from others.
         tokens: All that it has read.
-        work: What it does after them: `GenerationRequest.key`, or another text that says everything.
+        work: Key of the work after them: `GenerationRequest.key`, or another complete description.
     """
     head = repr((_FORMAT, fingerprint, work)).encode()
     return hashlib.blake2b(head + b"\0" + array.array("q", tokens).tobytes(), digest_size=20).digest()

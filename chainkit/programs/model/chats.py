@@ -70,7 +70,7 @@ class ChatContext:
         if self.opened is not None:
             self.opened = replace(self.opened, text=self.opened.text + text)
         elif text.strip():
-            raise UnsupportedProgram(f"{self.name} takes messages, and {text.strip()[:40]!r} stands outside of them")
+            raise UnsupportedProgram(f"{self.name} takes messages, and {text.strip()[:40]!r} is outside of them")
 
     def open(self, role: str, attributes: Mapping[str, str]) -> None:
         """Begin a message."""
@@ -250,7 +250,7 @@ def _ready(context: ChatContext, slot: Slot) -> list[BaseMessage]:
     """The messages, if the model can write what comes now."""
     if context.opened is None or context.opened.role != "assistant":
         where = f"in a message of '{context.opened.role}'" if context.opened else "outside of every role"
-        raise UnsupportedProgram(f"{context.name} writes messages of the assistant, and this slot stands {where}")
+        raise UnsupportedProgram(f"{context.name} writes messages of the assistant, and this slot is {where}")
     if context.opened.text.strip():
         raise UnsupportedProgram(
             f"{context.name} cannot go on inside a message that has begun with {context.opened.text.strip()[:40]!r}; "
@@ -269,7 +269,7 @@ def _with_tools(model: Any, slot: Slot) -> Any:
 
 
 def _answer_text(reply: HostedReply) -> str:
-    """The text of a structured answer: JSON, or the arguments of the call that stands for it."""
+    """The text of a structured answer: JSON, or the arguments of the tool call used for it."""
     if reply.text.strip() or not reply.calls:
         return reply.text
     return json.dumps(reply.calls[0].get("args", {}), ensure_ascii=False)

@@ -186,8 +186,8 @@ def taken(form: Form, text: str, *, goes_on: bool = False) -> str | None:
     """What an answer is of a form, without the quotation marks around it, or None if it is not.
 
     Args:
-        form: What was asked for.
-        text: The answer: all of it must be of the form, so that no half of a number or word counts.
+        form: The requested form.
+        text: The answer: all of it must match the form, so that a truncated number or word does not count.
         goes_on: The text may go on after it, as that of a model which continues texts does.
     """
     stripped = text.strip()

@@ -16,8 +16,8 @@ from chainkit.base.session import Piece, TokenScore
 from chainkit.decoding.stops import StopScanner
 from chainkit.programs.model.protocol import Generate, Job, JobUpdate, Slot, SlotResult, Tally
 
-_ROWS = 16  # requests at once, where nobody says how many
-_STOPS = 4  # so many the services take; the others are looked for here
+_ROWS = 16  # default number of concurrent requests
+_STOPS = 4  # maximum that services accept; further ones are searched for here
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class HostedRequest:
         stop: Where the answer ends.
         settings: For this call.
         config: A RunnableConfig.
-        streamed: Whether its pieces may be told as they come.
-        bind: What makes the runnable that is called out of the model; None calls the model itself.
+        streamed: Whether to report its pieces as they come.
+        bind: Turns the model into the runnable to call; None calls the model itself.
     """
 
     prompt: Any
@@ -151,7 +151,7 @@ class HostedJobRunner(ABC):
     def _next_inline(self, number: int, answers: Iterator[JobUpdate]) -> Numbered:
         try:
             news = next(answers)
-        except Exception as error:  # noqa: BLE001 - told to the one who asked
+        except Exception as error:  # noqa: BLE001 - passed to the caller
             self._inline = None
             return number, error
         if not isinstance(news, Piece):
@@ -171,7 +171,7 @@ class HostedJobRunner(ABC):
                 if self._closed:
                     return
                 self._queue.put((number, news))
-        except BaseException as error:  # noqa: BLE001 - told to the one who asked
+        except BaseException as error:  # noqa: BLE001 - passed to the caller
             self._queue.put((number, error))
 
     def _counted(self, news: Numbered) -> Numbered:
@@ -192,7 +192,7 @@ class HostedJobRunner(ABC):
             async with self._turns:
                 async for news in self._aanswers(job):
                     self._news.put_nowait((number, news))
-        except Exception as error:  # noqa: BLE001 - told to the one who asked
+        except Exception as error:  # noqa: BLE001 - passed to the caller
             self._news.put_nowait((number, error))
 
     def _answers(self, job: Job) -> Iterator[JobUpdate]:
@@ -250,7 +250,7 @@ def sent_stops(stop: tuple[str, ...]) -> list[str] | None:
 
 
 def cut(reply: HostedReply, stop: tuple[str, ...]) -> HostedReply:
-    """The answer up to the first stop text, should the service have gone on behind it."""
+    """The answer up to the first stop text, in case the service wrote past it."""
     places = sorted((place, text) for text in stop if (place := reply.text.find(text)) >= 0)
     if places:
         place, text = places[0]
@@ -261,7 +261,7 @@ def cut(reply: HostedReply, stop: tuple[str, ...]) -> HostedReply:
 
 
 def settings_of(model: Any, slot: Slot, *, length: bool) -> dict[str, Any]:
-    """The settings of a call: what the template says, and temperature 0 where the model has none of its own.
+    """The settings of a call: those of the template, and temperature 0 where the model sets none.
 
     Args:
         model: The model.

@@ -1,8 +1,8 @@
 """Programs on local models.
 
 The slots and scores of all runs go to the model's scheduler, where they share forward passes with everything else that
-runs on the model. What the template gives is read in the pass that computes the next choice of the model, never in one
-of its own.
+runs on the model. Literal text of the template is read in the pass that computes the model's next choice, never in a
+separate one.
 """
 
 from __future__ import annotations
@@ -254,7 +254,7 @@ def _constraint(form: Form | None) -> Any:
 
 
 def _cut_options(session: LocalSession, tail: Sequence[int], job: Score) -> tuple[int, list[list[int]]]:
-    """The options as tokens behind the first so many tokens of the session.
+    """Tokenize the options as continuations; returns how many tokens of the session to keep, and the options.
 
     An option is cut together with the end of the text before it and what follows it, so that tokens may stand across
     both borders. Of what follows, one token tells options apart that begin with one another.
@@ -278,7 +278,7 @@ def _cut_options(session: LocalSession, tail: Sequence[int], job: Score) -> tupl
 
 
 def _reaching(vocabulary: Any, tokens: Sequence[int], length: int, *, beyond: bool) -> list[int]:
-    """The tokens up to so many bytes, or up to the first one that goes beyond."""
+    """Leading tokens that cover at most `length` bytes, or up to the first one that exceeds it."""
     taken: list[int] = []
     for token in tokens:
         if length < 0 or (length == 0 and not beyond):

@@ -74,7 +74,7 @@ class Observer:
         elif not isinstance(job, Generate):
             scores = zip(job.options, result.logprobs, strict=True)
             text = ", ".join(f"{option!r}: {score:.2f}" for option, score in scores)
-        # what is sampled is read as well, but for the last token
+        # sampled tokens are read as well, except the last one
         read = max(0, self._read() - before - max(0, tokens - 1))
         spent = {"prompt_tokens": read, "completion_tokens": tokens}
         spent["total_tokens"] = sum(spent.values())

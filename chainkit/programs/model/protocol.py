@@ -79,11 +79,11 @@ class Slot:
         seed: The same seed gives the same text; None draws a fresh one.
         stop: The slot ends before the first of these texts. The context then holds the text without it.
         stop_regex: Likewise for regular expressions of Python's `re`.
-        form: What the text must be.
-        logprobs: Give each token's log-probability, with so many rivals.
-        token_healing: Whether the last token of the text before may be taken back, so that a token that begins with
-            its bytes can stand there; None leaves it to the engine.
-        following: Literal text that stands behind the slot in the template; "" where it is not known.
+        form: Form that the text must have.
+        logprobs: Return each token's log-probability, with this many alternatives.
+        token_healing: Whether the last token of the text before may be replaced by one that begins with its bytes;
+            None leaves it to the engine.
+        following: Literal text after the slot in the template; "" where it is unknown.
         tools: Descriptions in OpenAI's form; the answer may then be calls, see `SlotResult.calls`.
         tool_choice: "auto", "any", "none" or the name of a tool.
         retries: How often a model that cannot be forced is asked again for an answer in the right form.
@@ -135,7 +135,7 @@ class SlotResult:
         stop_text: What stopped it, if `finish` is "stop".
         tokens: The tokens of `text` where the engine knows tokens, for `Context.replay`.
         scores: One per token if log-probabilities were asked for.
-        calls: Tools that the model wants called; then `text` is what it said beside.
+        calls: Tool calls; `text` then holds what the model wrote beside them.
         data: Whatever else `Context.replay` needs; must be picklable.
     """
 
@@ -197,7 +197,7 @@ class Context(Protocol):
         ...
 
     def fork(self) -> Self:
-        """A second context with the same text and the same tally; what was read is shared."""
+        """A second context with the same text and the same tally; the KV cache is shared."""
         ...
 
     def replay(self, written: SlotResult) -> None:
@@ -205,7 +205,7 @@ class Context(Protocol):
         ...
 
     def release(self) -> None:
-        """It is not needed any more; what was read may stay for reuse. Called once, also after errors."""
+        """Release the context; its KV data may stay for reuse. Called once, also after errors."""
         ...
 
 
@@ -219,13 +219,13 @@ class Generate:
 
 @dataclass(frozen=True)
 class Score:
-    """Compare texts as continuations of a context, which stays as it is.
+    """Compare texts as continuations of a context, which is unchanged.
 
     Attributes:
         context: What comes before.
         options: Different texts, none empty; some may begin with others.
-        following: Literal text that will stand behind the chosen option, "" where it is not known. It tells options
-            that begin with one another apart, and which token stands across the border.
+        following: Literal text after the chosen option, "" where it is unknown. It separates options that share a
+            beginning, and decides which token crosses the border.
         method: "joint": log-probability of the option as a whole. "normalised": that by number of its tokens.
             "unconditional": that less its log-probability without the context. ("greedy" is never asked here: the
             executor generates a slot whose form is the options.)
@@ -288,7 +288,7 @@ class Abilities:
 
 
 class ProgramModel(Protocol):
-    """A model as programs see it. Safe to use from several threads; each run has contexts and works of its own."""
+    """A model as programs see it. Safe to use from several threads; each run has separate contexts and jobs."""
 
     abilities: Abilities
 
@@ -306,7 +306,7 @@ class ProgramModel(Protocol):
         """A place for jobs.
 
         Args:
-            streaming: Whether pieces are wanted as they come; if not, only the results need to be told.
+            streaming: Whether to report pieces as they come; otherwise only results.
             rows: How many jobs may be computed at once; None leaves it to the engine.
         """
         ...

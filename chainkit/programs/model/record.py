@@ -13,7 +13,7 @@ Source = Literal["template", "variable", "model", "role"]
 
 
 ROLE_BEGIN, ROLE_END = "<|im_start|>", "<|im_end|>"
-"""What stands around a message in a text."""
+"""Markers around a message in a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Span:
     """Text with one origin.
 
     Attributes:
-        text: What it is.
+        text: The written text.
         source: Where it came from.
         name: The variable or role, if it has one.
         hidden: Whether it is left out of the run's text.
@@ -123,10 +123,10 @@ class Paused:
 class Beside:
     """Something that happens in a round of `each parallel=True` while others run.
 
-    What the round adds to the text is told again by `TextAdded`, in the order of the rounds, when all are done.
+    When all rounds are done, their text is reported again by `TextAdded`, in the order of the rounds.
 
     Attributes:
-        path: Which round: its number, behind those of the rounds around it.
+        path: Round numbers, from the outermost loop to this one.
         event: What happens there.
     """
 

@@ -117,7 +117,7 @@ def _references(schema: Any) -> list[str]:
 
 
 def _boxed(key: str, part: Mapping[str, Any], *, closed: bool = False) -> Asked:
-    """Services take objects only, so that anything else stands inside of one."""
+    """Wrap a schema in an object, because services accept only objects."""
     schema = {
         "title": key.capitalize(),
         "description": f"The {key}.",

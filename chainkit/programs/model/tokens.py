@@ -16,7 +16,7 @@ from chainkit.programs.model.protocol import SlotResult, Tally, ToolCall
 from chainkit.programs.model.record import ROLE_BEGIN, ROLE_END
 
 _KEPT = 4096  # texts of templates whose tokens are known
-_TAIL = 8  # tokens at the end of a text that may be cut otherwise when it goes on
+_TAIL = 8  # tokens at the end of a text that may change when it is continued
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ class HeldText:
 
     Attributes:
         messages: Those that are complete, on a chat model.
-        opened: The one that is open, without its text.
-        parts: Text behind the messages.
+        opened: The open message, without its text.
+        parts: Text after the messages.
     """
 
     messages: tuple[Any, ...] = ()
@@ -120,9 +120,7 @@ class TokenContext:
         """Put text at the end."""
         if self.chat is not None and self.held.opened is None:
             if text.strip():
-                raise UnsupportedProgram(
-                    f"{self.name} takes messages, and {text.strip()[:40]!r} stands outside of them"
-                )
+                raise UnsupportedProgram(f"{self.name} takes messages, and {text.strip()[:40]!r} is outside of them")
             return
         self._add(TextPart(text))
 
@@ -194,9 +192,9 @@ class TokenContext:
         """Text that the model has written, as the tokens in which it wrote it.
 
         Args:
-            text: What it wrote.
-            tokens: They may stand for more text behind it, which is left out.
-            healed: The end of the text before, if the tokens stand for that too.
+            text: The written text.
+            tokens: Its tokens; text beyond `text` is ignored.
+            healed: The end of the text before, if the tokens cover it too (token healing).
         """
         if healed:
             self._shorten(healed)
@@ -256,7 +254,7 @@ class TokenContext:
             return []
         opened = self.held.opened
         if opened is None:
-            raise UnsupportedProgram(f"{self.name} writes messages, and this slot stands outside of every role")
+            raise UnsupportedProgram(f"{self.name} writes messages, and this slot is outside of every role")
         if opened.role != "assistant" and toolbox is not None:
             raise UnsupportedProgram(f"{self.name} calls tools as the assistant only, not as '{opened.role}'")
         known = self.begun

@@ -1,4 +1,4 @@
-"""Runs of one program together: until all are over, or told while they are written."""
+"""Batched runs of one program: until all are finished, or streamed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def completed(
     """The runs, or their errors.
 
     Args:
-        program: What is run.
+        program: The program to run.
         inputs: As `Program.invoke` takes them.
         managers: Of the callbacks of each.
         configs: Of each; `max_concurrency` bounds how many slots a hosted model fills at once.

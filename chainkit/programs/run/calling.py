@@ -30,11 +30,11 @@ from chainkit.programs.run.steps import Invoke, Steps
 
 _SHELL_SECONDS = 60.0
 _COMMAND_NAMES = (*COMMANDS, *values.FUNCTIONS, *BLOCKS, "shell")
-_CLOSELY = 0.85  # a name that stands alone is more likely a variable than a misspelt command
+_CLOSELY = 0.85  # a bare name is more likely a variable than a misspelt command
 
 
 def value(run: ExecutionLine, expression: Expression) -> Steps:
-    """What an expression stands for."""
+    """The value of an expression."""
     try:
         return (yield from _value(run, expression))
     except ProgramError as error:
@@ -81,7 +81,7 @@ def _named(run: ExecutionLine, name: str) -> Any:
 
 
 def missing(name: str, variables: Sequence[str]) -> str:
-    """What is wrong with a name that stands for nothing."""
+    """The error text for an unknown name."""
     if name.startswith("@"):
         special = [one for one in variables if one.startswith("@")]
         there = f"here there is {', '.join(special)}" if special else "it is known inside loops"
@@ -96,7 +96,7 @@ def missing(name: str, variables: Sequence[str]) -> str:
 
 
 def no_command(name: str, variables: Sequence[str]) -> str:
-    """What is wrong with a command that does not exist."""
+    """The error text for an unknown command."""
     if name in BLOCKS and name not in COMMANDS:
         return f"{name} is a block: write {{{{#{name} ...}}}}...{{{{/{name}}}}}"
     hint = near_command(name) or nearest(name, variables)
@@ -170,7 +170,7 @@ def _function(run: ExecutionLine, expression: Expression) -> Steps:
 
 
 def _called_in_text(run: ExecutionLine, call: text_calls.TextCall) -> Callable[..., Any]:
-    """The function that the model has called in its text: one of the variables, and one that it was told of."""
+    """The function that the model calls in its text; it must be a variable, and among `functions` if that is set."""
     described = text_calls.names_of(run.scope["functions"]) if "functions" in run.scope else None
     known = [name for name in run.scope.names() if callable(run.scope[name])]
     if call.name not in known or (described is not None and call.name not in described):
@@ -189,7 +189,7 @@ def called(
     positional: Sequence[Any],
     named: Mapping[str, Any],
 ) -> Steps:
-    """The result of a function; what it raises says where it was called."""
+    """The result of a function; its exceptions are reported with the place of the call."""
     built_in = any(function is known for known in values.FUNCTIONS.values()) or isinstance(function, values.Method)
     if built_in:
         try:

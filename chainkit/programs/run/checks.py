@@ -107,7 +107,7 @@ def _roots(path: object) -> tuple[str, ...]:
 
 
 def _paths(node: Node) -> Iterator[object]:
-    """What a node sets, as far as it is written out."""
+    """The variables that a node sets, as far as they are literal."""
     match node:
         case Gen():
             name = walk.literal(node.arguments, "name")
@@ -159,7 +159,7 @@ def check_variables(template: Template, given: Mapping[str, Any]) -> None:
     known = _EVERYWHERE | assigned(template.body) | given.keys()
     for name in _unquoted(template.body):
         if name.name not in known and not nearest(name.name, given):
-            reason = f"there is no variable '{name.name}'; a name that is to be set stands in quotes: '{name.name}'"
+            reason = f"there is no variable '{name.name}'; put the name of a variable to set in quotes: '{name.name}'"
             raise MissingVariable(reason).at(template.source, name.at)
     lacking: dict[str, tuple[Name, bool]] = {}
     for expression in _certain(template.body):
@@ -222,7 +222,7 @@ def _missing(lacking: Mapping[str, tuple[Name, bool]], given: Mapping[str, Any])
 
 
 def _certain(body: Body) -> Iterator[Expression]:
-    """Values that are needed whatever happens, up to where the run may wait."""
+    """Values that are needed in every case, up to where the run may wait."""
     for node in body:
         match node:
             case Await():
@@ -280,7 +280,7 @@ class _Check:
         return UnsupportedProgram(f"{self._can.name} {reason}", self._template.source, at)
 
     def alone(self, node: Node) -> None:
-        """What a command needs, wherever it stands."""
+        """Check the requirements of a command, independent of its position."""
         if isinstance(node, Gen):
             if "grammar" in node.arguments.values and not self._can.grammars:
                 raise self._fault("cannot be held to a grammar; use schema= or pattern=, or a local model", node.at)
@@ -293,7 +293,7 @@ class _Check:
                 raise self._fault("cannot compare options by score; leave method= away", node.at)
 
     def roles(self) -> None:
-        """On a chat model, all that is read and written stands in messages."""
+        """On a chat model, all text must be inside messages."""
         if not any(isinstance(node, Role) for node in walk.nodes(self._template.body)):
             writes = next((node for node in walk.nodes(self._template.body) if isinstance(node, Gen | Select)), None)
             includes = any(isinstance(node, Include | Parse) for node in walk.nodes(self._template.body))
@@ -313,10 +313,10 @@ class _Check:
                     self._message(node)
                 case Text() if node.text.strip():
                     start = node.at + len(node.text) - len(node.text.lstrip())
-                    raise self._fault("takes messages, and this text stands outside of every role", start)
+                    raise self._fault("takes messages, and this text is outside of every role", start)
                 case Gen() | Select():
                     raise self._fault(
-                        f"takes messages, and this {_word(node)} stands outside of every role; put it into "
+                        f"takes messages, and this {_word(node)} is outside of every role; put it into "
                         "{{#assistant}}...{{/assistant}}",
                         node.at,
                     )
@@ -353,7 +353,7 @@ class _Check:
                 )
 
     def _assistant(self, body: Body, *, begun: bool) -> bool:
-        """Whether the message has begun behind these nodes; if it has before a slot, it cannot be continued."""
+        """Whether the message has begun after these nodes; if it has before a slot, it cannot be continued."""
         for node in body:
             match node:
                 case Text():

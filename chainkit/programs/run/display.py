@@ -25,7 +25,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class ShownRun(Protocol):
-    """A run, as far as it is shown."""
+    """The parts of a run that are displayed."""
 
     @property
     def timeline(self) -> tuple[Span, ...]: ...  # noqa: D102
@@ -159,7 +159,7 @@ class Screen:
     def _role(self, event: TextAdded) -> None:
         if not self._fresh:
             self._write("\n", "")
-        self._opened = event.text.startswith(ROLE_BEGIN)  # a run that goes on may begin inside a message
+        self._opened = event.text.startswith(ROLE_BEGIN)  # a resumed run may begin inside a message
         if self._opened:
             self._write(f"[{event.name}]\n", "bold")
 

@@ -25,13 +25,13 @@ class RunTask:
     """A run, or a part of one that runs beside others.
 
     Attributes:
-        steps: What is executed.
-        replay: Answers of an earlier run, which are given again instead of asking.
+        steps: The steps to execute.
+        replay: Answers of an earlier run, replayed instead of asking the model.
         log: All answers so far.
         check: Looks whether the run has gone on for too long.
         observer: RunUpdate of what the model is asked.
-        result: What `steps` has returned, once it is done.
-        error: What it has raised, once it is done.
+        result: Return value of `steps`, once done.
+        error: Exception of `steps`, once done.
         waiting: The variable that it waits for.
     """
 
@@ -162,7 +162,7 @@ class Driver:
             case Wait():
                 return self._wait(task, step)
         self._told.append((task.root, step))
-        self._ready.appendleft(task)  # who listens sees the run as it is at this event
+        self._ready.appendleft(task)  # a listener must see the run in its state at this event
         return False
 
     def _ask(self, task: RunTask, ask: Ask) -> bool:
@@ -326,7 +326,7 @@ def _awaited(awaitable: Awaitable[Any]) -> Any:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(result())
-    # a synchronous run inside an event loop, as in a notebook: a loop of its own in another thread
+    # a synchronous run inside an event loop, as in a notebook: a new loop in another thread
     box: list[Any] = []
     errors: list[BaseException] = []
 
@@ -345,5 +345,5 @@ def _awaited(awaitable: Awaitable[Any]) -> Any:
 
 
 def replayed(log: Log, given: Mapping[str, Any]) -> deque[Any]:
-    """The answers of a run that waits, with what is given to it now."""
+    """The answers of a waiting run, followed by the variables given now."""
     return deque([*log, dict(given)])

@@ -47,7 +47,7 @@ class Executor(ExecutionLine):
     """Runs nodes in one line of execution, one short method per kind of node."""
 
     def run(self, body: Body, following: str = "") -> Steps:
-        """Go through nodes; `following` is the literal text behind them."""
+        """Execute nodes; `following` is the literal text after them."""
         for number, node in enumerate(body):
             after = body[number + 1] if number + 1 < len(body) else None
             ahead = following if after is None else after.text if isinstance(after, Text) else ""
@@ -100,11 +100,11 @@ class Executor(ExecutionLine):
                 assert_never(node)
 
     def value(self, expression: Expression) -> Steps:
-        """What an expression stands for."""
+        """The value of an expression."""
         return calling.value(self, expression)
 
     def command(self, node: Inner) -> Steps:
-        """The value of a command inside another one; what it writes is read by the model and then forgotten."""
+        """The value of a command inside another; its text is read by the model and then removed from its context."""
         match node.command:
             case Await():
                 return (yield from self.awaited(node.command))
@@ -169,7 +169,7 @@ class Executor(ExecutionLine):
     def _role(self, node: Role) -> Steps:
         role = node.role or (yield from self.text(node.arguments, "role_name"))
         if self.role is not None:
-            raise ProgramError(f"{role} stands inside {self.role}; a message cannot hold another one")
+            raise ProgramError(f"{role} is inside {self.role}; messages cannot be nested")
         hidden = yield from self.flag(node.arguments, "hidden", False)
         attributes: dict[str, str] = {}
         for name, expression in node.arguments.extra.items():
@@ -206,7 +206,7 @@ class Executor(ExecutionLine):
 
 
 def _place(node: Node, reason: str) -> int:
-    """Where the value stands that an error speaks of first, or where the tag begins."""
+    """Position of the first value that an error names, or of the tag."""
     arguments = getattr(node, "arguments", Arguments())
     word = reason.partition(" ")[0]
     return arguments.values[word].at if word in arguments.values else node.at

@@ -1,4 +1,4 @@
-"""One line of execution of a run: what the model has before it, the names it sees, what it has written."""
+"""One line of execution of a run: the model's context, the visible names and the text written so far."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ExecutionLine(ABC):
         context: What the model has before it.
         scope: The variables.
         record: What was written.
-        role: The role that is open.
+        role: The open role.
     """
 
     def __init__(self, shared: Shared, context: Context, scope: Scope, source: str) -> None:
@@ -46,14 +46,14 @@ class ExecutionLine(ABC):
 
     @abstractmethod
     def value(self, expression: Expression) -> Steps:
-        """What an expression stands for."""
+        """The value of an expression."""
 
     @abstractmethod
     def command(self, node: Inner) -> Steps:
-        """The value of a command inside another one; what it writes is read by the model and then forgotten."""
+        """The value of a command inside another; its text is read by the model and then removed from its context."""
 
     def write(self, text: str, source: Source, name: str = "") -> Steps:
-        """Put text behind what the model has read, and tell of it."""
+        """Append text to the model's context and report it."""
         if text:
             self.context.append(text)
             yield from self.add(text, source, name)
@@ -92,7 +92,7 @@ class ExecutionLine(ABC):
         return inner
 
     def branch(self, number: int) -> Self:
-        """A line of execution of its own that begins here; `join` takes over what came of it."""
+        """A separate line of execution that starts here; `join` merges its result."""
         inner = self.inside()
         inner.scope, inner.context = self.scope.branch(), self.context.fork()
         inner.record = RunRecord(tail=self.record.tail, beside=True)
@@ -117,7 +117,7 @@ class ExecutionLine(ABC):
                 self.hidden = outer
 
     def covered(self, body: Body, following: str, hidden: bool) -> Steps:
-        """Run nodes; hidden ones are forgotten by the model behind the last of them. Gives the text."""
+        """Run nodes and return their text; if hidden, remove it from the model's context afterwards."""
         inner, start = self.inside(), len(self.record.spans)
         if not hidden:
             yield from inner.run(body, following)
@@ -132,7 +132,7 @@ class ExecutionLine(ABC):
         return self.text_since(start)
 
     def text_since(self, start: int) -> str:
-        """What was written since there were `start` spans, without the marks of roles."""
+        """The text of the spans from `start` on, without role markers."""
         return "".join(span.text for span in self.record.spans[start:] if span.source != "role")
 
     def next_seed(self, given: int | None, row: int = 0) -> int | None:
@@ -197,7 +197,7 @@ class ExecutionLine(ABC):
         return self.scope.take(name) if consume else self.scope[name]
 
     def parsed(self, node: Parse, following: str) -> Steps:
-        """Run a text as a program; gives what it wrote."""
+        """Run a text as a program; returns its text."""
         text = yield from self.text(node.arguments, "string")
         if text is None:
             raise ProgramError("parse needs the text of a program, got None")

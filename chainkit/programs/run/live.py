@@ -67,7 +67,7 @@ class Live:
         self.task.observer = observer(config, self.shared.abilities, self.tally)
 
     def run(self, events: tuple[Event, ...] = ()) -> Run:
-        """The run as it is now."""
+        """The run in its current state."""
         task = self.task
         state = RunState(
             self.program,
@@ -108,7 +108,7 @@ class Live:
         return self.run()
 
     def completed(self, events: Iterator[Any]) -> Run:
-        """The run at its end, after all that it told."""
+        """The finished run, after consuming its events."""
         for _ in events:
             pass
         return self.result()

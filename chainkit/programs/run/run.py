@@ -1,4 +1,4 @@
-"""One execution of a program: its text, its variables, what it cost, and how it goes on."""
+"""One execution of a program: its text, variables and cost, and how to resume it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Options:
         seed: From which the seeds of slots with a temperature come: the same seed gives the same run.
         limits: Bounds on a run.
         shell: Whether `{{shell}}` may run commands of the operating system.
-        soft_prompt: Folder of a soft prompt (`chainkit.tune`) or a `SoftPrompt` that stands before all that the model
-            reads; None for none, `...` leaves it to the model.
+        soft_prompt: Folder of a soft prompt (`chainkit.tune`) or a `SoftPrompt` before all text that
+            the model reads; None for none, `...` leaves it to the model.
     """
 
     seed: int | None = None
@@ -100,13 +100,13 @@ class RunState:
     """All that a `Run` rests on.
 
     Attributes:
-        program: What was run, with its model.
-        given: The variables that it began with.
-        log: The answers that it was sent, which let it be run again up to here without the model.
-        spans: What was written; it may have grown since.
+        program: The program, with its model.
+        given: Its initial variables.
+        log: Answers it received, which allow replaying it up to here without the model.
+        spans: The written text; it may have grown since.
         count: How many of `spans` belong to this run.
-        variables: As they are now.
-        tally: What it cost.
+        variables: Their current values.
+        tally: Its cost.
         seconds: How long it took.
         waiting: The variable that it waits for.
         finished: Whether it is over.
@@ -131,8 +131,8 @@ class RunState:
 class Run:
     """One execution of a program; it does not change any more.
 
-    `run["name"]` is a variable, `str(run)` the text. A run that stands before `{{await 'name'}}` is `waiting` for that
-    variable, and `run(name=...)` goes on with it.
+    `run["name"]` is a variable, `str(run)` the text. A run that stops at `{{await 'name'}}` is `waiting` for that
+    variable, and `run(name=...)` resumes it.
     """
 
     def __init__(self, state: RunState) -> None:
@@ -227,7 +227,7 @@ class Run:
         return iter(self._state.variables)
 
     def __call__(self, variables: Mapping[str, Any] | None = None, /, **more: Any) -> Run:
-        """Go on behind `{{await}}` with more variables; what was done already is not done again.
+        """Resume after `{{await}}` with more variables; finished work is not repeated.
 
         Raises:
             ProgramError: The run is not waiting.
@@ -239,7 +239,7 @@ class Run:
         return await self._state.program.aresumed(self._resumable(), {**(variables or {}), **more})
 
     def stream(self, variables: Mapping[str, Any] | None = None, /, **more: Any) -> Iterator[Run]:
-        """As a call, giving runs that grow; their events are those behind the `{{await}}`."""
+        """Like a call, but yields growing runs; their events are those after the `{{await}}`."""
         return self._state.program.streamed(self._resumable(), {**(variables or {}), **more})
 
     def astream(self, variables: Mapping[str, Any] | None = None, /, **more: Any) -> AsyncIterator[Run]:

@@ -30,8 +30,8 @@ def program(text: str, /, model: Any = None, *, soft_prompt: Any = ..., **variab
         model: A chat model or language model of chainkit or langchain-core, or a spec such as "gguf:./model.gguf"; it
             can be given later as well. A spec is a chat model if the program has roles; if it has none, what continues
             text, where the provider has that.
-        soft_prompt: Folder of a soft prompt that stands before the text, or a `SoftPrompt`; None takes the model's own
-            away. A variable of this name is given in a dict.
+        soft_prompt: Folder of a soft prompt to put before the text, or a `SoftPrompt`; None removes the model's own.
+            A variable of this name is given in a dict.
         variables: Values, functions and other programs that the text names; they can be given later as well.
 
     Raises:
@@ -56,7 +56,7 @@ class Program(Runnable[Any, Run]):
 
     Attributes:
         template: The tree of its text.
-        model: What it runs on, or None.
+        model: The model that it runs on, or None.
         variables: Those bound to it.
         options: How it is run.
     """
@@ -298,7 +298,7 @@ class Program(Runnable[Any, Run]):
         """As `resumed`, giving runs that grow."""
         live = Live(self, state.given, state.log, more)
         for _, event in runs([live], streaming=True):
-            if event is not None and not live.task.replay:  # the rest has been told before
+            if event is not None and not live.task.replay:  # the others were reported before
                 yield live.run((event,))
         yield live.result()
 

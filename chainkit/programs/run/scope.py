@@ -14,7 +14,7 @@ _LONGEST_PATH = 40
 
 
 class Scope:
-    """Names and what they stand for. Inner names hide outer ones; what is new becomes a variable of the run.
+    """Names and their values. Inner names hide outer ones; new ones become variables of the run.
 
     Attributes:
         variables: Those of the run.
@@ -33,7 +33,7 @@ class Scope:
         return Branch(self.variables, self._inner)
 
     def merge(self, branch: Branch) -> None:
-        """Take over what a branch has changed; what it put at the end of lists is put at the end of ours."""
+        """Merge the changes of a branch; items that it appended to lists are appended to ours."""
         for path, items in branch.appended.items():
             self.append(path, items)
         roots = {root_of(path) for path in branch.appended}
@@ -122,11 +122,11 @@ class Scope:
 
 
 class Branch(Scope):
-    """A scope that reads the variables of a run and writes to a dict of its own.
+    """A scope that reads the variables of a run and writes to a separate dict.
 
     Attributes:
         changes: Variables that were set.
-        appended: What was put at the end of lists, by their paths.
+        appended: Items appended to lists, by path.
     """
 
     def __init__(self, variables: dict[str, Any], inner: tuple[dict[str, Any], ...], of: Branch | None = None) -> None:

@@ -26,8 +26,8 @@ class Shared:
     Attributes:
         abilities: Those of the model.
         limits: Bounds on the run.
-        tally: What it has cost.
-        seed: From which the seeds of slots come; None draws fresh ones.
+        tally: Its cost.
+        seed: The seeds of slots are derived from it; None draws fresh ones.
         shell: Whether `{{shell}}` may run commands.
         finishes: Slots with a form that a limit cut, and that limit.
     """

@@ -236,7 +236,7 @@ def _texts(run: ExecutionLine, arguments: Arguments, name: str) -> Steps:
 
 
 def closing(before: str, following: str) -> tuple[str, ...]:
-    """The quote or XML tag that stands around a slot, and so ends it.
+    """The closing quote or XML tag around a slot, which ends it.
 
     >>> closing('name: "', '", age'), closing("<b>", "</b>"), closing("a", "b")
     (('"',), ('</b>',), ())

@@ -67,7 +67,7 @@ def beside(path: tuple[int, ...], steps: Steps) -> Steps:
         except GeneratorExit:
             steps.close()
             raise
-        except BaseException as error:  # noqa: BLE001 - the answer to what was asked
+        except BaseException as error:  # noqa: BLE001 - passed into the generator as the answer
             go_on, given = steps.throw, error
 
 

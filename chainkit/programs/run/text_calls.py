@@ -68,7 +68,7 @@ def part(text: str, name: object) -> Any:
 
 
 class TextCallModel(Mapping[str, Any]):
-    """What `llm` stands for in a template: what can be read of the model."""
+    """The variable `llm` of a template: read-only properties of the model."""
 
     def __init__(self, abilities: Abilities) -> None:
         kind, _, name = abilities.name.partition(" ")
@@ -159,7 +159,7 @@ def _converted(function: Any) -> Any:
 
 
 def as_tool(tool: Any) -> tuple[Mapping[str, Any], Callable[..., Any]]:
-    """A tool in OpenAI's form, and what is called."""
+    """A tool in OpenAI's format, and its function."""
     from langchain_core.tools import BaseTool
     from langchain_core.utils.function_calling import convert_to_openai_tool
 

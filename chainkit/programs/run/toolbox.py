@@ -88,7 +88,7 @@ def answered(run: ExecutionLine, slot: Slot, tools: Tools) -> Steps:
 
 
 def _result(run: ExecutionLine, tools: Tools, call: ToolCall) -> Steps:
-    """What a tool gives, as text; what is wrong with the call is told to the model."""
+    """The result of a tool as text; a faulty call gives the model an error text."""
     function = tools.functions.get(call.name)
     if function is None:
         return f"Error: there is no tool {call.name!r}; tools: {', '.join(tools.functions)}"

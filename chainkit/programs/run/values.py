@@ -1,7 +1,7 @@
 """What expressions mean: members, operators, built-in functions, and values as text.
 
-A template reads what it was given and nothing beside: keys of dicts, places of lists, fields of dataclasses, named
-tuples and pydantic models. It reaches no attribute of Python, so no class, module, file or private name.
+A template reads only the variables it was given: keys of dicts, items of lists, fields of dataclasses, named tuples
+and pydantic models. It cannot reach Python attributes, so no class, module, file or private name.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ _TEXT_METHODS: Mapping[str, int] = {
 
 
 def add(*values: Any) -> Any:
-    """The sum of numbers, or texts or lists one behind the other."""
+    """The sum of numbers, or the concatenation of texts or lists."""
     if not values:
         return 0
     if all(isinstance(value, str) for value in values):

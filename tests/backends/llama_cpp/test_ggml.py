@@ -310,7 +310,7 @@ class TestRefused:
             (3, 0, "has 0 heads"),
             (3, 5, "has 5 heads"),
             (4, 0, "claims 0 layers"),
-            (4, 1, "has blk.1.attn_q.weight behind its last layer|has blk.1"),
+            (4, 1, "has blk.1.attn_q.weight after its last layer|has blk.1"),
             (4, 3, "has no tensor blk.2"),
             (5, 7, "rotates 7 of 8"),
         ],
