@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from chainkit.sizing import ModelShape, Use
     from chainkit.sizing.speed import SpeedRecord
 
+_MOST_THREADS = 1024
 _PROBE_BYTES = 1 << 28  # of the array that tells the memory's speed: more than any cache holds
 
 
@@ -32,10 +34,11 @@ _PROBE_BYTES = 1 << 28  # of the array that tells the memory's speed: more than 
 @click.option(
     "--threads",
     "threads",
-    type=click.IntRange(1, 1024),
     multiple=True,
-    metavar="N",
-    help="Threads to compute with; may be given several times. As the model does by default if not given.",
+    metavar="N|all",
+    callback=lambda _context, _option, values: _counts(values),
+    help="Threads to compute with; may be given several times, or 'all' for 1, 2, 4 and so on. As the model does by "
+    "default if not given. Models that are loaded later take the numbers that were the fastest.",
 )
 @click.option("--here", is_flag=True, hidden=True, help="Measure in this process, with the engine that is set.")
 @json_option
@@ -56,7 +59,7 @@ def bench(spec: str, tokens: int, decode: int, threads: tuple[int, ...], here: b
     model, use = sized_model(spec)
     rows: list[dict[str, Any]] = []
     for engine in _engines(model):
-        for count in threads or (None,):
+        for count in threads or _usual(model):
             with waiting(f"measuring with {engine}"):
                 row = _in_a_process(spec, engine, tokens, decode, count)
             if row is not None:
@@ -73,6 +76,29 @@ def bench(spec: str, tokens: int, decode: int, threads: tuple[int, ...], here: b
         if chosen := _chosen(model):
             say("")
             say(f"without engine= it runs on {chosen['library']}: {chosen['reason']}")
+
+
+def _counts(values: Sequence[str]) -> tuple[int, ...]:
+    """Numbers of threads; "all" is every power of two that this machine has CPUs for, and all of them."""
+    found: list[int] = []
+    for value in values:
+        if value == "all":
+            from chainkit.sizing.machines import usable_cpus
+
+            cpus = usable_cpus()
+            found += [*(1 << power for power in range(cpus.bit_length())), cpus]
+        elif value.isdecimal() and 1 <= int(value[:5]) <= _MOST_THREADS:
+            found.append(int(value))
+        else:
+            raise click.BadParameter(f"{value!r} is neither 'all' nor a number from 1 to {_MOST_THREADS}")
+    return tuple(dict.fromkeys(found))
+
+
+def _usual(model: ModelShape) -> tuple[int | None, ...]:
+    """As many threads as a model takes on a machine where nothing was measured; None leaves it to the engine."""
+    from chainkit.backends.llama_cpp.processor import default_threads
+
+    return (default_threads(),) if model.format == "gguf" else (None,)
 
 
 def _engines(model: ModelShape) -> list[str]:

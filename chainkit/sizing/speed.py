@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from chainkit.sizing.model import ModelShape
 from chainkit.sizing.quantization import is_token_table
 
 _KEPT = 200  # measurements; the oldest go first
+_NEARLY = 0.97  # of the best speed: more threads must gain more than that to be worth their cores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +117,40 @@ def expected(
     same = [one for one in same if one.engine == engine] or same
     # the model itself if it was measured; of equals the fastest engine
     nearest = min(same, key=lambda one: (abs(one.token_bytes - size), -one.decode), default=None)
-    return _scaled(nearest, model) if nearest else None
+    if nearest is None:
+        return None
+    alike = [one for one in same if (one.model, one.engine) == (nearest.model, nearest.engine)]
+    return _scaled(replace(nearest, prompt=max(one.prompt for one in alike)), model)
+
+
+def fastest_threads(
+    engine: str, size: int, cpus: int, records: Sequence[SpeedRecord] | None = None
+) -> tuple[int, int] | None:
+    """Threads that wrote single tokens fastest on this machine, and threads that read prompts fastest.
+
+    Args:
+        engine: The library that will run the model.
+        size: Bytes of its weights; the measured model that is nearest to it counts.
+        cpus: Threads at most.
+        records: Measurements of this machine; None reads those that are kept.
+
+    Returns:
+        None where no model was measured with several numbers of threads.
+    """
+    counts: dict[tuple[str, int], dict[int, SpeedRecord]] = {}
+    for one in kept() if records is None else records:
+        if one.engine == engine and one.threads <= cpus:
+            counts.setdefault((one.model, one.token_bytes), {})[one.threads] = one
+    several = [of for of in counts if len(counts[of]) > 1]
+    if not several:
+        return None
+    rows = sorted(counts[min(several, key=lambda of: abs(of[1] - size))].values(), key=lambda one: one.threads)
+    return _fewest(rows, [one.decode for one in rows]), _fewest(rows, [one.prompt for one in rows])
+
+
+def _fewest(rows: Sequence[SpeedRecord], speeds: Sequence[float]) -> int:
+    """The smallest number of threads that is nearly as fast as the fastest one."""
+    return next(row.threads for row, speed in zip(rows, speeds, strict=True) if speed >= _NEARLY * max(speeds))
 
 
 def _scaled(record: SpeedRecord, model: ModelShape) -> Speed:

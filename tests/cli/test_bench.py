@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
+import chainkit
+from chainkit.backends.llama_cpp.contexts import threads
+from chainkit.sizing.machines import usable_cpus
+from chainkit.sizing.speed import keep, kept
 from tests.cli.conftest import Run
 from tests.sizing.test_speed import DEMO
 
@@ -33,6 +39,28 @@ def test_each_engine_is_measured_and_size_uses_the_figures(run: Run) -> None:
     assert here["decode"] == pytest.approx(best)
     assert here["source"].startswith("measured with")
     assert board["source"] == "from TinyLlama 1.1B with llamafile, 4 threads"
+
+
+def test_threads_are_chosen_apart_for_prompts_and_single_tokens_where_they_were_measured(run: Run) -> None:
+    cpus = usable_cpus()
+    found = json.loads(run("bench", str(DEMO), "--json", "--tokens", "16", "--decode", "2", "--threads", "all").stdout)
+    counts = {row["threads"] for row in found["engines"]}
+    assert {1, cpus} <= counts
+    rows = [replace(row, decode=1.0 + (row.threads == 1), prompt=1.0 + (row.threads == cpus)) for row in kept()]
+    keep(rows)
+    specs: dict[str, tuple[int, int]] = {"": (1, cpus), "&n_threads=1&n_threads_batch=2": (1, 2), "&n_threads=1": (1, 1)}
+    for settings, expected in specs.items():
+        model: Any = chainkit.llm(f"gguf:{DEMO}?engine=xllamacpp{settings}")
+        assert threads(model.runtime.weights, model.runtime.settings) == expected
+        assert model.invoke("name: Ada", max_tokens=1)
+        model.unload()
+
+
+@pytest.mark.parametrize("value", ["0", "many", "1025", "-1"])
+def test_a_number_of_threads_that_is_none_is_named(run: Run, value: str) -> None:
+    result = run("bench", str(DEMO), "--threads", value)
+    assert result.exit_code == 2
+    assert f"{value!r} is neither 'all' nor a number" in result.stderr
 
 
 def test_the_table_can_be_pasted(run: Run) -> None:

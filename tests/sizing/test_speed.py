@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from chainkit.sizing import gguf_model, machine
-from chainkit.sizing.speed import SpeedRecord, expected, keep, kept, records_file, token_bytes, token_weights
+from chainkit.sizing.speed import (
+    SpeedRecord,
+    expected,
+    fastest_threads,
+    keep,
+    kept,
+    records_file,
+    token_bytes,
+    token_weights,
+)
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo_model" / "demo-q8_0.gguf"
 
@@ -96,3 +105,33 @@ def test_a_file_that_is_not_ours_counts_as_none(text: str) -> None:
     records_file().parent.mkdir(parents=True)
     records_file().write_text(text)
     assert kept() == []
+
+
+def test_threads_are_those_that_were_fastest_and_no_more_than_pay() -> None:
+    rows = [
+        record(threads=1, decode=10.0, prompt=100.0),
+        record(threads=2, decode=10.2, prompt=190.0),  # 2 % for single tokens are not worth a core
+        record(threads=4, decode=8.0, prompt=300.0),
+    ]
+    assert fastest_threads("xllamacpp", 1000, 8, rows) == (1, 4)
+    assert fastest_threads("xllamacpp", 1000, 2, rows) == (1, 2)
+    assert fastest_threads("ik_llama_cpp", 1000, 8, rows) is None
+    assert fastest_threads("xllamacpp", 1000, 8, rows[:1]) is None
+
+
+def test_the_model_nearest_in_size_decides_on_threads() -> None:
+    small = [record(model="s", token_bytes=10, threads=n, decode=3.0 / n, prompt=3.0 / n) for n in (1, 2)]
+    large = [record(model="l", token_bytes=1000, threads=n, decode=3.0 * n, prompt=3.0 * n) for n in (1, 2)]
+    assert fastest_threads("xllamacpp", 20, 8, small + large) == (1, 1)
+    assert fastest_threads("xllamacpp", 900, 8, small + large) == (2, 2)
+    lone = record(model="x", token_bytes=900, threads=1)
+    assert fastest_threads("xllamacpp", 900, 8, [*small, lone]) == (1, 1)
+
+
+def test_size_tells_the_fastest_prompt_and_the_fastest_writing() -> None:
+    model = gguf_model(DEMO)
+    own = {"model": model.name, "token_bytes": token_bytes(model), "token_weights": token_weights(model)}
+    rows = [record(**own, threads=1, decode=12.0, prompt=50.0), record(**own, threads=2, decode=9.0, prompt=90.0)]
+    speed = expected(model, machine("this"), rows)
+    assert speed is not None
+    assert (speed.decode, speed.prompt) == (12.0, 90.0)

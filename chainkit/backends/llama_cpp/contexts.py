@@ -8,8 +8,11 @@ from chainkit.backends.llama_cpp.adapters import Adapter
 from chainkit.backends.llama_cpp.capi import Handle
 from chainkit.backends.llama_cpp.exact import PASS, rows
 from chainkit.backends.llama_cpp.layouts import FLASH
+from chainkit.backends.llama_cpp.processor import default_threads
 from chainkit.backends.llama_cpp.weights import LlamaLoading, Weights
 from chainkit.base.errors import ModelFileError
+from chainkit.sizing.machines import usable_cpus
+from chainkit.sizing.speed import fastest_threads
 
 KV_TYPES = {"f32": 0, "f16": 1, "q8_0": 8}
 
@@ -30,7 +33,8 @@ class LlamaSettings:
         context_length: Number of tokens that all sessions together can have in the KV cache, and of the longest text;
             None: what the model was trained on, at most 4096.
         n_batch: Tokens computed at once while a prompt is read.
-        n_threads: None: all cores but one, at most 4.
+        n_threads: Threads for single tokens; None: as measured on this machine, or all cores but one, at most 4.
+        n_threads_batch: Threads that read prompts; None: as `n_threads`.
         n_sequences: Number of texts in the KV cache; None: 16, or 8 for recurrent models.
         flash_attention: None lets llama.cpp choose.
         kv_type: Type of the KV cache: "f16", "f32", or "q8_0" for half the size.
@@ -42,6 +46,7 @@ class LlamaSettings:
     context_length: int | None = None
     n_batch: int = 512
     n_threads: int | None = None
+    n_threads_batch: int | None = None
     n_sequences: int | None = None
     flash_attention: bool | None = None
     kv_type: str = "f16"
@@ -76,7 +81,20 @@ def remembers_whole(weights: Weights) -> bool:
     return library.llama_model_is_recurrent(weights.handle) or library.llama_model_is_hybrid(weights.handle)
 
 
-def new_context(weights: Weights, settings: LlamaSettings, context_length: int, threads: int, sequences: int) -> Handle:
+def threads(weights: Weights, settings: LlamaSettings) -> tuple[int, int]:
+    """The number of threads for single tokens, and the number for prompts.
+
+    Where none are set, those that were the fastest when `chainkit bench --threads all` measured them on this machine.
+    """
+    single = batch = default_threads()
+    if settings.n_threads is not None:
+        single = batch = settings.n_threads
+    elif measured := fastest_threads(weights.engine.library, weights.path.stat().st_size, usable_cpus()):
+        single, batch = measured
+    return single, settings.n_threads_batch or batch
+
+
+def new_context(weights: Weights, settings: LlamaSettings, context_length: int, sequences: int) -> Handle:
     """Create a context with this context length and number of sequences.
 
     Raises:
@@ -86,13 +104,14 @@ def new_context(weights: Weights, settings: LlamaSettings, context_length: int, 
     library = weights.library
     if not library.llama_model_has_decoder(weights.handle) or library.llama_model_has_encoder(weights.handle):
         raise EncoderOnly(weights)
+    single, batch = threads(weights, settings)
     params = library.context_params(
         n_ctx=context_length,
         n_batch=settings.n_batch,
         n_ubatch=_computed_at_once(weights, settings),
         n_seq_max=sequences,
-        n_threads=threads,
-        n_threads_batch=threads,
+        n_threads=single,
+        n_threads_batch=batch,
         flash_attn_type=FLASH[weights.engine.flash if settings.flash_attention is None else settings.flash_attention],
         type_k=KV_TYPES[settings.kv_type],
         type_v=KV_TYPES[settings.kv_type],

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chainkit.backends.llama_cpp.contexts import threads
 from chainkit.backends.llama_cpp.exact import rows
-from chainkit.backends.llama_cpp.processor import default_threads
 from chainkit.base.paths import parts
 from chainkit.local.prefix_files import BLOCK, Data, PrefixFiles, block_names, prefix_files
 from chainkit.local.soft_prompt import is_virtual
@@ -74,7 +74,7 @@ class DiskPrefixes:
         self._key = repr(
             (
                 (library.layout.package, library.layout.version, _seen(library.path), platform.machine()),
-                (settings.n_threads or default_threads(), settings.n_batch, library.llama_n_ctx(context)),
+                (threads(weights, settings), settings.n_batch, library.llama_n_ctx(context)),
                 (settings.kv_type, settings.flash_attention),
                 (settings.loading.repack, settings.loading.n_gpu_layers),
                 [adapter.scale for adapter in settings.adapters],

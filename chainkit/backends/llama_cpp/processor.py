@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
 import sys
 from functools import cache
 from pathlib import Path
+
+from chainkit.sizing.machines import usable_cpus
 
 _CPUINFO = Path("/proc/cpuinfo")
 _MACHINES = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}
@@ -62,5 +63,4 @@ def name() -> str:
 
 def default_threads() -> int:
     """All cores that this process may use but one, at most 4: more help little and make a busy machine slow."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(4, cores - 1))
+    return max(1, min(4, usable_cpus() - 1))

@@ -28,7 +28,6 @@ from chainkit.backends.llama_cpp.engines import known
 from chainkit.backends.llama_cpp.exact import PASS, alike, parts_rows, rows, tidy
 from chainkit.backends.llama_cpp.passes import LlamaRead, PassPart, ends, groups, pass_rows
 from chainkit.backends.llama_cpp.prefixes import DiskPrefixes
-from chainkit.backends.llama_cpp.processor import default_threads
 from chainkit.backends.llama_cpp.sequences import LlamaSequence, LlamaSequences
 from chainkit.backends.llama_cpp.token_table import table_rows
 from chainkit.backends.llama_cpp.weights import Progress, Weights, check_room, load_weights
@@ -66,12 +65,11 @@ class LlamaRuntime:
         wanted = settings.context_length or min(weights.trained_context, DEFAULT_CONTEXT)
         # llama.cpp lowers it to the context without a word, and ends the process at a larger pass
         self.settings = settings = replace(settings, n_batch=min(settings.n_batch, wanted))
-        threads = settings.n_threads or default_threads()
         whole = remembers_whole(weights)
         most = min(settings.n_batch, wanted)  # llama.cpp ends the process if there are more sequences
         texts = min(settings.n_sequences or default_sequences(states=whole), most, self.library.sequences or most)
         branches = 0 if whole or self.library.sequences else min(_BRANCHES, most - texts)
-        self._context = new_context(weights, settings, wanted, threads, texts + branches)
+        self._context = new_context(weights, settings, wanted, texts + branches)
         weakref.finalize(self, free_context, weights, self._context).atexit = False
         put_on(weights, self._context, settings.adapters)
         self.context_length = min(wanted, self.library.llama_n_ctx(self._context))

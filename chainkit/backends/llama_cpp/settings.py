@@ -34,7 +34,7 @@ class FileSettings(BaseModel):
     Attributes:
         model: Path of a GGUF file (`~` is the home folder), or ORG/REPO:QUANT fetched by 'chainkit pull'.
         context_length: Context length in tokens; None: the trained length, at most 4096.
-        n_threads: None: all cores but one, at most 4.
+        n_threads: Number of threads; None: as measured on this machine, or all cores but one, at most 4.
         flash_attention: None leaves it to llama.cpp.
         use_mmap: Map the file instead of copying it into memory.
         repack: Let llama.cpp copy q4_0 and q4_K weights into a faster layout, for as much memory again.
@@ -117,6 +117,7 @@ class GGUFSettings(FileSettings):
 
     Attributes:
         n_batch: Maximum number of tokens in one pass.
+        n_threads_batch: Number of threads for prompts; None: as `n_threads`, which then counts for single tokens too.
         n_sequences: Parallel sequences in the KV cache, for prompt caching and batching; None: 16, or 8 for recurrent
             models.
         kv_type: Type of the KV cache: "f16", "f32", or "q8_0" for half the memory.
@@ -130,6 +131,7 @@ class GGUFSettings(FileSettings):
     """
 
     n_batch: int = Field(default=512, ge=1, le=1 << 16)
+    n_threads_batch: int | None = Field(default=None, ge=1, le=1024)
     n_sequences: int | None = Field(default=None, ge=1, le=64)
     kv_type: Literal["f16", "f32", "q8_0"] = "f16"
     repeatable: bool = False
@@ -142,9 +144,9 @@ class GGUFSettings(FileSettings):
     _runtime: Kept[LlamaRuntime] = PrivateAttr(default_factory=Kept)
     _draft_runtime: Kept[LlamaRuntime] = PrivateAttr(default_factory=Kept)
 
-    @field_validator("draft", mode="before")
+    @field_validator("draft", "n_threads_batch", mode="before")
     @classmethod
-    def _no_draft_in_a_spec(cls, value: Any) -> Any:
+    def _none_in_spec_of_texts(cls, value: Any) -> Any:
         return none_from_text(value)
 
     @field_validator("lora", "lora_scale", mode="before")
@@ -237,6 +239,7 @@ class GGUFSettings(FileSettings):
             context_length=self.context_length,
             n_batch=self.n_batch,
             n_threads=self.n_threads,
+            n_threads_batch=self.n_threads_batch,
             n_sequences=self.n_sequences,
             flash_attention=self.flash_attention,
             kv_type=self.kv_type,

@@ -26,6 +26,7 @@ from chainkit.backends.sentence.tensors import read_tensors, release
 from chainkit.backends.sentence.weights import write_whole
 from chainkit.base.errors import MissingLibrary, ModelFileError, Unsupported
 from chainkit.base.paths import cache_dir
+from chainkit.sizing.machines import usable_cpus
 
 Array = np.ndarray[Any, Any]
 Precision = Literal["auto", "float32", "bfloat16", "int8"]
@@ -62,13 +63,6 @@ def load_runtime(recipe: Recipe, name: str, precision: Precision, n_threads: int
     if precision == "bfloat16":
         raise Unsupported("precision=bfloat16 needs runtime=openvino; onnxruntime computes in float32 or int8")
     return OnnxRuntime(recipe, precision, threads)
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class OnnxRuntime:
