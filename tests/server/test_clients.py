@@ -158,7 +158,8 @@ def test_schemathesis_finds_no_request_of_the_document_that_breaks_the_server(
     demo_address: str, tmp_path: Path
 ) -> None:
     refusals = "[400, 401, 403, 404, 406, 413, 415, 422]"
-    named = '[parameters]\n"body.model" = "echo"\n"path.name" = "echo"\n'
+    named = '[dictionaries.models]\nvalues = ["demo", "echo", "words"]\n\n[parameters]\n"path.name" = "echo"\n'
+    named += '"body.model" = { dictionary = "models", probability = 0.95 }\n'
     (tmp_path / "settings.toml").write_text(
         f"{named}[checks.negative_data_rejection]\nexpected-statuses = {refusals}\n"
     )
