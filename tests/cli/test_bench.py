@@ -48,7 +48,7 @@ def test_threads_are_chosen_apart_for_prompts_and_single_tokens_where_they_were_
     assert {1, cpus} <= counts
     rows = [replace(row, decode=1.0 + (row.threads == 1), prompt=1.0 + (row.threads == cpus)) for row in kept()]
     keep(rows)
-    specs: dict[str, tuple[int, int]] = {"": (1, cpus), "&n_threads=1&n_threads_batch=2": (1, 2), "&n_threads=1": (1, 1)}
+    specs = {"": (1, cpus), "&n_threads=1&n_threads_batch=2": (1, 2), "&n_threads=1": (1, 1)}
     for settings, expected in specs.items():
         model: Any = chainkit.llm(f"gguf:{DEMO}?engine=xllamacpp{settings}")
         assert threads(model.runtime.weights, model.runtime.settings) == expected
