@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+from typing import Any
 
 import hypothesis
 import pytest
@@ -28,3 +30,15 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     monkeypatch.setenv("CHAINKIT_HOME", str(home))
     monkeypatch.setenv("CHAINKIT_PREFIX_CACHE", "off")  # a test that wants it says so
     monkeypatch.setattr("chainkit.base.keys.ENV_FILE", str(home / ".env"))
+
+
+@pytest.fixture
+def other_host(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Another name of 127.0.0.1; not every machine knows "localhost"."""
+    name, resolve = "other.test", socket.getaddrinfo
+
+    def resolved(host: Any, *arguments: Any, **options: Any) -> Any:
+        return resolve("127.0.0.1" if host == name else host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    return name

@@ -147,10 +147,12 @@ def test_a_newer_version_on_the_hub_takes_the_place_of_the_pulled_one(hub: Hub) 
     assert pulled_gguf("org/model").read_bytes() == newer
 
 
-def test_the_token_goes_to_the_hub_and_not_to_where_it_sends_us(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_goes_to_the_hub_and_not_to_where_it_sends_us(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, other_host: str
+) -> None:
     monkeypatch.setenv("HF_TOKEN", hub.token)
     address = hub.address
-    hub.address = hub.address.replace("127.0.0.1", "localhost")  # the large files are on another host
+    hub.address = hub.address.replace("127.0.0.1", other_host)  # the large files are on another host
     monkeypatch.setenv("HF_ENDPOINT", address)
     pull()
     told = {path.startswith("/cdn/"): authorization for _, path, _, authorization in hub.requests}
