@@ -4,7 +4,9 @@
     python benchmarks/groups.py draws FILE... [-n 60]  draws of 100 to 9,000 texts and 3 groups to all of them
     python benchmarks/groups.py large FILE [-n COUNT]  noisy copies of real sentences: time, memory, agreement
     python benchmarks/groups.py names FILE...          does a group's name share a word with its label?
-    python benchmarks/groups.py models EN DE           MiniLM and static vectors: speed, start, memory, STS-B
+    python benchmarks/groups.py models EN DE [--folder FOLDER --prompt "query: "]
+                                                       MiniLM, static vectors, a multilingual model: speed, start,
+                                                       memory, STS-B
 
 A FILE has a JSON object with "text" and "label" on each line, such as CLINC150 or Banking77; EN and DE have "a", "b"
 and "score". Peers are measured where they are installed: leidenalg with igraph, umap-learn (for BERTopic's recipe),
@@ -251,25 +253,44 @@ MODELS = {
     "MiniLM, onnxruntime int8": "minilm:?runtime=onnxruntime&precision=int8&n_threads=1",
     "MiniLM, OpenVINO bfloat16": "minilm:?runtime=openvino&precision=bfloat16&n_threads=1",
     "MiniLM, OpenVINO int8": "minilm:?runtime=openvino&precision=int8&n_threads=1",
+    "MiniLM, sentence-transformers": "sentence-transformers",
     "static, wordllama": "static:wordllama",
-    "sentence-transformers, MiniLM": "",
+    "static, model2vec": "model2vec",
+    "static, sentence-transformers": "sentence-transformers static",
+}
+MULTILINGUAL = {  # of a folder that is named on the command line
+    "onnxruntime float32": "minilm:{}?runtime=onnxruntime&precision=float32&n_threads=1",
+    "onnxruntime int8": "minilm:{}?runtime=onnxruntime&precision=int8&n_threads=1",
+    "OpenVINO bfloat16": "minilm:{}?runtime=openvino&precision=bfloat16&n_threads=1",
+    "OpenVINO int8": "minilm:{}?runtime=openvino&precision=int8&n_threads=1",
+    "sentence-transformers": "sentence-transformers {}",
 }
 
 
-def models(files: list[str]) -> None:
-    for name in MODELS:
-        command = [sys.executable, __file__, "_model", name, *files]
+def models(files: list[str], folder: str, prompt: str) -> None:
+    rows = [(name, spec, "") for name, spec in MODELS.items()]
+    if folder:
+        rows += [(f"{Path(folder).name}, {name}", spec.format(folder), prompt) for name, spec in MULTILINGUAL.items()]
+    for row in rows:
+        command = [sys.executable, __file__, "_model", *row, *files]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        print(done.stdout.strip() or f"{name}: {done.stderr.strip().splitlines()[-1]}", flush=True)
+        print(done.stdout.strip() or f"{row[0]}: {done.stderr.strip().splitlines()[-1]}", flush=True)
 
 
-def measured_model(name: str, *files: str) -> None:
+def measured_model(name: str, spec: str, prompt: str, *files: str) -> None:
+    encode = _encoder(spec, prompt)
+    encode(["A first sentence."])
+    started = time.process_time()  # Python, numpy and the libraries included
+    texts = [text for rows in sentence_sets().values() for text, _ in rows] * (20 if "static" in name else 1)
+    texts = [f"{text} {row}" for row, text in enumerate(texts)]
+    encode(texts[:64])
+    start = time.process_time()
+    encode(texts)
+    speed = len(texts) / (time.process_time() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
     from scipy.stats import spearmanr
 
-    start = time.process_time()
-    encode = _encoder(MODELS[name])
-    encode(["A first sentence."])
-    started = time.process_time() - start
     scores = []
     for file in files:
         rows = list(map(json.loads, Path(file).read_text("utf-8").splitlines()))
@@ -277,26 +298,44 @@ def measured_model(name: str, *files: str) -> None:
         lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
         cosines = (first * second).sum(axis=1) / np.maximum(lengths, 1e-9)
         scores.append(f"{spearmanr(cosines, [row['score'] for row in rows])[0]:.4f}")
-    texts = [text for rows in sentence_sets().values() for text, _ in rows] * (20 if "static" in name else 1)
-    start = time.process_time()
-    encode([f"{text} {row}" for row, text in enumerate(texts)])
-    speed = len(texts) / (time.process_time() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{name:32} {speed:9.0f}/CPU s  start {started:.2f} CPU s  {peak:.0f} MB  STS-B {' '.join(scores)}")
+    print(f"{name:34} {speed:9.0f}/CPU s  start {started:.2f} CPU s  {peak:.0f} MB  STS-B {' '.join(scores)}")
 
 
-def _encoder(spec: str):
-    if spec:
-        from chainkit import embeddings
+def _encoder(spec: str, prompt: str):
+    if spec == "model2vec":
+        from model2vec import StaticModel
 
-        return embeddings(spec).embed_array
-    import torch
-    from sentence_transformers import SentenceTransformer
+        return StaticModel(*_word_vectors(), normalize=True).encode
+    if spec == "sentence-transformers static":
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.models import StaticEmbedding
 
-    from chainkit.backends.sentence.weights import find_folder
+        vectors, tokenizer = _word_vectors()
+        return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=vectors)], device="cpu").encode
+    if spec.startswith("sentence-transformers"):
+        import torch
+        from sentence_transformers import SentenceTransformer
 
-    torch.set_num_threads(1)
-    return SentenceTransformer(str(find_folder("")), device="cpu").encode
+        from chainkit.backends.sentence.weights import find_folder
+
+        torch.set_num_threads(1)
+        model = SentenceTransformer(str(find_folder(spec.partition(" ")[2])), device="cpu")
+        return lambda texts: model.encode([prompt + text for text in texts])
+    from chainkit import embeddings
+
+    model = embeddings(spec)
+    return lambda texts: model.embed_array([prompt + text for text in texts])
+
+
+def _word_vectors():
+    """The vectors of the wordllama package, N x D, and their tokenizer, for other libraries."""
+    from safetensors.numpy import load_file
+    from tokenizers import Tokenizer
+
+    package = Path(importlib.util.find_spec("wordllama").origin).parent
+    (weights,) = package.glob("weights/*.safetensors")
+    (tokenizer,) = package.glob("tokenizers/*.json")
+    return load_file(weights)["embedding.weight"].astype(np.float32), Tokenizer.from_file(str(tokenizer))
 
 
 def main() -> None:
@@ -306,6 +345,8 @@ def main() -> None:
     parser.add_argument("files", nargs="*")
     parser.add_argument("-n", type=int, default=0, help="draws, or vectors")
     parser.add_argument("--noise", type=float, default=0.5, help="length of the noise beside a vector of length 1")
+    parser.add_argument("--folder", default="", help="a multilingual model of sentence-transformers")
+    parser.add_argument("--prompt", default="", help="what that model wants before each text")
     parser.add_argument("--peers", nargs="*", help="of those named in the source")
     given = parser.parse_args()
     match given.part:
@@ -318,7 +359,7 @@ def main() -> None:
         case "names":
             names(given.files)
         case "models":
-            models(given.files)
+            models(given.files, given.folder, given.prompt)
         case "_large":
             measured_large(*given.files)
         case "_model":

@@ -11,8 +11,9 @@ import numpy as np
 
 from chainkit.vectors.given import Given, unit
 from chainkit.vectors.group_tree import GroupTree
-from chainkit.vectors.keywords import keywords
+from chainkit.vectors.keywords import SEVERAL, keywords
 from chainkit.vectors.labels import label as shortened
+from chainkit.vectors.labels import width
 from chainkit.vectors.number import GroupCount
 
 Array = np.ndarray[Any, Any]
@@ -30,8 +31,8 @@ class Group:
 
     Attributes:
         label: Its number; 0 is the largest group.
-        name: Its first keywords; where its texts have none, its representative, shortened; where there are no texts,
-            "group" and the number.
+        name: Its first three keywords, of eight texts or more up to five within 40 columns; where its texts have none,
+            its representative, shortened; where there are no texts, "group" and the number.
         members: Rows of the items, those in the middle of the group first.
         representative: Row of the item nearest to the group's mean.
         keywords: Words that are frequent in the group and rare elsewhere, the most telling first.
@@ -189,7 +190,7 @@ def grouped(
     groups = tuple(
         Group(
             label=label,
-            name=", ".join(telling[label][:3]) or _named_after(order[0], label, given.texts),
+            name=_joined(telling[label], len(order)) or _named_after(order[0], label, given.texts),
             members=tuple(row for place in order for row in rows_of[place]),
             representative=rows_of[order[0]][0],
             keywords=tuple(telling[label]),
@@ -207,6 +208,14 @@ def grouped(
         given=given,
         tree=tree,
     )
+
+
+def _joined(telling: Sequence[str], texts: int) -> str:
+    """Three keywords as a name; of several texts more where there is room: the fourth is often the word people use."""
+    shown = 3
+    while texts >= SEVERAL and shown < len(telling) and width(", ".join(telling[: shown + 1])) <= _NAME_COLUMNS:
+        shown += 1
+    return ", ".join(telling[:shown])
 
 
 def _named_after(representative: int, label: int, texts: Sequence[str] | None) -> str:

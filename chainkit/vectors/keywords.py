@@ -36,6 +36,9 @@ _CHINESE_FILLERS = re.compile(
 )
 _HYPHEN = re.compile(r"(?<=\w\w)-(?=\w\w)")  # "top-up" is "top up", and "t-shirt" is itself
 
+SEVERAL = 8
+"""Of a group of so many texts, a keyword stands in two at least; of smaller ones, one is enough."""
+
 _MOST_TEXTS = 2000  # of each group: more hardly change a share
 _LONGEST_HAN, _LONGEST_OTHER = 6, 10  # characters of a Chinese word, syllables of one of Thai and the like
 _PHRASE_SHARE = 0.5  # a phrase stands for its words where it is in so many of the texts that hold the rarer of them
@@ -100,7 +103,7 @@ def _some(group: Sequence[str]) -> Sequence[str]:
 
 
 def _telling(terms: _Terms, total: Counter[str], texts: int, count: int) -> list[str]:
-    least = 2 if terms.texts >= 8 else 1
+    least = 2 if terms.texts >= SEVERAL else 1
     lifts = {term: _lift(here, total[term], terms.texts, texts) for term, here in terms.counts.items() if term in total}
     weights: dict[str, float] = {}
     for term, lift in lifts.items():
@@ -118,8 +121,9 @@ def _telling(terms: _Terms, total: Counter[str], texts: int, count: int) -> list
     for term in order:
         if len(chosen) == count:
             break
-        if not _said(term, chosen) and not _said(longer := _extended(term, order, terms.counts), chosen):
-            chosen.append(longer)
+        if not _said(term, chosen):
+            longer = _extended(term, order, terms.counts)
+            chosen.append(term if _said(longer, chosen) else longer)
     return [terms.written(term) for term in chosen]
 
 

@@ -216,3 +216,15 @@ def test_words_of_scripts_without_spaces():
 
 def test_asked_for_numbers_are_met_where_all_items_are_equally_far_apart():
     assert [clusters(np.eye(6), k=k).k for k in range(1, 7)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_name_of_several_texts_holds_more_than_three_keywords_while_they_fit():
+    words = ["wheel", "brake", "clutch", "engine"]
+    cars = [f"{first} {second}" for first in words for second in words if first != second]
+    long = [f"{first[::-1]}abcdefghijk {second[::-1]}abcdefghijk" for first, second in map(str.split, cars)]
+    few = ["red wine", "white grape", "sweet bottle"]
+    vectors = np.repeat([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]], [12, 12, 3], axis=0)
+    vectors[:, 0] += np.linspace(0, 0.1, len(vectors))
+    for group, shown in zip(clusters([*cars, *long, *few], vectors, k=3).groups, (4, 3, 3), strict=True):
+        assert group.name.split(", ") == list(group.keywords[:shown])
+        assert len(group.keywords) > 3

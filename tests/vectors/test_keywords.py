@@ -54,3 +54,9 @@ def test_the_ending_of_a_number_is_no_word() -> None:
 def test_a_verb_keeps_its_particle_and_a_noun_does_not() -> None:
     groups = [["cannot log in", "logging in fails"], ["a hotel in Rome", "hotels in Oslo"]]
     assert [names[0] for names in keywords(groups, count=1)] == ["log in", "hotel"]
+
+
+def test_a_word_stands_alone_where_its_phrase_would_repeat_what_is_said() -> None:
+    days = ["vacation days left", "vacation days left this year", "my vacation days", "vacation days saved"]
+    found = keywords([[*days, "pto days", "pto days", "pto days left"], ["the oven is cold", "an oven door"]], count=3)
+    assert found[0] == ["vacation days", "left", "pto"]
