@@ -12,14 +12,17 @@ from pydantic import BaseModel
 Floats = NDArray[np.float64]
 Method = Literal["auto", "vector", "temperature", "isotonic"]
 
-_STEPS, _RATE, _KEEP, _PARTS = 400, 0.05, 1e-2, 5
+_STEPS, _PARTS = 50, 5
+_LEAST = 1e-3  # the smallest inverse temperature
+_PRIOR = 0.3  # the inverse of the variance that offsets are expected to have
 
 
 class Calibration(BaseModel):
     """What makes the scores of one question's options into probabilities.
 
     Attributes:
-        method: "auto": "temperature" or "vector", whichever is closer on examples that it was not fitted to.
+        method: "auto": "temperature" or "vector", whichever finds the right answers of examples that it was not fitted
+            to likelier.
             "temperature": all scores are divided by one number (C. Guo et al., "On Calibration of Modern Neural
             Networks", 2017, section 4.2). "vector": and each option has an offset, which takes the liking of a small
             model for one word away. "isotonic": each option's probability is a rising step function of what it was
@@ -53,7 +56,7 @@ class Calibration(BaseModel):
                 f"calibration needs a row of scores for each right answer, got {len(table)}, {len(labels)}"
             )
         if method == "auto":
-            method = min(("temperature", "vector"), key=lambda one: _unseen_error(cls, table, labels, one))
+            method = min(("temperature", "vector"), key=lambda one: _unseen_loss(cls, table, labels, one))
         if method == "isotonic":
             shares, hits = softmax(table), np.eye(table.shape[1])[labels]
             return cls(method=method, steps=[_rising(shares[:, one], hits[:, one]) for one in range(table.shape[1])])
@@ -79,6 +82,7 @@ class Reliability(BaseModel):
         count: Examples.
         accuracy: The share whose likeliest option is right.
         error: The expected calibration error of that option, 0 to 1 (M. P. Naeini et al., 2015).
+        noise: The error that is to be expected of so few examples where all probabilities are exactly right.
         brier: The mean squared error of all probabilities, 0 to 2.
         bins: For each range of confidence: its bounds, the examples in it, their mean confidence and their accuracy.
     """
@@ -86,6 +90,7 @@ class Reliability(BaseModel):
     count: int
     accuracy: float
     error: float
+    noise: float
     brier: float
     bins: list[tuple[float, float, int, float, float]]
 
@@ -95,7 +100,8 @@ class Reliability(BaseModel):
             bar = "#" * round(20 * right)
             lines.append(f"{low:.2f} to {high:.2f} {count:8d}  {said:.3f}  {right:.3f} {bar}".rstrip())
         told = f"{self.count} examples, accuracy {self.accuracy:.3f}, calibration error {self.error:.3f}"
-        return "\n".join([*lines, f"{told}, Brier score {self.brier:.3f}"])
+        noise = f"(by chance alone {self.noise:.3f})"
+        return "\n".join([*lines, f"{told} {noise}, Brier score {self.brier:.3f}"])
 
 
 def reliability(probabilities: Sequence[Sequence[float]], right: Sequence[int], bins: int = 10) -> Reliability:
@@ -120,8 +126,10 @@ def reliability(probabilities: Sequence[Sequence[float]], right: Sequence[int], 
         said, is_right = float(confidence[inside].mean()), float(hits[inside].mean())
         rows.append((one / bins, (one + 1) / bins, int(inside.sum()), said, is_right))
     error = sum(count * abs(said - is_right) for _, _, count, said, is_right in rows) / len(table)
+    spread = np.bincount(place, confidence * (1 - confidence))
+    noise = float(np.sqrt(2 / np.pi * spread).sum() / len(table))
     brier = float(((table - np.eye(table.shape[1])[labels]) ** 2).sum(axis=1).mean())
-    return Reliability(count=len(table), accuracy=float(hits.mean()), error=error, brier=brier, bins=rows)
+    return Reliability(count=len(table), accuracy=float(hits.mean()), error=error, noise=noise, brier=brier, bins=rows)
 
 
 def softmax(scores: Floats) -> Floats:
@@ -135,32 +143,74 @@ def _centred(scores: Floats) -> Floats:
     return np.maximum(scores - scores.max(axis=1, keepdims=True), -50)
 
 
-def _unseen_error(kind: type[Calibration], scores: Floats, right: NDArray[np.int64], method: Method) -> float:
-    """The calibration error on fifths of the examples, each by what the other four gave."""
+def _unseen_loss(kind: type[Calibration], scores: Floats, right: NDArray[np.int64], method: Method) -> float:
+    """The log loss on fifths of the examples, each by what the other four gave.
+
+    It is judged by this and not by the calibration error, which says little of a hundred examples.
+    """
     part, found = np.arange(len(right)) % _PARTS, np.zeros_like(scores)
     for one in range(min(_PARTS, len(right))):
         rest = part != one if len(right) > 1 else part == one
         fitted = kind.fit(scores[rest].tolist(), right[rest].tolist(), method)
         found[part == one] = [fitted.probabilities(row) for row in scores[part == one].tolist()]
-    return reliability(found.tolist(), right.tolist()).error
+    return -float(np.log(np.maximum(found[np.arange(len(right)), right], 1e-12)).mean())
 
 
 def _fitted(scores: Floats, right: NDArray[np.int64], *, free: bool) -> tuple[float, Floats]:
-    """The inverse temperature and offsets of the likeliest fit, by Adam; offsets are kept small by a prior."""
+    """The temperature and the offsets of the likeliest fit; a prior keeps offsets small.
+
+    One example more, whose answer may be any, keeps probabilities from 1 where all answers are right (J. Platt,
+    "Probabilistic outputs for support vector machines", 1999, section 2.2).
+    """
     count, options = scores.shape
-    hits, values = np.eye(options)[right], np.zeros(options + 1)  # the first is the logarithm of 1 / temperature
-    mean, square = np.zeros_like(values), np.zeros_like(values)
-    for step in range(1, _STEPS + 1):
-        scale = np.exp(values[0])
-        off = softmax(scores * scale + values[1:]) - hits
-        slope = np.concatenate(
-            [[(off * scores).sum() * scale / count], off.mean(axis=0) if free else np.zeros(options)]
-        )
-        slope[1:] += _KEEP * values[1:]
-        mean, square = 0.9 * mean + 0.1 * slope, 0.999 * square + 0.001 * slope**2
-        values -= _RATE * (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.999**step)) + 1e-8)
-        values[0] = np.clip(values[0], -7, 3)
-    return float(np.exp(-values[0])), values[1:]
+    hits = (count * np.eye(options)[right] + 1 / options) / (count + 1)
+    values = np.zeros(options + 1)  # the first is 1 / temperature
+    values[0] = 1 / max(1.0, float(scores.std()))
+    values = _lowest(scores, hits, values, np.arange(options + 1 if free else 1))
+    if values[0] < _LEAST:  # the scores speak against the answers
+        values[0] = _LEAST
+        values = _lowest(scores, hits, values, np.arange(1, options + 1 if free else 1))
+    return float(1 / values[0]), values[1:]
+
+
+def _lowest(scores: Floats, hits: Floats, values: Floats, moved: NDArray[np.int64]) -> Floats:
+    """The values of which some were moved to where the loss is lowest, by Newton's method; the loss is convex."""
+    loss = _loss(scores, hits, values)
+    for _ in range(_STEPS if len(moved) else 0):
+        slope, bend = _slope(scores, hits, values)
+        step = np.zeros_like(values)
+        step[moved] = np.linalg.solve(bend[np.ix_(moved, moved)], slope[moved])
+        for _ in range(20):
+            tried = values - step
+            found = _loss(scores, hits, tried)
+            if found <= loss:
+                break
+            step /= 2
+        else:
+            return values
+        gained, values, loss = loss - found, tried, found
+        if gained < 1e-9 * len(scores):
+            break
+    return values
+
+
+def _loss(scores: Floats, hits: Floats, values: Floats) -> float:
+    given = scores * values[0] + values[1:]
+    highest = given.max(axis=1)
+    total = highest + np.log(np.exp(given - highest[:, None]).sum(axis=1))
+    return float((total - (hits * given).sum(axis=1)).sum() + _PRIOR / 2 * (values[1:] ** 2).sum())
+
+
+def _slope(scores: Floats, hits: Floats, values: Floats) -> tuple[Floats, Floats]:
+    """The first derivatives of the loss, [1 + K], and the second, [1 + K, 1 + K]."""
+    shares = softmax(scores * values[0] + values[1:])
+    off = shares - hits
+    slope = np.concatenate([[(off * scores).sum()], off.sum(axis=0) + _PRIOR * values[1:]])
+    curved = shares * (scores - (shares * scores).sum(axis=1, keepdims=True))
+    bend = np.diag(np.concatenate([[(curved * scores).sum()], shares.sum(axis=0) + _PRIOR]))
+    bend[0, 1:] = bend[1:, 0] = curved.sum(axis=0)
+    bend[1:, 1:] -= shares.T @ shares
+    return slope, bend + 1e-9 * np.eye(len(bend))
 
 
 def _rising(shares: Floats, hits: Floats) -> tuple[list[float], list[float]]:

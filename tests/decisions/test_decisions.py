@@ -90,13 +90,48 @@ def test_calibrated_probabilities_are_as_often_right_as_they_say(method):
     truth = random.normal(size=3000) * 1.5
     right = (random.random(3000) > 1 / (1 + np.exp(-truth))).astype(int)  # 0 is yes
     scores = np.stack([truth * 4 + 3, np.zeros(3000)], axis=1)  # too sure, and fond of yes
-    raw = reliability(softmax(scores), right)
+    raw = reliability(softmax(scores).tolist(), right.tolist())
     count = 100 if method == "vector" else 1000
     fitted = Calibration.fit(scores[:count].tolist(), right[:count].tolist(), method)
     good = reliability([fitted.probabilities(row) for row in scores[1000:].tolist()], right[1000:].tolist())
     assert raw.error > 0.15
     assert good.error < 0.06
     assert good.brier < raw.brier
+
+
+@pytest.mark.parametrize("method", ["vector", "auto"])
+def test_a_hundred_examples_calibrate_a_weak_model_with_likings(method):
+    random, errors = np.random.default_rng(5), []
+    for _ in range(6):
+        right = random.integers(0, 4, 4100)
+        scores = random.normal(size=(4100, 4)) + np.eye(4)[right] + random.normal(size=4) * 1.5
+        fitted = Calibration.fit((3 * scores[:100]).tolist(), right[:100].tolist(), method)
+        rows = [fitted.probabilities(row) for row in (3 * scores[100:]).tolist()]
+        errors.append(reliability(rows, right[100:].tolist()).error)
+    assert np.mean(errors) < 0.04
+
+
+def test_offsets_and_temperature_are_found_where_examples_are_many():
+    random = np.random.default_rng(6)
+    truth = random.normal(size=(20_000, 3)) * 2
+    right = [int(random.choice(3, p=row)) for row in softmax(truth)]
+    fitted = Calibration.fit(((truth - [2, 0, -2]) * 5).tolist(), right, "vector")
+    assert fitted.temperature == pytest.approx(5, rel=0.05)
+    assert fitted.offsets == pytest.approx([2, 0, -2], abs=0.1)
+
+
+def test_a_model_that_is_always_right_or_always_wrong_is_calibrated_too():
+    sure = Calibration.fit([[0.0, -1.0], [-1.0, 0.0]] * 50, [0, 1] * 50)
+    assert 0.95 < sure.probabilities([0.0, -1.0])[0] < 0.999
+    wrong = Calibration.fit([[0.0, -1.0], [-1.0, 0.0]] * 50, [1, 0] * 50)
+    assert wrong.probabilities([0.0, -1.0]) == pytest.approx([0.5, 0.5], abs=0.01)
+
+
+def test_the_error_by_chance_is_what_exact_probabilities_show():
+    random = np.random.default_rng(7)
+    shares = softmax(random.normal(size=(300, 3)))
+    found = [reliability(shares.tolist(), [int(random.choice(3, p=row)) for row in shares]) for _ in range(30)]
+    assert np.mean([one.error for one in found]) == pytest.approx(found[0].noise, rel=0.15)
 
 
 def test_temperature_leaves_the_likeliest_option_as_it_is():
@@ -111,6 +146,7 @@ def test_the_table_counts_what_it_shows():
     assert (table.count, table.accuracy) == (3, pytest.approx(2 / 3))
     assert table.error == pytest.approx((0.1 + 0.8 + 0.3) / 3)
     assert "accuracy 0.667" in str(table)
+    assert "by chance alone 0.308" in str(table)
 
 
 def test_a_calibration_is_kept_and_found_again(tmp_path):
