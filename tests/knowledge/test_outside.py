@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 from langchain_core.documents import Document
 from langchain_core.vectorstores import InMemoryVectorStore
@@ -195,6 +197,20 @@ def test_a_collection_that_is_not_there_is_named_and_not_made(tmp_path):
     for _ in range(2):
         with pytest.raises(SpecError, match="there is no collection 'notes'"):
             Index.open(f"qdrant://{tmp_path}/q?collection=notes", FakeEmbeddings())
+
+
+def test_a_folder_of_qdrant_leaves_no_connection_open(index, tmp_path, monkeypatch):
+    persistence = pytest.importorskip("qdrant_client.local.persistence").CollectionPersistence
+    monkeypatch.setattr(persistence, "CHECK_SAME_THREAD", None)  # as in a process that has used none
+    opened, connect = [], sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda *args, **options: opened.append(connect(*args, **options)) or opened[-1]
+    )
+    assert index.copy_to(f"qdrant://{tmp_path}/q?collection=notes").sent == len(index)
+    assert opened
+    for connection in opened:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+            connection.execute("SELECT 1")
 
 
 def test_a_missing_package_names_its_extra(monkeypatch):

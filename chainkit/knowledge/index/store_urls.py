@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from langchain_core.vectorstores import VectorStore
 
     from chainkit.knowledge.index.filters import Filter
+
+
+_SAFE = 3  # sqlite3.threadsafety: threads may share connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,8 @@ def _qdrant(spec: str, embeddings: Embeddings, width: int | None) -> Opened:
         address = f"{scheme}://{parts.netloc.rpartition('@')[2]}"
         client = QdrantClient(url=address, api_key=os.environ.get("QDRANT_API_KEY"), check_compatibility=False)
     else:
-        client = QdrantClient(path=unquote(parts.path))
+        # where SQLite is safe for threads, it need not find that out by a connection that it never closes
+        client = QdrantClient(path=unquote(parts.path), force_disable_check_same_thread=sqlite3.threadsafety == _SAFE)
     try:
         if not client.collection_exists(name):
             if width is None:
