@@ -15,6 +15,7 @@ from chainkit.decoding.healing import spellings
 from chainkit.decoding.loop import Vocabulary
 
 _WHITE = b" \n\t\r"
+_SPIN, _TURNS, _LONGEST = 80, 8, 32  # bytes at the end of one text that are a unit over and over, and its length
 
 
 class Lists:
@@ -30,6 +31,8 @@ class Lists:
         self._matcher, self._vocabulary = matcher, vocabulary
         self._mask = bitmasks.allocate_token_bitmask(1, tokenizer.vocab_size)
         self._looping = Repetition()
+        self._text = bytearray()  # of the text in a list that is open
+        self._spins = False  # whether that text, or the last one of a list that is open, is a unit over and over
         self._inside = False  # a text
         self._open = ""  # brackets
         self._escaped = False
@@ -56,6 +59,7 @@ class Lists:
     def restart(self, data: bytes) -> None:
         """Begin anew after these bytes, since text was taken back."""
         self._looping, self._inside, self._open, self._escaped = Repetition(), False, "", False
+        self._text, self._spins = bytearray(), False
         self.watch(data)
 
     def watch(self, data: bytes) -> None:
@@ -65,12 +69,12 @@ class Lists:
         for sign in text:
             within = self._open.endswith("[")
             self._step(sign)
-            if found and within and not self._open.endswith("["):
-                self._looping = Repetition()
+            if (found or self._spins) and within and not self._open.endswith("["):
+                self._looping, self._spins = Repetition(), False
 
     def refuses(self, token: int) -> bool:
         """Whether a list repeats itself and this token would go on with it, though it may end."""
-        if not self._looping.found:
+        if not self._over:
             return False
         bits = self._allowed()
         fits = bool(bits[token])
@@ -83,13 +87,22 @@ class Lists:
         Args:
             bits: [V], 1 for each token that is allowed; changed.
         """
-        if not self._looping.found or not self._open.endswith("["):
+        if not self._over or not self._open.endswith("["):
             return
         ending = bits & self._signs.ends[: len(bits)]
         if ending.any():
             bits[:] = ending
 
+    @property
+    def _over(self) -> bool:
+        return self._looping.found or self._spins
+
     def _step(self, sign: str) -> None:
+        if self._inside and self._open.endswith("["):
+            self._text += sign.encode()
+            self._spins = self._spins or _spins(self._text)
+        else:
+            self._text.clear()
         if self._escaped or (sign == "\\" and self._inside):
             self._escaped = not self._escaped
         elif sign == '"':
@@ -112,6 +125,18 @@ class Lists:
     def _allowed(self) -> NDArray[np.uint8]:
         bitmasks.fill_next_token_bitmask(self._matcher, self._mask)
         return np.unpackbits(self._mask.view(np.uint8).ravel(), bitorder="little")[: len(self._signs.ends)]
+
+
+def _spins(text: bytearray) -> bool:
+    """Whether a text ends with a short unit over and over: sooner seen than what `Repetition` looks for.
+
+    A text that is cut takes its list with it; one in which a unit goes on and on comes to no other end.
+    """
+    for period in range(1, _LONGEST + 1 if len(text) >= _SPIN else 1):
+        run = max(_SPIN, _TURNS * period)
+        if len(text) >= run and text[-run:-period] == text[period - run :]:
+            return True
+    return False
 
 
 class _Signs:

@@ -57,6 +57,34 @@ def test_a_list_that_repeats_itself_may_only_end_and_others_go_on(chat):
     assert guide.permits(more)
 
 
+@pytest.mark.parametrize("unit", ["Songbird-", "🍵", "Y/"])
+def test_a_text_of_a_list_that_goes_round_in_circles_is_closed_with_its_list(chat, unit):
+    schema = {"type": "object", "properties": {"a": TEXTS, "b": TEXTS}, "required": ["a", "b"]}
+    guide, vocabulary = _guide(chat, schema)
+    more, ending = vocabulary.tokenize(unit), vocabulary.tokenize('"')
+    guide.accept(vocabulary.tokenize('{"a": ["Birds", "' + unit))
+    for _ in range(80):
+        if not guide.permits(more[0]):
+            break
+        guide.accept(more)
+    else:
+        pytest.fail("it goes on")
+    assert guide.permits(*ending)
+    guide.accept(ending)
+    assert not guide.permits(*vocabulary.tokenize(","))
+    guide.accept(vocabulary.tokenize('], "b": ["Bees'))
+    assert guide.permits(*vocabulary.tokenize('",'))
+
+
+def test_a_text_outside_a_list_and_one_that_only_looks_alike_go_on(chat):
+    guide, vocabulary = _guide(chat, {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]})
+    guide.accept(vocabulary.tokenize('{"a": "' + "ha" * 60))
+    assert guide.permits(*vocabulary.tokenize("h"))
+    guide, vocabulary = _guide(chat, TEXTS)
+    guide.accept(vocabulary.tokenize('["' + "0" * 64 + '", "' + "ha" * 39))
+    assert guide.permits(*vocabulary.tokenize("h"))
+
+
 def test_a_list_may_repeat_itself_a_few_times(chat):
     guide, vocabulary = _guide(chat, TEXTS)
     (more,) = vocabulary.tokenize('",')
