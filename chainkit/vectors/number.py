@@ -3,7 +3,7 @@
 Three measures are taken of a tree at each number of groups, and their product decides: whether halves of the items
 agree on the groups (Tibshirani and Walther 2005, "Cluster Validation by Prediction Strength", with the adjusted Rand
 index), how well the groups are separated (silhouette), and how many of each item's neighbours are with it (modularity).
-A number is judged together with those near it, so that a broad hill counts for more than a narrow peak.
+The number with the most weight of scores around it is taken, or one near it that scores clearly better.
 """
 
 from __future__ import annotations
@@ -32,12 +32,17 @@ Array = np.ndarray[Any, Any]
 _Half = tuple[Array, Array]
 
 WITHIN = 0.9
-"""Numbers whose score is at least this share of the best one's are possible too."""
+"""Numbers whose score is at least this share of the chosen one's are possible too."""
 
 _SPLITS = 4
 # up to _FEW items the silhouette decides alone; from _MANY on all three measures have full weight
 _FEW, _MANY = 40, 160
 _NEAR = 0.12  # of the logarithm: the score of a number is the mean of those about 12 % below and above it
+# the number is sought by the weight around it, in part from _FEW items on and wholly from _WEIGHED on
+_WEIGHED = 100
+_AROUND = 0.5  # of the logarithm: how wide the normal curve is that sums the weight around a number
+_POWER = 6  # of scores, as weights
+_FACTOR = 1.35  # a number so near to the chosen one replaces it where it scores clearly better
 _TOGETHER = 0.5  # two items alone have no silhouette: one group if their cosine is at least this
 _LEAST = 1e-6
 
@@ -51,7 +56,8 @@ class GroupCount:
         low: The least number that is possible too, see `WITHIN`.
         high: The greatest such number.
         numbers: All numbers that were tried.
-        scores: For each, the weighed score of it and the numbers near it as a share of the best, 0 to 1.
+        scores: For each, the mean score of it and the numbers near it as a share of the best, 0 to 1; the chosen one
+            has the most weight around it and need not be the best.
         stability: For each, how far halves of the items agree on the groups, adjusted Rand index, -1 to 1; empty for
             few items, of which halves say nothing.
         silhouettes: For each, the mean silhouette, -1 to 1.
@@ -69,12 +75,12 @@ class GroupCount:
 
     @property
     def alternatives(self) -> tuple[int, ...]:
-        """Other numbers that score better than their neighbours, the best first: coarser and finer groups."""
+        """Numbers below `low` or above `high` that score better than their neighbours, the best first."""
         edge = (-1.0, *self.scores, -1.0)
         peaks = [
             place
             for place, score in enumerate(self.scores)
-            if edge[place] <= score > edge[place + 2] and self.numbers[place] != self.k
+            if edge[place] <= score > edge[place + 2] and not self.low <= self.numbers[place] <= self.high
         ]
         return tuple(self.numbers[place] for place in sorted(peaks, key=lambda place: -self.scores[place]))
 
@@ -120,10 +126,10 @@ def count_groups(tree: Array, vectors: Array, distances: Array, drawn: Array | N
     logs, measures = _weighed(tree, vectors, distances, numbers)
     if drawn is not None:
         apart = cosine_distances(drawn)
-        logs = logs + _weighed(neighbour_tree(drawn, apart)[0], drawn, apart, numbers)[0]
-    logs = _smoothed(logs, numbers)
-    scores = np.exp(logs - np.max(logs))
-    best = int(np.argmax(scores))
+        logs = (logs + _weighed(neighbour_tree(drawn, apart)[0], drawn, apart, numbers)[0]) / 2
+    near = _smoothed(logs, numbers)
+    scores = np.exp(near - np.max(near))
+    best = _chosen(logs, near, numbers, count)
     low, high = _around(scores, best)
     plain = [tuple(np.round(values, 4).tolist()) for values in measures]
     silhouette, stability, modularity = plain if len(plain) == 3 else (*plain, (), ())
@@ -157,6 +163,28 @@ def _smoothed(values: Array, numbers: Sequence[int]) -> Array:
     logs = np.log(numbers)
     weights = np.exp(-0.5 * ((logs[:, None] - logs) / _NEAR) ** 2)
     return (weights @ values) / weights.sum(axis=1)
+
+
+def _chosen(logs: Array, near: Array, numbers: Sequence[int], count: int) -> int:
+    """The place of the number that is most likely right within a factor, or of a clearly better one near it.
+
+    Scores to the power `_POWER` are taken for the likelihood of numbers, a constant one of their logarithm for the
+    prior. Of a few items the best score decides alone.
+
+    Args:
+        logs: The logarithm of each number's score.
+        near: Those smoothed.
+        numbers: Ascending.
+        count: How many items there are.
+    """
+    places = np.log(numbers)
+    steps = np.gradient(places) if len(numbers) > 1 else np.ones(1)
+    likely = np.exp(_POWER * (logs - logs.max())) * steps
+    around = np.exp(-0.5 * ((places[:, None] - places) / _AROUND) ** 2) @ likely
+    share = min(1.0, max(0.0, (count - _FEW) / (_WEIGHED - _FEW)))
+    best = int(np.argmax((1 - share) * near + share * np.log(around) / _POWER))
+    better = int(np.argmax(np.where(np.abs(places - places[best]) <= log(_FACTOR), near, -np.inf)))
+    return better if near[best] < near[better] + log(WITHIN) else best
 
 
 def candidates(count: int) -> list[int]:
@@ -193,11 +221,12 @@ def _pairs(sizes: Array) -> float:
 
 
 def _around(scores: Array, best: int) -> tuple[int, int]:
-    """The first and last place of the run around the best one whose scores are near to it."""
+    """The first and last place of the run around the chosen one whose scores are near to its own, or better."""
     low = high = best
-    while low > 0 and scores[low - 1] >= WITHIN:
+    least = WITHIN * scores[best]
+    while low > 0 and scores[low - 1] >= least:
         low -= 1
-    while high < len(scores) - 1 and scores[high + 1] >= WITHIN:
+    while high < len(scores) - 1 and scores[high + 1] >= least:
         high += 1
     return low, high
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
 from chainkit.vectors import clusters
-from chainkit.vectors.number import GroupCount, _smoothed, adjusted_rand, candidates, count_groups
+from chainkit.vectors.number import GroupCount, _chosen, _smoothed, adjusted_rand, candidates, count_groups
 from chainkit.vectors.tree import averaged, cosine_distances, neighbours_of, silhouettes, ward
 
 
@@ -36,10 +36,16 @@ def test_the_decision_can_be_read():
     found = clusters(paraphrased(groups=5, sentences=20)[0])
     count = found.count
     assert count is not None
-    assert count.k == found.k == count.numbers[count.scores.index(1.0)]
+    assert count.k == found.k
+    assert max(count.scores) == 1
+    least = 0.9 * count.scores[count.numbers.index(count.k)]
+    inside = [
+        score for number, score in zip(count.numbers, count.scores, strict=True) if count.low <= number <= count.high
+    ]
     assert count.low <= count.k <= count.high
+    assert min(inside) >= least - 1e-4
     assert len(count.numbers) == len(count.scores) == len(count.stability) == len(count.silhouettes)
-    assert count.k not in count.alternatives
+    assert not any(count.low <= number <= count.high for number in count.alternatives)
     assert set(count.alternatives) <= set(count.numbers)
     assert str(count).startswith("5 groups")
 
@@ -58,6 +64,28 @@ def test_a_broad_hill_counts_for_more_than_a_narrow_peak():
     assert numbers[int(np.argmax(hill))] == 40
     assert 10 <= numbers[int(np.argmax(smoothed))] <= 14
     np.testing.assert_allclose(_smoothed(np.ones(len(numbers)), numbers), 1)
+
+
+def chosen(scores: np.ndarray, numbers: list[int], count: int) -> int:
+    logs = np.log(scores)
+    return numbers[_chosen(logs, _smoothed(logs, numbers), numbers, count)]
+
+
+def test_the_number_is_sought_where_most_of_the_score_is():
+    numbers = candidates(200)
+    places = np.log(np.array(numbers))
+    plateau = np.where(np.abs(places - np.log(12)) < 0.5, 0.9, 0.1)
+    scores = plateau + np.exp(-0.5 * ((places - np.log(59)) / 0.15) ** 2)
+    assert numbers[int(np.argmax(_smoothed(np.log(scores), numbers)))] > 50
+    assert 10 <= chosen(scores, numbers, 200) <= 15
+    assert chosen(scores, numbers, 40) > 50  # of few items the best score decides
+
+
+def test_a_clear_peak_is_met_exactly():
+    numbers = candidates(200)
+    for wanted in (5, 9, 21):
+        scores = np.where(np.array(numbers) == wanted, 0.9, 0.3 * (np.array(numbers) < 30) + 0.05)
+        assert chosen(scores, numbers, 200) == wanted
 
 
 def test_a_given_number_was_not_found():
