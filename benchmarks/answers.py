@@ -5,11 +5,13 @@ for each article: paragraphs with questions, answers, and whether a question is 
 `questions.jsonl` with spans), and optionally `ask` (a folder `firm` with `questions.jsonl`). Parts:
 
     search     nDCG@10 of the default, words, meaning, a fixed half, reciprocal ranks, and BM25 over pairs of characters
-    refusals   AUC of `confidence`, with each question's paragraph there and taken away, and on misleading questions
+    refusals   AUC of `confidence` with each question's paragraph there, against that taken away alone or with its
+               article, and against misleading questions
     answers    right, wrong and not answered, with each model of --model SPEC (several), and without one
     chunking   recall and overlap of at most 2,000 characters
+    fit        the weights of `confidence`, and its AUC with the weights of one half of the articles judged on the other
 
-`--count N` questions of each set (100). The part of each set that confidence was fitted on is every other question.
+`--count N` questions of each set (100); `fit` is not among the default parts.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ import random
 import time
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,10 +33,12 @@ from typing import Any
 import numpy as np
 
 from chainkit.knowledge import Index
-from chainkit.knowledge.answer.answer import Asking, begun
-from chainkit.knowledge.answer.confidence import NEAREST
+from chainkit.knowledge.answer import extract
+from chainkit.knowledge.answer.answer import Answer, Asking, begun
+from chainkit.knowledge.answer.confidence import Evidence
 from chainkit.knowledge.answer.work import result
 from chainkit.knowledge.evaluation import ndcg
+from chainkit.knowledge.index.search import Hit
 from chainkit.knowledge.public import read_public_set
 from chainkit.knowledge.readers.scripts import tokens
 from chainkit.registry import answering
@@ -132,39 +137,118 @@ class Bm25:
         return [self._names[at] for at in np.argsort(-scores, kind="stable")[:10]]
 
 
-class Without:
-    """An index from which one paragraph was taken away."""
+@contextmanager
+def away(index: Index, folder: Path, numbers: Iterable[int]) -> Iterator[None]:
+    """Some paragraphs are taken out of the index for a while."""
+    files = {folder / f"{number}.txt": "" for number in numbers}
+    for file in files:
+        files[file] = file.read_text("utf-8")
+        file.unlink()
+    index.update()
+    yield
+    for file, text in files.items():
+        file.write_text(text, "utf-8")
+    index.update()
 
-    def __init__(self, index: Index, paragraph: int) -> None:
-        self._index, self._name = index, f"/{paragraph}.txt"
-        self.embed, self.fluency = index.embed, index.fluency
 
-    def find(self, question: str, k: int = 6, **settings: Any) -> list[Any]:
-        hits = self._index.find(question, k + 4, **settings)
-        return [hit for hit in hits if not hit.passage.path.endswith(self._name)][:k]
+def owners(path: Path) -> list[int]:
+    """For each paragraph the number of its article."""
+    lines = path.read_text("utf-8").splitlines()
+    return [number for number, line in enumerate(lines) for _ in json.loads(line)["paragraphs"]]
+
+
+def without(asked: Sequence[Asked], index: Index, folder: Path, groups: Sequence[int]) -> list[Answer]:
+    """Answers to questions while all paragraphs of the same group as their own are away."""
+    found: list[Answer] = []
+    for group in sorted({groups[one.paragraph] for one in asked}):
+        with away(index, folder, [number for number, other in enumerate(groups) if other == group]):
+            found += [result(begun_answer(one, index)) for one in asked if groups[one.paragraph] == group]
+    return found
 
 
 def refusals(data: Path, count: int) -> None:
-    print(
-        "confidence | AUC, taken away | AUC, misleading | refused though there | refused, taken away | answered, there"
-    )
+    print("AUC: paragraph away | article away | misleading | there: refused | nearest | away: refused | nearest")
     for name, path in sets(data).items():
         paragraphs, asked = articles(path)
         known = [one for one in asked if one.answers]
-        with TemporaryDirectory() as folder, Index(None) as index:
-            filled(index, paragraphs, Path(folder))
-            there = [result(begun_answer(one, index)) for one in known[1 : 2 * count : 2]]
-            gone = [result(begun_answer(one, Without(index, one.paragraph))) for one in known[0 : 2 * count : 2]]
+        kept, taken = known[1 : 2 * count : 2], known[0 : 2 * count : 2]
+        with TemporaryDirectory() as made, Index(None) as index:
+            folder = Path(made)
+            filled(index, paragraphs, folder)
+            there = [result(begun_answer(one, index)) for one in kept]
+            gone = without(taken, index, folder, range(len(paragraphs)))
+            far = without(taken, index, folder, owners(path))
             tricks = [result(begun_answer(one, index)) for one in asked if one.impossible][:count]
         sure = [answer.confidence for answer in there]
-        shown = [
-            auc(sure, [answer.confidence for answer in gone]),
-            auc(sure, [answer.confidence for answer in tricks]) if tricks else math.nan,
-            float(np.mean([one < NEAREST for one in sure])),
-            float(np.mean([answer.confidence < NEAREST for answer in gone])),
-            float(np.mean([answer.answered for answer in there])),
+        aucs = [auc(sure, [one.confidence for one in bad]) if bad else math.nan for bad in (gone, far, tricks)]
+        shares = [
+            float(np.mean([answer.outcome == outcome for answer in some]))
+            for some in (there, gone)
+            for outcome in ("refusal", "nearest")
         ]
-        print(name, *(f"{value:.3f}" for value in shown), sep=" | ", flush=True)
+        print(name, *(f"{value:.3f}" for value in (*aucs, *shares)), sep=" | ", flush=True)
+
+
+def fit(data: Path, count: int) -> None:
+    """Weights for languages that MiniLM knows and for those that it does not."""
+    for names in (("squad2", "en", "de"), ("zh", "ar")):
+        found = {name: evidence(sets(data)[name], count) for name in names}
+        for half in (0, 1):
+            weights = logistic(*rows_of(found, lambda article, half=half: article % 2 == half))
+            for name in names:
+                features, there = rows_of({name: found[name]}, lambda article, half=half: article % 2 != half)
+                sure = features @ weights
+                print(name, f"{auc(sure[there], sure[~there]):.3f}", sep=" | ", flush=True)
+        print(*names, logistic(*rows_of(found, lambda _: True)).round(2).tolist(), flush=True)
+
+
+def evidence(path: Path, count: int) -> list[tuple[int, bool, tuple[float, ...]]]:
+    """For each question twice its article, whether its paragraph is there, and what speaks for the best sentence."""
+    seen: list[Evidence] = []
+    held = extract._Held  # pyright: ignore[reportPrivateUsage]
+    weigh = held.evidence
+
+    def noted(self: Any, best: int, meaning: Any, hits: Sequence[Hit]) -> Evidence:
+        seen.append(weigh(self, best, meaning, hits))
+        return seen[-1]
+
+    paragraphs, asked = articles(path)
+    articles_of = owners(path)
+    found: list[tuple[int, bool, tuple[float, ...]]] = []
+    held.evidence = noted
+    try:
+        with TemporaryDirectory() as folder, Index(None) as index:
+            filled(index, paragraphs, Path(folder))
+            for one in [one for one in asked if one.answers][:count]:
+                for numbers in ((), (one.paragraph,)):
+                    with away(index, Path(folder), numbers):
+                        if result(begun_answer(one, index)).passages:
+                            found += [(articles_of[one.paragraph], not numbers, seen[-1].features)]
+    finally:
+        held.evidence = weigh
+    return found
+
+
+def rows_of(found: dict[str, list[Any]], wanted: Callable[[int], bool]) -> tuple[Any, Any]:
+    """Features (N, F) and whether the paragraph was there (N,), of the articles that are wanted."""
+    rows = [(features, there) for one in found.values() for article, there, features in one if wanted(article)]
+    return np.array([features for features, _ in rows]), np.array([there for _, there in rows])
+
+
+def logistic(features: Any, there: Any, ridge: float = 0.01) -> Any:
+    """Weights of a logistic regression by Newton's method; the first feature is 1."""
+    scale = np.maximum(features.std(axis=0), 1e-9) * (np.arange(features.shape[1]) > 0) + (
+        np.arange(features.shape[1]) == 0
+    )
+    scaled = features / scale
+    keep = np.diag([0.0, *[ridge] * (features.shape[1] - 1)])
+    weights = np.zeros(features.shape[1])
+    for _ in range(40):
+        sure = 1 / (1 + np.exp(-scaled @ weights))
+        slope = scaled.T @ (sure - there) / len(there) + keep @ weights
+        bend = (scaled.T * (sure * (1 - sure))) @ scaled / len(there) + keep
+        weights -= np.linalg.lstsq(bend, slope, rcond=None)[0]
+    return weights / scale
 
 
 def begun_answer(one: Asked, index: Any, **settings: Any) -> Any:
@@ -263,6 +347,8 @@ def main() -> None:
         answers(chosen.data, chosen.count, chosen.model)
     if "chunking" in chosen.parts:
         chunking(chosen.data)
+    if "fit" in chosen.parts:
+        fit(chosen.data, chosen.count)
 
 
 if __name__ == "__main__":

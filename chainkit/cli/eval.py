@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,9 +12,11 @@ from chainkit.base.errors import ChainkitError
 from chainkit.cli.faults import without_keys
 from chainkit.cli.indexes import chosen_index, index_option, tell_remarks
 from chainkit.cli.options import chosen, debug_option, embeddings_option, json_option, model_options, trace_option
-from chainkit.cli.screen import say_json, table, waiting
+from chainkit.cli.screen import say, say_json, table, waiting
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from langchain_core.language_models import BaseChatModel
 
 
@@ -52,6 +54,7 @@ def evaluate(
 
     QUESTIONS is a JSON lines file with "question", "places" (where the answer stands, as "docs/bees.md:3" or
     "paper.pdf, page 2"), "answer" and "answerable" in each line. Without a model the nearest sentences are scored.
+    Where some questions have no answer, a second table tells what each least confidence would refuse.
 
     Or it is a public set, which brings its own documents: a folder in the format of BEIR, Cranfield or CACM, or a
     JSON file like SQuAD's.
@@ -82,15 +85,32 @@ def evaluate(
             }
         )
     else:
-        names = list(results[0])
+        names = [name for name in results[0] if name not in ("k", "curve")]
         table(
             ["", *(str(one["k"]) for one in results)],
-            [[_named(n), *(_shown(r[n]) for r in results)] for n in names[1:]],
+            [[_named(n), *(_shown(r[n]) for r in results)] for n in names],
         )
+        if not all(one.answerable for one in asked):
+            _tell_curve(results)
     tell_remarks(report)
     if least is not None and (results[0]["recall"] or 0.0) < least:
         raise ChainkitError(f"recall is {_shown(results[0]['recall'])}, below {least}")
     return None
+
+
+def _tell_curve(results: Sequence[Mapping[str, Any]]) -> None:
+    """What other thresholds of confidence would refuse, of the questions without an answer and of the others."""
+    ks = [one["k"] for one in results]
+    columns = [f"{_named(name)}, {k}" for k in ks for name in ("refused", "wrongly_refused")]
+    rows = [
+        [
+            f"{same[0]['confidence']:.1f}",
+            *(_shown(one[name]) for one in same for name in ("refused", "wrongly_refused")),
+        ]
+        for same in zip(*(one["curve"] for one in results), strict=True)
+    ]
+    say("")
+    table(["min confidence", *columns], rows)
 
 
 def _public(path: Path, embeddings_spec: str, as_json: bool) -> None:

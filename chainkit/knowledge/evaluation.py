@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from chainkit.knowledge.index.search import Searchable
 
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _CITED = re.compile(r"\[\d[\d,\s]*\]")
 _PLACE = re.compile(r"(?P<path>.+?)(?::(?P<first>\d+)(?:-(?P<last>\d+))?|, page (?P<page>\d+))?")
@@ -51,6 +52,21 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Threshold:
+    """What a least confidence does; None where there is no question of the kind.
+
+    Attributes:
+        confidence: The threshold, as `min_confidence` of `ask`.
+        refused: Share of the questions without an answer that stay below it: more is better.
+        wrongly_refused: Share of the others that do: less is better.
+    """
+
+    confidence: float
+    refused: float | None
+    wrongly_refused: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
     """Means over the questions, between 0 and 1 but for the seconds; None where no question allows to measure it.
 
@@ -65,6 +81,7 @@ class Scores:
         refused: Share of the questions without an answer that were not answered: more is better.
         wrongly_refused: Share of the others that were not answered: less is better.
         seconds: Wall time for one question.
+        curve: What other thresholds of confidence would do, from 0.1 to 0.9.
     """
 
     questions: int
@@ -77,9 +94,10 @@ class Scores:
     refused: float | None
     wrongly_refused: float | None
     seconds: float | None
+    curve: tuple[Threshold, ...] = ()
 
     def __str__(self) -> str:
-        rows = ((field.name, getattr(self, field.name)) for field in fields(self))
+        rows = ((field.name, getattr(self, field.name)) for field in fields(self) if field.name != "curve")
         return "\n".join(f"{name:20} {f'{value:.3f}' if isinstance(value, float) else value}" for name, value in rows)
 
 
@@ -140,6 +158,28 @@ def evaluate(
         refused=_mean(float(not answer.answered) for one, answer, _ in asked if not one.answerable),
         wrongly_refused=_mean(float(not answer.answered) for one, answer, _ in asked if one.answerable),
         seconds=_mean(seconds for _, _, seconds in asked),
+        curve=confidence_curve((answer.confidence, one.answerable) for one, answer, _ in asked),
+    )
+
+
+def confidence_curve(asked: Iterable[tuple[float, bool]]) -> tuple[Threshold, ...]:
+    """What each threshold would refuse, of questions with their confidence and whether they have an answer.
+
+    >>> confidence_curve([(0.8, True), (0.3, False)])[3]
+    Threshold(confidence=0.4, refused=1.0, wrongly_refused=0.0)
+    """
+    listed = list(asked)
+
+    def below(least: float, *, answerable: bool) -> float | None:
+        return _mean(float(sure < least) for sure, has_answer in listed if has_answer == answerable)
+
+    return tuple(
+        Threshold(
+            confidence=least,
+            refused=below(least, answerable=False),
+            wrongly_refused=below(least, answerable=True),
+        )
+        for least in THRESHOLDS
     )
 
 

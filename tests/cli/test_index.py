@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -129,14 +130,19 @@ def test_eval_scores_what_is_found_as_a_table_and_as_json(run) -> None:
     rows = {line.split("  ")[0].strip(): line.split()[-2:] for line in result.stdout.splitlines() if line.strip()}
     assert rows["questions"] == ["3", "3"]
     assert rows["recall"][1] == "1.000"
+    curve = [line.split() for line in result.stdout.splitlines() if line.startswith("0.")]
+    assert [row[0] for row in curve] == [f"0.{tenth}" for tenth in range(1, 10)]
+    assert all(one <= other for before, row in pairwise(curve) for one, other in zip(before, row, strict=True))
     found = json.loads(
         run("eval", "questions.jsonl", "docs", *FAKE, "--json", "--model", "fake:?reply=deep red [1]").stdout
     )
     assert found["model"] == "fake:?reply=deep red [1]"
     (scores,) = found["scores"]
+    assert set(scores["curve"][0]) == {"confidence", "refused", "wrongly_refused"}
     assert (scores["k"], scores["recall"], scores["exact"], scores["refused"]) == (6, 1.0, 1.0, 0.0)
     assert run("eval", "questions.jsonl", "docs", *FAKE, "--least", "0.9").exit_code == 0
     Path("questions.jsonl").write_text('{"question": "?", "places": ["docs/none.md"]}')
+    assert "min confidence" not in run("eval", "questions.jsonl", "docs", *FAKE).stdout
     low = run("eval", "questions.jsonl", "docs", *FAKE, "--least", "0.9")
     assert (low.exit_code, "recall is 0.000, below 0.9" in low.stderr) == (1, True)
 

@@ -11,7 +11,7 @@ from sklearn.metrics import ndcg_score
 from chainkit.backends.fake import FakeChat, FakeEmbeddings
 from chainkit.base.errors import DocumentError
 from chainkit.knowledge import Index, Question, evaluate, read_questions
-from chainkit.knowledge.evaluation import as_json, exact, f1, ndcg, recall, reciprocal_rank
+from chainkit.knowledge.evaluation import as_json, confidence_curve, exact, f1, ndcg, recall, reciprocal_rank
 
 from . import samples
 
@@ -70,6 +70,14 @@ def test_scores_of_right_and_wrong_answers(index):
     assert (refusing.refused, refusing.wrongly_refused, refusing.citation_precision) == (1, 1, None)
     assert "recall               0.500" in str(scores)
     assert json.loads(as_json(scores))["exact"] == 0.5
+
+
+def test_the_curve_tells_what_each_threshold_refuses():
+    curve = confidence_curve([(0.95, True), (0.55, True), (0.25, False), (0.65, False)])
+    assert [one.confidence for one in curve] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    assert [one.refused for one in curve] == [0, 0, 0.5, 0.5, 0.5, 0.5, 1, 1, 1]
+    assert [one.wrongly_refused for one in curve] == [0, 0, 0, 0, 0, 0.5, 0.5, 0.5, 0.5]
+    assert confidence_curve([(0.5, True)])[0].refused is None
 
 
 def test_no_questions_give_no_scores(index):

@@ -1,7 +1,14 @@
 from __future__ import annotations
 
 from chainkit.backends.fake import FakeEmbeddings
-from chainkit.knowledge.answer.confidence import NEAREST, THRESHOLD, kind_missing, names_missing
+from chainkit.knowledge.answer.confidence import (
+    MOST_LEAD,
+    NEAREST,
+    THRESHOLD,
+    Evidence,
+    kind_missing,
+    names_missing,
+)
 from chainkit.knowledge.answer.extract import Extract, extract
 from chainkit.knowledge.index.search import Hit
 from chainkit.knowledge.readers.split import Passage
@@ -127,4 +134,22 @@ def test_a_sentence_without_the_names_or_the_number_that_is_asked_for_is_less_su
     assert kind_missing("How many bees are there?", "There are many bees.") == 1
     assert kind_missing("Who keeps bees?", "Ada keeps bees.") == 0
     assert kind_missing("Wie viele Bienen?", "Es sind zwölf.") == 0
+    assert kind_missing("What is the phone number of the hive?", "The hive opens at 8:30 and closes at 17:00.") == 1
+    assert kind_missing("What is the phone number of the hive?", "Call 0131 496 0000.") == 0
+    assert [kind_missing("How old is Ada?", text) for text in ("Ada came in 1987.", "Ada is 36.")] == [1, 0]
     assert kind_missing("多少蜜蜂", "三万只蜜蜂") == 0
+
+
+def test_rare_words_of_the_question_decide_where_it_is_known_how_rare_they_are():
+    question = "Which drones does the queen like?"
+    hits = [Hit(Passage(text="The queen stays inside. All drones fly."), score=1.0, words=1.0)]
+    rare = extract(question, hits, EMBED, rarity={"drones": 5.0, "queen": 0.5, "like": 0.5})
+    common = extract(question, hits, EMBED, rarity={"drones": 0.5, "queen": 0.5, "like": 5.0})
+    assert rare.text.startswith("All drones fly.")
+    assert rare.confidence > common.confidence
+
+
+def test_a_lead_over_all_other_passages_counts_up_to_a_point():
+    given = {"meaning": 0.5, "coverage": 0.5, "match": 0.5, "names": 0.0, "kind": 0.0}
+    leads = [Evidence(lead=lead, **given).confidence for lead in (0.0, 0.2, MOST_LEAD, 2.0)]
+    assert leads[0] < leads[1] < leads[2] == leads[3]

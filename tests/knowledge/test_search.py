@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import random
 import sqlite3
 
@@ -189,3 +190,14 @@ def test_meaning_has_no_vote_in_a_language_that_the_model_does_not_know():
         assert [hit.score for hit in index.find("harbour", 4)] == [
             hit.score for hit in index.find("harbour", 4, dense_weight=search.DENSE_WEIGHT)
         ]
+
+
+def test_a_word_is_the_rarer_the_fewer_passages_hold_it():
+    with Index(None, FakeEmbeddings()) as index:
+        assert index.rarity(["drones"]) == {"drones": pytest.approx(math.log(2))}
+        index.add_texts(["drones fly", "queens fly", "workers fly", "the hive stands in the sun"])
+        found = index.rarity(["fly", "drones", "wasps", "flying"])
+        assert found["wasps"] > found["drones"] > found["fly"] > 0
+        assert found["flying"] == found["fly"]  # one stem
+        assert found["wasps"] == pytest.approx(math.log(5 / 0.5))
+        assert index.rarity([]) == {}

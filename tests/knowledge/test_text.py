@@ -53,7 +53,15 @@ def test_words_without_stop_words_unless_there_is_nothing_else():
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("provider", "providers"), ("stored", "store"), ("run", "running"), ("libraries", "library")]
+    ("one", "other"),
+    [
+        ("provider", "providers"),
+        ("stored", "store"),
+        ("run", "running"),
+        ("libraries", "library"),
+        ("\u0648\u0627\u0644\u0643\u062a\u0628", "\u0643\u062a\u0628"),
+        ("\u0645\u062f\u064a\u0646\u0629", "\u0627\u0644\u0645\u062f\u064a\u0646\u0647"),
+    ],
 )
 def test_forms_of_a_word_have_one_stem(one, other):
     assert stem(one) == stem(other)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -28,7 +28,7 @@ from chainkit.knowledge.answer.work import Pieces, Steps, apieces, in_thread, pi
 from chainkit.knowledge.index.fit import fit
 from chainkit.knowledge.index.search import Hit, Searchable
 from chainkit.knowledge.readers.documents import Remark
-from chainkit.knowledge.readers.plain import stems
+from chainkit.knowledge.readers.plain import stems, words
 from chainkit.knowledge.readers.split import Passage
 
 if TYPE_CHECKING:
@@ -201,17 +201,20 @@ def begun(question: str, index: Searchable, asking: Asking) -> Steps[AnswerStrea
     asking = replace(asking, model=opening.answering(asking.model), reranker=opening.reranker(asking.reranker))
     way = asking.way
 
-    def find() -> list[Hit]:
-        return index.find(
+    def find() -> tuple[list[Hit], dict[str, float] | None]:
+        hits = index.find(
             question,
             asking.k,
             join_adjacent=True,
             min_similarity=asking.min_similarity,
             reranker=asking.reranker,
         )
+        # now, since the index may be closed once the passages are there
+        rarity: Callable[[Sequence[str]], dict[str, float]] | None = getattr(index, "rarity", None)
+        return hits, rarity(words(question)) if rarity is not None else None
 
-    hits = yield from in_thread(find).wanted()
-    found = _Found(question, tuple(hits), index, asking, way)
+    hits, rarity = yield from in_thread(find).wanted()
+    found = _Found(question, tuple(hits), index, asking, way, rarity)
     if way == "full":
         return found.full_stream()
     return AnswerStream(found.passages, found.short(), found.finished)
@@ -226,6 +229,7 @@ class _Found:
     index: Searchable
     asking: Asking
     way: Style
+    rarity: Mapping[str, float] | None
     finished: list[Answer] = field(default_factory=list[Answer])
 
     @property
@@ -240,7 +244,7 @@ class _Found:
         texts = [self.question, *(hit.passage.text for hit in self.hits[:1])]
         fluency: Callable[[Sequence[str]], float] | None = getattr(self.index, "fluency", None)
         knows = fluency is None or fluency(texts) >= _FLUENT
-        return extract(self.question, self.hits, self.index.embed if knows else None)
+        return extract(self.question, self.hits, self.index.embed if knows else None, rarity=self.rarity)
 
     def short(self) -> Steps[None]:
         """Sentences of the documents, below a sentence of a model if there is one."""

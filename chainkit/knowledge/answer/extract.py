@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chainkit.knowledge.answer.citations import Citation, citation, units, without_numbers
-from chainkit.knowledge.answer.confidence import Evidence, kind_missing, names_missing
+from chainkit.knowledge.answer.confidence import MOST_LEAD, Evidence, kind_missing, names_missing
 from chainkit.knowledge.index.search import Hit
 from chainkit.knowledge.readers.plain import stem, stems, words
 from chainkit.knowledge.readers.scripts import is_unspaced, normal
@@ -22,8 +22,7 @@ NEAR_ELSEWHERE = 0.9
 _HEADING_SHARE = 0.5
 _STANDING = 0.2
 _GRAM = 4
-_ELSEWHERE = 5
-_ALONE = 0.5  # the margin of a sentence where there is no other passage
+_ELSEWHERE = 3
 _WHOLE_CHARACTERS = 1_500
 _GAP = re.compile(r"[^\w\u0900-\u0963\u0966-\u0dff]+")
 _HOW_TO = re.compile(
@@ -77,6 +76,7 @@ def extract(
     hits: Sequence[Hit],
     embed: Callable[[Sequence[str]], Vectors] | None,
     count: int = SENTENCES,
+    rarity: Mapping[str, float] | None = None,
 ) -> Extract:
     """The `count` sentences that answer a question best, by meaning and by words.
 
@@ -85,6 +85,7 @@ def extract(
     Args:
         hits: Where to look, the best first.
         embed: Texts to vectors of length 1, (N, D); None where the model does not know the language.
+        rarity: The inverse document frequency of each word of the question; None counts in the sentences of the hits.
     """
     candidates = _candidates(hits)
     if not candidates:
@@ -94,7 +95,7 @@ def extract(
     if embed is not None:
         vectors = embed([question, *(" ".join(text.split()) for text in texts)])
         meaning = (vectors[1:] @ vectors[0]).astype(np.float64)
-    held = _Held(question, candidates, hits)
+    held = _Held(question, candidates, hits, rarity)
     standing = np.array([hits[one.hit].score for one in candidates])
     lengths = np.array([min(1.0, len(one.own) / FULL_LENGTH) for one in candidates])
     scores = (held.coverage + (0 if meaning is None else meaning)) * lengths + _STANDING * standing
@@ -127,7 +128,13 @@ class _Held:
         coverage: How much of the question each candidate has, (N,); rare words count more, those of its headings half.
     """
 
-    def __init__(self, question: str, candidates: Sequence[_Candidate], hits: Sequence[Hit]) -> None:
+    def __init__(
+        self,
+        question: str,
+        candidates: Sequence[_Candidate],
+        hits: Sequence[Hit],
+        rarity: Mapping[str, float] | None,
+    ) -> None:
         self._question = question
         self.words = list(dict.fromkeys(words(question)))
         self._candidates = candidates
@@ -135,8 +142,10 @@ class _Held:
         self._share = np.array([self._held(one.own, one.flat) for one in candidates])
         headings = [self._held(stems(text), _flat(text)) for text in (" ".join(hit.passage.headings) for hit in hits)]
         around = np.array([headings[one.hit] for one in candidates])
-        frequency = (self._share > 0.99).sum(axis=0)
-        self._weights = np.log(1 + len(candidates) / (0.5 + frequency))
+        if rarity is None:
+            self._weights = np.log(1 + len(candidates) / (0.5 + (self._share > 0.99).sum(axis=0)))
+        else:
+            self._weights = np.array([rarity[word] for word in self.words])
         self._total = float(self._weights.sum()) or 1.0
         self.coverage: Scores = np.maximum(self._share, _HEADING_SHARE * around) @ self._weights / self._total
 
@@ -152,14 +161,13 @@ class _Held:
         """What speaks for a candidate."""
         one = self._candidates[best]
         hit = hits[one.hit]
-        own = self._share @ self._weights / self._total + (0 if meaning is None else meaning)
-        elsewhere = sorted((own[at] for at, other in enumerate(self._candidates) if other.hit != one.hit), reverse=True)
+        worth = [self.covered(other) + (0 if meaning is None else other.meaning) for other in hits]
+        elsewhere = sorted(worth[: one.hit] + worth[one.hit + 1 :], reverse=True)[:_ELSEWHERE]
         return Evidence(
             meaning=None if meaning is None else float(meaning[best]),
-            passage_meaning=hit.meaning,
-            coverage=float(self._share[best] @ self._weights) / self._total,
-            passage_coverage=self.covered(hit),
-            margin=float(own[best] - np.mean(elsewhere[:_ELSEWHERE])) if elsewhere else _ALONE,
+            coverage=self.covered(hit),
+            lead=worth[one.hit] - sum(elsewhere) / len(elsewhere) if elsewhere else MOST_LEAD,
+            match=hit.words / self._total,
             names=names_missing(self._question, hit.passage.context),
             kind=kind_missing(self._question, hit.passage.text[one.start : one.end]),
         )

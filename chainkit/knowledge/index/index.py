@@ -242,6 +242,10 @@ class Index(PassageStore):
         """How well the embedding model knows the languages of texts, 0 to 1; 1 where it does not say."""
         return self._encoder.fluency(texts)
 
+    def rarity(self, words: Sequence[str]) -> dict[str, float]:
+        """How much each word tells, above 0: its inverse document frequency among the passages."""
+        return self._lookup.rarity(words)
+
     async def afind(self, question: str, k: int = 6, **settings: Any) -> list[Hit]:
         """As `find`, without blocking the event loop."""
         return await run_in_executor(None, self.find, question, k, **settings)

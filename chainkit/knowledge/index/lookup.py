@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,6 +84,13 @@ class Lookup:
         ids = sorted(cosines, key=lambda number: (-cosines[number], number))[:k]
         rows = self._store.passages(ids)
         return [_hit(row, cosines[number], cosines[number], 0.0) for number in ids if (row := rows.get(number))]
+
+    def rarity(self, words: Sequence[str]) -> dict[str, float]:
+        """The inverse document frequency of each word, as BM25 has it; the largest for words that stand nowhere."""
+        count = len(self._fresh().ids)
+        asked = {word: " ".join(terms(word)) for word in words}
+        known = self._counted([*asked.values()])
+        return {word: math.log((count + 1) / (min(count, known[term]) + 0.5)) for word, term in asked.items()}
 
     def _exact(self, vector: Matrix, ids: Iterable[int]) -> dict[int, float]:
         """Passage -> cosine, as far as the passages still exist."""
