@@ -78,7 +78,7 @@ def show_chain() -> None:
 def show_next_steps() -> None:
     headline("Next")
     print("""   . .venv/bin/activate
-   chainkit models                                   what can be used here and now
+   chainkit models                                   which providers are usable
    chainkit ask "How do I stream?" docs              a question about any folder
    chainkit chat --model smollm2 --system "You are a helpful assistant."
    chainkit heatmap my-sentences.txt -o out.png      your own sentences

@@ -32,7 +32,7 @@ class FakeSettings(BaseModel):
 
     Attributes:
         model: Not used; any name will do.
-        reply: What the model says; None repeats what it was told.
+        reply: Reply of the model; None repeats the prompt.
         max_tokens: Words after which it is cut; None for no limit.
         stop: Stop at the first of these texts, as well as at those of a call.
         temperature: Accepted like any model's, and without effect.

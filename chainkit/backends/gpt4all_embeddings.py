@@ -25,9 +25,9 @@ class GPT4AllEmbeddings(BaseModel, Embeddings):
     Attributes:
         model: A file, or the name of one of its models; empty for its all-MiniLM-L6-v2.
         device: "cpu", "gpu" and others that the package knows; None is its own choice.
-        n_threads: None is its own choice.
-        dimensions: Keep so many numbers of each vector, for models that were trained for it.
-        query_prefix: The task of a query, such as "search_query" for Nomic Embed; None is the package's own choice.
+        n_threads: None lets the library choose.
+        dimensions: Truncate vectors to this dimension, for models trained for it (Matryoshka).
+        query_prefix: The task of a query, such as "search_query" for Nomic Embed; None lets the package choose.
         document_prefix: Likewise of a document.
         long_texts: Of a text that is too long, "mean" averages the vectors of its pieces, "truncate" cuts it.
         normalize: Vectors have length 1, so that their dot product is the cosine.
@@ -86,7 +86,7 @@ class GPT4AllEmbeddings(BaseModel, Embeddings):
                     long_text_mode=self.long_texts,
                 )
             except RuntimeError as error:
-                raise ModelFileError(self.model or "gpt4all's own model", _told(error)) from error
+                raise ModelFileError(self.model or "gpt4all's own model", _reason(error)) from error
         vectors = np.asarray(made, np.float32)
         return unit(vectors) if self.normalize else vectors
 
@@ -104,7 +104,7 @@ class GPT4AllEmbeddings(BaseModel, Embeddings):
             raise ModelFileError(self.model or "gpt4all's own model", f"cannot be loaded: {error}") from error
 
 
-def _told(error: RuntimeError) -> str:
+def _reason(error: RuntimeError) -> str:
     if "specify a prefix" in str(error):
         return (
             "is not known to gpt4all, which asks for its prefixes: give query_prefix and document_prefix, '' for none"

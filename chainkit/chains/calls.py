@@ -1,4 +1,4 @@
-"""Calls of a model with many prompts: several at the same time, each reply kept as soon as it is there."""
+"""Concurrent calls of a model with many prompts; each reply is stored as it arrives."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Calls:
 
 
 def identity(model: Model) -> str:
-    """Which model with which settings; what it answers may only be taken for the answer of the same."""
+    """The model and its settings, as part of cache keys: an answer is reused only for the same."""
     parameters: Any = model._identifying_params  # pyright: ignore[reportPrivateUsage]
     settings = sorted((str(name), repr(value)) for name, value in parameters.items())
     return f"{type(model).__module__}.{type(model).__name__} {settings}"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 UNKNOWN_CONTEXT = 4_096
 _log = logging.getLogger("chainkit.counting")
-_told: set[str] = set()
+_warned: set[str] = set()
 _BYTES_PER_TOKEN = 3  # on the safe side: English has about four, code and other languages fewer
 
 
@@ -59,8 +59,8 @@ def counter(model: Model) -> Callable[[str], int]:
 
 def _tell(model: Model, reason: str) -> None:
     name = str(getattr(model, "model", None) or getattr(model, "model_name", None) or type(model).__name__)
-    if name not in _told:
-        _told.add(name)
+    if name not in _warned:
+        _warned.add(name)
         _log.warning("tokens of %s are estimated, one for %d bytes: %s", name, _BYTES_PER_TOKEN, reason)
 
 

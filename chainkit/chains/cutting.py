@@ -19,7 +19,7 @@ def pieces(text: str, room: int, count: Callable[[str], int]) -> list[str]:
     Only paragraphs that do not fit are cut, between lines, else sentences, words, and at last anywhere.
 
     Args:
-        count: Tokens of a text; what it says of two parts is taken for their sum.
+        count: Counts the tokens of a text; the counts of two parts are simply added.
 
     Raises:
         ValueError: `room` is less than 1.
@@ -49,7 +49,7 @@ def _gathered(parts: Iterable[tuple[str, int]], room: int) -> Iterator[str]:
 def _small(text: str, room: int, count: Callable[[str], int], level: int) -> Iterator[tuple[str, int]]:
     """Parts that fit, each with its tokens."""
     tokens = count(text)
-    if tokens <= room or len(text) == 1:  # what is a single sign cannot be cut, whatever it counts
+    if tokens <= room or len(text) == 1:  # a single character cannot be cut, however many tokens it has
         if text:
             yield text, tokens
         return

@@ -63,7 +63,7 @@ def fallback(*models: Model | str) -> FallbackChat | Fallback:
 
 
 class Fallback(RunnableSerializable[Any, Any]):
-    """Any Runnables, of which the first that can answers; each is a run of its own below this one.
+    """Tries Runnables in order until one succeeds; each is a child run of this one.
 
     While nobody listens, they are run without run managers, as the steps of a chain are.
 
@@ -162,7 +162,7 @@ class Fallback(RunnableSerializable[Any, Any]):
 
 
 class FallbackChat(BaseChatModel):
-    """Chat models, of which the first that can answers; each is a run of its own below this one.
+    """Tries chat models in order until one succeeds; each is a child run of this one.
 
     To listeners it is a chain, not a model, so that tokens are counted once.
 
@@ -348,7 +348,7 @@ class _Tried:
         return False
 
     def answered(self, answer: Any) -> Any:
-        """The answer with what is known about it, if it is a message or holds one."""
+        """The answer with metadata on the fallback, if it is a message or holds one."""
         held = cast("dict[str, Any] | None", answer if isinstance(answer, dict) else None)
         message = cast("Any", held.get("raw") if held else answer)
         if not isinstance(message, BaseMessage):

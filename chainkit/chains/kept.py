@@ -19,7 +19,7 @@ _NUMBER = 3
 class KeptResults:
     """Texts by the hash of what they were made from, in one SQLite file; None keeps nothing.
 
-    Threads and processes may share a file, and what was stored survives the end of the process. A file that fails
+    Threads and processes may share a file, and entries survive the end of the process. A file that fails
     later, such as on a full disk, is a warning in the log: the results are still given.
 
     Raises:

@@ -20,7 +20,7 @@ Chat = TypeVar("Chat", bound=BaseChatModel)
 
 
 class _Bucket:
-    """Fills evenly over a minute; what is taken beyond its content must be waited for."""
+    """A token bucket that refills evenly over a minute; taking more than it holds means waiting."""
 
     def __init__(self, per_minute: float, now: float) -> None:
         self.size = per_minute

@@ -42,13 +42,13 @@ _LEAD = re.compile(r"^\s*(?:[-*•]|\d{1,3}[.)])\s+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapReduceTask:
-    """What is asked of each part, and how results become one.
+    """Prompts for each part and for merging results.
 
     Attributes:
         part: Prompt for a part; the part follows it.
         together: Prompt that makes one result of several; they follow it. None joins their lines, each line once.
-        whole: Prompt for a text that fits as it is; None takes `part`.
-        nothing: What is said where no part had a result.
+        whole: Prompt for a text that fits uncut; None uses `part`.
+        nothing: Result when no part had one.
     """
 
     part: str
@@ -59,7 +59,7 @@ class MapReduceTask:
 
 @dataclass(slots=True)
 class LongTextRun:
-    """What a run has done so far, and at its end what it did.
+    """Progress of a run, and its summary at the end.
 
     Attributes:
         parts: How many parts the text had.
@@ -89,8 +89,8 @@ class MapReduce(Runnable[Text, str]):
         context_tokens: How much the model can read; None asks it, and takes 4,096 where it does not say.
         answer_tokens: Room for each result, at most a quarter of the context.
         max_concurrency: Calls at the same time; the config's `max_concurrency` is followed too.
-        keep: A file for the results of parts: a run that was interrupted goes on, and a changed text is read anew
-            only where it changed.
+        keep: A file for the results of parts: an interrupted run resumes from it, and a changed text is processed
+            again only where it changed.
         progress: Called with a stage ("reading", "joining"), calls done, and calls in all; True draws a bar.
 
     Attributes:
@@ -147,7 +147,7 @@ class MapReduce(Runnable[Text, str]):
         calls = patch_config(ensure_config(config), callbacks=run_manager.get_child())
         kept = KeptResults(self._keep)
         try:
-            with _told(self._progress) as tell:
+            with _progress_bar(self._progress) as tell:
                 caller = Calls(self.model, kept, calls, self._max_concurrency, tell)
                 result = self._read(text, caller, reading)
         finally:
@@ -306,7 +306,7 @@ def _lines(results: Iterable[str]) -> str:
 
 
 @contextmanager
-def _told(progress: Progress | bool) -> Generator[Progress]:
+def _progress_bar(progress: Progress | bool) -> Generator[Progress]:
     """Where progress is reported: the caller's function, a bar on standard error, or nowhere."""
     if not isinstance(progress, bool):
         yield progress

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def opened(spec: str, **settings: Any) -> tuple[BaseChatModel | BaseLLM, str]:
-    """The model that answers, loaded, and its spec as it is kept and shown: in full, without keys."""
+    """Load the model that answers; returns it and its full spec without keys, for storing and display."""
     from chainkit.registry import answering
 
     with waiting("loading the model") as bar:

@@ -66,8 +66,8 @@ def ask(
     or from an index.
 
     The answer cites its sources by file and line or page. Without a language model the sentences that come nearest
-    to the question are shown; a small one says them in one sentence, a large one writes in full. Where the documents
-    hold no answer, that is said. What was read is kept in the cache folder, so that the next question is quick.
+    to the question are shown; a small one says them in one sentence, a large one writes in full. If the documents do
+    not hold the answer, it says so. The index is kept in the cache folder, so that the next question is quick.
     """
     if not question.strip():
         raise ChainkitError("the question is empty")
@@ -135,7 +135,7 @@ def _tell(answer: Answer, extract: bool) -> None:
 
 
 def tell_faults(answer: Answer) -> None:
-    """What is wrong with the text of a model, a line for each."""
+    """Print each fault in the text of a model, one a line."""
     if answer.repeated:
         note("the model was stopped: it repeats itself")
     if answer.unsupported:

@@ -46,8 +46,8 @@ _PROBE_BYTES = 1 << 28  # of the array that tells the memory's speed: more than 
 def bench(spec: str, tokens: int, decode: int, threads: tuple[int, ...], here: bool, as_json: bool) -> None:
     """Measure how fast a local model reads prompts and writes on this machine.
 
-    SPEC is a local model, as in gguf:./model.gguf, hf:./folder or smollm2. Each engine that can run it measures in a
-    process of its own. 'chainkit size' uses the figures afterwards for models of the same quantization.
+    SPEC is a local model, as in gguf:./model.gguf, hf:./folder or smollm2. Each engine that can run it is measured in
+    a separate process. 'chainkit size' uses the figures afterwards for models of the same quantization.
     """
     from chainkit.cli.sized import sized_model
     from chainkit.registry import default_spec

@@ -1,4 +1,4 @@
-"""`chainkit cache`: what is kept of answers and prefixes, and how to be rid of it."""
+"""`chainkit cache`: show and clear the caches of answers and prompt prefixes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MEANING = {"answer": "answers of models", "program": "slots of programs", "pref
 @click.group()
 @debug_option
 def cache() -> None:
-    """Show or clear what is kept of answers and prompts, so that it need not be computed again."""
+    """Show or clear the caches of answers and prompt prefixes."""
 
 
 @cache.command("show")
@@ -46,7 +46,7 @@ def show(as_json: bool) -> None:
         kinds = {kind: asdict(one) for kind, one in counts.items()}
         say_json({"path": str(path), "kinds": kinds, "prefixes": kept})
         return
-    rows = [[_MEANING.get(kind, kind), *_told(one)] for kind, one in counts.items()]
+    rows = [[_MEANING.get(kind, kind), *_cells(one)] for kind, one in counts.items()]
     if blocks:
         rows.append([_MEANING["prefix"], f"{blocks:,}", amount(nbytes), "", "", ""])
     if not rows:
@@ -56,7 +56,7 @@ def show(as_json: bool) -> None:
     say(str(path) if counts else str(prefixes.folder))
 
 
-def _told(counts: AnswerCounts) -> list[str]:
+def _cells(counts: AnswerCounts) -> list[str]:
     numbers = (counts.hits, counts.misses, counts.evicted)
     return [f"{counts.entries:,}", amount(counts.bytes), *(f"{number:,}" for number in numbers)]
 
@@ -65,7 +65,7 @@ def _told(counts: AnswerCounts) -> list[str]:
 @click.argument("kinds", nargs=-1, type=click.Choice(KINDS), metavar="[answer|program|prefix]...")
 @debug_option
 def clear(kinds: tuple[str, ...]) -> None:
-    """Forget what is kept of these kinds, or all."""
+    """Clear the caches of these kinds, or all."""
     from chainkit.base.answer_store import answers_path
     from chainkit.local.prefix_files import kept_prefixes
     from chainkit.scale.answer_cache import open_store

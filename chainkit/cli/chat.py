@@ -64,7 +64,7 @@ class _Wanted:
     default="",
     help="Go on with this one; 'chainkit chats' lists them.",
 )
-@click.option("-l", "--last", is_flag=True, help="Show the latest conversation, with what was sent, and ask nothing.")
+@click.option("-l", "--last", is_flag=True, help="Show the latest conversation with the prompts sent, and ask nothing.")
 @click.option("--no-save", is_flag=True, help="Keep nothing of this conversation.")
 @click.option(
     "--docs", multiple=True, metavar="PATH", help="Answer from these files, folders, or an index, with citations."
@@ -102,8 +102,8 @@ def chat(
     question, in a terminal, it is a conversation: the model sees all of it each time, Ctrl-C stops an answer, Ctrl-D
     leaves, /help shows the rest. --json writes {"question", "answer", "model", "conversation"}.
 
-    Conversations are kept in a file that only you can read; 'chainkit chats' finds them, 'chainkit chats off' keeps
-    none, --continue goes on with the latest, with another model too.
+    Conversations are saved in a file that only you can read; 'chainkit chats' finds them, 'chainkit chats off' stops
+    saving, --continue resumes the latest, with another model too.
 
     With --docs, answers come from documents and cite them; a follow-up like "and when?" is looked up in full. Without
     a model, the nearest sentences are shown.
@@ -143,7 +143,7 @@ def _check(*, docs: tuple[str, ...], style: Style | None, goes_on: bool, **besid
 
 
 def _text(words: tuple[str, ...], lines: bool) -> str:
-    """The question: what came through a pipe, then what was typed."""
+    """The question: piped text, then the typed words."""
     typed = " ".join(words).strip()
     if lines and typed:
         raise ChainkitError("--lines takes the questions from standard input; leave out the one that is typed")

@@ -79,7 +79,7 @@ class DocumentConversation:
         }
 
     def reset(self) -> None:
-        """Forget what was asked and answered."""
+        """Forget earlier questions and answers."""
         self._conversation.history.clear()
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""What is said to a model and by it, sent along with each question and kept in a file."""
+"""A chat with a model: its history is sent with each question and saved to a file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SPEAKERS = {"system": "", "human": "Question: ", "ai": "Answer: ", "tool": "Res
 
 
 class Keeping:
-    """Adds what is said to a file; one that cannot be written is told once, and the conversation goes on without.
+    """Saves messages to a file; if that fails, the user is warned once and the conversation continues unsaved.
 
     Attributes:
         id: Of the conversation; empty as long as nothing is kept.
@@ -52,7 +52,7 @@ class Keeping:
 
 
 class ChatSession:
-    """What was said so far; sent to the model with every question.
+    """The messages so far; sent to the model with every question.
 
     Attributes:
         spec: Of the model, without keys.
@@ -87,8 +87,8 @@ class ChatSession:
     def ask(self, question: str | list[Any]) -> Iterator[str]:
         """The answer, piece by piece.
 
-        What was heard of it becomes part of the conversation, also when the answer is stopped; a question that got
-        no word of an answer does not.
+        The received part of the answer joins the conversation, also when the answer is stopped; a question without
+        any answer does not.
 
         Raises:
             Unsupported: An image or a file is asked about, and the model reads text alone.
@@ -147,7 +147,7 @@ class ChatSession:
         return {"question": asked, "answer": answer, "model": model, "conversation": kept or None}
 
     def reset(self) -> None:
-        """Forget what was said; how to behave stays, and so does what was kept in the file."""
+        """Forget the messages; the system prompt stays, and so does the saved file."""
         self._said.clear()
         if self.keeping:
             self.keeping.renew()

@@ -71,7 +71,7 @@ def search(words: tuple[str, ...], limit: int, as_json: bool) -> None:
 @json_option
 @debug_option
 def show(id: str, as_json: bool) -> None:  # noqa: A002 - as it is called
-    """Show what was said and to which model; without ID, in the latest conversation."""
+    """Show the messages and the model of a conversation; without ID, of the latest."""
     show_one(id, as_json)
 
 

@@ -25,12 +25,12 @@ from chainkit.cli.screen import say
 
 SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_CHAINKIT_COMPLETE"
-"""The environment variable by which a shell asks for completions."""
+"""The environment variable with which a shell asks for completions."""
 
 _MARK = "# completion of chainkit"
 
 # bash cuts words at colons, which stand in the name of every model: the whole line is read in Python, and of an answer
-# the part up to the colon, which is on the line already, is taken off. What ends with : or / goes on without a space.
+# the part up to the colon, which is on the line already, is removed. No space is added after : or /.
 _BASH = """\
 %(complete_func)s() {
     local IFS=$'\\n' word="${COMP_LINE:0:COMP_POINT}" type value
@@ -67,7 +67,7 @@ class _Bash(_FilesElse, BashComplete):
 
     @staticmethod
     def _check_version() -> None:
-        """An older bash ignores what it does not know."""
+        """An older bash ignores unknown options."""
 
     def get_completion_args(self) -> tuple[list[str], str]:
         line = os.environ["COMP_WORDS"]

@@ -17,7 +17,7 @@ from chainkit.cli.screen import note, say, say_json, table, waiting
 if TYPE_CHECKING:
     from chainkit.doctor import Examination, Finding
 
-_LONGEST = 160  # characters of what was seen, in the table
+_LONGEST = 160  # maximum characters of a finding in the table
 
 
 @click.command()
@@ -48,7 +48,7 @@ def doctor(
     total: float,
     as_json: bool,
 ) -> None:
-    """Ask the server at BASE_URL (up to and including /v1) what it can do.
+    """Test which features the server at BASE_URL (up to and including /v1) supports.
 
     About 30 short requests show what works, what is taken without effect and what is refused, in the server's own
     words, and which spec string to use with it. The key of a known service is found as always; any other server gets

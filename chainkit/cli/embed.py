@@ -41,8 +41,8 @@ def embed(
     """Turn each text of FILE ('-': standard input) into a vector.
 
     A line of JSONL is {"line": 1, "text": "...", "model": "...", "vector": [...]}; a .parquet file has the same
-    columns; a .npy file holds float32, one row for each text. When -o names a file that an interrupted run left behind,
-    the work goes on where it ended.
+    columns; a .npy file holds float32, one row for each text. When -o names the file of an interrupted run, the work
+    resumes where it ended.
     """
     rows = read_rows(file, column=column, kind=kind)
     tell_blanks(rows)
@@ -80,7 +80,7 @@ def _to_file(rows: Sequence[InputRow], spec: str, batch_size: int, output: str, 
 
     path = output_path(output, ENDINGS)
     with vector_file(path, rows, spec, overwrite=overwrite) as file:
-        keeps(lambda: f"{file.done} of {len(rows)} vectors are kept; the same command goes on")
+        keeps(lambda: f"{file.done} of {len(rows)} vectors are saved; run the same command again to continue")
         if file.done == len(rows):
             file.finish()
             note(f"{path} is complete already: {len(rows)} vectors; --overwrite makes it afresh")

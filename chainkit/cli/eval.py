@@ -50,9 +50,9 @@ def evaluate(
     least: float | None,
     as_json: bool,
 ) -> None:
-    """Ask QUESTIONS of files, folders or an index, and score what is found and answered.
+    """Ask QUESTIONS of files, folders or an index, and score retrieval and answers.
 
-    QUESTIONS is a JSON lines file with "question", "places" (where the answer stands, as "docs/bees.md:3" or
+    QUESTIONS is a JSON lines file with "question", "places" (where the answer is, as "docs/bees.md:3" or
     "paper.pdf, page 2"), "answer" and "answerable" in each line. Without a model the nearest sentences are scored.
     Where some questions have no answer, a second table tells what each least confidence would refuse.
 
@@ -65,7 +65,7 @@ def evaluate(
 
     if is_public_set(Path(questions)):
         if paths or index_spec:
-            raise ChainkitError("a public set brings its own documents, and only what is found in them is scored")
+            raise ChainkitError("a public set brings its own documents; leave out the paths and the index")
         return _public(Path(questions), embeddings_spec, as_json)
     asked = read_questions(questions)
     if not asked:

@@ -38,8 +38,8 @@ class CommandFault(click.ClickException):
 
 
 @contextmanager
-def told(ctx: click.Context) -> Iterator[None]:
-    """Turn what ends a command into what click ends the program with."""
+def exit_status(ctx: click.Context) -> Iterator[None]:
+    """Turn errors and interrupts of a command into click's exit statuses."""
     try:
         with warnings.catch_warnings():
             if not ctx.meta.get(DEBUG):
@@ -56,14 +56,14 @@ def told(ctx: click.Context) -> Iterator[None]:
         raise _ending(ctx, error) from error
 
 
-def keeps(told: Callable[[], str]) -> None:
-    """Have Ctrl-C end the command with a line that says what was kept."""
-    click.get_current_context().meta[_KEPT] = told
+def keeps(saved: Callable[[], str]) -> None:
+    """On Ctrl-C, end the command with a line that says what was saved."""
+    click.get_current_context().meta[_KEPT] = saved
 
 
 def _stopped(ctx: click.Context) -> click.exceptions.Exit:
-    if told := ctx.meta.get(_KEPT):
-        click.echo(f"\nchainkit: stopped; {one_line(told())}", file=sys.stderr)
+    if saved := ctx.meta.get(_KEPT):
+        click.echo(f"\nchainkit: stopped; {one_line(saved())}", file=sys.stderr)
     return click.exceptions.Exit(INTERRUPTED)
 
 
@@ -82,11 +82,11 @@ def _ending(ctx: click.Context, error: Exception) -> Exception:
 
 
 def _was_interrupted(error: BaseException) -> bool:
-    """Whether Ctrl-C is behind an error: a library that is interrupted while it loads says that it cannot be loaded."""
-    behind: BaseException | None = error
-    while behind is not None and not isinstance(behind, KeyboardInterrupt):
-        behind = behind.__cause__ or behind.__context__
-    return behind is not None
+    """Whether Ctrl-C caused an error: a library interrupted during its import reports that it cannot be loaded."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
 
 
 def end_on_sigterm() -> None:
@@ -119,7 +119,7 @@ def _interrupt(number: signal.Signals) -> None:
 
 
 def flush() -> None:
-    """Write out what is buffered, so that a reader that has gone is noticed here and not at exit."""
+    """Flush standard output, so that a closed pipe is noticed here and not at exit."""
     if sys.stdout is not None:
         sys.stdout.flush()
 

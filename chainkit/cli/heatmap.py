@@ -40,7 +40,7 @@ UNKNOWN_COLUMNS = 100
 )
 @groups_option
 @threshold_option
-@click.option("--title", default="", metavar="TEXT", help="What stands above the picture.")
+@click.option("--title", default="", metavar="TEXT", help="Title above the picture.")
 @embeddings_option
 @column_option
 @format_option

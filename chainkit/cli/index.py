@@ -48,7 +48,7 @@ def index(
 
     Without --index the index is the one that 'chainkit ask' and 'chainkit search' keep of these paths. With --index
     FILE the paths are added to those that it follows. Unchanged files are not read again. --to copies the index to a
-    vector store; only what is new since the last time is sent.
+    vector store; only passages new since the last time are sent.
     """
     if not paths and not index_spec:
         raise click.UsageError("name files or folders, or an index with --index")
@@ -69,7 +69,7 @@ def index(
         if not paths and not file.is_file():
             raise ChainkitError(f"{file}: there is no such index; name files or folders to make it from")
         new = not file.exists()
-        keeps(lambda: f"the files that were read by then are in {file}; the same command goes on")
+        keeps(lambda: f"the files read so far are in {file}; run the same command again to continue")
         with Index(file, model, follow_links=follow_links, **settings) as made:
 
             def tell(stage: str, done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""`chainkit log`: what was kept of prompts, answers, tokens and costs."""
+"""`chainkit log`: logged prompts, answers, tokens and costs."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def list_(limit: int, file: str, as_json: bool, **wanted: Any) -> None:
 
 @log.command()
 @click.argument("id")
-@click.option("--shorten", type=click.IntRange(min=1), metavar="N", help="Cut each text to so many characters.")
+@click.option("--shorten", type=click.IntRange(min=1), metavar="N", help="Cut each text to N characters.")
 @_file_option
 @json_option
 @debug_option

@@ -12,7 +12,7 @@ import click
 
 from chainkit import __version__
 from chainkit.base.errors import nearest
-from chainkit.cli.faults import end_on_sigterm, interrupt_again, told
+from chainkit.cli.faults import end_on_sigterm, exit_status, interrupt_again
 from chainkit.cli.options import debug_option, with_trace_file
 
 
@@ -46,12 +46,12 @@ COMMANDS: dict[str, Command] = {
     "size": Command("chainkit.cli.size:size", "Show how much memory a model needs and where it fits."),
     "bench": Command("chainkit.cli.bench:bench", "Measure how fast a local model reads and writes on this machine."),
     "tokens": Command("chainkit.cli.tokens:tokens", "Show how a text is cut into tokens and what may come next."),
-    "convert": Command("chainkit.cli.convert:convert", "Lay an old GGML file out as GGUF."),
-    "models": Command("chainkit.cli.models:models", "Show what can be used here and what is missing."),
+    "convert": Command("chainkit.cli.convert:convert", "Convert an old GGML file to GGUF."),
+    "models": Command("chainkit.cli.models:models", "Show which providers are usable and what is missing."),
     "serve": Command("chainkit.cli.serve:serve", "Serve models, documents and chains over OpenAI's API."),
-    "doctor": Command("chainkit.cli.doctor:doctor", "Ask a server with OpenAI's API what it can do."),
-    "log": Command("chainkit.cli.log:log", "Browse what --trace kept of prompts, answers and costs."),
-    "cache": Command("chainkit.cli.cache:cache", "Show or clear what is kept of answers."),
+    "doctor": Command("chainkit.cli.doctor:doctor", "Test which features an OpenAI-compatible server supports."),
+    "log": Command("chainkit.cli.log:log", "Browse the prompts, answers and costs that --trace logged."),
+    "cache": Command("chainkit.cli.cache:cache", "Show or clear the answer cache."),
     "keys": Command("chainkit.cli.keys:keys", "Store, list and forget API keys."),
     "templates": Command("chainkit.cli.templates:templates", "Save prompts by name for 'chat -t'."),
     "completion": Command("chainkit.cli.completion:completion", "Let Tab complete commands, models and files."),
@@ -108,7 +108,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; its errors become one line and an exit status."""
-        with told(ctx):
+        with exit_status(ctx):
             return super().invoke(ctx)
 
 

@@ -83,7 +83,7 @@ def map_command(
     """Run CHAIN on every row of INPUT (.jsonl, .csv, .tsv, .parquet) and write the results to OUTPUT.
 
     CHAIN is a program's file (with --model), 'embeddings:SPEC', a model (with --prompt or --column), or a Python object
-    as FILE.py:NAME or MODULE:NAME. A run that was interrupted goes on when it is started again; rows that fail are in
+    as FILE.py:NAME or MODULE:NAME. To resume an interrupted run, start it again; rows that fail are in
     OUTPUT.failed.jsonl.
     """
     from chainkit.chains.limits import RateLimiter
@@ -179,7 +179,7 @@ def _python_object(place: str, name: str) -> Any:
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        sys.modules.setdefault(path.stem, module)  # where pickle looks for what is in it
+        sys.modules.setdefault(path.stem, module)  # pickle looks up classes there
         spec.loader.exec_module(module)
     else:
         module = importlib.import_module(place)

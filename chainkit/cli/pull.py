@@ -42,7 +42,7 @@ def pull(
     """Fetch a model from a hub into the models folder.
 
     ORG/REPO:Q4_K_M names a quantization, ORG/REPO:FILE a file, ORG/REPO alone a repository with one model or with
-    safetensors. An interrupted download goes on where it stopped, and what came is compared with its hash. HF_ENDPOINT
+    safetensors. An interrupted download resumes where it stopped; files are checked against their hash. HF_ENDPOINT
     names another hub, HF_TOKEN is sent to it.
     """
     wanted = HubName.parse(name)
@@ -84,7 +84,7 @@ def _fetch(name: HubName, where: Machine, use: Use, *, force: bool, dry_run: boo
         raise ChainkitError(f"{name} does not fit {where.name}; --force fetches it all the same")
     paths = []
     if not dry_run:
-        keeps(lambda: "what came is kept; the same command goes on where it stopped")
+        keeps(lambda: "the download so far is kept; run the same command again to resume")
         with waiting(f"fetching {name}", choice.size) as bar:
             paths = download(repository, choice.files, lambda done, total, doing: bar.to(done, total, doing))
     path = folder_of(name.repo) if choice.format == "transformers" or not paths else paths[0]
@@ -106,7 +106,7 @@ def _outlook(verdict: Verdict) -> str:
 
 
 def _show_local(name: HubName, as_json: bool) -> None:
-    """Without the network there is only what was pulled before."""
+    """Show the files pulled before; needs no network."""
     path = pulled_folder(name.repo)
     if path is None or (name.pick and name.pick != "safetensors"):
         try:

@@ -28,7 +28,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 def say(text: str, *, end: str = "\n") -> None:
     """Write a result; in a terminal, without characters that would steer the terminal."""
-    # named, because click takes UTF-8 where it is not told a stream and standard output is ASCII
+    # explicit, because without a stream click writes UTF-8 even if standard output is ASCII
     click.echo((plain(text) if sys.stdout.isatty() else text) + end, file=sys.stdout, nl=False)
 
 
@@ -121,7 +121,7 @@ class Waiting:
         self._timer.start()
 
     def to(self, done: int, total: int | None = None, doing: str | None = None) -> None:
-        """So many are done, of so many, of what is being done now."""
+        """Report progress: `done` of `total`, and the current activity."""
         with self._lock:
             self._doing, self._done, self._total = doing or self._doing, done, total or self._total
             if self._shown:
@@ -164,7 +164,7 @@ class Silence:
 
 
 def load(model: Any, bar: Waiting | Silence) -> None:
-    """Load a local model that can say how far it is; a model of any other kind is left as it is."""
+    """Load a local model that reports progress; does nothing for other models."""
     if hasattr(model, "on_progress") and hasattr(model, "load"):
         model.on_progress = lambda part: bar.to(int(part * 100), 100)
         try:

@@ -27,7 +27,7 @@ _SHOWN_CHARACTERS = 400
 )
 @filter_option
 @click.option(
-    "--min-similarity", type=click.FloatRange(-1, 1), default=-1.0, metavar="COSINE", help="Leave out what is farther."
+    "--min-similarity", type=click.FloatRange(-1, 1), default=-1.0, metavar="COSINE", help="Leave out lower ones."
 )
 @click.option(
     "--dense-weight",
@@ -54,7 +54,7 @@ def search(
 ) -> None:
     """Show the passages that fit QUERY best, from files, folders and patterns, or from an index.
 
-    They are found by meaning and by words. What was read is kept in the cache folder, as by 'chainkit ask'.
+    Hybrid search: by embeddings and by words (BM25). The index is kept in the cache folder, as by 'chainkit ask'.
     """
     if not query.strip():
         raise ChainkitError("the query is empty")

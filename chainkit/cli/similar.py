@@ -27,7 +27,7 @@ SHOWN = 20
     help=f"How alike two texts must be.  [default: {ABOVE}; with --to: no limit]",
 )
 @click.option(
-    "--show", type=click.IntRange(min=0), metavar="N", default=SHOWN, show_default=True, help="So many; 0: all."
+    "--show", type=click.IntRange(min=0), metavar="N", default=SHOWN, show_default=True, help="Number of pairs; 0: all."
 )
 @embeddings_option
 @column_option
@@ -68,7 +68,7 @@ def _pairs(rows: Sequence[InputRow], spec: str, above: float, show: int, as_json
     shown = found[: show or None]
     if as_json:
         listed = [
-            {"score": pair.score, **_told(rows[pair.first], "first"), **_told(rows[pair.second], "second")}
+            {"score": pair.score, **_row_json(rows[pair.first], "first"), **_row_json(rows[pair.second], "second")}
             for pair in shown
         ]
         say_json({"embeddings": without_keys(spec), "above": above, "count": len(found), "pairs": listed})
@@ -95,11 +95,11 @@ def _like(rows: Sequence[InputRow], query: str, spec: str, above: float | None, 
         found = search(query, vectors, embeddings(spec), k=show or len(rows))
     shown = [match for match in found if above is None or match.score >= above]
     if as_json:
-        shown_rows = [{"score": match.score, **_told(rows[match.row])} for match in shown]
+        shown_rows = [{"score": match.score, **_row_json(rows[match.row])} for match in shown]
         say_json({"embeddings": without_keys(spec), "to": query, "texts": shown_rows})
         return
     table(["cosine", "line", "text"], [[f"{m.score:.3f}", str(rows[m.row].line), rows[m.row].text] for m in shown])
 
 
-def _told(row: InputRow, name: str = "") -> dict[str, Any]:
+def _row_json(row: InputRow, name: str = "") -> dict[str, Any]:
     return {name: {"line": row.line, "text": row.text}} if name else {"line": row.line, "text": row.text}

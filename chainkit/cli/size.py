@@ -26,12 +26,12 @@ _DTYPES = {
 @click.command()
 @click.argument("spec", required=False, default="")
 @click.option("--context", type=click.IntRange(1, 1 << 24), metavar="N", help="Tokens of the longest text.")
-@click.option("--kv-type", type=click.Choice(KV_TYPES), help="How what was read is stored; f16 by default.")
+@click.option("--kv-type", type=click.Choice(KV_TYPES), help="Type of the KV cache; f16 by default.")
 @click.option("--batch", type=click.IntRange(1, 1 << 16), metavar="N", help="Tokens of a prompt computed at once.")
 @click.option("--quant", metavar="NAME", help="As if it were quantized like this: Q4_K_M, Q8_0, ...")
 @click.option("--device", "devices", multiple=True, metavar="NAME", help=f"Where: {', '.join(DEVICES)}.")
-@click.option("--ram", metavar="AMOUNT", help="Where: a machine with so much memory, like 8GB.")
-@click.option("--params", type=float, metavar="N", help="Instead of SPEC: weights of so many parameters, like 176e9.")
+@click.option("--ram", metavar="AMOUNT", help="A machine with this much memory, like 8GB.")
+@click.option("--params", type=float, metavar="N", help="Instead of SPEC: number of parameters, like 176e9.")
 @click.option("--dtype", metavar="NAME", help="With --params: float32, bfloat16, int8, nf4, Q8_0, ...")
 @json_option
 @debug_option
@@ -56,7 +56,7 @@ def size(
         _of_parameters(spec, params, dtype or "float16", as_json)
         return
     if dtype is not None:
-        raise ChainkitError("--dtype goes with --params; for a model, put ?dtype=... behind its spec, or use --quant")
+        raise ChainkitError("--dtype goes with --params; for a model, put ?dtype=... after its spec, or use --quant")
     if not spec:
         raise click.UsageError("name a model, as in 'chainkit size ./model.gguf', or give --params 7e9")
     from chainkit.cli import plans

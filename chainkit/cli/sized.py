@@ -19,9 +19,9 @@ _TRUE = {"true", "yes", "on", "1"}
 
 
 def sized_model(text: str) -> tuple[ModelShape, Use]:
-    """The model behind a spec, a path or an address, and the use that the options of the spec mean.
+    """The shape of the model named by a spec, path or address, and the use that the options of the spec describe.
 
-    Only headers are read; what is not here, from the hub.
+    Only headers are read, from the hub if the model is not local.
 
     Raises:
         SpecError: It is a hosted model, or nothing that can be understood.
@@ -62,7 +62,7 @@ def _engine(model: ModelShape) -> str:
 
 
 def hub_model(name: HubName, dtype: str = "auto") -> ModelShape:
-    """The model of a repository: of what was pulled of it, else from the headers on the hub."""
+    """The shape of a hub repository's model: from pulled files, otherwise from the headers on the hub."""
     from chainkit.hub.local import pulled_folder, pulled_gguf
 
     folder = pulled_folder(name.repo)

@@ -33,10 +33,10 @@ _FORGOTTEN = "the question was not answered and is forgotten"
 HELP = """\
 /model SPEC   go on with another model; /model alone shows which one answers
 /reset        forget the conversation and begin another
-/system TEXT  tell the model how to behave; /system alone shows what it was told
+/system TEXT  set the system prompt; /system alone shows it
 /help         show this
 /exit         leave; so do Ctrl-D, and Ctrl-C twice
-Ctrl-C stops an answer. A line that ends with \\ goes on in the next."""
+Ctrl-C stops an answer. A line that ends with \\ continues in the next."""
 
 
 class _Leave(Exception):
@@ -90,7 +90,7 @@ def show(talk: Talk, question: str | list[Any]) -> None:
 
 
 def _turn(talk: Talk, line: str) -> bool:
-    """Do what was typed; False if Ctrl-C stopped the answer."""
+    """Execute one line of input; False if Ctrl-C stopped the answer."""
     said = len(talk)
     try:
         if line and not _obeyed(talk, line):

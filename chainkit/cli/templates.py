@@ -18,7 +18,7 @@ from chainkit.cli.options import debug_option, json_option
 from chainkit.cli.screen import note, say, say_json, table
 
 INPUT = "input"
-"""The variable that stands for what is typed or piped."""
+"""The variable for typed or piped text."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 _SHOWN = 60  # characters of a template in the list
@@ -27,7 +27,7 @@ _SHOWN = 60  # characters of a template in the list
 def filled(name: str, variables: Mapping[str, Any], question: str) -> dict[str, str]:
     """A template with its variables put in: the "system" text, the "prompt" and the "model".
 
-    What was typed or piped stands for {input}; where the prompt has none, it follows the prompt.
+    Typed or piped text replaces {input}; without {input} in the prompt, it follows the prompt.
 
     Raises:
         ChainkitError: There is no such template, or variables are missing; all of them are named.
@@ -56,8 +56,8 @@ def filled(name: str, variables: Mapping[str, Any], question: str) -> dict[str, 
 def templates() -> None:
     """Save prompts by name for 'chainkit chat -t NAME'.
 
-    {name} in a text is a variable, given with --var name=...; {input} stands for what is typed or piped; {{ and }} are
-    braces. They are kept in settings.json in the folder of settings.
+    {name} in a text is a variable, given with --var name=...; {input} is the typed or piped text; {{ and }} are
+    braces. Templates are saved in settings.json in the settings folder.
     """
 
 
@@ -87,8 +87,8 @@ def list_(as_json: bool) -> None:
 
 @templates.command()
 @click.argument("name")
-@click.option("-s", "--system", metavar="TEXT", default="", help="How the model shall behave.")
-@click.option("-p", "--prompt", metavar="TEXT", default="", help="What it is asked.")
+@click.option("-s", "--system", metavar="TEXT", default="", help="The system prompt.")
+@click.option("-p", "--prompt", metavar="TEXT", default="", help="The prompt.")
 @click.option("-m", "--model", "model_spec", type=MODEL, metavar="SPEC", default="", help="The model to use with it.")
 @click.option("--overwrite", is_flag=True, help="Replace a template of this name.")
 @debug_option
@@ -100,7 +100,7 @@ def save(name: str, system: str, prompt: str, model_spec: str, overwrite: bool) 
     if name in known and not overwrite:
         raise ChainkitError(f"there is a template '{name}'; --overwrite replaces it")
     if not system.strip() and not prompt.strip():
-        raise ChainkitError("a template needs a text: -s for how the model shall behave, -p for what it is asked")
+        raise ChainkitError("a template needs a text: -s for the system prompt, -p for the prompt")
     for part, text in (("system", system), ("prompt", prompt)):
         _prompt(part, text)
     model = lasting(model_spec) if model_spec else ""

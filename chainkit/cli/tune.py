@@ -1,4 +1,4 @@
-"""`chainkit tune`: soft prompts for a frozen model, and training that goes on."""
+"""`chainkit tune`: soft prompts for a frozen model, LoRA, and continued training."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Bars(ExitStack):
         self._bar = self.enter_context(waiting("training"))
 
     def to(self, done: int, total: int, doing: str) -> None:
-        """So many steps are done, of so many."""
+        """Report progress: `done` of `total` steps."""
         self._bar.to(done, total, doing)
 
 
 class Tune(click.Group):
-    """`tune MODEL DATA`, and `tune bake` for what was tuned."""
+    """`tune MODEL DATA`, and `tune bake` for the result."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Everything but the name of a command is for `train`."""
@@ -76,8 +76,8 @@ def tune() -> None:
 @click.option("--held-out", type=float, metavar="SHARE", help="Of the examples, to measure with; by default 0.1.")
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="By default 0.")
 @click.option("--chat", is_flag=True, default=None, help="Prompts are messages for the model's chat template.")
-@click.option("--prompt-column", metavar="NAME", help="What is asked; found from usual names.")
-@click.option("--answer-column", metavar="NAME", help="What the model should write; for lora and full: the text.")
+@click.option("--prompt-column", metavar="NAME", help="Column of the prompts; found by usual names.")
+@click.option("--answer-column", metavar="NAME", help="Column of the answers; for lora and full: the text.")
 @click.option("--source-recipe", is_flag=True, help="The settings of PEFT's walk-through, which seldom work.")
 @click.option("--keep-worse", is_flag=True, help="Save the result even if it is no better than the model alone.")
 @click.option("--no-resume", is_flag=True, help="Begin anew where a stopped run has left its state.")
@@ -100,8 +100,8 @@ def train(
     """Teach MODEL (a folder, a hub name or a .gguf file) the task that the examples in DATA show.
 
     DATA is a .csv, .tsv or .jsonl file with prompts and answers; for lora and full a .txt file will do. A plan is shown
-    first, then a bar with the loss, then what held-out examples say: before and after. The result is used as
-    hf:MODEL?soft_prompt=FOLDER. A run that was stopped goes on when the same command is given again.
+    first, then a bar with the loss, then the scores on held-out examples, before and after. Use the result as
+    hf:MODEL?soft_prompt=FOLDER. To resume an interrupted run, give the same command again.
     """
     given = chosen(**settings)
     if method in _ON_TEXT:

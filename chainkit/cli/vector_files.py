@@ -96,7 +96,7 @@ class JsonlFile:
         """Nothing is left to do."""
 
     def _check_torn(self, content: bytes) -> None:
-        # what is cut off below must be ours, not the only line of somebody's file
+        # the line truncated below must be one that we wrote, not part of a user's file
         if not content.startswith(_LINE_BEGIN) and not _LINE_BEGIN.startswith(content):
             raise ChainkitError(f"{self._path}: this was not written by 'chainkit embed'; {_ADVICE}")
 
@@ -159,7 +159,7 @@ class NpyFile:
         _part(self._path).unlink()
 
     def _write(self, path: Path) -> None:
-        """Write the whole file; the handle stands at the first vector."""
+        """Write the whole file, with a handle at the first vector."""
         with path.open("wb") as file:
             header = {"descr": "<f4", "fortran_order": False, "shape": (self._total, self._width)}
             np.lib.format.write_array_header_1_0(file, header)

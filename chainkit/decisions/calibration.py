@@ -24,12 +24,12 @@ class Calibration(BaseModel):
         method: "auto": "temperature" or "vector", whichever finds the right answers of examples that it was not fitted
             to likelier.
             "temperature": all scores are divided by one number (C. Guo et al., "On Calibration of Modern Neural
-            Networks", 2017, section 4.2). "vector": and each option has an offset, which takes the liking of a small
-            model for one word away. "isotonic": each option's probability is a rising step function of what it was
+            Networks", 2017, section 4.2). "vector": and each option has an offset, which removes the bias of a small
+            model for one word. "isotonic": each option's probability is a rising step function of the raw one
             (B. Zadrozny and C. Elkan, "Transforming classifier scores into accurate multiclass probability
             estimates", 2002); it wants several hundred examples.
-        temperature: What scores are divided by.
-        offsets: What is added to them, by option.
+        temperature: Scores are divided by it.
+        offsets: Added to the scores, by option.
         steps: For each option, where its function rises, and to what.
     """
 
@@ -99,9 +99,9 @@ class Reliability(BaseModel):
         for low, high, count, said, right in self.bins:
             bar = "#" * round(20 * right)
             lines.append(f"{low:.2f} to {high:.2f} {count:8d}  {said:.3f}  {right:.3f} {bar}".rstrip())
-        told = f"{self.count} examples, accuracy {self.accuracy:.3f}, calibration error {self.error:.3f}"
+        summary = f"{self.count} examples, accuracy {self.accuracy:.3f}, calibration error {self.error:.3f}"
         noise = f"(by chance alone {self.noise:.3f})"
-        return "\n".join([*lines, f"{told} {noise}, Brier score {self.brier:.3f}"])
+        return "\n".join([*lines, f"{summary} {noise}, Brier score {self.brier:.3f}"])
 
 
 def reliability(probabilities: Sequence[Sequence[float]], right: Sequence[int], bins: int = 10) -> Reliability:
@@ -139,7 +139,7 @@ def softmax(scores: Floats) -> Floats:
 
 
 def _centred(scores: Floats) -> Floats:
-    """Scores with the likeliest at 0; what is less likely than e to the -50 is taken for that."""
+    """Scores shifted so that the highest is 0, clipped at -50."""
     return np.maximum(scores - scores.max(axis=1, keepdims=True), -50)
 
 

@@ -1,4 +1,4 @@
-"""Decisions of models behind services: by the log-probabilities of letters, or by what the model says of itself."""
+"""Decisions of hosted models: from the log-probabilities of letters, or from the model's stated confidence."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def by_letters(model: Any, text: str, name: str, options: AskedQuestion) -> list
     asked = f"Text:\n{text}\n\nQuestion ({name}): {options.question}\n" + "\n".join(lines)
     bound = model.bind(logprobs=True, top_logprobs=len(_LETTERS), max_tokens=1)
     answer = bound.invoke([SystemMessage(system), HumanMessage(asked)])
-    told = (answer.response_metadata.get("logprobs") or {}).get("content") or []
-    if not told or not told[0].get("top_logprobs"):
+    logprobs = (answer.response_metadata.get("logprobs") or {}).get("content") or []
+    if not logprobs or not logprobs[0].get("top_logprobs"):
         return None
     chances = dict.fromkeys(_LETTERS[: len(lines)], 0.0)
-    for rival in told[0]["top_logprobs"]:
+    for rival in logprobs[0]["top_logprobs"]:
         letter = rival["token"].strip().upper()
         if letter in chances:
             chances[letter] += math.exp(rival["logprob"])
@@ -56,8 +56,8 @@ def by_form(model: Any, text: str, asked: Mapping[str, AskedQuestion]) -> dict[s
     if _structures(model):
         answers = model.with_structured_output(schema).invoke(messages)
     else:
-        told = f"Answer with nothing but JSON of this schema:\n{json.dumps(schema)}"
-        answers = made(schema, model.invoke([*messages, HumanMessage(told)]).text)
+        form = f"Answer with nothing but JSON of this schema:\n{json.dumps(schema)}"
+        answers = made(schema, model.invoke([*messages, HumanMessage(form)]).text)
     return {name: _spread(answers[name], options) for name, options in asked.items()}
 
 
@@ -72,7 +72,7 @@ def _part(options: AskedQuestion) -> dict[str, Any]:
 
 
 def _spread(answer: Mapping[str, Any], options: AskedQuestion) -> list[float]:
-    """What is left of the probability is shared by the other options."""
+    """The other options share the remaining probability."""
     count = len(options.texts)
     sure = min(max(float(answer["probability"]), 1 / count), 1 - _LEAST) if count > 1 else 1.0
     rest = (1 - sure) / max(1, count - 1)

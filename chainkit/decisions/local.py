@@ -19,7 +19,7 @@ def scored(
 ) -> list[tuple[dict[str, list[float]], int]]:
     """For each text the log-probabilities of each question's options, and how many tokens were read for them.
 
-    The questions stand before the text, where they are read once for all texts; behind it stand only their names.
+    The questions precede the text, where they are read once for all texts; only their names follow it.
     """
     tasks: list[GenerationTask] = []
     found: list[list[float]] = [[] for _ in texts]
@@ -67,7 +67,7 @@ def _session(model: Any, text: str, asked: Mapping[str, AskedQuestion]) -> Local
 
 
 def instructions(asked: Mapping[str, AskedQuestion]) -> str:
-    """What stands before the text."""
+    """The prompt before the text."""
     return "\n".join([_TASK, *(f"{name}: {_line(options)}" for name, options in asked.items())])
 
 

@@ -35,7 +35,7 @@ class DecisionModel(BaseDecisionModel):
 
     A local model scores the options themselves, so that its answers are always among them; the text is read once for
     all questions, and the questions once for all texts. A service is asked for log-probabilities, one call for each
-    question, or, where it has none, for answers with what it believes of them, one call for all.
+    question, or, where it has none, for answers with its stated confidence, one call for all.
 
     Attributes:
         model: The name of the model.

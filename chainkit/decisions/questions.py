@@ -45,7 +45,7 @@ if not TYPE_CHECKING:
 
 
 class AskedQuestion(BaseModel):
-    """A question as it is put to a model: a line, and the texts one of which answers it.
+    """A question for a model: a line of text, and the possible answers.
 
     Attributes:
         kind: The kind of the question.
@@ -93,24 +93,24 @@ def score(instructions: str, levels: Sequence[str]) -> Score:
 
 
 def options_of(question: Any) -> AskedQuestion:
-    """A question as it is put to a model.
+    """Convert a question to its text and options.
 
     Raises:
         Unsupported: It asks for a place in a picture.
     """
-    told = _text(question.instructions)
+    instruction = _text(question.instructions)
     if isinstance(question, Noul):
         about = ["", ""]
         if question.criteria is not None:
             about = [_text(question.criteria.true), _text(question.criteria.false)]
-        return AskedQuestion(kind="noul", question=told, texts=["yes", "no"], about=about)
+        return AskedQuestion(kind="noul", question=instruction, texts=["yes", "no"], about=about)
     if isinstance(question, Choice):
         about = [_text(one) for one in question.criteria.values()]
-        return AskedQuestion(kind="choice", question=told, texts=list(question.criteria), about=about)
+        return AskedQuestion(kind="choice", question=instruction, texts=list(question.criteria), about=about)
     if isinstance(question, Score):
         about = [_text(one) for one in question.criteria]
         return AskedQuestion(
-            kind="score", question=told, texts=[str(level) for level in range(len(about))], about=about
+            kind="score", question=instruction, texts=[str(level) for level in range(len(about))], about=about
         )
     raise Unsupported(f"a {type(question).__name__} cannot be answered by text models; ask yes_no, choice or score")
 

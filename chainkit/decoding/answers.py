@@ -85,7 +85,7 @@ class FormParser(BaseCumulativeTransformOutputParser[Any]):
 
 
 def made(form: Any, text: str) -> Any:
-    """The object that a JSON text stands for.
+    """The object that a JSON text describes.
 
     Args:
         form: A pydantic class, a TypedDict or a JSON schema; None is any JSON object.
@@ -118,7 +118,7 @@ def json_form(form: Any) -> Any:
 
 
 def with_raw(model: Runnable[Any, Any], reader: Runnable[Any, Any]) -> Runnable[Any, Any]:
-    """A dict of the message, what was read from it, and the error if it could not be read."""
+    """A dict of the message, the parsed value, and the error if it could not be parsed."""
     read = RunnablePassthrough.assign(parsed=itemgetter("raw") | reader, parsing_error=lambda _: None)
     unread = RunnablePassthrough.assign(parsed=lambda _: None)
     return RunnableMap(raw=model) | read.with_fallbacks([unread], exception_key="parsing_error")
@@ -136,14 +136,14 @@ def require_whole(message: BaseMessage) -> None:
         raise Refused(f"the model declined: {refusal}", provider=metadata.get("model_provider", ""))
     if metadata.get("finish_reason") == "length":
         limit = metadata.get("finish_detail") or "the limit of tokens is reached"
-        told = f"the answer was cut before its form was complete: {limit}; raise max_tokens"
-        raise OutputParserException(told, llm_output=message.text)
+        reason = f"the answer was cut before its form was complete: {limit}; raise max_tokens"
+        raise OutputParserException(reason, llm_output=message.text)
     if metadata.get("finish_reason") == "content_filter":
         raise Refused("the service filtered the answer", provider=metadata.get("model_provider", ""))
 
 
 def _refusal(message: BaseMessage) -> str:
-    """A refusal that stands in a block, as the Responses API has it."""
+    """A refusal in a content block, as in the Responses API."""
     blocks = [] if isinstance(message.content, str) else message.content
     return "".join(str(block.get("refusal", "")) for block in blocks if isinstance(block, dict))
 

@@ -1,4 +1,4 @@
-"""The end of a JSON text that a limit would cut: what is open is closed while there is room for it."""
+"""Close open strings and brackets of a JSON text before a token limit cuts it."""
 
 from __future__ import annotations
 

@@ -28,15 +28,15 @@ _OBJECT_HINT, _LIST_HINT = "Answer in JSON.", "Answer with a short JSON list."
 
 @dataclass(frozen=True)
 class Constraint:
-    """A set of texts.
+    """The set of texts that a generation may produce.
 
     Attributes:
-        grammar: It as an llguidance grammar.
-        name: It in words, for messages.
-        check: What a text must hold beyond the grammar; it is then shown when it is whole.
-        hint: What a chat model is told of it at the end of the question. A list in such an answer that repeats itself
-            over and over is closed.
-        closes: Where a limit comes near, what is open of its JSON is closed, so that it is whole if there is room.
+        grammar: The set as an llguidance grammar.
+        name: A description for messages.
+        check: Checks beyond the grammar; the text is then shown only when it is complete.
+        hint: Instructions for a chat model, put at the end of the question. A list in such an answer that repeats
+            itself over and over is closed.
+        closes: Near a token limit, close open strings and brackets of JSON, so that it is complete if there is room.
     """
 
     grammar: str
@@ -52,7 +52,7 @@ class Constraint:
 
     @property
     def digest(self) -> str:
-        """What tells it from others, for caches."""
+        """Hash that identifies the constraint in cache keys."""
         said = self.grammar if self.check is None else f"{self.grammar}{self.check.text}{self.check.source!r}"
         said += self.hint + "closes" * self.closes
         return hashlib.sha256(said.encode()).hexdigest()[:32]
@@ -92,10 +92,10 @@ def json_schema(schema: Any, *, other_keys: bool | None = None, whitespace: str 
     that place and on in another way. Unknown formats are annotations, as JSON Schema has it.
 
     Args:
-        schema: What is to be written.
+        schema: The schema of the text.
         other_keys: Whether objects may have keys that the schema does not name and does not forbid. None says yes for
-            a dict, which is then followed to the letter, and no for a type.
-        whitespace: A regular expression of what may stand between the parts.
+            a dict, which is then followed exactly, and no for a type.
+        whitespace: A regular expression for the white space between the parts.
 
     Raises:
         ConstraintError: It is not a JSON schema, or no value can be of it.
@@ -123,7 +123,7 @@ def json_schema(schema: Any, *, other_keys: bool | None = None, whitespace: str 
 def answer_form(schema: Any) -> Constraint:
     """What a chat model writes that is asked for an answer of a schema; None is any JSON object.
 
-    Objects have no other keys, and the model is told of the form in words: without an example, since small models
+    Objects have no other keys, and the form is described to the model in words: without an example, since small models
     repeat examples.
 
     Raises:

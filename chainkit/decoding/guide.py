@@ -28,8 +28,8 @@ class Guide:
 
     Args:
         tokenizer: The tokens of the model; making one takes seconds for a large vocabulary, so keep it.
-        constraint: What may be generated.
-        behind: Texts one of which comes next: where the constraint is fulfilled, a token of one of them ends the text.
+        constraint: The constraint to follow.
+        behind: Texts that may follow: once the constraint is fulfilled, a token of one of them ends the text.
         vocabulary: The same tokens; needed with `behind`.
 
     Raises:
@@ -149,7 +149,7 @@ class Guide:
         return self._tokenizer.decode_bytes(list(tokens))
 
     def closes(self, token: int) -> bool:
-        """Whether this token is no part of the text, but the beginning of what stands behind it."""
+        """Whether this token ends the text because it begins the text that follows."""
         return (
             bool(self._behind)
             and self.fulfilled

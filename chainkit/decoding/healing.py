@@ -1,7 +1,7 @@
 """Token healing: where a text ends and generation begins, a token may stand across the border.
 
-The last tokens of the text are taken back, and what is generated must begin with their bytes. Nothing is computed for
-that: these tokens have not been read yet, or are not read again.
+The last tokens of the text are removed, and the generated text must begin with their bytes. This costs no computation:
+these tokens have not been read yet, or are not read again.
 """
 
 from __future__ import annotations
@@ -77,12 +77,12 @@ def taken_back(tokens: Sequence[int], vocabulary: Vocabulary) -> int:
 
 
 class Healing:
-    """Tokens that were taken back come again, or one that stands for the rest of them and goes on.
+    """Constraint to regenerate the removed tokens, or a longer token that begins with their remaining bytes.
 
-    See `chainkit.decoding.loop.Matcher`; behind these tokens, all is free.
+    See `chainkit.decoding.loop.Matcher`; after these tokens, everything is allowed.
 
     Attributes:
-        data: The bytes that were taken back.
+        data: The bytes that were removed.
     """
 
     def __init__(self, vocabulary: Vocabulary, tokens: Sequence[int]) -> None:
@@ -130,7 +130,7 @@ class Healing:
         return masked
 
     def accept(self, tokens: Sequence[int]) -> None:
-        """Go on behind these tokens."""
+        """Advance by these tokens."""
         for token in tokens:
             if not self._left:
                 return

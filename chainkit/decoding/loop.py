@@ -1,4 +1,4 @@
-"""The one loop in which every local model generates: mask, choose, show what is certain, stop."""
+"""The generation loop of all local models: mask, sample, emit final text, stop."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Vocabulary(Protocol):
 
         Args:
             text: Any text.
-            special: Names of special tokens in it are those tokens.
-            whole: It stands alone, and begins as the model expects texts to begin.
+            special: Read names of special tokens in the text as those tokens.
+            whole: The text is complete: begin it with the BOS token if the model expects one.
         """
         ...
 
@@ -48,7 +48,7 @@ class Vocabulary(Protocol):
         ...
 
     def piece(self, token: int) -> bytes:
-        """The bytes that a token stands for; none for a control token."""
+        """The bytes of a token; empty for a control token."""
         ...
 
     def name(self, token: int) -> bytes:
@@ -60,7 +60,7 @@ class Vocabulary(Protocol):
         ...
 
     def is_control(self, token: int) -> bool:
-        """Whether a token stands for no text."""
+        """Whether it is a control token, which has no text."""
         ...
 
     def guide_tokens(self) -> Any:
@@ -99,31 +99,31 @@ class Reader(Protocol):
         ...
 
     def score_tokens(self, options: Sequence[Sequence[int]]) -> list[float]:
-        """The joint log-probability of each continuation; asked for where a list of texts begins."""
+        """The joint log-probability of each continuation; used where a list of strings begins."""
         ...
 
 
 class Matcher(Protocol):
-    """A constraint on the way through one generation."""
+    """The state of a constraint during one generation."""
 
     def forced(self) -> list[int]:
-        """Tokens that are the only way on."""
+        """Tokens that must come next because nothing else may."""
         ...
 
     def ending(self, room: int) -> list[int]:
-        """Tokens that make the text whole where the limit, in so many tokens, would cut it; mostly none."""
+        """Tokens that complete the text before a limit `room` tokens away cuts it; usually empty."""
         ...
 
     def allowed(self, logits: Logits) -> Logits:
-        """A copy of the scores with -inf for every token that is not allowed."""
+        """A copy of the logits with -inf for every forbidden token."""
         ...
 
     def permits(self, token: int) -> bool:
-        """Whether this token may come; far cheaper than `allowed`."""
+        """Whether this token is allowed next; far cheaper than `allowed`."""
         ...
 
     def accept(self, tokens: Sequence[int]) -> None:
-        """Go on after these tokens."""
+        """Advance by these tokens."""
         ...
 
     def fits(self, text: str) -> bool:
@@ -131,11 +131,11 @@ class Matcher(Protocol):
         ...
 
     def closes(self, token: int) -> bool:
-        """Whether this token is no part of the text, but the beginning of what stands behind it."""
+        """Whether this token ends the text because it begins the text that follows."""
         ...
 
     def openings(self, token: int) -> list[list[int]]:
-        """Where a token opens a list and the vocabulary spells that otherwise: continuations to choose between."""
+        """Alternative continuations where a token opens a list that the vocabulary can also spell with other tokens."""
         ...
 
     @property
@@ -145,20 +145,20 @@ class Matcher(Protocol):
 
 
 class Checked(Matcher, Protocol):
-    """A constraint that finds faults only in what is whole, and then goes back; nothing is certain before the end."""
+    """A constraint that checks complete values and backtracks on a fault; no text is final before the end."""
 
     @property
     def held(self) -> bool:
-        """Whether it is such a one."""
+        """Whether text is held back until the check."""
         ...
 
     @property
     def stuck(self) -> bool:
-        """Whether nothing may follow here."""
+        """Whether no token is allowed here."""
         ...
 
     def retreat(self) -> int:
-        """Go back; so many tokens are gone."""
+        """Backtrack; returns the number of tokens removed."""
         ...
 
 
@@ -231,7 +231,7 @@ class _Taken:
 
 @dataclass(frozen=True, slots=True)
 class _Back:
-    """So many of the last tokens were taken back."""
+    """The last tokens were removed by backtracking."""
 
     count: int
 
@@ -299,7 +299,7 @@ def _closed(reader: Reader, matcher: Matcher, tokens: Sequence[int]) -> Iterator
     reader.push(tokens, forced=True)
     matcher.accept(tokens)
     yield _Taken(tuple(tokens), forced=True)
-    yield _Taken(finish="length", detail="max_tokens or the context would have cut it; what was open was closed")
+    yield _Taken(finish="length", detail="max_tokens or the context would have cut it; open brackets were closed")
 
 
 def _end(
@@ -319,8 +319,8 @@ def _chosen(reader: Reader, sampler: Sampler, matcher: Matcher | None) -> int:
     """The next token.
 
     A mask over a large vocabulary costs milliseconds, so a token is drawn first and the mask made if it is refused:
-    p(t) + (1 - p(allowed)) p(t) / p(allowed) is p(t) / p(allowed), just what drawing behind the mask gives. What cuts
-    the candidates must see the masked scores, so it begins with the mask.
+    p(t) + (1 - p(allowed)) p(t) / p(allowed) is p(t) / p(allowed), exactly the masked distribution. Settings that cut
+    the candidates (top_p and others) must see the masked scores, so the mask comes first there.
     """
     logits = reader.logits()
     if matcher is None:
@@ -342,7 +342,7 @@ def _chosen(reader: Reader, sampler: Sampler, matcher: Matcher | None) -> int:
 def _opened(reader: Reader, token: int, matcher: Matcher | None) -> list[int]:
     """The token, or the one that also holds the first quotation mark of a list, whichever leads further.
 
-    Models never write a bracket and a quotation mark as two tokens where one stands for both. After the bracket alone
+    Models never write a bracket and a quotation mark as two tokens where one token covers both. After the bracket alone
     they would end the list, since its first text seems ruled out.
     """
     options = matcher.openings(token) if matcher is not None else []
@@ -397,7 +397,7 @@ class _Text:
         return ""
 
     def end(self) -> str:
-        """What was held back; half a character at the very end is left out, as no text could show it."""
+        """The text held back; an incomplete character at the very end is dropped."""
         held, self._held = self._held, ""
         return held if self._matched else held + self._scanner.flush()
 

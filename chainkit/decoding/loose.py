@@ -15,7 +15,7 @@ _LIMITS = {
     "string": ("minLength", "maxLength", "pattern", "format"),
     "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
 }
-_MOST_NAMES = 400  # keys of one object that a free key is told apart from
+_MOST_NAMES = 400  # maximum number of named keys that a free key must differ from
 
 
 def loose_grammar(schema: Mapping[str, Any], whitespace: str) -> str:

@@ -18,12 +18,12 @@ class DuplicateKey(ChainkitError, ValueError):
 
 
 class Outline(NamedTuple):
-    """The state behind some bytes of a JSON text that is right so far.
+    """The parser state after some bytes of a JSON text that is valid so far.
 
     Attributes:
         stack: The open brackets, the outermost first.
         mode: "value" or "key" where one may begin, "text" or "name" inside a string, "scalar" inside a number or word,
-            "colon" behind a key, "after" behind a value.
+            "colon" after a key, "after" after a value.
         length: The bytes so far.
         end: Where the last whole value or opening bracket ends.
         name_end: Where the key ends whose value has not begun or is not whole; 0 if there is none.
@@ -40,7 +40,7 @@ class Outline(NamedTuple):
     escaped: bool = False
 
     def after(self, data: bytes) -> Outline:
-        """The state behind these bytes too."""
+        """The state after these further bytes."""
         state = self
         for place, byte in enumerate(data, self.length + 1):
             if state.in_string:
@@ -91,7 +91,7 @@ class Outline(NamedTuple):
             data: All bytes up to here.
 
         Raises:
-            DuplicateKey: A key stands twice in one object.
+            DuplicateKey: An object has a duplicate key.
         """
         head = data[: self.name_end] + b":null" if self.name_end else data[: self.end]
         return load(head + b"".join(_CLOSERS[one] for one in reversed(self.stack)))
@@ -109,7 +109,7 @@ class Outline(NamedTuple):
 
 
 def load(text: bytes | str) -> Any:
-    """The value of a JSON text in which no key stands twice.
+    """Parse a JSON text; objects must not have duplicate keys.
 
     Raises:
         DuplicateKey: One does.
@@ -128,7 +128,7 @@ def _last(container: Any) -> str | int:
 def _single(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise DuplicateKey("a key stands twice in one object")
+        raise DuplicateKey("an object has a duplicate key")
     return found
 
 

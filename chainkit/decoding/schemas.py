@@ -86,7 +86,7 @@ def _generator() -> Any:
 
 
 def _decimal(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A text with so many digits, or a number between its bounds."""
+    """A decimal as text with limited digits, or as a number between its bounds."""
     places, digits = schema.get("decimal_places"), schema.get("max_digits")
     bounds = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
     limits = {name: float(schema[key]) for key, name in bounds.items() if schema.get(key) is not None}
@@ -100,7 +100,7 @@ def _decimal(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain(schema: Any) -> Any:
-    """The schema with formats that pydantic has of its own, and names of keys, as patterns."""
+    """Replace pydantic-specific formats and key names in a schema by patterns."""
     if isinstance(schema, list):
         return [plain(item) for item in schema]
     if not isinstance(schema, dict):

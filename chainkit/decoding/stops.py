@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 
 class StopScanner:
-    """Lets text through until one of the stop texts stands in it; what may be the beginning of one is held back.
+    """Passes text on up to the first stop text; a possible beginning of one is held back.
 
     Of several, the one that is complete first counts, so that it does not matter in which pieces the text comes.
 
@@ -52,7 +52,7 @@ class StopScanner:
         return shown
 
     def flush(self) -> str:
-        """What was held back, at the end of the generation."""
+        """The text held back, at the end of the generation."""
         held, self._held = self._held, ""
         return held
 

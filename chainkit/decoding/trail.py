@@ -10,8 +10,8 @@ from chainkit.decoding.outline import Outline
 from chainkit.decoding.validation import Fault, Validator
 
 _MOST_RETREATS = 64  # ways back in one text
-_MOST_LONGER = 12  # tokens that a text may grow by after its end was refused, before another beginning is tried
-_MOST_REFUSED = 512  # tokens refused at one place: a model that has tried so many will not find one
+_MOST_LONGER = 12  # tokens that may follow a refused end before the search backtracks further
+_MOST_REFUSED = 512  # tokens refused at one position before giving up
 
 
 @dataclass

@@ -21,9 +21,9 @@ def unfinished(arguments: str) -> bool:
 
 
 def mark_of_cut(arguments: str, reason: str) -> str:
-    """What is put behind cut arguments, so that no reader that completes JSON takes them for whole.
+    """A suffix for cut arguments, so that parsers that complete partial JSON do not take them as complete.
 
-    langchain-core closes what is open in the arguments of streamed calls, and cannot where a bracket is the wrong one.
+    langchain-core closes open brackets in the arguments of streamed calls, and fails on a mismatched one.
 
     >>> mark_of_cut('{"city": "Mün', "cut at the limit of tokens")
     '"] cut at the limit of tokens'

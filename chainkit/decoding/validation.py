@@ -110,7 +110,7 @@ class Validator:
         return form.kind == jsonschema_rs.canonical.CanonicalKind.FALSE
 
     def place(self, text: str, fault: Fault) -> int:
-        """Where the value at fault ends, in characters; for what is missing, that is where its object ends."""
+        """Where the faulty value ends, in characters; for a missing one, where its object ends."""
         return end_of(text, fault.path)
 
     @cached_property
@@ -154,7 +154,7 @@ def _rules(text: str) -> Any:
 
 
 def _demands(core: Any, depth: int = 0) -> bool:
-    """Whether a core schema of pydantic has functions of its own, or types whose schema says less than they hold."""
+    """Whether a pydantic core schema has validator functions, or types that check more than their JSON schema says."""
     if isinstance(core, dict):
         kind = core.get("type")
         if isinstance(kind, str) and (kind.startswith("function-") or kind in _CHECKED_TYPES):

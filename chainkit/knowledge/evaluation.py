@@ -39,7 +39,7 @@ class Question:
 
     Attributes:
         question: As a user would ask it.
-        places: Where the answer stands, written as in a citation: `docs/gguf.md`, `docs/gguf.md:12-18` or
+        places: Where the answer is, written as in a citation: `docs/gguf.md`, `docs/gguf.md:12-18` or
             `paper.pdf, page 3`.
         answer: The short right answer; empty where only retrieval is measured.
         answerable: False where the documents do not hold the answer.
@@ -189,7 +189,7 @@ def as_json(scores: Scores) -> str:
 
 
 def recall(ranked: Sequence[str], right: Set[str]) -> float:
-    """Share of what is right that was found.
+    """Share of the right items that were found.
 
     >>> recall(["a", "b"], {"b", "c"})
     0.5
@@ -248,7 +248,7 @@ def _mean(values: Iterable[float]) -> float | None:
 
 
 def _found(question: Question, passages: Sequence[Passage]) -> list[str]:
-    """For each passage the first right place that it holds and that none before it held, else a name of its own."""
+    """For each passage, the first right place that no earlier passage held, otherwise a unique name."""
     left = list(question.places)
     found: list[str] = []
     for number, passage in enumerate(passages):

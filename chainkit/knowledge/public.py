@@ -1,4 +1,4 @@
-"""Public retrieval sets from local files, and how words, meaning and both together find what is right in them."""
+"""Public retrieval benchmarks from local files, scored for BM25, embeddings and hybrid search."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class PublicSet:
     Attributes:
         documents: Id -> text, titles included.
         questions: Id -> text; only those that have a right document.
-        right: Id of a question -> ids of its right documents; grades are not told apart.
+        right: Id of a question -> ids of its right documents; grades are ignored.
     """
 
     documents: Mapping[str, str]

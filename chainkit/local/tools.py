@@ -171,11 +171,11 @@ class Shown:
         if not self._call or self._toolbox is None:
             return self._call, []
         answer = self._toolbox.read(self._call, piece)
-        told = [(call["name"], json.dumps(call["args"]), call["id"]) for call in answer.calls]
-        told += [(call["name"], _marked(call), call["id"]) for call in answer.cut]
+        found = [(call["name"], json.dumps(call["args"]), call["id"]) for call in answer.calls]
+        found += [(call["name"], _marked(call), call["id"]) for call in answer.cut]
         chunks = [
             tool_call_chunk(name=name, args=args, id=number, index=place)
-            for place, (name, args, number) in enumerate(told)
+            for place, (name, args, number) in enumerate(found)
         ]
         return answer.text, chunks
 
@@ -251,5 +251,5 @@ def _in_words(message: BaseMessage, last: bool) -> BaseMessage:
 
 
 def _arguments(values: dict[str, Any]) -> str:
-    told = ", ".join(f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items())
-    return f" with {told}" if told else ""
+    written = ", ".join(f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items())
+    return f" with {written}" if written else ""

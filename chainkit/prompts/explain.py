@@ -36,14 +36,14 @@ class Explained:
     """One step of an explanation.
 
     Attributes:
-        path: Where it stands: `2`, or `1.context` in a dictionary of steps.
+        path: Its position: `2`, or `1.context` in a dictionary of steps.
         kind: `prompt`, `model`, `function`, `parser`, `branch` or `step`.
-        name: What tracers call it.
-        messages: For a prompt, and for a model: what it is sent, as (role, content) pairs; a plain text has the role
-            `text`. What is not known before a model has answered stands in it as `<answer of step 2>`.
+        name: Its name in traces.
+        messages: For a prompt, and for a model: the messages sent, as (role, content) pairs; plain text has the role
+            `text`. The unknown answer of a model appears as `<answer of step 2>`.
         settings: For a model: what is bound to the call, such as `stop` or `tools`.
-        note: What cannot be known, and why.
-        text: For a local chat model: what its template makes of the messages, which is what it reads.
+        note: What is unknown, and why.
+        text: For a local chat model: the prompt that its chat template makes of the messages.
     """
 
     path: str
@@ -123,7 +123,7 @@ class _Guard(BaseCallbackHandler):
 
 
 class _Walk:
-    """Goes along the steps as a run would, and notes what it meets."""
+    """Follows the steps as a run would, and records them."""
 
     def __init__(self) -> None:
         self.steps: list[Explained] = []
@@ -225,7 +225,7 @@ class _Walk:
         try:
             result = step.invoke(value, {"callbacks": [_Guard()]})
         except _ModelAsked:
-            self._note(path, kind, step, "asks a model of its own; what it gives is not known")
+            self._note(path, kind, step, "calls another model; its result is unknown")
             return self._unknown(path)
         if kind != "parser":
             self._note(path, kind, step)

@@ -163,7 +163,7 @@ class RunnableSequence(core.RunnableSequence[Input, Output]):
                 opened.append(chunks)
             async for chunk in chunks:
                 yield chunk
-        finally:  # what is left open is closed, the last step first, unless a task of langchain-core still reads it
+        finally:  # close open streams, the last step first, unless a task of langchain-core still reads them
             for stream in reversed(opened):
                 if hasattr(stream, "aclose") and not getattr(stream, "ag_running", False):
                     await stream.aclose()

@@ -27,7 +27,7 @@ def prompt(
     """A prompt template: text for a text, messages for a list of `(role, text)` pairs.
 
     Args:
-        template: `{name}` stands for a variable, `{{` and `}}` for braces.
+        template: `{name}` is a variable, `{{` and `}}` are braces.
         fixed: Variables that are known already; they can still be given again when the template is used.
 
     Returns:

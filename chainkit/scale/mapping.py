@@ -143,7 +143,7 @@ class _Run:
         self._stopped: str | None = None
         self._hopeless: Exception | None = None
         self._source: RowSource | None = None
-        self._start = self._told = time.monotonic()
+        self._start = self._reported = time.monotonic()
 
     def all(self, source: RowSource, *, retry_failed: bool) -> MapReport:
         """Do all rows that are not done."""
@@ -237,9 +237,9 @@ class _Run:
 
     def _tell(self, *, last: bool = False) -> None:
         now = time.monotonic()
-        if self._on_progress is None or (now - self._told < _TELL_SECONDS and not last):
+        if self._on_progress is None or (now - self._reported < _TELL_SECONDS and not last):
             return
-        self._told = now
+        self._reported = now
         self._on_progress(
             MapProgress(
                 done=self._done,

@@ -1,4 +1,4 @@
-"""How many requests are computed at once, how many wait, and what the others are told."""
+"""Admission control: how many requests run, how many wait, and the refusal of the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The application: routes, what stands before them, and what happens to errors."""
+"""The ASGI application: routes, middleware and error handling."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ def create_app(
     """An ASGI application that serves a catalogue.
 
     Args:
-        catalogue: What is served; it is closed with the application.
+        catalogue: The served names; closed with the application.
         settings: Hosts, keys and limits.
         page: Whether there is a page for people at "/", with the endpoints that it needs.
         routes: More endpoints; in them, `services_of(request)` is what all share.
-        open_paths: Paths of those that need no key; one that ends in "/" stands for all below it.
+        open_paths: Paths of those that need no key; one that ends in "/" covers all below it.
     """
     settings = settings or ServerSettings()
     limits = settings.limits
@@ -119,7 +119,7 @@ class Counting:
     """Counts requests by route, status and time. Errors that a route raises are answered here.
 
     Args:
-        app: What stands behind.
+        app: The wrapped application.
         metrics: Where it is counted.
         names: Endpoint to the path of its route.
     """

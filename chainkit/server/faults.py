@@ -43,7 +43,7 @@ class RequestFault(ChainkitError):
 
 @dataclass(frozen=True, slots=True)
 class FaultRow:
-    """What a client is told of one kind of error.
+    """The response for one kind of error.
 
     Attributes:
         status: HTTP status.
@@ -85,12 +85,12 @@ UNKNOWN = FaultRow(500, SERVER, "internal_error")
 RETRY_SECONDS = 5.0
 
 
-def told(error: BaseException) -> RequestFault:
-    """What a client is told of an error. What nobody foresaw is a 500 without its text, which stays on the server."""
+def fault_of(error: BaseException) -> RequestFault:
+    """The response for an error. An unexpected one becomes a 500 without its text, which is only logged."""
     if isinstance(error, RequestFault):
         return error
     if isinstance(error, BaseExceptionGroup):  # of several answers to one prompt
-        return told(error.exceptions[0])
+        return fault_of(error.exceptions[0])
     if isinstance(error, ValidationError):
         return invalid(error)
     for kind, row in FAULTS:

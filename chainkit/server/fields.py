@@ -19,7 +19,7 @@ class RequestFields(BaseModel):
 
 
 class MessageFields(BaseModel):
-    """A part of what was said before: fields that are not known here are left out."""
+    """Part of an earlier message: unknown fields are dropped."""
 
     model_config = ConfigDict(strict=True)
 
@@ -142,7 +142,7 @@ class StreamOptions(RequestFields):
 
 
 class Sampling(RequestFields):
-    """How the text is written; what is not given is as the model was set up.
+    """Sampling settings; missing ones keep the model's defaults.
 
     `logit_bias` and the penalties go to hosted models; a local model takes `top_k`, `min_p` and `repeat_penalty`.
     """
@@ -228,7 +228,7 @@ class EmbeddingsBody(RequestFields):
     input: str | Annotated[list[str], Field(min_length=1)] = Field(description="A text, or several; no token ids.")
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1, le=65536)] | None = Field(
-        default=None, description="Refused unless the vectors have so many numbers."
+        default=None, description="Refused unless it is the dimension of the vectors."
     )
     input_type: Literal["document", "query"] | None = Field(
         default=None, description="What the texts are, for models that tell questions from documents."
@@ -267,7 +267,7 @@ class QuestionFields(RequestFields):
     def _criteria_of_its_kind(self) -> QuestionFields:
         given = self.criteria
         if self.type == "choice" and not (isinstance(given, dict) and given):
-            raise ValueError("the criteria of a choice are its labels, each with what it means or null")
+            raise ValueError("the criteria of a choice are its labels, each with a description or null")
         if self.type == "score" and not (isinstance(given, list) and len(given) > 1):
             raise ValueError("the criteria of a score are a list of what its levels mean, two or more")
         if self.type == "noul" and given is not None and not (isinstance(given, dict) and given.keys() <= YES_NO):

@@ -25,14 +25,14 @@ _HOST_CHARACTERS = 260  # of the longest name and a port
 class Guard:
     """Refuses requests of other web sites, to other host names, or without a key.
 
-    A page of a stranger can let a browser send requests here: with a foreign `Origin`, which is refused unless it is
-    allowed, or to a host name of its own that it points to this address (DNS rebinding), which is refused as a `Host`
+    A page of another site can make a browser send requests here: with a foreign `Origin`, which is refused unless
+    allowed, or to a host name that the attacker points to this address (DNS rebinding), which is refused as a `Host`
     that is neither an address nor a known name.
 
     Args:
-        app: What stands behind.
+        app: The wrapped application.
         settings: Hosts, origins and keys.
-        open_paths: Paths that need no key; one that ends in "/" stands for all below it.
+        open_paths: Paths that need no key; one that ends in "/" covers all below it.
     """
 
     def __init__(self, app: ASGIApp, settings: ServerSettings, open_paths: Iterable[str] = ()) -> None:

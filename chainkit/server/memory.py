@@ -1,4 +1,4 @@
-"""Which objects behind a served name hold weights in memory, and giving them back."""
+"""Find the objects of a served name that hold weights in memory, and unload them."""
 
 from __future__ import annotations
 

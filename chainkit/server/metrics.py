@@ -44,7 +44,7 @@ class Metrics:
         """All of it.
 
         Args:
-            gauges: Name to what it means and its value now.
+            gauges: Name to description and current value.
         """
         return "\n".join([*self._lines(gauges), ""])
 

@@ -26,14 +26,14 @@ class Operation:
     """One endpoint.
 
     Attributes:
-        summary: What it does.
-        body: What it takes.
+        summary: One line that says what it does.
+        body: Model of the request body.
         streams: Whether it can answer with events.
         upload: Whether its body is a file.
         query: The names in its query, all needed.
         form: The content type of its answer.
         good: The status of its answer.
-        statuses: What it can answer with besides 200 and the errors that all endpoints have.
+        statuses: Statuses besides 200 and the errors that all endpoints have.
     """
 
     summary: str
@@ -75,7 +75,7 @@ _MEANINGS = {
     421: "The host is not served here.",
     422: "The model could not do it.",
     429: "Too many wait; Retry-After says when to try again.",
-    502: "A service behind this one failed.",
+    502: "An upstream service failed.",
     503: "The model cannot be loaded now, or the server stops.",
     504: "It took too long.",
 }
@@ -96,7 +96,7 @@ def document(operations: Mapping[tuple[str, str], Operation], *, keyed: bool) ->
     for (path, method), operation in operations.items():
         paths.setdefault(path, {})[method] = _operation(path, operation)
     components: Json = {"schemas": {**schemas.get("$defs", {}), "Error": _ERROR}}
-    told: Json = {
+    found: Json = {
         "openapi": "3.1.0",
         "info": {
             "title": "chainkit",
@@ -108,8 +108,8 @@ def document(operations: Mapping[tuple[str, str], Operation], *, keyed: bool) ->
     }
     if keyed:
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        told["security"] = [{"key": []}]
-    return told
+        found["security"] = [{"key": []}]
+    return found
 
 
 async def openapi(request: Request) -> Response:
@@ -157,20 +157,20 @@ def _operation(path: str, operation: Operation) -> Json:
         responses[str(status)] = {"description": _MEANINGS[status], "content": form}
     if operation.summary.startswith("Whether"):
         responses["503"] = {"description": "It is about to stop.", "content": {"application/json": {"schema": {}}}}
-    told: Json = {"summary": operation.summary, "responses": responses}
+    entry: Json = {"summary": operation.summary, "responses": responses}
     if operation.body is not None:
         schema = {"$ref": f"#/components/schemas/{operation.body.__name__}"}
-        told["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        entry["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     if operation.upload:
-        told["requestBody"] = {
+        entry["requestBody"] = {
             "required": True,
             "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
         }
     named = [*((name, "path") for name in _VARIABLE.findall(path)), *((name, "query") for name in operation.query)]
     if named:
         schema = {"type": "string", "minLength": 1}
-        told["parameters"] = [{"name": name, "in": place, "required": True, "schema": schema} for name, place in named]
-    return told
+        entry["parameters"] = [{"name": name, "in": place, "required": True, "schema": schema} for name, place in named]
+    return entry
 
 
 def _section(path: str, method: str, operation: Operation) -> str:
@@ -184,8 +184,8 @@ def _row(name: str, field: Any) -> str:
     form = str(field.annotation).replace("typing.", "").replace("chainkit.server.fields.", "")
     if isinstance(field.annotation, type):
         form = field.annotation.__name__
-    told = field.description or ("needed" if field.is_required() else "")
-    return f"<tr><td><code>{escape(name)}</code><td><code>{escape(form)}</code><td>{escape(told)}"
+    about = field.description or ("needed" if field.is_required() else "")
+    return f"<tr><td><code>{escape(name)}</code><td><code>{escape(form)}</code><td>{escape(about)}"
 
 
 _STYLE = """

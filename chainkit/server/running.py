@@ -21,11 +21,11 @@ from chainkit.server.settings import ServerSettings
 
 _KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 512  # connections that the system keeps until they are taken
-_TAKEN_AT_ONCE = 8  # asyncio takes so many in one round; all of a crowd in one would let the others wait
+_TAKEN_AT_ONCE = 8  # connections accepted per event-loop round; a whole crowd at once would block other requests
 
 
 class GatheringTransport:
-    """A transport that sends what is written in one round of the event loop at once.
+    """A transport that batches all writes of one event-loop round into one send.
 
     uvicorn writes the head of an answer, its body and each event of a stream on their own, and each write is a call of
     the system that wakes the client.
@@ -51,7 +51,7 @@ class GatheringTransport:
         self._parts.append(data)
 
     def close(self) -> None:
-        """Send what is left, and close."""
+        """Send pending data and close."""
         self._flush()
         self._transport.close()
 
@@ -102,7 +102,7 @@ class PatientProtocol(H11Protocol):
 
 
 class OrderlyServer(uvicorn.Server):
-    """Takes nothing new once it is told to stop, and tells that in /health.
+    """Once stopping, accepts no new requests and reports that in /health.
 
     Args:
         config: As uvicorn has it.
@@ -119,12 +119,12 @@ class OrderlyServer(uvicorn.Server):
         await super().startup(sockets)
         for listener in sockets or ():
             listener.listen(_BACKLOG)
-        gc.freeze()  # what is here for good need not be looked at again and again while requests wait
+        gc.freeze()  # long-lived objects need not be scanned by the garbage collector
         if self.started and self._on_ready is not None:
             self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Be told to stop."""
+        """Handle a signal to stop."""
         self._services.admission.closed = True
         super().handle_exit(sig, frame)
 

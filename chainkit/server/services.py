@@ -22,11 +22,11 @@ class Services:
     """What the endpoints of one server share.
 
     Attributes:
-        catalogue: What is served.
-        settings: Where it listens, who may ask.
-        admission: Who is computed for now.
-        metrics: What is counted.
-        arriving: The bodies that are on their way.
+        catalogue: Served models, documents and programs.
+        settings: Address and access rules.
+        admission: Admission of requests.
+        metrics: Metrics.
+        arriving: Memory taken by request bodies being received.
     """
 
     catalogue: Catalogue
@@ -37,7 +37,7 @@ class Services:
 
     @property
     def limits(self) -> ServerLimits:
-        """What it does at most."""
+        """Limits on requests."""
         return self.settings.limits
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""From specs, folders, files and objects to what is served."""
+"""Open specs, folders, files and objects for serving."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def served_model(spec: Any, name: str | None = None) -> ServedModel:
     kinds = offers(provider)
     makers: dict[Ability, Callable[[], Any]] = {}
     if "chat_model" in kinds:
-        chat = chat_model(spec)  # not loaded yet, but what is wrong with the spec or the file is told now
+        chat = chat_model(spec)  # not loaded yet, but a faulty spec or file raises now
         if getattr(chat, "has_template", True):
             makers["chat"] = lambda: chat
     if "llm" in kinds and provider != "openai":
@@ -127,8 +127,8 @@ def served_program(program: Any, name: str | None = None, *, model: Any = None) 
 
     Args:
         program: A file, or a `Program`.
-        name: What clients ask for; by default the name of the file without its ending.
-        model: What it runs on, where it is a file.
+        name: Name for clients; by default the file name without its ending.
+        model: The model it runs on, if it is a file.
 
     Raises:
         ChainkitError: The file cannot be read.
@@ -169,7 +169,7 @@ def short_name(spec: Any) -> str:
 
 
 def imported(place: str) -> Any:
-    """What stands at "module:name".
+    """Import the object at "module:name".
 
     Raises:
         ChainkitError: There is no such module or name.

@@ -1,4 +1,4 @@
-"""How a server listens and what it lets in; checked when it is made."""
+"""Server settings: address, keys, origins and limits, validated on creation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ServerLimits:
         waiting: Requests that wait for those; the next one is refused with 429.
         seconds: Longest time for one request, the wait included.
         header_seconds: Longest time in which a client sends the head of a request; the body may take as long again.
-        drain_seconds: How long the server waits for what runs when it is told to stop.
+        drain_seconds: How long a stopping server waits for running requests.
     """
 
     body_bytes: int = 4 << 20
@@ -70,7 +70,7 @@ class ServerSettings:
         insecure: Listen on other addresses than loopback without a key.
         allowed_hosts: Names besides addresses and "localhost" that a request's Host may have.
         allowed_origins: Web sites, like "https://example.org", whose pages may ask; "*" for all.
-        limits: What it does at most.
+        limits: Limits on requests.
 
     Raises:
         ChainkitError: The address can be reached from elsewhere, and there is neither a key nor `insecure`.

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from chainkit.server.faults import INVALID, RequestFault, body_of, headers_of, told
+from chainkit.server.faults import INVALID, RequestFault, body_of, fault_of, headers_of
 
 T = TypeVar("T")
 Body = TypeVar("Body", bound=BaseModel)
@@ -26,7 +26,7 @@ DONE = b"data: [DONE]\n\n"
 _SENT_AT_ONCE_BYTES = 64 << 10  # of events that come one upon the other
 _READ_ON_BYTES = 64 << 20  # of a request that is too long: who still sends does not read the answer
 GONE = 499
-"""The status that stands in the metrics for a client that did not wait."""
+"""The status in the metrics for a client that disconnected."""
 
 
 def encoded(value: Any) -> bytes:
@@ -46,7 +46,7 @@ class JSONReply(Response):
 
 def fault_reply(error: BaseException) -> Response:
     """The answer to a request that failed; what nobody foresaw is written to the log."""
-    fault = told(error)
+    fault = fault_of(error)
     if fault.status >= 500 and not isinstance(error, RequestFault):
         log.error("%s: %s", type(error).__name__, error, exc_info=error if fault.status == 500 else None)
     return JSONReply(body_of(fault), fault.status, headers_of(fault))
@@ -90,8 +90,8 @@ async def read_body(request: Request, most: int, seconds: float, arriving: Arriv
     Raises:
         RequestFault: It is longer (413), comes too slowly (408), or too much comes at once (503).
     """
-    told_length = request.headers.get("content-length", "0")
-    length = int(told_length[:20]) if told_length.isdecimal() else 0
+    declared = request.headers.get("content-length", "0")
+    length = int(declared[:20]) if declared.isdecimal() else 0
     parts, come, held = list[bytes](), 0, 0
     try:
         async with asyncio.timeout(seconds):
@@ -147,7 +147,7 @@ async def unless_gone(request: Request, work: Awaitable[T]) -> T:
 
 
 class _Watch:
-    """Cancels what stands in its block when the client goes away, and raises `ClientDisconnect` then."""
+    """Cancels its block when the client disconnects, and raises `ClientDisconnect`."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -180,7 +180,7 @@ class EventReply(Response):
     Args:
         events: The bytes of events.
         ended: Called once, with the status that the request ended with.
-        error_event: How an error is told in midst of a stream.
+        error_event: The event for an error in the middle of a stream.
     """
 
     media_type = "text/event-stream"
@@ -231,7 +231,7 @@ class EventReply(Response):
                 if not begun:
                     await fault_reply(error)(scope, receive, send)
                     return
-                fault = told(error)
+                fault = fault_of(error)
                 if fault.status == 500:
                     log.error("%s: %s", type(error).__name__, error, exc_info=error)
                 parts.append(self._error_event(fault))
@@ -242,7 +242,7 @@ class _FlushedFirst(Generic[T]):
     """Awaits `work`; if that has to wait, `flush` is awaited before.
 
     Args:
-        work: What is awaited; what it returns comes out.
+        work: The awaitable; its result is returned.
         flush: Called when it begins to wait, and not if its result is there already.
     """
 

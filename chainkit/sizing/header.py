@@ -360,7 +360,7 @@ def _strings(raw: bytes, count: int) -> Iterator[bytes]:
 
 def _cut(needed: int, size: int, tensor: str) -> str:
     missing = needed - size
-    return f"is cut short: {tensor} ends {missing} bytes behind the end of the file ({size} bytes); download it again"
+    return f"is cut short: {tensor} ends {missing} bytes past the end of the file ({size} bytes); download it again"
 
 
 def _strange_version(version: int) -> str:

@@ -159,8 +159,8 @@ def mark_of(embeddings: Embeddings) -> str:
     kind = f"{type(embeddings).__module__}.{type(embeddings).__qualname__}"
     if not isinstance(embeddings, BaseModel):
         raise ValueError(f"{kind} does not say which model it is; give a mark: CachedEmbeddings(..., mark='name')")
-    told = {name: _plain(getattr(embeddings, name)) for name in sorted(type(embeddings).model_fields)}
-    settings = {name: value for name, value in told.items() if name not in _IRRELEVANT and value is not None}
+    fields = {name: _plain(getattr(embeddings, name)) for name in sorted(type(embeddings).model_fields)}
+    settings = {name: value for name, value in fields.items() if name not in _IRRELEVANT and value is not None}
     return f"{kind} {json.dumps(settings, sort_keys=True)}"
 
 

@@ -19,5 +19,5 @@ def page(name: str, title: str, data: dict[str, Any]) -> str:
     """
     template = Template((resources.files("chainkit.vectors") / "pages" / f"{name}.html").read_text("utf-8"))
     # inside a script element only "<" could begin an end tag
-    told = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    return template.substitute(title=html.escape(title or "chainkit"), data=told)
+    payload = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return template.substitute(title=html.escape(title or "chainkit"), data=payload)

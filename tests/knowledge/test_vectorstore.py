@@ -123,7 +123,7 @@ def test_deleting_texts_leaves_files_alone(index):
     ("texts", "settings", "reason"),
     [
         (["a"], {"ids": ["1", "2"]}, "1 texts, 1 metadata and 2 ids"),
-        (["a", "b"], {"ids": ["1", "1"]}, "stands twice"),
+        (["a", "b"], {"ids": ["1", "1"]}, "contain a duplicate"),
         (["a"], {"metadatas": [{}, {}]}, "1 texts, 2 metadata"),
         (["a"], {"metadatas": [{"x": object()}]}, "JSON"),
     ],

@@ -92,7 +92,7 @@ def test_a_model_inside_a_function_is_not_asked() -> None:
     chain = chainkit.chain({"x": summary}, chainkit.prompt("Say {x}"), ScriptedChat("y"))
     explanation = chain.explain("long")
     assert model.conversations == []
-    assert "asks a model of its own" in explanation.steps[0].note
+    assert "calls another model" in explanation.steps[0].note
     assert explanation.prompts == ((("human", "Say <result of step 1.x>"),),)
 
 

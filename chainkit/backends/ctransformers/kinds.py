@@ -36,7 +36,7 @@ _TENSORS: tuple[tuple[bytes, tuple[str, ...]], ...] = (
 _MAGICS = (b"lmgg", b"fmgg", b"tjgg", b"ccgg")
 _MOST_WORDS = 1 << 20
 _ROOM, _SCRATCH = 16 << 30, 3 << 30  # bytes beyond the file, for kinds whose settings are not read here, and others
-_SEARCHED = 16 << 20  # the names begin behind the vocabulary
+_SEARCHED = 16 << 20  # the names follow the vocabulary
 
 
 def named_kind(name: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from chainkit.base.errors import ModelFileError
 
-# kind -> numbers of the settings, and whether the number of words is written once more behind them
+# kind -> numbers of the settings, and whether the vocabulary size is repeated after them
 _HEADS = {
     "gpt2": (6, True),
     "starcoder": (6, True),
@@ -73,5 +73,5 @@ def _behind_tensor(data: mmap.mmap, position: int) -> int:
         raise ValueError(f"at byte {position} there is a tensor of the shape {shape}")
     end = position + 12 + 4 * dimensions + length + values // block * size
     if end > len(data):
-        raise ValueError(f"a tensor ends {end - len(data)} bytes behind the end of the file")
+        raise ValueError(f"a tensor ends {end - len(data)} bytes past the end of the file")
     return end

@@ -86,7 +86,7 @@ class GGMLSettings(BaseModel):
 
 
 class CTransformersModel(GGMLSettings, LocalLLM):
-    """A GGML file of 2023 that continues text, in a process of its own."""
+    """A GGML file of 2023 that continues text, in a child process."""
 
     @property
     def _llm_type(self) -> str:
@@ -111,7 +111,7 @@ class CTransformersModel(GGMLSettings, LocalLLM):
 
 
 class CTransformersChat(GGMLSettings, LocalChat):
-    """A GGML file of 2023 that answers messages, in a process of its own.
+    """A GGML file of 2023 that answers messages, in a child process.
 
     Attributes:
         chat_template: How messages are written: "alpaca", "vicuna", "chatml", "llama-2", or a Jinja template. The files

@@ -88,7 +88,7 @@ class CTransformersRuntime:
         return
 
     def forward(self, requests: Sequence[ForwardRequest]) -> list[ForwardResult]:
-        """Read what is missing of all texts, one after the other.
+        """Compute the missing tokens of all texts, one text after the other.
 
         Raises:
             Cancelled: One of them was cancelled.
@@ -109,7 +109,7 @@ class CTransformersRuntime:
         """No text waits for a place here."""
 
     def drop(self, sequence: KVSequence | None, owner: object) -> None:
-        """Nothing to give back: what was read stays until another text takes its place."""
+        """Does nothing: the text stays cached until another replaces it."""
 
     def require_fit(self, prompt: SoftPrompt) -> None:
         """Refuse soft prompts: see `takes_soft_prompts`."""
@@ -255,7 +255,7 @@ def _end(child: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
         if stream is not None:
             try:
                 stream.close()
-            except OSError:  # what was not sent any more
+            except OSError:  # unsent data
                 continue
 
 

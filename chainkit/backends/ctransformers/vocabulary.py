@@ -66,7 +66,7 @@ class CTransformersVocabulary:
         Args:
             text: Any text.
             special: Read the names of special tokens, like "<|endoftext|>", as those tokens.
-            whole: The text stands alone: add the first token that the model expects.
+            whole: The text is complete: add the first token that the model expects.
 
         Raises:
             ValueError: The text holds a character for which the model has no tokens.
@@ -104,7 +104,7 @@ class CTransformersVocabulary:
         return token in self._ends
 
     def is_control(self, token: int) -> bool:
-        """Whether a token stands for no text."""
+        """Whether it is a control token, which has no text."""
         return token in self._names
 
     def guide_tokens(self) -> Any:

@@ -1,7 +1,7 @@
 """The child in which ctransformers runs: `python -m chainkit.backends.ctransformers.worker`.
 
 The library reads files without checking them, shares one scratch buffer between all models of a process, and was not
-made for several threads. Here each model has a process of its own, whose end is an error and nothing more.
+made for several threads. So each model runs in a child process, whose crash is only an error.
 
 A message is its kind, its length and its bytes. The first one says what to load; the answer holds the vocabulary.
 """
@@ -49,7 +49,7 @@ class LoadedFile:
         self._size = self._llm.vocab_size
 
     def description(self) -> bytes:
-        """The settings as JSON, and behind them the bytes of each token with their length before them."""
+        """The settings as JSON, then the bytes of each token, each preceded by its length."""
         llm = self._llm
         settings = {
             "limit": llm.context_length,
@@ -73,7 +73,7 @@ class LoadedFile:
         return array.array("i", tokens[:count]).tobytes()
 
     def compute(self, request: bytes) -> bytes:
-        """The logits behind tokens; the first number says how many tokens stand before them."""
+        """The logits after tokens; the first number is the count of tokens before them."""
         import ctypes
 
         before, *tokens = array.array("i", request)

@@ -1,6 +1,6 @@
 """Several texts that a model with an encoder answers: one forward pass a step for all of them.
 
-What the encoder reads is padded and masked, so that each answer is what it would be alone.
+The encoder's input is padded and masked, so that each answer is the same as alone.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class Forward(Protocol):
     """The model on a batch."""
 
     def begin(self, rows: Sequence[EncodedText]) -> torch.Tensor:
-        """Read the texts; the logits behind each, [B, V]."""
+        """Read the texts; returns the logits after each, [B, V]."""
         ...
 
     def go_on(self, rows: Sequence[EncodedText], kept: Sequence[int] | None) -> torch.Tensor:
-        """Read the last token of each row; the logits behind it, [B, V].
+        """Read the last token of each row; returns the logits after it, [B, V].
 
         Args:
             rows: Those that go on.
@@ -113,14 +113,14 @@ class EncodedForward:
         self._mask = torch.empty(0)
 
     def begin(self, rows: Sequence[EncodedText]) -> torch.Tensor:
-        """Encode the texts and read how their answers begin; the logits behind it, [B, V]."""
+        """Encode the texts and read the first decoder tokens; returns the logits after them, [B, V]."""
         texts = [EncodedText(text, self.loaded.vocabulary, 0) for text in self._texts]
         tokens, self._mask = _padded(texts, max(len(row.tokens) for row in texts), self.loaded.device)
         self._encoded = self.loaded.model.get_encoder()(input_ids=tokens, attention_mask=self._mask)
         return self._run(torch.tensor([row.tokens for row in rows], device=self.loaded.device))
 
     def go_on(self, rows: Sequence[EncodedText], kept: Sequence[int] | None) -> torch.Tensor:
-        """Read the last token of each row; the logits behind it, [B, V]."""
+        """Read the last token of each row; returns the logits after it, [B, V]."""
         if kept is not None:
             index = torch.tensor(kept, device=self.loaded.device)
             self._cache.batch_select_indices(index)

@@ -123,7 +123,7 @@ class HuggingFaceModel(ModelSettings, LocalLLM):
 
     @property
     def effective_context_length(self) -> int:
-        """How many tokens a text may have; of a model with an encoder, what is read and what is written each."""
+        """Context length in tokens; for an encoder-decoder, that of input and output each."""
         return (
             min(self.context_length, self.loaded.context_length) if self.context_length else self.loaded.context_length
         )

@@ -50,13 +50,13 @@ class HuggingFaceEmbeddings(BaseModel, Embeddings):
         device: "cpu", "cuda", "mps"; None takes a GPU if there is one.
         dtype: "float32", "float16" or "bfloat16"; "auto" is what the weights were saved as.
         batch_size: Texts that are computed at a time.
-        dimensions: Keep so many numbers of each vector, for models that were trained for it; None keeps all.
+        dimensions: Truncate vectors to this dimension, for models trained for it (Matryoshka); None keeps all.
         normalize: Vectors have length 1, so that their dot product is the cosine.
-        query_prompt: What stands before a query; None takes what the model's files say.
+        query_prompt: Text before a query; None uses that of the model's files.
         document_prompt: Likewise before a document.
         truncate: A text longer than the model reads is cut with a `TextsCut` warning, or refused ("error").
         trust_remote_code: Run Python files that come with the model.
-        local_files_only: Never ask the hub, take what was downloaded before.
+        local_files_only: Never ask the hub; use only downloaded files.
 
     Raises:
         SpecError: The model has no name.

@@ -1,4 +1,4 @@
-"""Weights in 8 bits on a CPU, by torch itself: the matrices of linear layers, each row with a scale of its own.
+"""Weights in 8 bits on a CPU, by torch itself: the matrices of linear layers, each row with a separate scale.
 
 What comes in is quantised for each call ("dynamic"), so that nothing has to be measured beforehand. The operators are
 called directly: their wrapper `torch.ao.quantization` is announced to go.

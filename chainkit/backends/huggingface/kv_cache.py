@@ -26,7 +26,7 @@ class KeysValues:
     """Keys and values in buffers that grow, so that a token costs no copy of those before it.
 
     Attributes:
-        length: So many tokens are in it.
+        length: Number of tokens in it.
         keys: [1, H, capacity, D] of each layer.
         values: Likewise.
     """
@@ -37,9 +37,9 @@ class KeysValues:
         self.values: list[torch.Tensor] = []
 
     def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Put keys and values of a layer, [1, H, T, D], behind the others; all of them with the new ones.
+        """Append keys and values of a layer, [1, H, T, D]; returns all of them, with the new ones.
 
-        `length` stays as it is: a pass that fails leaves nothing half read.
+        `length` is unchanged, so that a failed pass leaves no partial state.
         """
         end = self.length + keys.shape[2]
         if layer == len(self.values):  # an interrupt may have come between keys and values
@@ -73,7 +73,7 @@ class KeysValues:
         return twin
 
     def take(self, other: KeysValues, count: int) -> None:
-        """Put the first tokens of another behind our own."""
+        """Append the first tokens of another cache."""
         for layer, (keys, values) in enumerate(zip(other.keys, other.values, strict=True)):
             self.write(layer, keys[:, :, :count], values[:, :, :count])
         self.length += count

@@ -38,7 +38,7 @@ class Loading:
         revision: A branch, tag or commit on the hub.
         use_safetensors: Refuse weights in Python's pickle format, which can run any code while it is loaded.
         trust_remote_code: Run Python files that come with the model.
-        local_files_only: Never ask the hub, take what was downloaded before.
+        local_files_only: Never ask the hub; use only downloaded files.
         quantization: None, "4bit" or "8bit" by bitsandbytes, "int8" by torch itself, on a CPU only.
         quant_type: Of 4 bits: "nf4", made for weights that are normally distributed, or "fp4".
         double_quant: Quantise the scales of 4 bits too, which saves 0.4 bits a weight.
@@ -70,7 +70,7 @@ class Loaded:
     """A model with its tokenizer.
 
     Attributes:
-        name: What it was loaded from.
+        name: Folder or hub name it was loaded from.
         model: The library's model, in evaluation mode.
         stamp: Names, sizes and times of the files of its folder.
         vocabulary: Its tokens.
@@ -113,7 +113,7 @@ class Loaded:
         return {self._cache_argument: cache, "use_cache": True}
 
     def inputs(self, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The argument by which the model reads tokens [1, T]; those of soft prompts become their vectors."""
+        """The model's input argument for tokens [1, T]; soft prompt tokens are replaced by their vectors."""
         virtual = tokens >= FIRST_VIRTUAL
         if not bool(virtual.any()):
             return {"input_ids": tokens}
@@ -136,7 +136,7 @@ class Loaded:
 
     @property
     def first_tokens(self) -> list[int]:
-        """How an answer of a decoder behind an encoder begins."""
+        """First decoder tokens of an encoder-decoder model."""
         settings = self.model.generation_config
         start = settings.decoder_start_token_id
         start = self.vocabulary.bos if start is None else start
@@ -160,7 +160,7 @@ def load(name: str, loading: Loading) -> Loaded:
     Raises:
         ModelFileError: There is no such model, its files are damaged or pickled, or it is of another kind.
         NotEnoughMemory: It does not fit in the memory that is free, and `loading.force` was not given.
-        Unsupported: This machine cannot do what was asked.
+        Unsupported: This machine lacks a requested feature.
         MissingLibrary: accelerate or bitsandbytes is needed.
     """
     if not name:
@@ -192,7 +192,7 @@ def read(name: str, loading: Loading, kind: Callable[[Any], Any]) -> tuple[Any, 
 
     Raises:
         ModelFileError: There is no such model, its files are damaged or pickled, or it is of another kind.
-        Unsupported: This machine cannot do what was asked.
+        Unsupported: This machine lacks a requested feature.
         MissingLibrary: accelerate or bitsandbytes is needed.
     """
     device = _device(loading)

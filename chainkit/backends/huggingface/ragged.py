@@ -1,7 +1,7 @@
 """One forward pass over tokens of several texts.
 
-The texts lie one behind the other in one line, so that all but the attention computes them as it would one text: no
-padding, whatever their lengths. The attention is ours: each text looks at keys and values of its own.
+The texts are concatenated into one sequence, so that all but the attention computes them like one text: no padding,
+whatever their lengths. The attention is ours: each text attends to its own keys and values.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class TextSpan:
 
     @property
     def positions(self) -> list[int]:
-        """Where each token stands in its text."""
+        """Position of each token in its text."""
         start = self.memory.length
         if self.parents is None:
             return list(range(start, start + len(self.tokens)))
@@ -97,7 +97,7 @@ class _Flow(transformers.Cache):
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Store keys and values, [1, H, N, D] each, where they belong."""
-        if layer_idx != self.written:  # a layer that keeps none of its own, or two
+        if layer_idx != self.written:  # a layer that has no cache entry, or two
             raise Unfit
         self.written += 1
         if len(self.spans) == 1:
@@ -208,7 +208,7 @@ def _attention(
     sliding_window: int | None = None,
     **other: Any,
 ) -> tuple[torch.Tensor, None]:
-    """The library's interface of an attention; what it asks beside what we know makes the model unfit."""
+    """The library's attention interface; an unknown argument makes the model unfit."""
     for name, setting in other.items():
         if setting is not None and name not in _HARMLESS:
             raise Unfit

@@ -40,7 +40,7 @@ def _is_cached(name: str, revision: str | None) -> bool:
     names = [name] if "/" in name else [name, f"sentence-transformers/{name}"]
     try:
         return any(try_to_load_from_cache(one, mark, revision=revision) for one in names for mark in _MARKS)
-    except HFValidationError:  # its library says what is wrong with the name
+    except HFValidationError:  # the library reports the faulty name
         return True
 
 

@@ -69,7 +69,7 @@ class TransformersRuntime:
         loaded: The model.
         context_length: Number of tokens that a text may have.
         ragged: Whether several texts are computed in one pass; some kinds of models can only one at a time.
-        prefixes: What is kept of texts that nobody works on any more.
+        prefixes: Prefix tree of finished texts.
         passes: Forward passes so far.
         tokens_read: Tokens computed in them.
         pace: How long they take.
@@ -123,7 +123,7 @@ class TransformersRuntime:
         return self.ragged
 
     def forward(self, requests: Sequence[ForwardRequest]) -> list[ForwardResult]:
-        """Read what is missing of all texts, in as few passes as can be; no owner may come twice.
+        """Compute the missing tokens of all texts in as few passes as possible; an owner may appear only once.
 
         Raises:
             Cancelled: One of them was cancelled.
@@ -162,7 +162,7 @@ class TransformersRuntime:
         self.loaded.require_fit(prompt)
 
     def drop(self, sequence: KVSequence | None, owner: object) -> None:
-        """The owner needs its sequence no more; what was read is kept until others need the place."""
+        """Release the owner's sequence; its content is kept until others need the room."""
         if sequence is not None:
             with self.loaded.lock:
                 if sequence.belongs_to(owner):
@@ -205,7 +205,7 @@ class TransformersRuntime:
         return sequence
 
     def _extend(self, sequence: TransformersSequence, tokens: Sequence[int]) -> int:
-        """Add to a sequence what is known of the tokens that follow it; the number that is there then."""
+        """Extend a sequence by cached KV data of the next tokens; returns its new length."""
         start = 0
         cache = sequence.cache
         if not isinstance(cache, KeysValues):
@@ -280,7 +280,7 @@ class TransformersRuntime:
             waiting = [read for read in waiting if not read.logits]
 
     def _span(self, read: TransformersRead, count: int, branches: Branches | None = None) -> ragged.TextSpan:
-        """The next tokens of a read, and behind its last one the inner nodes of its branches."""
+        """The next tokens of a read, and after its last one the inner nodes of its branches."""
         request, start = read.request, read.held
         tokens = list(request.tokens[start : start + count])
         last = [count - 1] if start + count == len(request.tokens) else []
@@ -339,7 +339,7 @@ class TransformersRuntime:
         return logits.float().cpu().numpy()
 
     def _read_piece(self, sequence: TransformersSequence, piece: Sequence[int]) -> torch.Tensor:
-        """The logits behind the last token of a piece, [V]."""
+        """The logits after the last token of a piece, [V]."""
         loaded, held, known = self.loaded, sequence.cache, sequence.tokens
         assert isinstance(held, LibraryCache)
         tokens = torch.tensor([piece], dtype=torch.long, device=loaded.device)
@@ -386,7 +386,7 @@ def open_runtime(loaded: Loaded, *, context_length: int | None, n_batch: int, n_
     """The runtime of a model and settings; one is made if there is none. It is freed when nothing refers to it.
 
     Raises:
-        Unsupported: The model reads with an encoder, so a text of its own cannot be continued.
+        Unsupported: The model is an encoder-decoder, which cannot continue a text.
     """
     if loaded.encodes:
         raise Unsupported(f"{loaded.name} reads with an encoder and writes with a decoder; it is only an llm('hf:...')")

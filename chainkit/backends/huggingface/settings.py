@@ -1,4 +1,4 @@
-"""What every transformers model takes, and the loaded model that it stands for."""
+"""Settings shared by all transformers models, and the loaded model they select."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ class ModelSettings(BaseModel):
         load_in_8bit: Weights in 8 bits by bitsandbytes.
         int8: "dynamic": weights in 8 bits by torch itself, on a CPU.
         force: Load it even if there is not enough free memory for it.
-        n_batch: Tokens computed at once while a prompt is read.
-        n_sequences: Texts that are kept apart in memory, so that a prompt that was read is not read again.
+        n_batch: Maximum number of tokens in one pass.
+        n_sequences: Parallel sequences in the KV cache, for prompt caching and batching.
         draft: A smaller model of the same family that proposes tokens; the text stays the same.
-        draft_tokens: So many proposals at once.
+        draft_tokens: Number of proposed tokens per pass.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -150,7 +150,7 @@ class ModelSettings(BaseModel):
         Raises:
             ModelFileError: There is no such model, or its files are damaged, pickled or of another kind.
             NotEnoughMemory: It does not fit in the memory that is free, and `force` was not given.
-            Unsupported: This machine cannot do what was asked.
+            Unsupported: This machine lacks a requested feature.
         """
         if self.n_threads:
             torch.set_num_threads(self.n_threads)
@@ -174,7 +174,7 @@ class ModelSettings(BaseModel):
         )
 
     def load(self) -> Self:
-        """Load now what the first call would load; a model that is loaded stays as it is.
+        """Load now what the first call would load; does nothing if it is loaded.
 
         Raises:
             ModelFileError: There is no such model, or its files are damaged, pickled or of another kind.

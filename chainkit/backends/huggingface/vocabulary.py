@@ -50,8 +50,8 @@ class TransformersVocabulary:
         Args:
             text: Any text.
             special: Read the names of special tokens, like "<|im_end|>", as those tokens.
-            whole: The text stands alone: add the first and last tokens, and the space before the text, that the
-                model expects. Otherwise the tokens are those of a text that goes on: nothing is put before it.
+            whole: The text is complete: add the first and last tokens, and the space before the text, that the
+                model expects. Otherwise tokenize it as a continuation and add nothing.
 
         Raises:
             ValueError: The text holds half of a surrogate pair, which is not a character.
@@ -82,7 +82,7 @@ class TransformersVocabulary:
         return token in self._ends
 
     def is_control(self, token: int) -> bool:
-        """Whether a token stands for no text."""
+        """Whether it is a control token, which has no text."""
         return token in self._controls
 
     def guide_tokens(self) -> Any:

@@ -50,8 +50,8 @@ class LlamaLoading:
 class _Steps:
     """Forwards llama.cpp's progress reports; an error in the callback ends the loading."""
 
-    def __init__(self, told: Progress | None) -> None:
-        self._told, self._failed = told, list[BaseException]()
+    def __init__(self, callback: Progress | None) -> None:
+        self._on_progress, self._failed = callback, list[BaseException]()
         self._callback = ProgressCallback(self._report)
         self.address = ctypes.cast(self._callback, ctypes.c_void_p).value
 
@@ -62,8 +62,8 @@ class _Steps:
 
     def _report(self, part: float, _data: Any) -> bool:
         try:
-            if self._told is not None:
-                self._told(min(1.0, max(0.0, part)))
+            if self._on_progress is not None:
+                self._on_progress(min(1.0, max(0.0, part)))
         except BaseException as error:  # noqa: BLE001 - it cannot pass through native code; `check` raises it
             self._failed.append(error)
         return not self._failed

@@ -1,4 +1,4 @@
-"""Models behind OpenAI's API: OpenAI's own, and those of every service that speaks it."""
+"""Models of OpenAI and of every OpenAI-compatible service."""
 
 from chainkit.backends.openai.chat import OpenAIChat as OpenAIChat
 from chainkit.backends.openai.completion import OpenAIModel as OpenAIModel

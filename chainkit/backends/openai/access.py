@@ -21,7 +21,7 @@ except ImportError as error:
 
 EXAMPLE = "http://localhost:8000/v1"
 NO_KEY = "none"
-"""What is sent to a service of one's own that asks for no key."""
+"""Key sent to a self-hosted service that needs none."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def find_access(service: Service, base_url: str | None, api_key: str | None, *, 
     """
     address = base_of(base_url if base_url is not None else _usual_address(service))
     if not address:
-        raise ValueError(f"{service.name} has no address of its own; give base_url or set {service.base_url_variable}")
+        raise ValueError(f"{service.name} has no default address; give base_url or set {service.base_url_variable}")
     url = checked_url(address)
     own = _is_own(service, url)
     if api_key:

@@ -1,4 +1,4 @@
-"""What stands for a service in the calls of a context: it takes them down, or has their answers already."""
+"""A stand-in for a service during a context: records calls, or replays their answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The body of an answer, decompressed and bounded: what is sent cannot take more memory than was allowed."""
+"""The body of an answer, decompressed and bounded: memory use is limited whatever the server sends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ except ImportError as error:
 
 PIECE_BYTES = 1 << 18
 ERROR_BYTES = 1 << 16
-"""What is read of an error page; its beginning says enough."""
+"""Maximum bytes read of an error page."""
 _PLAIN = ("", "identity")
 _ZIPPED = ("gzip", "x-gzip", "deflate")
 

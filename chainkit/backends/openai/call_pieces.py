@@ -38,8 +38,8 @@ class _Call:
 class CallPieces:
     """Tells which call a piece belongs to: by its id, else by its index, else it is the last one.
 
-    A new call begins with a new id, or with a name once the arguments of the call before are whole. What is repeated in
-    each piece, a name or an id, is passed on once.
+    A new call begins with a new id, or with a name once the arguments of the call before are whole. A repeated name or
+    id is passed on once.
     """
 
     def __init__(self) -> None:
@@ -102,7 +102,7 @@ def _begins(last: _Call, id_: str, name: str, arguments: str) -> bool:
         return False
     if name == last.name:
         return last.whole and bool(arguments.strip()) and arguments != last.arguments
-    grows = name.startswith(last.name) and not last.arguments  # a name that is told from its beginning each time
+    grows = name.startswith(last.name) and not last.arguments  # a name that is repeated from its start in each piece
     return not grows
 
 

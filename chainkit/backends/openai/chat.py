@@ -102,7 +102,7 @@ class OpenAIChat(Generating, BaseChatModel):
         return "openai-chat"
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
-        """The part of a cache's key that stands for the model: its settings as they are now."""
+        """The model's part of a cache key: its current settings."""
         return str(sorted({**self._identifying_params, **kwargs, "stop": stop or self.stop}.items()))
 
     def _needed(self) -> Kind:
@@ -158,7 +158,7 @@ class OpenAIChat(Generating, BaseChatModel):
         options: Mapping[str, Any],
         connection: Connection,
     ) -> tuple[str, dict[str, Any], Callable[[calls.Reply], ChatResult]]:
-        """Where a request goes, what it says, and what reads its answer."""
+        """Path, body and reply parser of a request."""
         if self.api == "responses":
             body, stops = self._items_body(messages, stop, options, stream=False)
             return (
@@ -251,7 +251,7 @@ class OpenAIChat(Generating, BaseChatModel):
         parallel_tool_calls: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """This model, told which tools it may call.
+        """This model with tools bound to it.
 
         Args:
             tools: Functions, pydantic classes, langchain-core's tools, or descriptions in OpenAI's or Anthropic's form.

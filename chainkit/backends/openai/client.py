@@ -76,7 +76,7 @@ class Connection:
 
 
 class Line(Generic[Http]):
-    """An open way to a service: the HTTP client, and what is the same in each request.
+    """An open connection to a service: the HTTP client, and the parts common to all requests.
 
     Address, key, organisation and headers are those of a client of the openai package, without those that tell about
     this machine. Its `post` is not used: building its options and headers anew takes more CPU than the rest of a call.
@@ -199,7 +199,7 @@ class Clients:
         owner: weakref.ref[Clients] = weakref.ref(self)
         keeper = Keeper(http, join_writes(http), lambda: _forget(owner, loop))
         weakref.finalize(self, keeper.model_gone).atexit = False
-        await keeper.start()  # goes on at once
+        await keeper.start()  # returns at once
         return line
 
 

@@ -39,8 +39,8 @@ class OpenAIModel(Generating, BaseLLM):
         seed: The same seed gives mostly the same text.
         n: How many continuations of one prompt; more than one cannot be streamed.
         best_of: How many continuations the service tries for each that it gives.
-        logprobs: 0 to 5; how many likely tokens are told at each position.
-        suffix: What comes after the continuation.
+        logprobs: 0 to 5; number of likeliest tokens to return at each position.
+        suffix: Text after the continuation.
         echo: Whether the prompt is given back too.
         stream_usage: Whether a stream tells its token counts; some services refuse to.
     """
@@ -163,7 +163,7 @@ def result(reply: calls.Reply, prompts: int, connection: Connection) -> LLMResul
 
 
 def _counts(usage: Any) -> Mapping[str, Any]:
-    """The token counts as the service words them; none of whatever else stands there."""
+    """The token counts in the service's format; empty if they are malformed."""
     return usage if isinstance(usage, Mapping) else {}
 
 

@@ -65,7 +65,7 @@ Failure = Failed | Exception
 
 
 def odd(error: Exception, connection: Connection) -> ChainkitError:
-    """The error for a reply that could not be read; one of chainkit's own stays what it is."""
+    """The error for a reply that could not be read; chainkit's errors are returned unchanged."""
     if isinstance(error, ChainkitError):
         return error
     words = " ".join(str(error).split()) or type(error).__name__
@@ -95,7 +95,7 @@ def may_pass(failure: Failure) -> bool:
     """Whether the same request may succeed a little later."""
     if not isinstance(failure, Failed):
         return not about_tls(failure) and NO_HANDSHAKE not in str(failure)
-    if _told(failure).get("code") == "insufficient_quota":
+    if _error_body(failure).get("code") == "insufficient_quota":
         return False
     if (said := failure.headers.get("x-should-retry")) in {"true", "false"}:
         return said == "true"
@@ -134,7 +134,7 @@ def clean(text: str, connection: Connection) -> str:
 
 
 def _from_status(response: Failed, connection: Connection) -> ProviderError:
-    status, body = response.status_code, _told(response)
+    status, body = response.status_code, _error_body(response)
     said = clean(str(body["message"]), connection)
     id_ = response.headers.get("x-request-id")
     details: dict[str, Any] = {"provider": connection.provider, "status": status, "request_id": id_}
@@ -157,7 +157,7 @@ def _nothing_served(connection: Connection) -> str:
     return f"nothing is served below {address}; most services want an address that ends in /v1"
 
 
-def _told(response: Failed) -> Mapping[str, Any]:
+def _error_body(response: Failed) -> Mapping[str, Any]:
     """What the body of an error says: at least a message, in the best case a code."""
     try:
         body = json.loads(response.content)

@@ -1,4 +1,4 @@
-"""What the chat and the completion model have in common: how they are told apart in traces, and what they send."""
+"""Shared by the chat and the completion model: identity in traces, and request settings."""
 
 from __future__ import annotations
 

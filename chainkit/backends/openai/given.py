@@ -1,4 +1,4 @@
-"""What was asked for and not given, said once for each service: many pass it over in silence."""
+"""Warn once per service about requested features missing from a reply: many services ignore them silently."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _said: set[tuple[str, str]] = set()
 
 
 class AskedNotGiven(UserWarning):
-    """A service answered without something that was asked for; the answer is as good as it is."""
+    """A service ignored a requested feature; the answer itself is usable."""
 
 
 def say_what_is_missing(body: Mapping[str, Any], result: ChatResult, connection: Connection) -> None:
@@ -42,6 +42,6 @@ def _demands_call(choice: Any) -> bool:
 
 
 def _calls(message: Any) -> bool:
-    """Whether there is a call, or a refusal, which is an error of its own."""
+    """Whether there is a call, or a refusal, which is a separate error."""
     refused = message.additional_kwargs.get("refusal")
     return isinstance(message, AIMessage) and bool(message.tool_calls or message.invalid_tool_calls or refused)

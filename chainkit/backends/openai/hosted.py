@@ -1,4 +1,4 @@
-"""The settings that every model behind OpenAI's API has: where it is, with which key, and how long to wait."""
+"""Settings of all models of OpenAI-compatible services: address, key and timeouts."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _parsed(value: object) -> object:
 
 
 def _without_input(error: ValidationError) -> ValidationError:
-    """The same without what was given, which `errors()` and a pickle would repeat, keys too."""
+    """The same error without the input values, which `errors()` and a pickle would repeat, keys included."""
     lines: list[Any] = [
         {"type": fault["type"], "loc": fault["loc"], "input": None, "ctx": fault.get("ctx", {})}
         for fault in error.errors(include_input=False, include_url=False)
@@ -76,7 +76,7 @@ class Hosted(BaseModel):
         model: What the service calls the model.
         api_key: The key; better left to the environment.
         service: Whose address, key and habits apply, one of `services.SERVICES`; "openai" with another `base_url`
-            stands for any service.
+            means any service.
         base_url: The address of a compatible service, up to and including `/v1`; several with commas between them are
             servers of the same model, and calls go to the one that is least busy.
         timeout: Longest wait in seconds: for the head of an answer, for all of the rest of it, and between two pieces
@@ -195,7 +195,7 @@ class Hosted(BaseModel):
 
     @property
     def _habits(self) -> Service:
-        """What is particular about the service behind this model."""
+        """The quirks of this model's service."""
         service = SERVICES[self.service]
         own = self.base_url is None or all(access.own for access in self._accesses())
         return COMPATIBLE if service is OPENAI and not own else service

@@ -1,4 +1,4 @@
-"""What is known of OpenAI's models: how much they read and write, and what they can. Data, no code.
+"""Profiles of OpenAI's models: context length, output limit and features. Data, no code.
 
 From OpenAI's published descriptions, as of November 2026; a dated name (`gpt-4o-2024-11-20`) has the figures of the
 name without its date.

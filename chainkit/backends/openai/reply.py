@@ -107,7 +107,7 @@ def metadata(data: Json, translator: str, retries: int) -> dict[str, Any]:
 
 
 def usage_metadata(usage: Json | None) -> UsageMetadata | None:
-    """Token counts in langchain-core's words; None if the service told none.
+    """Token counts in langchain-core's words; None if the service sent none.
 
     >>> usage_metadata({"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}})
     {'input_tokens': 9, 'output_tokens': 3, 'total_tokens': 12, 'input_token_details': {'cache_read': 4}}
@@ -130,7 +130,7 @@ def usage_metadata(usage: Json | None) -> UsageMetadata | None:
 
 
 def _count(counts: Any, name: str) -> int | None:
-    """A count, or None for whatever else stands there: an answer is not lost for a bad number."""
+    """A count, or None if malformed: a bad number must not lose an answer."""
     count: Any = cast("Json", counts).get(name) if isinstance(counts, Mapping) else None
     if isinstance(count, bool) or not isinstance(count, int | float) or not 0 <= count < 1 << 53:
         return None
@@ -157,7 +157,7 @@ class ChatReading:
     """Turns the events of a chat stream into message chunks; see `calls.Reading`.
 
     Text, thoughts and pieces of tool calls are passed on as they come. All that is said about the whole (finish
-    reason, usage, names) is gathered and stands in one last chunk, so that sums of chunks count nothing twice.
+    reason, usage, names) is collected in one last chunk, so that sums of chunks count nothing twice.
     """
 
     def __init__(self, connection: Connection, *, translator: str) -> None:
@@ -207,7 +207,7 @@ class ChatReading:
         return ChatGenerationChunk(message=AIMessageChunk(content=text, tool_call_chunks=calls, additional_kwargs=more))
 
     def end(self, *, announced: bool) -> ChatGenerationChunk:
-        """The last chunk, with what is known of the whole."""
+        """The last chunk, with the metadata of the whole."""
         if not announced and self._finish is None:
             raise StreamBroken(
                 f"the stream of {self._connection.provider} ended after {len(self.partial)} characters without a "

@@ -50,7 +50,7 @@ def chat_body(
         messages: The conversation.
         settings: Those of the model; None means that the service decides.
         options: Those of this call; they win.
-        habits: What the service calls things, and what it lacks.
+        habits: The service's parameter names and missing features.
 
     Raises:
         Unsupported: An option or a content block is unknown, or the service lacks it.
@@ -96,7 +96,7 @@ def _choice(choice: Any, habits: Service) -> Any:
     if choice == "required":
         return habits.demanded_choice
     if isinstance(choice, Mapping) and not habits.names_choice:
-        raise Unsupported(f"{habits.name} cannot be told which tool to call; bind that tool alone, with 'auto'")
+        raise Unsupported(f"{habits.name} does not support a named tool choice; bind that tool alone, with 'auto'")
     return choice
 
 
@@ -139,7 +139,7 @@ def chat_messages(messages: Sequence[BaseMessage], habits: Service | None = None
 
 
 def _one_system(messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
-    """The messages with the system messages at their beginning as one; one that stands later stays where it is."""
+    """The messages with the system messages at their beginning as one; later ones stay in place."""
     leading = list(takewhile(lambda message: message.type in ("system", "SystemMessageChunk"), messages))
     if len(leading) < 2:
         return messages

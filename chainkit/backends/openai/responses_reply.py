@@ -107,7 +107,7 @@ def _finish(data: Json, calls: bool, logprobs: list[Any]) -> dict[str, Any]:
 
 
 def responses_usage(usage: Json | None) -> UsageMetadata | None:
-    """Token counts in langchain-core's words; None if the service told none."""
+    """Token counts in langchain-core's words; None if the service sent none."""
     if not usage:
         return None
     return usage_metadata(
@@ -124,14 +124,14 @@ def responses_usage(usage: Json | None) -> UsageMetadata | None:
 def failed(data: Json, connection: Connection) -> ProviderError:
     """The error for an answer that the service gave up."""
     code = (data.get("error") or {}).get("code") or "server_error"
-    message = f"{connection.provider} answered with an error: {_told(data, connection)}"
+    message = f"{connection.provider} answered with an error: {_reason(data, connection)}"
     if code == "rate_limit_exceeded":
         return RateLimited(message, provider=connection.provider)
     kind = ServerFailed if code == "server_error" else BadRequest
     return kind(message, provider=connection.provider)
 
 
-def _told(data: Json, connection: Connection) -> str:
+def _reason(data: Json, connection: Connection) -> str:
     error = data.get("error") or {}
     words = [str(error[name]) for name in ("code", "message") if error.get(name)]
     return clean(": ".join(words) or f"status {data.get('status')}", connection)
@@ -140,8 +140,8 @@ def _told(data: Json, connection: Connection) -> str:
 class ResponsesReading:
     """Turns the events of a stream into message chunks; see `calls.Reading`.
 
-    Each text, thought and call is a block with an index of its own, so that sums of chunks put every piece where it
-    belongs. What is said of the whole stands in the last chunk.
+    Each text, thought and call is a block with a separate index, so that sums of chunks put every piece where it
+    belongs. Metadata on the whole is in the last chunk.
     """
 
     def __init__(self, connection: Connection, *, stop: Sequence[str] = ()) -> None:
@@ -272,7 +272,7 @@ class ResponsesReading:
         self.complete = True
 
     def _failed(self, event: Json) -> None:
-        reason = _told(event.get("response") or {"error": event}, self._connection)
+        reason = _reason(event.get("response") or {"error": event}, self._connection)
         raise StreamBroken(
             f"{self._connection.provider} broke off the stream: {reason}", provider=self._connection.provider
         )
@@ -287,7 +287,7 @@ class ResponsesReading:
         ]
 
     def end(self, *, announced: bool) -> ChatGenerationChunk:
-        """The last chunk, with what is known of the whole."""
+        """The last chunk, with the metadata of the whole."""
         stopped = self._scanner is not None and self._scanner.stopped
         if self._last is None and not stopped:
             raise StreamBroken(

@@ -103,7 +103,7 @@ def _included(body: Json) -> list[str]:
 
 
 def _after(messages: Sequence[BaseMessage], response_id: str | None) -> Sequence[BaseMessage]:
-    """The messages that the service does not have yet, if it is to continue an answer of its own."""
+    """The messages that the service does not have yet, if it continues an earlier response."""
     if response_id is None:
         return messages
     places = [at for at, message in enumerate(messages) if message.response_metadata.get("id") == response_id]

@@ -1,4 +1,4 @@
-"""Several servers behind one model: which one a call goes to, and which are left out until they answer again."""
+"""Load balancing over several servers of one model, with failing servers taken out until they recover."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST_PAUSE_SECONDS = 30.0
 
 @dataclass(eq=False)
 class _Server:
-    """What is known of one server.
+    """State of one server.
 
     Attributes:
         busy: Calls that it answers now, streams included.
@@ -40,7 +40,7 @@ class Servers:
     """Servers that answer the same calls; safe to use from any thread.
 
     A call goes to the one that is least busy. One that fails is left out for a second, twice as long each time, and
-    then asked whether it is well, beside the calls; it gets calls again when it says so. What it answers goes on.
+    then asked whether it is well, beside the calls; it gets calls again when it says so. Running answers continue.
 
     Args:
         names: The servers.
@@ -94,7 +94,7 @@ class Servers:
             name: The server.
             seconds: How long; None: a second after the first failure, twice as long after each further one.
             check: Whether it has to say that it is well before it gets calls again.
-            tolerated: So many failures in a row are only counted.
+            tolerated: Number of consecutive failures that have no effect yet.
         """
         with self._lock:
             one = self._servers[name]

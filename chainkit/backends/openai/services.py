@@ -21,17 +21,17 @@ class Service:
     """One service, described.
 
     Attributes:
-        name: What it is called in messages and in the option `service`.
-        kinds: What is known to be there: chat, by Chat Completions and by Responses; the continuation of text;
+        name: Its name in messages and in the option `service`.
+        kinds: Known interfaces: chat, by Chat Completions and by Responses; the continuation of text;
             embeddings.
         keys: Under which name its key is stored; None if it needs none.
         variables: The environment variables of its key, the usual one first.
         base_url: Its address; empty if every user has another one.
         base_url_variable: The environment variable with which its users change the address.
-        own_hosts: Hosts, beside that of `base_url`, that its key may be sent to; `*.` stands for subdomains.
-        max_tokens_field: What it calls the limit on new tokens.
-        seed_field: What it calls the seed.
-        demanded_choice: What it calls the demand to call some tool.
+        own_hosts: Hosts, beside that of `base_url`, that its key may be sent to; `*.` matches subdomains.
+        max_tokens_field: Its name for the limit on new tokens.
+        seed_field: Its name for the seed.
+        demanded_choice: Its value of `tool_choice` that demands some tool call.
         names_choice: Whether a tool can be demanded by its name.
         methods: How it can be asked for an answer in the form of a schema, the best way first.
         strict_tools: Whether the description of a tool may say `strict`.
@@ -96,7 +96,7 @@ OPENAI = _hosted(
 )
 
 COMPATIBLE = Service(name="openai", kinds=ALL | RESPONSES, keys="openai", variables=OPENAI.variables)
-"""Any other service behind `openai:name?base_url=...`."""
+"""Any other service used as `openai:name?base_url=...`."""
 
 SERVICES: Mapping[str, Service] = {
     service.name: service

@@ -44,7 +44,7 @@ def about_tls(error: Exception) -> bool:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it came from."""
+    """An error and its causes."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause

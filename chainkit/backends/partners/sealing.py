@@ -44,7 +44,7 @@ def sealed(base: type[Any], provider: str, *, limits_tokens: bool, pickled: Call
 
 
 def settings(model: BaseModel, hidden: Collection[str]) -> dict[str, Any]:
-    """What a model of a package was given or set to, without keys and what is open: a pickle needs no more.
+    """Settings of a partner package's model, without keys and open connections, for pickling.
 
     Args:
         model: The model.
@@ -63,7 +63,7 @@ def settings(model: BaseModel, hidden: Collection[str]) -> dict[str, Any]:
 
 
 def _inherited(kind: type[Any], name: str) -> bool:
-    """Whether langchain-core's own method is there, by which it tells that a model has none."""
+    """Whether a method is langchain-core's default, which means that the model does not implement it."""
     return any(getattr(kind, name) is getattr(base, name, None) for base in (BaseChatModel, Embeddings))
 
 

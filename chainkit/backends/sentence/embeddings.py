@@ -1,4 +1,4 @@
-"""Texts into vectors, behind langchain-core's interface."""
+"""Sentence embeddings as langchain-core `Embeddings`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Array = np.ndarray[Any, Any]
 
 Progress = Callable[[int, int], None]
 
-_TEXTS_AT_ONCE = 16_384  # tokens of so many texts are held at a time
+_TEXTS_AT_ONCE = 16_384  # number of texts tokenized at a time
 
 
 class SentenceEmbeddings(BaseModel, Embeddings):
@@ -44,8 +44,8 @@ class SentenceEmbeddings(BaseModel, Embeddings):
         n_threads: None takes all CPUs that the process may use.
         truncate: A text longer than the model reads is cut with a `TextTruncated` warning, or refused ("error").
         normalize: Vectors have length 1, so that their dot product is the cosine.
-        dimensions: Keep so many numbers of each vector, for models that were trained for it; None keeps all.
-        query_prompt: What stands before a query; None takes what the model's files say, mostly nothing.
+        dimensions: Truncate vectors to this dimension, for models trained for it (Matryoshka); None keeps all.
+        query_prompt: Text before a query; None uses that of the model's files, usually none.
         document_prompt: Likewise before a document.
 
     Raises:
@@ -156,7 +156,7 @@ class SentenceEmbeddings(BaseModel, Embeddings):
 
     def _vectors(self, texts: Sequence[str], prompt: str, progress: Progress | None = None) -> Array:
         texts = [prompt + text for text in texts_of(texts)]
-        # longest first: what is too long shows itself, and the most memory is taken, at the beginning
+        # longest first, so that texts that are too long, or too little memory, show at the beginning
         unique = sorted(set(texts), key=lambda text: (-len(text), text))
         vectors = np.zeros((len(unique), self.width), np.float32)
         cut: dict[str, int] = {}

@@ -43,7 +43,7 @@ class SentenceEncoder:
         width: D, the length of a token's state.
         heads: H; D / H is a whole number.
         first_position: Position of the first token; RoBERTa starts after its padding.
-        prefix: What stands before every tensor name, `bert.` in checkpoints of whole models.
+        prefix: Prefix of every tensor name, `bert.` in checkpoints of whole models.
     """
 
     layers: int

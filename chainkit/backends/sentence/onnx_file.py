@@ -57,8 +57,8 @@ def model(
 
     Args:
         nodes: The operations, each after those whose results it takes.
-        inputs: What is given to the graph.
-        outputs: What it gives.
+        inputs: Inputs of the graph.
+        outputs: Outputs of the graph.
         tensors: Its constants and weights.
         opsets: The version of each domain of operators.
         version: The version of the format.

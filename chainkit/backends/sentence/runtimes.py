@@ -162,7 +162,7 @@ class OpenVino:
 
 
 def _own_graph(recipe: Recipe, precision: Precision) -> Path | tuple[SentenceEncoder, Mapping[str, Array]]:
-    """The model's onnx/model.onnx, or what is needed to write a graph; the latter where both would do."""
+    """The model's onnx/model.onnx, or the parts to build a graph; the latter if both are possible."""
     weights, exported = recipe.folder / "model.safetensors", recipe.folder / "onnx" / "model.onnx"
     if not weights.is_file():
         return _as_exported(exported, precision)

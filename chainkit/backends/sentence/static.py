@@ -75,7 +75,7 @@ class StaticEmbeddings(BaseModel, Embeddings):
         revision: Branch, tag or commit on the hub.
         tokenizer: The tokenizer's file, where it does not stand beside the vectors.
         normalize: Vectors have length 1; None as the model's files say.
-        dimensions: Keep so many numbers of each vector, for models trained for it; None keeps all.
+        dimensions: Truncate vectors to this dimension, for models trained for it (Matryoshka); None keeps all.
 
     Raises:
         ModelFileError: The model was not found, or its files cannot be used.

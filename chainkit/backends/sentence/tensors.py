@@ -27,7 +27,7 @@ def read_tensors(path: Path) -> dict[str, Array]:
         ModelFileError: The file is not a safetensors file, or is cut short.
     """
     header, start = file_header(path)
-    # "c": private pages, so that a library that insists on a writable buffer accepts them; the file stays as it is
+    # "c": private pages, for libraries that insist on a writable buffer; the file is not changed
     data = np.memmap(path, np.uint8, "c")[start:]
     return {name: _tensor(path, data, name, entry) for name, entry in header.items() if name != "__metadata__"}
 

@@ -52,7 +52,7 @@ class Batch:
     """Texts of like length.
 
     Attributes:
-        rows: Where each text stands in the input, B of them.
+        rows: Position of each text in the input, B of them.
         ids: Token numbers, int64, B x T.
         mask: 1 for a token, 0 for padding, int64, B x T.
     """
@@ -203,7 +203,7 @@ def unwritable(texts: Sequence[str]) -> str:
 
 
 def unknown_token(tokenizer: Any) -> int | None:
-    """The number of the token that stands for unknown words; None if there is none."""
+    """Id of the unknown token; None if there is none."""
     if hasattr(tokenizer.model, "unk_token"):
         token = tokenizer.model.unk_token
         return None if token is None else tokenizer.token_to_id(token)

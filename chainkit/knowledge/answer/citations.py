@@ -26,7 +26,7 @@ _UNIT_LINES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Citation:
-    """A number in an answer, and the words it stands for.
+    """A citation number in an answer, and the words it supports.
 
     Attributes:
         number: As it is written in the answer, from 1.
@@ -53,7 +53,7 @@ class Citation:
 class CheckedAnswer:
     """A text that arrives in pieces, without the citations of passages that do not exist, numbered in order of use.
 
-    Code between backticks is left as it is. A citation is given out only once it is complete.
+    Code between backticks is left unchanged. A citation is emitted once it is complete.
 
     Args:
         count: How many passages there are.
@@ -83,7 +83,7 @@ class CheckedAnswer:
         return self._clean(text[:cut])
 
     def end(self) -> str:
-        """What was still held back."""
+        """The text still held back."""
         text, self._held = self._held, ""
         return self._clean(text)
 
@@ -158,12 +158,12 @@ class Traced:
         self._buffer = ""
         self._shown = 0  # characters of the buffer
         self._cited: dict[int, list[str]] = {}
-        self._told: Counter[str] = Counter()
+        self._repeated: Counter[str] = Counter()
 
     @property
     def repeated(self) -> bool:
         """Whether one sentence came so often that the text goes in a circle."""
-        return any(times >= REPEATED for times in self._told.values())
+        return any(times >= REPEATED for times in self._repeated.values())
 
     @property
     def removed(self) -> int:
@@ -175,7 +175,7 @@ class Traced:
         return self._advanced(self._checked.feed(piece))
 
     def end(self) -> str:
-        """What was still held back."""
+        """The text still held back."""
         shown = self._advanced(self._checked.end())
         last = self._buffer.rstrip()
         shown += last[self._shown :] + (self._mark(last) if last.strip() else "")
@@ -205,7 +205,7 @@ class Traced:
     def _mark(self, statement: str) -> str:
         """The citation that a sentence lacks, or nothing; notes what supports it."""
         own = stems(_MARK.sub("", statement))
-        self._told[" ".join(_MARK.sub("", statement).split())] += len(own) > 1
+        self._repeated[" ".join(_MARK.sub("", statement).split())] += len(own) > 1
         numbers = cited(statement)
         shares = [len(own & there) / max(1, len(own)) for there in self._stems]
         named = [self._checked.order[number - 1] for number in numbers if number <= len(self._checked.order)]
@@ -262,7 +262,7 @@ def without_numbers(text: str) -> str:
 
 
 def units(text: str) -> Iterator[tuple[int, int]]:
-    """Start and end of what can be quoted on its own: sentences, or lines of what is not prose; no bullets.
+    """Start and end of quotable units: sentences, or lines outside of prose; without bullets.
 
     >>> text = "name: Ada, keeps: bees\\nname: Alan, keeps: wasps"
     >>> [text[start:end] for start, end in units(text)]

@@ -47,8 +47,8 @@ class Conversation:
     """Questions to an index, one after the other.
 
     Args:
-        model: Writes the answers and rewrites the questions; with None, each question is looked up as it is.
-        turns: How many earlier turns are looked at when a question is rewritten.
+        model: Writes the answers and rewrites the questions; with None, each question is searched unchanged.
+        turns: Number of earlier turns used to rewrite a question.
         settings: Those of `ask`, such as `k` and `prompt`.
 
     Attributes:
@@ -88,7 +88,7 @@ class Conversation:
         return await aresult(self._begun(question))
 
     def standalone(self, question: str) -> str:
-        """The question as it is looked up: written out by the model where there is a history."""
+        """The question used for retrieval: rewritten by the model if there is a history."""
         return result(self._standalone(question))
 
     def _begun(self, question: str) -> Steps[AnswerStream]:

@@ -103,8 +103,8 @@ def extract(
     confidence = held.evidence(best, meaning, hits).confidence
     shown = _shown_whole(question, hits, held) if _HOW_TO.match(question) else None
     if shown is not None:
-        return _told([shown], hits, confidence)
-    return _told([candidates[at] for at in _chosen(candidates, scores, held.words, count)], hits, confidence)
+        return _extract([shown], hits, confidence)
+    return _extract([candidates[at] for at in _chosen(candidates, scores, held.words, count)], hits, confidence)
 
 
 def _candidates(hits: Sequence[Hit]) -> list[_Candidate]:
@@ -185,7 +185,7 @@ def _grams(word: str) -> list[str]:
 
 
 def _part(grams: Sequence[str], flat: str) -> float:
-    """How much of a word stands in a text, character by character; little of it is chance and counts for less."""
+    """Share of a word's character n-grams that occur in a text, squared, since small overlaps are chance."""
     return (sum(gram in flat for gram in grams) / len(grams)) ** 2 if grams else 0.0
 
 
@@ -199,7 +199,7 @@ def _is_code(text: str) -> bool:
 
 
 def _with_what_follows(text: str) -> Iterator[tuple[int, int]]:
-    """What can be quoted, a sentence that ends with a colon together with what it introduces."""
+    """Quotable units; a sentence that ends with a colon includes the text it introduces."""
     spans = list(units(text))
     for place, (start, end) in enumerate(spans):
         introduces = text[end - 1] in ":：" and place + 1 < len(spans)
@@ -253,7 +253,7 @@ def _around_code(text: str) -> tuple[int, int]:
     return (before + 2 if before >= 0 else 0), (end if end >= 0 else len(text))
 
 
-def _told(chosen: Sequence[_Candidate], hits: Sequence[Hit], confidence: float) -> Extract:
+def _extract(chosen: Sequence[_Candidate], hits: Sequence[Hit], confidence: float) -> Extract:
     used: list[int] = []
     sentences: list[str] = []
     numbers: list[int] = []

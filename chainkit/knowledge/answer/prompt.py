@@ -1,4 +1,4 @@
-"""What a model is told: the passages as quoted material, the question, and how to answer."""
+"""The prompt: the passages as quoted material, the question, and instructions."""
 
 from __future__ import annotations
 

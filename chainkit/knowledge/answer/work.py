@@ -46,8 +46,8 @@ class Pieces:
 
     Args:
         model: A LangChain model.
-        value: What it is sent.
-        settings: Of the call.
+        value: Its input.
+        settings: Settings of the call.
     """
 
     def __init__(self, model: Any, value: Any, settings: dict[str, Any]) -> None:

@@ -34,8 +34,8 @@ class View:
     Attributes:
         version: Of the store.
         runs: The run that each row was stored in, named by its first passage.
-        scales: What a code of 1 stands for in each row, float32 (N,).
-        codes: int8 (N, D), a quarter of the vectors' own size.
+        scales: Scale of the codes of each row, float32 (N,).
+        codes: int8 (N, D), a quarter of the size of float32 vectors.
     """
 
     version: tuple[int, int]
@@ -55,7 +55,7 @@ class View:
         return places[inside][self.ids[places[inside]] == numbers[inside]]
 
     def refreshed(self, store: CodeSource, version: tuple[int, int], width: int) -> View:
-        """The view of now: what has gone left out, what is new loaded."""
+        """The current view: deleted rows dropped, new ones loaded."""
         last = int(self.runs[-1]) if len(self.runs) else 0
         listing, scales, codes = store.codes(last, width)
         firsts, counts = np.array(listing, np.int64).reshape(-1, 2).T
@@ -151,7 +151,7 @@ def _products(codes: Codes, vector: Matrix) -> Matrix:
 
 @cache
 def _simsimd() -> Any:
-    """The library, or None; asked once, since Python looks through all folders again for what is not there."""
+    """The library, or None; asked once, since Python repeats the search for a missing module."""
     try:
         import simsimd
     except ImportError:

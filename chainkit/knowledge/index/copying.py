@@ -1,4 +1,4 @@
-"""An index copied to a vector store: vectors are carried over, not computed again, and only what is new is sent."""
+"""Copy an index to a vector store: vectors are reused, and only new passages are sent."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class Carried(Embeddings):
 def copy(store: Store, target: VectorStore, carried: Carried, name: str, progress: Progress | None = None) -> Copied:
     """Make a vector store hold the passages of an index.
 
-    What was sent is noted in the index after each batch, so that a copy that was interrupted goes on, and the next one
-    sends only what has changed. Sending a passage twice leaves one.
+    Progress is noted in the index after each batch, so that an interrupted copy resumes, and the next one sends only
+    changes. Sending a passage twice leaves one.
 
     Args:
         carried: The embeddings that `target` was made with.
@@ -125,7 +125,7 @@ def _send(store: Store, target: VectorStore, carried: Carried, name: str, batch:
 
 
 def about(row: Row) -> dict[str, Any]:
-    """What is kept of a passage beside its text, so that it can be cited from the store."""
+    """Metadata of a passage, so that it can be cited from the store."""
     passage = row.passage
     places = {"page": passage.page, "first_line": passage.first_line, "last_line": passage.last_line}
     own = {"source": passage.path, "headings": list(passage.headings), "position": passage.position}

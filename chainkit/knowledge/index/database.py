@@ -66,7 +66,7 @@ class Database:
             yield from self.all(f"{statement} ({','.join('?' * len(some))})", *some)
 
     def write(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
-        """Run a statement once for each row, in a transaction of its own."""
+        """Run a statement once for each row, in a separate transaction."""
         with self.writing() as connection:
             connection.executemany(statement, rows)
 

@@ -64,7 +64,7 @@ def fit(
 
 
 def quoted(number: int, passage: Passage) -> str:
-    """One passage as it stands in the prompt.
+    """One passage as formatted in the prompt.
 
     >>> print(quoted(1, Passage(text="Bees fly.", path="bees.md", headings=("Bees",), first_line=3, last_line=3)))
     <passage number="1" source="bees.md:3">

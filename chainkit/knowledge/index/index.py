@@ -150,11 +150,11 @@ class Index(PassageStore):
         return Indexing(self._store, self._encoder, self.target_tokens, progress).load(given)
 
     def update(self, *, progress: Progress | None = None) -> Report:
-        """Make the index hold what is behind its sources now.
+        """Bring the index up to date with its sources.
 
         Files whose bytes have not changed are not read again, passages that have not changed are not embedded again.
-        Files that are gone are removed, those of a folder that is away (a disk that is not plugged in) are kept. Each
-        file is stored whole or not at all, so an update that was interrupted goes on where it stopped. Updates of one
+        Deleted files are removed, those of an unavailable folder (an unplugged disk) are kept. Each
+        file is stored whole or not at all, so an interrupted update resumes where it stopped. Updates of one
         index wait for each other.
         """
         links = bool(self._store.meta("follow_links"))
@@ -177,7 +177,7 @@ class Index(PassageStore):
     def copy_to(
         self, target: str | VectorStore, *, name: str | None = None, progress: Progress | None = None
     ) -> Copied:
-        """Make a vector store hold what this index holds; vectors are carried over, only what is new is sent.
+        """Copy this index to a vector store; vectors are reused, and only new passages are sent.
 
         Args:
             target: Such as `qdrant://localhost:6333/notes`; `chainkit.knowledge.index.store_urls.open_store` explains
@@ -219,8 +219,8 @@ class Index(PassageStore):
             dense_weight: 1 searches by meaning alone, 0 by words alone; None takes 0.5, and less for a language that
                 the embedding model hardly knows.
             min_similarity: A floor: passages whose cosine with the question is below it are left out.
-            join_adjacent: Put passages that stand side by side in a document together, as one hit.
-            reranker: Puts the best few dozen passages in an order of its own before `k` of them are taken: one of
+            join_adjacent: Join adjacent passages of a document into one hit.
+            reranker: Reranks the best few dozen passages before `k` of them are taken: one of
                 LangChain's document compressors, or `ModelReranker`.
         """
         check_wanted(k, dense_weight)

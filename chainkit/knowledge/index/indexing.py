@@ -1,4 +1,4 @@
-"""From files to stored passages: what has not changed is left alone, what breaks is reported, the rest goes on."""
+"""From files to stored passages: unchanged files are skipped, broken ones are reported and do not stop the rest."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ class Indexing:
     """One update of a store.
 
     Files that are complete are stored in one transaction for about every `BATCH_PASSAGES` passages; the passages of a
-    file that is still being read wait outside the index. An update that is interrupted at any moment leaves whole
-    files, and the next one goes on from there.
+    file that is still being read wait outside the index. An update interrupted at any moment leaves whole files, and
+    the next one continues from there.
 
     Args:
         addresses: Of pages that are stored without the secrets in their addresses.
@@ -125,7 +125,7 @@ class Indexing:
         gone = [path for path, one in known.items() if one.is_file and path not in here]
         kept = Counter(away for path in gone if (away := found.keeps(path)) is not None)
         gone = [path for path in gone if found.keeps(path) is None]
-        self.report.skipped += _told(found, kept)
+        self.report.skipped += _remarks(found, kept)
         changed = list(self._changed(found, known, folder))
         self._embedded.remember([*gone, *(item.name for item in changed if item.name in known)])
         for done, item in enumerate(changed, 1):
@@ -133,7 +133,7 @@ class Indexing:
             self._commit_often()
             self._tell("indexing", done, len(changed))
         self._commit()
-        removed = self._store.remove(gone)  # last, so that what was renamed or moved finds its vectors
+        removed = self._store.remove(gone)  # last, so that renamed or moved files find their vectors
         self.report.removed += [path for path in removed if not known[path].is_refused]
         return self.report
 
@@ -157,7 +157,7 @@ class Indexing:
             self._tell("checking", done, total)
 
     def _item(self, name: str, file: Path, stored: Stored | None) -> _Item | None:
-        """What is to be read; None for a file that has not changed, or that cannot be had."""
+        """The file to read; None if it has not changed or is unavailable."""
         try:
             mark = f"{fingerprint(file)}:{SPLITTING}:{self._target_tokens}"
         except DocumentError as error:
@@ -212,7 +212,7 @@ class Indexing:
     def _skip(self, name: str, error: DocumentError, stored: Stored | None, mark: str = "") -> None:
         """Say why a document is left out; one that only cannot be had now keeps its earlier version.
 
-        What was found out by reading is remembered, so that a file that takes long to fail does so once.
+        The outcome is stored, so that a file that takes long to fail does so only once.
         """
         self._waiting = [one for one in self._waiting if one.path != name]
         self._store.unstage(name)
@@ -250,8 +250,8 @@ class Indexing:
             self._progress(stage, done, total)
 
 
-def _told(found: Found, kept: Mapping[str, int]) -> Iterator[Remark]:
-    """What was not found, with how many documents stay in the index all the same."""
+def _remarks(found: Found, kept: Mapping[str, int]) -> Iterator[Remark]:
+    """Remarks on paths not found, with the number of documents that stay in the index."""
     left = dict(kept)
     for remark in found.skipped:
         folder = found.keeps(os.path.join(absolute(remark.path), "x"))

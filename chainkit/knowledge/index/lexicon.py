@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from chainkit.knowledge.index.database import Database
 
-MANY = 20_000  # a word that stands in more passages is counted by where the last of its first ones stands
+MANY = 20_000  # the count of a word in more passages is extrapolated from the first ones
 
 
 class Lexicon:
@@ -21,7 +21,7 @@ class Lexicon:
         # the plus keeps SQLite from asking FTS5 anew for each id: 0.2 ms each, against 0.1 µs for each that matches
         inside = "" if among is None else "AND +rowid IN (SELECT value FROM json_each(?))"
         rows = self._database.all(
-            # not the column `rank`, which ranks in a second statement of its own
+            # not the column `rank`, which runs a second statement
             f"SELECT rowid, bm25(words) AS misfit FROM words WHERE words MATCH ? {inside} "  # noqa: S608
             "ORDER BY misfit, rowid LIMIT ?",
             query,

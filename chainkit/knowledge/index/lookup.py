@@ -34,7 +34,7 @@ _FILTERS = 32  # kept with the rows that each lets through, until the index chan
 
 
 class Lookup:
-    """What an index has loaded to be searched: codes of all vectors, and what was found out about words and filters."""
+    """Search data of an index in memory: quantized codes of all vectors, and cached results on words and filters."""
 
     def __init__(self, store: Store, encoder: Encoder) -> None:
         self._store = store

@@ -89,7 +89,7 @@ def numbers(reply: str, count: int) -> list[int]:
 def reranked(hits: Sequence[Hit], question: str, reranker: BaseDocumentCompressor) -> list[Hit]:
     """The hits that a reranker keeps, in its order.
 
-    `score` is what it says in the metadata `relevance_score`, else falls from 1 with the place.
+    `score` is the metadata `relevance_score`, otherwise it falls from 1 with the rank.
 
     Raises:
         ValueError: It gave a document that it was not given.

@@ -40,7 +40,7 @@ class Hit:
         score: Between 0 and 1, comparable only within one search; with a reranker what that one says.
         meaning: Cosine between question and passage, -1 to 1.
         words: BM25 of the question's words, 0 if none occurs.
-        metadata: What was stored with a text that is not a file, or by a reader.
+        metadata: Metadata stored with a text that is not a file, or by a reader.
         is_file: Whether the passage comes from a file.
     """
 

@@ -1,4 +1,4 @@
-"""The SQLite file behind an index: documents, passages, their words (FTS5) and their vectors."""
+"""The SQLite file of an index: documents, passages, their words (FTS5) and vectors."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Stored:
 
     @property
     def is_refused(self) -> bool:
-        """Whether it stands here only so that it is not read in vain again; its note says why."""
+        """Whether it is recorded only so that it is not read in vain again; its note gives the reason."""
         return self.fingerprint.startswith(_REFUSED)
 
 
@@ -58,7 +58,7 @@ def refused(fingerprint: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A passage with what is stored beside it."""
+    """A stored passage with its vector and metadata."""
 
     id: int
     passage: Passage
@@ -132,7 +132,7 @@ class Store:
         return _stored(row) if row else None
 
     def contexts(self, paths: Sequence[str]) -> Iterator[tuple[int, str]]:
-        """Id of each passage of some documents, and what it was embedded as."""
+        """Id of each passage of some documents, and the text that was embedded for it."""
         for number, headings, text in self._db.among(
             f"SELECT p.id, p.headings, p.text {_JOINED} WHERE d.path IN", paths
         ):
@@ -152,12 +152,12 @@ class Store:
             db.executemany("INSERT INTO staged VALUES (?, ?, ?, ?, ?, ?, ?, ?)", map(_staged, rows))
 
     def unstage(self, path: str) -> None:
-        """Forget what was put aside of one document."""
+        """Delete the staged passages of one document."""
         with self._db.reading() as db:
             db.execute("DELETE FROM staged WHERE path = ?", (path,))
 
     def commit(self, documents: Sequence[Stored]) -> None:
-        """Make documents part of the index with what was put aside for them, each in place of its former self."""
+        """Commit documents with their staged passages; each replaces its earlier version."""
         with self._db.writing() as db:
             for document in documents:
                 known = db.execute("SELECT fingerprint FROM documents WHERE path = ?", (document.path,)).fetchone()

@@ -164,7 +164,7 @@ def _postgres(spec: str, embeddings: Embeddings, width: int | None) -> Opened:
     except ChainkitError:
         engine.dispose()
         raise
-    except Exception as error:  # langchain-postgres raises a bare Exception of its own around the database's
+    except Exception as error:  # langchain-postgres wraps database errors in a bare Exception
         engine.dispose()
         raise _postgres_failed(error, spec) from error
 

@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 class VectorStoreIndex:
     """A LangChain vector store that can be searched and asked like an `Index`.
 
-    The store finds the nearest passages by meaning; they are then ranked by meaning and words together. The store must
-    compare by cosine. What is in it came from `Index.copy_to`, or from anywhere else: then the metadata `source` is
-    taken for the path.
+    The store finds the nearest passages by embedding; they are then ranked by hybrid search. The store must use cosine
+    similarity. It may have been filled by `Index.copy_to` or by other means: then the metadata `source` is used as the
+    path.
 
     Args:
         store: Made with the embedding model that filled it.
-        embeddings: The same model, for what is computed here; None takes the store's own, else MiniLM.
-        translate: Turns a filter of names and values into the store's own; None hands it on as it is.
+        embeddings: The same model, for questions; None takes the store's, otherwise MiniLM.
+        translate: Converts a filter of names and values to the store's format; None passes it on unchanged.
         end: Called by `close`.
     """
 
@@ -122,7 +122,7 @@ class VectorStoreIndex:
 
 
 def passage_of(document: Document) -> Passage:
-    """The passage that a document of a vector store stands for."""
+    """Convert a document of a vector store to a passage."""
     about = document.metadata
     path = about.get("source") or document.id or ""
     if not isinstance(about.get("position"), int):  # not one of ours: page numbers of others may begin with 0

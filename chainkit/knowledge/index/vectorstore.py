@@ -87,7 +87,7 @@ class PassageStore(VectorStore):
         if not len(contents) == len(names) == len(extras):
             raise ValueError(f"there are {len(contents)} texts, {len(extras)} metadata and {len(names)} ids")
         if len(set(names)) < len(names):
-            raise ValueError("an id stands twice among the ids of the texts")
+            raise ValueError("the ids contain a duplicate")
         if contents:
             self._put(names, contents, extras)
         return names

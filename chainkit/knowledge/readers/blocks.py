@@ -17,8 +17,8 @@ class Block:
     """A heading, a paragraph, an item of a list, a piece of code or a table.
 
     Attributes:
-        text: As it stands in the file where the file is text, so that a quote can be found again.
-        kind: What may be done with it: only paragraphs and items are cut at sentences.
+        text: Verbatim from the file if the file is text, so that a quote can be found again.
+        kind: Its kind: only paragraphs and items are cut at sentences.
         level: Of a heading, 1 is the highest; 0 for everything else.
         first_line: The line of the file that the block begins in, from 1; None where a file has no lines.
         last_line: The line it ends in, included.
@@ -35,7 +35,7 @@ class Block:
     def lines(self, start: int, end: int) -> tuple[int | None, int | None]:
         """The lines of the file that hold `text[start:end]`.
 
-        Exact where the text stands in the file as it is here, else the lines of the whole block.
+        Exact where the text is verbatim from the file, otherwise the lines of the whole block.
         """
         if self.first_line is None or self.last_line is None:
             return None, None

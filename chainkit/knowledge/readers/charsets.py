@@ -1,4 +1,4 @@
-"""Encodings: which one some bytes are in, and how they become text without losing what stands around a bad byte."""
+"""Detect the encoding of bytes, and decode them without losing the text around a bad byte."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _ESCAPED = re.compile(r"[\udc80-\udcff]")
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """An encoding with what was found out about a text in it.
+    """An encoding detected for a text, with the evidence.
 
     Attributes:
         name: For Python's codecs.

@@ -20,7 +20,7 @@ _BELONGS = re.compile(r"\s*(?:@|#\[|//|/\*|\*|#|--|\"\"\"|template\b)")
 
 
 def read(source: Source) -> Iterator[Block]:
-    """Definitions with their bodies, and what stands between them."""
+    """Definitions with their bodies, and the text between them."""
     gathered: list[tuple[int, str]] = []
     heading: Block | None = None
     for number, line in lines(source):

@@ -1,4 +1,4 @@
-"""Files found in folders and by patterns; what is away for now is told from what is gone."""
+"""Find files in folders and by patterns; tells unavailable folders from deleted files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEFT_OUT = frozenset(("__pycache__", "node_modules"))
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """What is to be said about a file: why it was skipped, or how it was read.
+    """A remark on a file: why it was skipped, or how it was read.
 
     Attributes:
         path: The file.
@@ -34,13 +34,13 @@ class Remark:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The files behind some paths.
+    """The files found for some paths.
 
     Attributes:
         files: Absolute, in a stable order, each once.
         pages: Addresses of web pages, each once.
-        skipped: What was asked for by name or pattern and is not there or may not be read.
-        away: Folders that cannot be looked into now, such as those of a disk that is not plugged in.
+        skipped: Names and patterns without a readable file.
+        away: Folders that are unavailable now, such as those of an unplugged disk.
         folders: Each folder that was asked for, its device, and whether it holds nothing at all.
     """
 
@@ -56,7 +56,7 @@ class Found:
 
 
 def find(paths: Paths, *, follow_links: bool = False) -> Found:
-    """The files behind paths: a file stands for itself, a folder for all below it, a pattern for what it matches.
+    """Find files: a file path names itself, a folder all files below it, a pattern its matches.
 
     Hidden files and folders are passed over unless they are named. Links inside a folder are followed, each folder
     once; those that lead out of it only if `follow_links`, since the folder's author may have set them.
@@ -91,7 +91,7 @@ def shown(path: str) -> str:
 
 @dataclass(slots=True)
 class _Search:
-    """One look for files: what was found, and what is said of the rest."""
+    """One search for files: those found, and remarks on the others."""
 
     follow_links: bool
     files: dict[Path, None] = field(default_factory=dict[Path, None])
@@ -100,7 +100,7 @@ class _Search:
     folders: list[tuple[str, int, bool]] = field(default_factory=list[tuple[str, int, bool]])
 
     def add(self, path: str) -> None:
-        """All files behind one path."""
+        """Add all files of one path."""
         if not path or "\0" in path or not _valid(path):
             self._skip(path, "is not a path that can be stored")
             return
@@ -155,7 +155,7 @@ class _Search:
                     self._visible(Path(file))
 
     def _inside(self, path: str, root: str) -> bool:
-        """Whether what is here is no link, or one that stays below the root; others are named."""
+        """Whether a path is not a link, or a link that stays below the root; others get a remark."""
         if self.follow_links or not _linked(path, root):
             return True
         real = os.path.realpath(path)
@@ -181,7 +181,7 @@ class _Search:
 
 
 def _linked(path: str, root: str) -> bool:
-    """Whether a path is a link, or lies behind one below the root (where a pattern has found it)."""
+    """Whether a path is a link, or was reached through one below the root (by a pattern)."""
     return os.path.islink(path) or not os.path.realpath(os.path.dirname(path)).startswith(root)
 
 

@@ -1,6 +1,6 @@
 """DOCX: all text that Word shows, in its order: tracked insertions, forms, footnotes, text boxes and nested tables too.
 
-Pictures, comments, and what is hidden or deleted are left out.
+Pictures, comments, hidden and deleted text are left out.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class _Style:
 
 @dataclass(slots=True)
 class _Piece:
-    """A paragraph, or a cell, as it is gathered: its text, and what belongs after it."""
+    """A paragraph or cell being collected: its text, and text to put after it."""
 
     parts: list[str] = field(default_factory=list[str])
     after: list[Block] = field(default_factory=list[Block])
@@ -245,14 +245,14 @@ def _nearest(element: Any, *names: str) -> Iterator[Any]:
 
 
 def _is_gone(element: Any) -> bool:
-    """Whether a row was deleted with its deletion tracked, or a block stands in a part that is not shown."""
+    """Whether a row is a tracked deletion, or a block is in a hidden part."""
     if element.find("{*}trPr/{*}del") is not None:
         return True
     return any(local(one) in ("del", "moveFrom", "Fallback") for one in element.iterancestors())
 
 
 def _forget(element: Any) -> None:
-    """Free what was read, and what stands before it."""
+    """Free an element that was read, and those before it."""
     element.clear()
     parent = element.getparent()
     while parent is not None and element.getprevious() is not None:
@@ -268,7 +268,7 @@ def _on(element: Any) -> bool:
 
 
 def _symbol(element: Any) -> str:
-    """A sign from a font of signs stands in the private area of Unicode there; only others can be told."""
+    """Symbol fonts use the private area of Unicode; only other symbols can be read."""
     try:
         number = int(attribute(element, "char"), 16)
     except ValueError:

@@ -72,7 +72,7 @@ BY_ENDING: dict[str, FileKind] = {
 IN_ZIP: tuple[tuple[str, FileKind], ...] = (
     ("word/", _DOCX), ("ppt/", _PPTX), ("xl/", _SHEET), ("META-INF/container.xml", _EPUB),
 )  # fmt: skip
-"""The first name that a ZIP archive holds -> what it is."""
+"""First name in a ZIP archive -> kind of document."""
 
 IN_MIMETYPE: tuple[tuple[str, FileKind], ...] = (
     ("application/epub+zip", _EPUB),
@@ -108,7 +108,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"AT&TFORM", "is DjVu, which is not read; save it as PDF"),
     (b"%!PS", "is PostScript, which is not read; save it as PDF"),
 )  # fmt: skip
-"""First bytes -> what is said of files that are known and not read."""
+"""First bytes -> message for known kinds of files that are not read."""
 
 _BY_NAME = {
     ".doc": "is an old Word file", ".ppt": "is an old PowerPoint file", ".msg": "is an Outlook message",
@@ -155,7 +155,7 @@ def kind_of(path: Path) -> FileKind:
 
 
 def refused_ole(path: Path) -> DocumentError:
-    """What is said of a file in the format of old Office programs that is not read."""
+    """The error for a file in an old Office format that is not read."""
     what = _BY_NAME.get(path.suffix.lower(), "is an old Office file")
     return DocumentError(path, f"{what}, which is not read; save it in a newer format or as PDF")
 

@@ -43,7 +43,7 @@ def read(source: Source) -> Iterator[Block]:
 
 
 def read_mbox(source: Source) -> Iterator[Block]:
-    """The messages of a mailbox, one after another, each with the lines that it stands in."""
+    """The messages of a mailbox, one after another, each with its line numbers."""
     for data, first, last in _messages(source):
         message = email.message_from_bytes(data, policy=email.policy.compat32)
         for block in _message(source, message, 1):
@@ -107,7 +107,7 @@ def _parts(source: Source, part: Message, attached: list[str], depth: int) -> It
 
 
 def _best(source: Source, parts: list[Message], attached: list[str], depth: int) -> Iterator[Block]:
-    """Of several forms of one text the plain one, unless it is blank or only stands in for another."""
+    """Of several alternatives the plain text, unless it is blank or only a placeholder."""
     forms = [list(_parts(source, part, attached, depth)) for part in parts]
     sizes = [sum(len(block.text) for block in form) for form in forms]
     largest = max(sizes, default=0)
@@ -170,7 +170,7 @@ def _decoded(raw: Any) -> str:
         if isinstance(piece, str):
             parts.append(piece)
         else:
-            # what is not an encoded word comes in this strange encoding
+            # text outside of encoded words comes in this encoding
             parts.append(
                 charsets.of_bytes(piece, charsets.codec(label)).decode(piece)
                 if label

@@ -56,7 +56,7 @@ def _joined(value: Any) -> str:
 
 
 class _Places:
-    """Where texts stand in the file, which holds each line of a cell as a line of its own."""
+    """Line numbers of texts in the file, which has each line of a cell on a separate line."""
 
     def __init__(self, raw: str) -> None:
         self._raw = raw

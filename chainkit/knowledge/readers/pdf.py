@@ -97,7 +97,7 @@ def _without_text(pages: Sequence[int]) -> str:
 
 @dataclass(slots=True)
 class _Line:
-    """A line as it is seen.
+    """A line as laid out on the page.
 
     Attributes:
         soft: Whether it ends with a hyphen that is there only because the line ends.
@@ -126,7 +126,7 @@ class _Line:
 
 
 class _Reading:
-    """The pages of one document, which share what is known of its words."""
+    """The pages of one document, which share its word statistics."""
 
     def __init__(self, document: Any) -> None:
         import pypdfium2.raw as raw
@@ -195,7 +195,7 @@ class _Reading:
         return lines
 
     def _boxes(self, text: Any, line: str, place: int) -> list[_Box | None]:
-        """Where each letter of a line stands; None for spaces."""
+        """Box of each letter of a line; None for spaces."""
         first, last = self._index(text, place), self._index(text, place + len(line) - 1)
         whole = first >= 0 and last - first == len(line) - 1  # so that every letter follows the one before
         return [
@@ -206,7 +206,7 @@ class _Reading:
         ]
 
     def _with_spaces(self, line: str, boxes: Sequence[_Box | None]) -> str:
-        """A line with a space wherever its letters stand apart: pdfium misses some where no letter stands for them."""
+        """A line with a space wherever its letters are apart: pdfium misses spaces that are not characters."""
         parts: list[str] = []
         before: _Box | None = None
         for letter, box in zip(line, boxes, strict=True):
@@ -217,7 +217,7 @@ class _Reading:
         return "".join(parts)
 
     def _pieces(self, text: Any, line: str, place: int) -> Iterator[_Line]:
-        """A line, in two where a hyphen stands that pdfium has joined it at."""
+        """A line, split in two at a hyphen where pdfium joined two lines."""
         start = 0
         for match in re.finditer("[\ufffe\u0002]", line):
             yield self._line(text, line[start : match.end()], place + start)
@@ -318,7 +318,7 @@ class _Reading:
         return "-" in first or first.lower() in _COMPOUND or not second[:1].islower()
 
     def _beside(self, page: Any) -> Iterator[str]:
-        """What was typed into fields, and the text of notes on the page."""
+        """The text of form fields and notes on the page."""
         raw = self._raw
         form = self._document.formenv
         for place in range(raw.FPDFPage_GetAnnotCount(page)):

@@ -15,7 +15,7 @@ _NOT_READ = frozenset(("sldNum", "dt", "ftr", "hdr", "sldImg"))
 
 
 def read(source: Source) -> Iterator[Block]:
-    """A heading for the title of each slide, then what stands on it; notes come last.
+    """A heading for the title of each slide, then its text; notes come last.
 
     Raises:
         DocumentError: The file holds no presentation, is protected, or would unpack to too much.

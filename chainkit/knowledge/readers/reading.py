@@ -32,8 +32,8 @@ class Reading:
 
     Attributes:
         path: The file.
-        notes: What a reader of the answers should know, such as a guessed encoding; complete once it has been read.
-        limits: What reading and splitting may take; a document that takes more keeps what was read till then, with a
+        notes: Notes on how it was read, such as a guessed encoding; complete after reading.
+        limits: Limits on reading and splitting; a document that exceeds them keeps the part read so far, with a
             note.
     """
 
@@ -46,7 +46,7 @@ class Reading:
 
         Raises:
             DocumentError: The file cannot be read; the error names it and the reason.
-            It is `Unavailable` where that is not the fault of what it holds.
+            It is `Unavailable` where its content is not the cause.
         """
         return self._read(None)
 

@@ -19,7 +19,7 @@ _NAMES_CHARACTERS = 5_000
 
 
 def read_csv(source: Source) -> Iterator[Block]:
-    """One block for each row, named by the first row; comma, semicolon, tab and bar are told apart by all rows."""
+    """One block for each row, named by the first row; the delimiter is detected from all rows."""
     found = source.encoding()
     tabs = "\t" if source.path.suffix.lower() == ".tsv" else None
     with source.path.open(encoding=found.name, errors=found.errors, newline="") as file:

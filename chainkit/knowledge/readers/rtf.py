@@ -54,7 +54,7 @@ def _mark(level: int) -> str:
 
 
 def _rearranged(text: str) -> str:
-    """Footnotes and what else stands apart, put after the paragraph that holds them; hidden text is taken out."""
+    """Move footnotes and similar parts after the paragraph that holds them; remove hidden text."""
     parts: list[str] = []
     waiting: list[str] = []
     place = 0

@@ -28,7 +28,7 @@ _LINE_BYTES = 4_000_000
 
 
 class Overrun(DocumentError):
-    """Reading a document took more than its limits; what was read before stays."""
+    """Reading a document exceeded its limits; the part read before is kept."""
 
 
 class _Child:
@@ -91,7 +91,7 @@ class _Child:
         for pipe in (self._input, self._output):
             try:
                 pipe.close()
-            except OSError:  # what was still to be written has nobody to read it
+            except OSError:  # the other end is closed: pending data is dropped
                 continue
         return self._process.wait() if own else 0
 

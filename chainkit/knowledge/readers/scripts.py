@@ -11,7 +11,7 @@ UNSPACED = (
     "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff"  # Japanese kana
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
 )
-"""The characters of scripts whose words are not told apart by spaces, for use inside a character class."""
+"""The characters of scripts that do not put spaces between words, for use inside a character class."""
 
 _RUN = re.compile(f"[{UNSPACED}]+")
 _SPACED = re.compile(rf"(?:(?![{UNSPACED}])[\w\u0900-\u0963\u0966-\u0dff])+")  # words of India hold marks
@@ -34,7 +34,7 @@ def normal(text: str) -> str:
 
 
 def segmented(text: str) -> str:
-    """A text as it is indexed by words: pairs of characters where the script has no spaces, and the last one alone.
+    """A text as indexed for BM25: character bigrams where the script has no spaces, and the last character alone.
 
     Every character of such a run begins one piece, so that a search for a single one can ask for pieces that begin
     with it.

@@ -1,4 +1,4 @@
-"""A file while it is read: its limits, and what is noted on the way."""
+"""A file being read, with its limits and notes."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Passage:
     """A piece of a document.
 
     Attributes:
-        text: As it stands in the document.
+        text: Verbatim from the document.
         path: The document: an absolute path, or the name that it was given.
         headings: The headings above it, the highest first.
         position: The how-manieth of its document, from 0.
@@ -47,7 +47,7 @@ class Passage:
 
     @property
     def place(self) -> str:
-        """Where it stands, for people: `docs/gguf.md:12-18` or `paper.pdf, page 3`."""
+        """Its place, for display: `docs/gguf.md:12-18` or `paper.pdf, page 3`."""
         return place(self.path, self.page, self.first_line, self.last_line)
 
     def lines(self, start: int, end: int) -> tuple[int | None, int | None]:
@@ -144,7 +144,7 @@ def _pieces(block: Block, target: int) -> Iterator[_Piece]:
 
 
 def _short_enough(block: Block, start: int, end: int, target: int) -> Iterator[_Piece]:
-    """A sentence or line as it is, or, if it is longer than a passage may be, cut between words."""
+    """A sentence or line; one that is longer than a passage is cut between words."""
     window = PIECE_CHARACTERS
     while start < end:
         stop = min(end, start + window)
@@ -212,7 +212,7 @@ def _passage(pieces: list[_Piece], headings: list[Block]) -> Passage:
 
 
 def _stretches(pieces: list[_Piece]) -> list[_Piece]:
-    """Pieces of the same block joined, so that the text between them stays as it is."""
+    """Join pieces of the same block, keeping the text between them."""
     joined: list[_Piece] = []
     for piece in pieces:
         if joined and joined[-1].block is piece.block:

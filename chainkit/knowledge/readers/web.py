@@ -68,7 +68,7 @@ def without_secrets(url: str) -> str:
 
 
 def fetch(url: str, folder: Path, name: str) -> Path:
-    """Store what is at an address in a file of this name, with an ending that says what it is.
+    """Download an address to a file of this name, with an ending that fits its type.
 
     Raises:
         DocumentError: There is no answer, an error, more than `LIMIT_BYTES`, or more than `LIMIT_SECONDS`; or it leads
@@ -91,7 +91,7 @@ def fetch(url: str, folder: Path, name: str) -> Path:
         except (OSError, http.client.HTTPException, ValueError, zlib.error) as error:
             if deadline.over:
                 raise DocumentError(shown, deadline.reason) from None
-            raise DocumentError(shown, f"cannot be fetched ({_told(error, url)})") from None
+            raise DocumentError(shown, f"cannot be fetched ({_reason(error, url)})") from None
     ending = _ENDINGS.get(kind) or Path(unquote(urlsplit(url).path)).suffix.lower() or ".txt"
     file = folder / f"{name}{ending}"
     file.write_bytes(_as_utf8(data, charset) if ending in _TEXTS else data)
@@ -119,7 +119,7 @@ def _status(code: int) -> str:
         return str(code)
 
 
-def _told(error: Exception, url: str) -> str:
+def _reason(error: Exception, url: str) -> str:
     reason = str(getattr(error, "reason", None) or error or type(error).__name__)
     reason = reason.replace(url, without_secrets(url))
     return "".join(letter if letter.isprintable() else " " for letter in reason)[:300]

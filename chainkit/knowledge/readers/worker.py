@@ -1,4 +1,4 @@
-"""Reading and splitting one document: in this process, or in a child of its own that has limits and may die of it.
+"""Read and split one document: in this process, or in a child process with limits.
 
     python -m chainkit.knowledge.readers.worker
 
@@ -160,7 +160,7 @@ def _serve(path: Path, kind: FileKind, limits: ReadLimits, target_tokens: int | 
     except MissingLibrary as error:
         answers.say("unavailable", str(error))
     except MemoryError:
-        os._exit(TOO_LARGE)  # what it holds might not be given back
+        os._exit(TOO_LARGE)  # a process that ran out of memory may not free it
     for note in source.notes:
         answers.say("note", note)
     answers.say("done")

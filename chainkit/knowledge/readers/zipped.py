@@ -1,4 +1,4 @@
-"""ZIP archives that are documents: opened with limits, and told apart by what they hold."""
+"""ZIP archives that are documents: opened with limits, and identified by their content."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def archive(source: Source) -> Iterator[Archive]:
 
 
 def read(source: Source) -> Iterator[Block]:
-    """Whatever document an archive is, by what it holds rather than by its name.
+    """Read an archive as the kind of document that its content shows, whatever its name.
 
     Raises:
         DocumentError: It is none that is known.

@@ -70,7 +70,7 @@ class Driver:
         self._asking: dict[int, RunTask] = {}
         self._calls: dict[asyncio.Task[Any], RunTask] = {}
         self._number = 0
-        self._told: deque[RunUpdate] = deque()
+        self._updates: deque[RunUpdate] = deque()
 
     def add(self, task: RunTask) -> None:
         """Take up a run."""
@@ -116,8 +116,8 @@ class Driver:
             self._end()
 
     def _news(self) -> Iterator[RunUpdate]:
-        while self._told:
-            yield self._told.popleft()
+        while self._updates:
+            yield self._updates.popleft()
 
     async def _anews(self) -> AsyncGenerator[RunUpdate, None]:
         for event in self._news():
@@ -161,7 +161,7 @@ class Driver:
                 return self._begin(task, step.parts)
             case Wait():
                 return self._wait(task, step)
-        self._told.append((task.root, step))
+        self._updates.append((task.root, step))
         self._ready.appendleft(task)  # a listener must see the run in its state at this event
         return False
 
@@ -202,9 +202,9 @@ class Driver:
             task.log.append(task.answer)
             return True
         task.waiting = wait.name
-        self._told.append((task.root, Paused(wait.name)))
+        self._updates.append((task.root, Paused(wait.name)))
         task.done = True
-        self._told.append((task.root, None))
+        self._updates.append((task.root, None))
         task.steps.close()
         return False
 
@@ -212,7 +212,7 @@ class Driver:
         task.done, task.result, task.error = True, result, error
         parent = task.parent
         if parent is None:
-            self._told.append((task, None))
+            self._updates.append((task, None))
             return
         if parent.done or not parent.parts:
             return
@@ -272,7 +272,7 @@ class Driver:
             self._ready.append(task)
             return
         if event is not None:
-            self._told.append((task.root, event))
+            self._updates.append((task.root, event))
 
     def _replayed(self, task: RunTask) -> bool:
         if not task.replay:

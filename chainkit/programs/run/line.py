@@ -154,7 +154,7 @@ class ExecutionLine(ABC):
         """The value of a parameter that is a text."""
         result = yield from self.named(arguments, name, default)
         if result is not None and not isinstance(result, str):
-            raise ProgramError(f"{name.replace('_', ' ')} must be a text, not {_told(result)}").at(
+            raise ProgramError(f"{name.replace('_', ' ')} must be a text, not {_shown(result)}").at(
                 self.source, arguments.values[name].at
             )
         return result
@@ -169,7 +169,7 @@ class ExecutionLine(ABC):
         if result is None:
             return default
         if isinstance(result, bool) or not isinstance(result, int) or result < least:
-            raise ProgramError(f"{name} must be a whole number of at least {least}, not {_told(result)}").at(
+            raise ProgramError(f"{name} must be a whole number of at least {least}, not {_shown(result)}").at(
                 self.source, arguments.values[name].at
             )
         return result
@@ -180,7 +180,7 @@ class ExecutionLine(ABC):
         if result is None:
             return default
         if isinstance(result, bool) or not isinstance(result, int | float):
-            raise ProgramError(f"{name} must be a number, not {_told(result)}").at(
+            raise ProgramError(f"{name} must be a number, not {_shown(result)}").at(
                 self.source, arguments.values[name].at
             )
         return float(result)
@@ -218,5 +218,5 @@ def _mixed(*numbers: int) -> int:
     return int.from_bytes(digest, "big") & 0x7FFFFFFF  # services take no larger seeds
 
 
-def _told(value: Any) -> str:
+def _shown(value: Any) -> str:
     return repr(value)[:60]

@@ -77,7 +77,7 @@ class _PassStep(Direct):
 
 
 class _TextParserStep(_PassStep):
-    """The text of a message; a text as it is."""
+    """The text of a message; a string is passed on unchanged."""
 
     def fits(self) -> bool:
         return True
@@ -91,7 +91,7 @@ class _TextParserStep(_PassStep):
 
 
 class _FunctionStep(Direct):
-    """The function itself, in a context of its own; if it answers with a Runnable, that is run next."""
+    """Call the function in a separate context; if it returns a Runnable, run that next."""
 
     def __init__(self, step: Any, config: RunnableConfig, kwargs: Mapping[str, Any]) -> None:
         super().__init__(step, config, kwargs)
@@ -197,7 +197,7 @@ class ParallelStep(Direct):
     async def _aeach(self, run: Callable[[StepRun], Any]) -> dict[str, Any]:
         if self._together:
             return dict(zip(self._parts, await asyncio.gather(*map(run, self._parts.values())), strict=True))
-        # What is quick comes first, as its errors come first when all start together.
+        # Quick parts come first, as their errors come first when all start together.
         quick_first = sorted(self._parts, key=lambda key: self._parts[key].waits)
         done = {key: await run(self._parts[key]) for key in quick_first}
         return {key: done[key] for key in self._parts}

@@ -32,7 +32,7 @@ class StepRun:
         self.kwargs = kwargs
 
     def fits(self) -> bool:
-        """Whether this class can run the step without changing what it does."""
+        """Whether this class can run the step with unchanged behaviour."""
         return True
 
     def invoke(self, value: Any) -> Any:
@@ -61,7 +61,7 @@ class StepRun:
 
 
 class Direct(StepRun):
-    """A step with an `invoke` of its own, and `ainvoke` if it waits; the rest is made of these, as in `Runnable`."""
+    """A step that defines `invoke`, and `ainvoke` if it waits; other methods build on these, as in `Runnable`."""
 
     buffers = True
 

@@ -26,7 +26,7 @@ _SETTINGS = (
 
 
 def call_of(body: ChatBody, limits: ServerLimits) -> ChatCall:
-    """What is asked.
+    """Convert a request body to a call.
 
     Raises:
         RequestFault: More is asked for than the server gives.
@@ -63,7 +63,7 @@ def settings_of(body: Any, max_tokens: int | None, limits: ServerLimits) -> dict
 
 
 def each(call: ChatCall, count: int) -> list[ChatCall]:
-    """The same call so many times; with a seed, each has its own."""
+    """`count` copies of a call; with a seed, each gets a different one."""
     seed = call.settings.get("seed")
     if seed is None:
         return [call] * count

@@ -113,7 +113,7 @@ async def _events(services: Services, body: ChatBody, call: ChatCall) -> AsyncIt
 
 
 def _later(before: AIMessageChunk, chunk: AIMessageChunk) -> AIMessageChunk:
-    """What is told at the end: the later chunk's word counts, where it says something."""
+    """Metadata for the end of a stream: the later chunk's wins where it has any."""
     if not (chunk.usage_metadata or chunk.response_metadata or chunk.additional_kwargs):
         return before
     metadata = before.response_metadata | {

@@ -201,11 +201,11 @@ def _choice(
 
 
 def _logprobs(info: Mapping[str, Any], before: int) -> Json | None:
-    """Scores in the older of OpenAI's two forms; those of a prompt that is told again are not known."""
-    told = info.get("logprobs") or {}
-    if "content" not in told:
-        return dict(told) or None
-    scores, offset, offsets = told["content"], before, list[int]()
+    """Log-probabilities in the format of OpenAI's legacy completions; those of an echoed prompt are unknown."""
+    found = info.get("logprobs") or {}
+    if "content" not in found:
+        return dict(found) or None
+    scores, offset, offsets = found["content"], before, list[int]()
     for one in scores:
         offsets.append(offset)
         offset += len(one["token"])

@@ -33,8 +33,8 @@ def _question(asked: QuestionFields) -> Any:
     criteria: Any = asked.criteria
     match asked.type:
         case "noul":
-            told = criteria or {}
-            return yes_no(asked.instructions, yes=told.get("true"), no=told.get("false"))
+            criteria_by_answer = criteria or {}
+            return yes_no(asked.instructions, yes=criteria_by_answer.get("true"), no=criteria_by_answer.get("false"))
         case "choice":
             return choice(asked.instructions, criteria)
         case "score":

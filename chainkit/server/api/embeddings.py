@@ -70,7 +70,7 @@ async def _counted(
 
 
 async def vectors_of(model: Any, texts: Sequence[str], *, query: bool = False) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The vectors of texts, [N, D]; computed in a thread where the model has no way of its own."""
+    """The vectors of texts, [N, D]; computed in a thread unless the model has an async method."""
     if query:
         found = await asyncio.gather(*(model.aembed_query(text) for text in texts))
     elif hasattr(model, "embed_array"):

@@ -1,4 +1,4 @@
-"""Items of the Responses API: from what was said to messages, and from an answer to items."""
+"""Items of the Responses API: input items to messages, and an answer to output items."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ def form_of(body: ResponsesBody) -> Json | None:
     form = body.text.format if body.text else None
     if form is None or isinstance(form, TextForm):
         return None
-    told = form.model_dump(exclude_none=True, by_alias=True)
-    if told["type"] == "json_object":
-        return told
-    if "schema" not in told:
+    dumped = form.model_dump(exclude_none=True, by_alias=True)
+    if dumped["type"] == "json_object":
+        return dumped
+    if "schema" not in dumped:
         where = "text.format.schema"
         raise RequestFault(400, f"'{where}' is missing", code="missing_required_parameter", param=where)
-    return {"type": "json_schema", "json_schema": {name: told[name] for name in told if name != "type"}}
+    return {"type": "json_schema", "json_schema": {name: dumped[name] for name in dumped if name != "type"}}
 
 
 def items_of(answer: AIMessage, *, with_logprobs: bool) -> Iterator[Json]:

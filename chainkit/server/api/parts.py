@@ -32,8 +32,8 @@ def new_id(prefix: str) -> str:
 
 def finish_of(message: AIMessage) -> str:
     """Why an answer ended: "stop" (also for a text that repeats itself), "length", "tool_calls" or "content_filter"."""
-    told = message.response_metadata.get("finish_reason") or message.response_metadata.get("stop_reason") or "stop"
-    reason = _ENDS.get(str(told), str(told))
+    given = message.response_metadata.get("finish_reason") or message.response_metadata.get("stop_reason") or "stop"
+    reason = _ENDS.get(str(given), str(given))
     if reason in ("stop", "tool_calls") and message.tool_calls:
         return "tool_calls"
     return reason if reason in _KNOWN else "stop"
@@ -76,10 +76,10 @@ def usage_of(usages: Sequence[UsageMetadata | None]) -> Json:
 
 def logprobs_of(metadata: Mapping[str, Any]) -> Json | None:
     """Log-probabilities with the bytes of each token."""
-    told = metadata.get("logprobs")
-    if not told or not told.get("content"):
+    found = metadata.get("logprobs")
+    if not found or not found.get("content"):
         return None
-    return {"content": [_scored(one) for one in told["content"]], "refusal": None}
+    return {"content": [_scored(one) for one in found["content"]], "refusal": None}
 
 
 def _scored(one: Mapping[str, Any]) -> Json:

@@ -64,8 +64,14 @@ class ResponseEvents:
     @staticmethod
     def error(fault: RequestFault) -> bytes:
         """The event of an error in midst of a stream."""
-        told = {"type": "error", "code": fault.code, "message": str(fault), "param": fault.param, "sequence_number": 0}
-        return event(told, "error")
+        body = {
+            "type": "error",
+            "code": fault.code,
+            "message": str(fault),
+            "param": fault.param,
+            "sequence_number": 0,
+        }
+        return event(body, "error")
 
     @property
     def _place(self) -> Json:

@@ -99,7 +99,7 @@ def _call(body: ResponsesBody, services: Services, said: list[BaseMessage]) -> C
         message = f"'max_output_tokens' is at most {limit} here"
         raise RequestFault(400, message, code="invalid_value", param="max_output_tokens")
     if unknown := set(body.include or ()) - _INCLUDES:
-        raise RequestFault(400, f"'include': {min(unknown)!r} is not told here", code="unsupported", param="include")
+        raise RequestFault(400, f"'include': {min(unknown)!r} is not supported", code="unsupported", param="include")
     settings = {"temperature": body.temperature, "top_p": body.top_p, "max_tokens": body.max_output_tokens or limit}
     wants_scores = _LOGPROBS in (body.include or ()) or body.top_logprobs is not None
     return ChatCall(
@@ -126,7 +126,7 @@ def _choice(body: ResponsesBody) -> str:
 
 
 def _said(body: ResponsesBody, kept: KeptResponses) -> list[BaseMessage]:
-    """What was said: before, where an answer is continued, and now."""
+    """All messages: earlier ones if a response is continued, and the new ones."""
     before = list(kept.messages(body.previous_response_id)) if body.previous_response_id else []
     given = [ResponseItem(role="user", content=body.input)] if isinstance(body.input, str) else body.input
     return [*before, *messages_of_items(given)]
@@ -150,9 +150,9 @@ def _begun(body: ResponsesBody) -> Json:
         "reasoning": {"effort": None, "summary": None},
         "store": body.store is not False,
         "temperature": body.temperature,
-        "text": _told(body.text) or {"format": {"type": "text"}},
-        "tool_choice": _told(body.tool_choice) or "auto",
-        "tools": [_told(tool) for tool in body.tools or ()],
+        "text": _dumped(body.text) or {"format": {"type": "text"}},
+        "tool_choice": _dumped(body.tool_choice) or "auto",
+        "tools": [_dumped(tool) for tool in body.tools or ()],
         "top_p": body.top_p,
         "truncation": "disabled",
         "usage": None,
@@ -161,7 +161,7 @@ def _begun(body: ResponsesBody) -> Json:
     }
 
 
-def _told(value: Any) -> Any:
+def _dumped(value: Any) -> Any:
     return value.model_dump(exclude_none=True, by_alias=True) if hasattr(value, "model_dump") else value
 
 
@@ -169,7 +169,7 @@ def _finished(services: Services, body: ResponsesBody, begun: Json, answer: AIMe
     usage = usage_of([answer.usage_metadata])
     note_usage(services, body.model, usage)
     cut = finish_of(answer) == "length"
-    told: Json = {
+    reply: Json = {
         "status": "incomplete" if cut else "completed",
         "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
         "output": output,
@@ -181,7 +181,7 @@ def _finished(services: Services, body: ResponsesBody, begun: Json, answer: AIMe
             "total_tokens": usage["total_tokens"],
         },
     }
-    return {**begun, **told}
+    return {**begun, **reply}
 
 
 def _keep(kept: KeptResponses, body: ResponsesBody, response: Json, said: list[BaseMessage]) -> None:

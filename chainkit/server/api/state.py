@@ -1,4 +1,4 @@
-"""What the server tells of itself: /health, /metrics and /v1/models."""
+"""The state of the server: /health, /metrics and /v1/models."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ async def health(request: Request) -> Response:
     """Whether it takes requests, and how many there are."""
     services = services_of(request)
     stopping = services.admission.closed
-    told = {
+    reply = {
         "status": "stopping" if stopping else "ok",
         "running": services.admission.active,
         "waiting": services.admission.waiting,
     }
-    return JSONReply(told, 503 if stopping else 200)
+    return JSONReply(reply, 503 if stopping else 200)
 
 
 async def metrics(request: Request) -> Response:

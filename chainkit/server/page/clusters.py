@@ -1,4 +1,4 @@
-"""/v1/clusters: sentences in groups, with their similarities told row by row while they are computed."""
+"""/v1/clusters: cluster sentences; similarities are streamed row by row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/v1/documents: what documents there are, and what stands around a citation."""
+"""/v1/documents: list the documents, and show the text around a citation."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def passages(request: Request) -> Response:
 
 
 def index_of(served: Any) -> Index:
-    """The index behind a served name.
+    """The index served under a name.
 
     Raises:
         Unsupported: It is not an index, or one whose documents cannot be read.
@@ -76,7 +76,7 @@ def index_of(served: Any) -> Index:
 
 
 def cited_place(found: Sequence[Passage], body: PassagesBody) -> int:
-    """Where a citation stands among the passages of its document: by its words, else by its line, else by its page."""
+    """Position of a cited passage in its document: found by its words, else by its line, else by its page."""
     quote = body.quote.strip()
     ways = (
         lambda one: bool(quote) and quote in one.text,

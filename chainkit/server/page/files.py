@@ -54,7 +54,7 @@ HEADERS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class PageFile:
-    """A file as it is sent.
+    """A file ready to be sent.
 
     Attributes:
         data: Its bytes.

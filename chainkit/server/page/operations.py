@@ -18,7 +18,7 @@ PAGE_OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("/v1/documents/passages", "post"): Operation(summary="The passages around a citation.", body=PassagesBody),
     ("/v1/own", "post"): Operation(summary="A new index of one's own.", good=201, statuses=(429, 503)),
-    ("/v1/own/{id}", "get"): Operation(summary="What is in an index of one's own.", statuses=(404,)),
+    ("/v1/own/{id}", "get"): Operation(summary="Show an index of one's own.", statuses=(404,)),
     ("/v1/own/{id}", "delete"): Operation(summary="Forget an index of one's own.", statuses=(404,)),
     ("/v1/own/{id}/{name}", "put"): Operation(summary="Add or replace a document.", upload=True, good=201),
     ("/v1/own/{id}/{name}", "delete"): Operation(summary="Take a document out.", statuses=(400, 404)),

@@ -28,13 +28,13 @@ async def create(request: Request) -> Response:
         made = await shelf.made(
             await _embeddings(services.catalogue), await _model(services.catalogue), services.catalogue
         )
-    return JSONReply(_told(made, shelf.limits), 201)
+    return JSONReply(_described(made, shelf.limits), 201)
 
 
 async def show(request: Request) -> Response:
-    """What is in it."""
+    """Describe the index."""
     own = await _found(request)
-    return JSONReply(_told(own, _shelf_of(request).limits))
+    return JSONReply(_described(own, _shelf_of(request).limits))
 
 
 async def delete(request: Request) -> Response:
@@ -58,7 +58,7 @@ async def upload(request: Request) -> Response:
         received = await _received(request, own.folder / ".part", room)
         async with shelf.indexing, services.at_work(own.name, "chat"):  # not before: who sends slowly stops no other
             notes = await asyncio.to_thread(own.take, received, place)
-    return JSONReply({**_told(own, shelf.limits), "notes": notes}, 201)
+    return JSONReply({**_described(own, shelf.limits), "notes": notes}, 201)
 
 
 async def remove(request: Request) -> Response:
@@ -70,7 +70,7 @@ async def remove(request: Request) -> Response:
         raise RequestFault(404, f"there is no document {place.name!r}", code="unknown_document")
     async with asyncio.timeout(services.limits.seconds), own.lock, shelf.indexing:
         await asyncio.to_thread(own.remove, place)
-    return JSONReply(_told(own, shelf.limits))
+    return JSONReply(_described(own, shelf.limits))
 
 
 async def _received(request: Request, path: Path, room: int) -> Path:
@@ -78,8 +78,8 @@ async def _received(request: Request, path: Path, room: int) -> Path:
     too_long = RequestFault(
         413, f"the document is longer than the {room} bytes that are left", code="request_too_large"
     )
-    told = request.headers.get("content-length", "")
-    if told.isdecimal() and int(told[:20]) > room:
+    declared_size = request.headers.get("content-length", "")
+    if declared_size.isdecimal() and int(declared_size[:20]) > room:
         raise too_long
     length = 0
     try:
@@ -121,7 +121,7 @@ def _first(catalogue: Catalogue, ability: Ability, kind: str) -> ServedModel | N
     return next((one for one in catalogue if one.kind == kind and ability in one.makers), None)
 
 
-def _told(own: OwnDocuments, limits: OwnLimits) -> Json:
+def _described(own: OwnDocuments, limits: OwnLimits) -> Json:
     rows = [{"path": path.name, "title": path.name, "bytes": path.stat().st_size} for path in own.files()]
     return {
         "id": own.name,

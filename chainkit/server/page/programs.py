@@ -1,4 +1,4 @@
-"""/v1/programs: a program's text and variables, and runs told part by part, with where each part came from."""
+"""/v1/programs: a program's text and variables, and its runs, streamed part by part with the source of each part."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _COUNTS = ("cached", "read", "forced", "sampled", "calls", "seconds")
 
 
 class RunBody(RequestFields):
-    """A body of /v1/programs/runs: a program to run, or a run that waits for a variable and goes on."""
+    """A body of /v1/programs/runs: a program to run, or a waiting run to resume with a variable."""
 
     model: Text
     variables: Json = {}
@@ -66,7 +66,7 @@ class WaitingRuns:
 
 
 async def show(request: Request) -> Response:
-    """A program as it was written, and what it must be given."""
+    """The source of a program, and its required variables."""
     name = request.path_params["name"]
     async with services_of(request).catalogue.use(name, "chat") as served:
         program = program_of(served)
@@ -84,7 +84,7 @@ async def run(request: Request) -> Response:
 
 
 def program_of(served: Any) -> Program:
-    """The program behind a served name.
+    """The program served under a name.
 
     Raises:
         Unsupported: It is none.
@@ -94,8 +94,8 @@ def program_of(served: Any) -> Program:
     return served.program
 
 
-def told_of(happened: Event) -> Json | None:
-    """What a client is told of an event of a run; None where there is nothing to see."""
+def event_json(happened: Event) -> Json | None:
+    """An event of a run as JSON for the client; None if it is not shown."""
     match happened:
         case TextAdded(hidden=True):
             return None
@@ -137,8 +137,8 @@ async def _events(services: Services, waiting: WaitingRuns, body: RunBody, kept:
             async for grown in runs:
                 last = grown
                 for happened in grown.events:
-                    if (told := told_of(happened)) is not None:
-                        yield event(told)
+                    if (reply := event_json(happened)) is not None:
+                        yield event(reply)
     assert last is not None
     yield event(_end(last, waiting, body.model))
     yield DONE
@@ -151,15 +151,15 @@ def _given(program: Program, body: RunBody) -> Json:
 
 
 def _end(run: Run, waiting: WaitingRuns, model: str) -> Json:
-    told: Json = {
+    reply: Json = {
         "variables": shown(run.variables),
         "incomplete": run.incomplete,
         "usage": {name: getattr(run.usage, name) for name in _COUNTS},
         "waiting": run.waiting,
     }
     if run.waiting is not None:
-        told["run"] = waiting.keep(model, run)
-    return told
+        reply["run"] = waiting.keep(model, run)
+    return reply
 
 
 def _waiting_of(request: Request) -> WaitingRuns:

@@ -1,4 +1,4 @@
-"""Indexes that visitors made: each in a folder of its own, with limits, and gone with the server."""
+"""Indexes made by visitors: each in a separate folder, with limits, deleted when the server stops."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class OwnDocuments(DocumentsSpeaker):
     Args:
         embeddings: Finds passages by meaning.
         model: Writes the answers; None quotes the best sentences.
-        limits: What it may hold.
+        limits: Its limits.
 
     Attributes:
         name: Under which it answers; who knows it may use it.

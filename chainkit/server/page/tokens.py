@@ -32,11 +32,11 @@ async def tokens(request: Request) -> Response:
     body = parsed(TokensBody, await services.body(request))
     ability = _ability(services.catalogue, body.model)
 
-    async def told() -> Json:
+    async def tokenized() -> Json:
         async with services.at_work(body.model, ability) as model:
-            return await asyncio.to_thread(_told, model, body, services.limits.prompt_tokens)
+            return await asyncio.to_thread(_tokenized, model, body, services.limits.prompt_tokens)
 
-    return JSONReply(await unless_gone(request, told()))
+    return JSONReply(await unless_gone(request, tokenized()))
 
 
 def _ability(catalogue: Catalogue, name: str) -> Ability:
@@ -44,7 +44,7 @@ def _ability(catalogue: Catalogue, name: str) -> Ability:
     return "text" if "text" in abilities else "chat"
 
 
-def _told(model: Any, body: TokensBody, most: int | None) -> Json:
+def _tokenized(model: Any, body: TokensBody, most: int | None) -> Json:
     if not hasattr(model, "tokens") or not hasattr(model, "next_tokens"):
         raise Unsupported(f"'{body.model}' does not show its tokens; a local model does")
     cut = model.tokens(body.input)

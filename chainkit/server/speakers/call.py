@@ -20,7 +20,7 @@ class ChatCall:
     """One chat.
 
     Attributes:
-        messages: What was said.
+        messages: The conversation.
         settings: By OpenAI's names those that were given: "temperature", "top_p", "max_tokens", "seed", "stop",
             penalties; by chainkit's "top_k", "min_p", "repeat_penalty".
         tools: In OpenAI's form.
@@ -80,7 +80,7 @@ def chunk_of(said: Said) -> AIMessageChunk:
 
 
 def refuse_model_settings(call: ChatCall, what: str) -> None:
-    """Refuse what only a model of its own can be asked for.
+    """Refuse settings that apply only to a plain model.
 
     Raises:
         Unsupported: Tools, a form or log-probabilities are asked for.

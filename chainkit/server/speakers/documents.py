@@ -68,7 +68,7 @@ class DocumentsSpeaker(Speaker):
             close()
 
     async def stream(self, call: ChatCall) -> AsyncIterator[AIMessageChunk]:
-        """The answer as it is written; the last chunk has its citations."""
+        """Stream the answer; the last chunk has its citations."""
         refuse_model_settings(call, "documents")
         if not call.question.strip():
             raise BadTexts("the last message of the user is empty; it is the question to the documents")
@@ -97,7 +97,7 @@ class DocumentsSpeaker(Speaker):
 
 
 def cited_places(text: str, citations: Sequence[Citation]) -> list[dict[str, Any]]:
-    """The citations of an answer as OpenAI's annotations: one for each place that cites, with what it cites.
+    """The citations of an answer as OpenAI's annotations: one for each citation mark, with its source.
 
     >>> [one["url_citation"]["url"] for one in cited_places("It rains [1].", [Citation(number=1, path="a.md", quote="x",
     ...     first_line=3, last_line=4)])]

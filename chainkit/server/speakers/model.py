@@ -22,7 +22,7 @@ _NEUTRAL: Mapping[str, Any] = {"frequency_penalty": 0, "presence_penalty": 0, "l
 
 
 class ModelSpeaker(Speaker):
-    """A chat model of langchain-core, as far as it takes what is asked.
+    """Serves a chat model of langchain-core, with the settings that it supports.
 
     Args:
         model: The model.
@@ -93,7 +93,7 @@ class ModelSpeaker(Speaker):
 
 
 class LocalSpeaker(ModelSpeaker):
-    """A model that runs here, token by token: forms and tools are constraints on what it writes."""
+    """Serves a local model: response formats and tools become constraints on its text."""
 
     model: LocalChat
 

@@ -18,7 +18,7 @@ from chainkit.server.speakers.call import ChatCall, Speaker, refuse_model_settin
 class ProgramSpeaker(Speaker):
     """A program with its model.
 
-    What it answers is the text of its last message; without roles, all of its text.
+    The answer is the text of its last message; without roles, all of its text.
 
     Args:
         program: The program.
@@ -29,7 +29,7 @@ class ProgramSpeaker(Speaker):
 
     @property
     def models(self) -> Sequence[Any]:
-        """What it runs on."""
+        """The model it runs on, if any."""
         return [] if self.program.model is None else [self.program.model]
 
     async def stream(self, call: ChatCall) -> AsyncIterator[AIMessageChunk]:
