@@ -1,7 +1,7 @@
 """Messages of one model in a form that another takes, with all that the other has a place for.
 
 A service gives blocks that only it can read again: encrypted or signed thoughts, ids under which it stored an item,
-calls of its own tools. They stay in the conversation and go back to the model that wrote them. Another model gets text,
+calls of built-in tools. They stay in the conversation and go back to the model that wrote them. Other models get text,
 tool calls, results and media.
 """
 
@@ -100,7 +100,7 @@ def _blocks(message: BaseMessage) -> list[Any]:
 
 
 def _kept(block: Any, reads: Reads, *, spoken: bool) -> Iterator[dict[str, Any]]:
-    """A block as every service takes it; none for what stands elsewhere on the message or is its maker's alone."""
+    """A block as every service takes it; none if it is stored elsewhere on the message or specific to the provider."""
     match block.get("type"):
         case "text" | "text-plain":
             if block.get("text"):

@@ -74,7 +74,7 @@ def _markdown(one: SavedConversation, messages: Sequence[SavedMessage]) -> Itera
 
 
 def shown(each: SavedMessage) -> str:
-    """A message as text, with its tool calls and what is not text named."""
+    """A message as text, with its tool calls and placeholders for non-text parts."""
     message: Any = each.message
     blocks = [] if isinstance(message.content, str) else message.content_blocks
     named = [f"[{block['type']}]" for block in blocks if block["type"] in ("image", "audio", "video", "file")]

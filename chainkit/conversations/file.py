@@ -71,11 +71,11 @@ class SavedConversation:
     Attributes:
         id: Eight hexadecimal digits.
         title: How the first question begins.
-        system: How the model is told to behave.
+        system: The system prompt.
         model: Spec of the model that spoke last.
         count: How many messages there are.
         started: When it began, in UTC, and `changed` when something was said last.
-        excerpt: Of a search, the text around what was found.
+        excerpt: Of a search, the text around the match.
     """
 
     id: str
@@ -117,7 +117,7 @@ class ConversationFile:
         return id_
 
     def add(self, id: str, messages: Iterable[BaseMessage], model: str, *, system: str | None = None) -> None:  # noqa: A002
-        """Add messages to a conversation, and change how the model is told to behave if that is given; all or none."""
+        """Add messages to a conversation, and change the system prompt if given; all or none."""
         now, hidden = _now(), Redaction()
         rows = [
             (id, now, model, message.type, _storable(str(message.text), hidden), _dumped(message, hidden))
@@ -132,7 +132,7 @@ class ConversationFile:
                 base.execute("UPDATE conversations SET system = ? WHERE id = ?", (_storable(system, hidden), id))
 
     def messages(self, id: str) -> list[SavedMessage]:  # noqa: A002
-        """What was said in a conversation, in its order."""
+        """The messages of a conversation, in order."""
         with self._opened() as base:
             rows = base.execute(
                 "SELECT data, model, at FROM messages WHERE conversation = ? ORDER BY number", (id,)
@@ -163,7 +163,7 @@ class ConversationFile:
         return self._listed("", (), limit)
 
     def search(self, words: Sequence[str], limit: int = 20) -> list[SavedConversation]:
-        """The conversations in which each of these stands somewhere, in any case of letters, the newest first."""
+        """The conversations that contain all of these words, ignoring case, newest first."""
         hidden = Redaction()
         wanted = [word for word in (_storable(word, hidden) for word in words) if word.strip()]
         if not wanted or not self.path.is_file():

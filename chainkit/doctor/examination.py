@@ -1,4 +1,4 @@
-"""An examination of one server: what is known of it, and how it is asked for more."""
+"""An examination of one server: findings so far, and requests for more."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ THINKING_TOKENS = 1024  # a reasoning model has said nothing yet when the smalle
 
 @dataclass
 class Examination:
-    """What is known of a server so far, and how it is asked for more.
+    """Findings on a server so far, and requests for more.
 
     Attributes:
         wire: The way to the server.
@@ -30,11 +30,11 @@ class Examination:
         model: The model that is asked; empty until one is chosen.
         embedding_model: Likewise for vectors.
         models: The names that the server lists.
-        listed: What it tells of each.
-        context: How many tokens the model can read, if that is known.
+        listed: Its data on each model.
+        context: Context length in tokens, if known.
         limit_field: What the server calls the limit on new tokens; empty if it takes none.
         answer_tokens: That limit.
-        findings: What was found, by feature.
+        findings: Findings by feature.
     """
 
     wire: Wire

@@ -1,4 +1,4 @@
-"""What was found out about one feature."""
+"""A finding about one feature."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ State = Literal["works", "ignored", "refused", "failed", "unclear", "unknown", "
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What was found out about one feature.
+    """A finding about one feature.
 
     Attributes:
         feature: Its name, as in `tools`.
         state: See `State`.
-        detail: What was seen, or the server's own words, without any key.
+        detail: The observation, or the server's message, without any key.
         status: The HTTP status, or None if nothing was asked or nothing came.
         facts: Numbers and names for programs, such as `first_token_seconds`.
     """

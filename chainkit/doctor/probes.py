@@ -1,4 +1,4 @@
-"""What is asked of a server, in this order, and how its answers are read."""
+"""The probes sent to a server, in order, and how their answers are read."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ PROBES = (
 
 
 def examine(exam: Examination) -> Iterator[Finding]:
-    """Every finding as soon as it is known; a probe is left out if what it rests on does not work.
+    """Yield every finding as soon as it is known; a probe is skipped if a feature it needs does not work.
 
     Raises:
         ConnectionFailed: The server does not answer at all.

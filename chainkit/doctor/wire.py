@@ -193,7 +193,7 @@ def told_usage(reply: WireReply) -> Mapping[str, Any] | None:
 
 
 def dug(value: Any, *path: str | int) -> Any:
-    """What stands at a path in JSON, or None where the path ends early.
+    """The value at a path in JSON, or None if the path does not exist.
 
     >>> dug({"choices": [{"text": "a"}]}, "choices", 0, "text"), dug({"choices": []}, "choices", 0, "text")
     ('a', None)

@@ -11,7 +11,7 @@ from chainkit.base.errors import SpecError, nearest
 from chainkit.hub.names import HubName
 
 SAFETENSORS = "safetensors"
-"""The pick that stands for a whole repository in transformers' form."""
+"""The pick for a whole repository in transformers format."""
 
 _LISTED = 40
 _QUANTIZATION = re.compile(
@@ -47,7 +47,7 @@ class Choice:
     """One model of a repository.
 
     Attributes:
-        label: What to write behind the colon for it.
+        label: Text after the colon that selects it.
         files: In the order in which they are loaded; with several parts, all of them.
         format: "gguf", or "transformers" for a whole folder.
     """

@@ -36,7 +36,7 @@ except ImportError as error:
 
 Value = TypeVar("Value")
 Progress = Callable[[int, int, str], object]
-"""Called with the bytes that are here, the bytes there will be, and what is being done."""
+"""Called with the bytes received, the total bytes and the current activity."""
 
 _transfer_log = logging.getLogger("huggingface_hub.file_download")
 
@@ -47,7 +47,7 @@ _SILENT_SECONDS = 600.0  # huggingface_hub hands on 10 MB at a time: 17 kB a sec
 
 @hides_locals
 def download(repository: Repository, files: Sequence[HubFile], progress: Progress | None = None) -> list[Path]:
-    """Bring files into the models folder; what is here already and is the same is not fetched again.
+    """Bring files into the models folder; identical local files are not fetched again.
 
     Returns:
         Their paths, in the same order.
@@ -55,7 +55,7 @@ def download(repository: Repository, files: Sequence[HubFile], progress: Progres
     Raises:
         ModelFileError: A file is not what the hub says it is, another file is in its place, the disk is full, or
             another process is pulling it.
-        StreamBroken: The connection broke; the next call goes on from there.
+        StreamBroken: The connection broke; the next call resumes from there.
         Unsupported: A file is larger than hubs send.
         ProviderError: As for `look_up`.
     """
@@ -193,7 +193,7 @@ def _verify(part: Path, file: HubFile) -> None:
 
 
 def _hashes(file: HubFile, opened: BinaryIO, size: int) -> tuple[str | None, str]:
-    """The hash that the hub knows, and that of the content; git puts a line of its own before what it hashes."""
+    """The hash that the hub knows, and that of the content; git hashes a header line before the content."""
     if file.sha256 is None and file.git_sha1 is None:
         return "", ""
     digest = hashlib.sha256() if file.sha256 else hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
@@ -250,7 +250,7 @@ def _require_room(folder: Path, needed: int) -> None:
 
 
 class _Counter:
-    """Adds up what has come of all files, behind the face of a tqdm bar."""
+    """Sums up the received bytes of all files, with the interface of a tqdm bar."""
 
     def __init__(self, progress: Progress, before: int, total: int, name: str) -> None:
         self._progress, self._before, self._total = progress, before, total

@@ -1,4 +1,4 @@
-"""A repository on a hub, through huggingface_hub: what it has, and what went wrong when it could not be asked."""
+"""A hub repository, through huggingface_hub: list its files, and translate errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tracing: what was sent to models, what came back, how long it took and what it cost."""
+"""Tracing: prompts, answers, latency and cost of model calls."""
 
 from __future__ import annotations
 

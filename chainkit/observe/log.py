@@ -62,7 +62,7 @@ class Filter:
     """Which traces are meant; all that is given must hold.
 
     Attributes:
-        containing: This stands in a prompt, an answer, an input or an error.
+        containing: Text in a prompt, an answer, an input or an error.
         model: This is part of the name of a model that was called, written `provider:name`.
         failed: Some step failed.
         since: They began at this time or later; a time without a zone is local.
@@ -131,8 +131,8 @@ def recent(
     Args:
         path: The file.
         limit: The most that are given.
-        containing: Only traces in which this stands in a prompt, an answer, an input or an error.
-        only: Only traces that this describes; `containing` holds beside it.
+        containing: Only traces with this text in a prompt, an answer, an input or an error.
+        only: Only traces that match this filter, combined with `containing`.
 
     Raises:
         LogFileError: The file is missing or something else.

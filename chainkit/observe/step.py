@@ -30,8 +30,8 @@ class Step:
         kind: `chain`, `prompt`, `model`, `parser`, `tool` or `retriever`.
         started: When, in UTC.
         seconds: How long it took; None if it had not ended.
-        inputs: What it was given, as JSON values.
-        output: What it gave, as JSON values; None if it failed.
+        inputs: Input, as JSON values.
+        output: Output, as JSON values; None if it failed.
         messages: For a model: the exact prompt as (role, content) pairs; a text prompt has the role `text`.
         answer: For a model: the text of its answer.
         model: The name that the service gave back, or else the one that was asked for.
@@ -209,7 +209,7 @@ def _unwrapped(value: Any, name: str) -> Any:
 
 
 def _first_words(error: str) -> str:
-    """langchain-core's tracer puts a traceback behind the error."""
+    """langchain-core's tracer appends a traceback to the error."""
     return error.split("Traceback (most recent call last)")[0].strip()
 
 

@@ -152,7 +152,7 @@ class _Listener(BaseTracer):
         for run in list(self.run_map.values()):
             if run.parent_run_id is None or str(run.parent_run_id) not in self.run_map:
                 self._keep(run)
-        self._closed = True  # what still runs goes on telling its events, and nobody minds
+        self._closed = True  # runs still active keep sending events, which are ignored
 
 
 def _free_variable() -> ContextVar[Any]:

@@ -20,7 +20,7 @@ def tree(steps: Sequence[Step], shorten: int | None = 300) -> str:
 
 
 def totals(models: Sequence[Step]) -> str:
-    """The sums over calls of models, and what is not known of them.
+    """Totals over model calls, and the counts that are unknown.
 
     >>> totals([])
     'no model was called'
@@ -39,7 +39,7 @@ def totals(models: Sequence[Step]) -> str:
 
 
 def dollars(cost: float | None) -> str:
-    """An amount as it is shown.
+    """Format an amount in US dollars.
 
     >>> dollars(0.00012), dollars(1.5), dollars(None)
     ('$0.000120', '$1.5000', 'cost unknown')

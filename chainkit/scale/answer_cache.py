@@ -138,7 +138,7 @@ def open_store(path: Path, limit_bytes: int = LIMIT_BYTES) -> AnswerStore:
 
 
 def _last(setting: re.Pattern[str], llm_string: str) -> float | None:
-    """The value of a setting; where a model names it as well as the call, that of the call, which stands last."""
+    """The value of a setting; if both the model and the call have it, that of the call, which comes last."""
     found = setting.findall(llm_string)
     return float(found[-1]) if found and found[-1] not in ("None", "null") else None
 

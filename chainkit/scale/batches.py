@@ -1,7 +1,7 @@
 """Rows through a hosted batch API: their calls are gathered, sent as a file, waited for, and answered from another.
 
-A chain runs twice on a row. The first time its call to the model is taken down and nothing is sent; the second time the
-call gets the answer that has come. So whatever stands before and behind the model in a chain works as it always does.
+A chain runs twice on a row. The first time its model call is recorded and nothing is sent; the second time the call
+gets the batch's answer. So everything before and after the model in a chain works as usual.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class BatchedCalls:
     """What does rows by batches.
 
     Args:
-        work: What is done with one row; one hosted model is in it.
-        record: The file that remembers batches, so that a run that was killed waits for those that it had sent.
+        work: The work on one row; it contains one hosted model.
+        record: The file that records batches, so that a killed run waits for those already sent.
 
     Raises:
         Unsupported: There is no model in it that has a batch API, or more than one.

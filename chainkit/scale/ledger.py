@@ -1,4 +1,4 @@
-"""What is done and what is not: every finished row is in a file at once, and none is there twice.
+"""The ledger of a run: every finished row is written at once, and exactly once.
 
 Beside OUTPUT lie `OUTPUT.failed.jsonl` (rows that failed, with the reason), `OUTPUT.run.json` (what the run is of),
 `OUTPUT.waiting` (rows that are finished before those in front of them, where the order of the input is kept) and,
@@ -150,7 +150,7 @@ class Ledger:
             self._release()
 
     def flush(self) -> None:
-        """Write what was held back for a moment."""
+        """Write buffered entries."""
         with self._lock:
             if self._group:
                 data, self._group = b"".join(self._group), []

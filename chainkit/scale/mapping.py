@@ -64,9 +64,9 @@ def map_rows(
     config: RunnableConfig | None = None,
     on_progress: OnProgress | None = None,
 ) -> MapReport:
-    """Run something on every row, and write each result as soon as it is there.
+    """Run something on every row, and write each result as soon as it is ready.
 
-    A run that was killed, stopped or interrupted goes on where it ended when it is started again with the same
+    A run that was killed or interrupted resumes where it ended when it is started again with the same
     arguments: no row is done twice, and at most the rows in flight are lost. Memory does not grow with the number of
     rows. A row that fails is written to `OUTPUT.failed.jsonl` with the reason, and the others go on.
 
@@ -82,11 +82,11 @@ def map_rows(
             their own, and at most eight for each call; without it they are written at once.
         concurrency: Rows at the same time. None: as many as a local model computes well side by side, 16 for hosted
             models, else 1.
-        limiter: Asked before each row, and told the tokens of the answers.
-        max_tokens: Stop before models have read and written more than so many tokens in this run. Rows in flight are
+        limiter: A rate limiter, asked before each row, and given the token counts of answers.
+        max_tokens: Stop before models have read and written more than this many tokens in this run. Rows in flight are
             finished, and counted beforehand by the mean of those before.
         max_cost: Likewise, in US dollars, by the table of known prices.
-        max_failures_in_a_row: Give up after so many.
+        max_failures_in_a_row: Give up after this many.
         retry_failed: Do only the rows that have failed before; those that succeed are added to the end of the output.
         overwrite: Begin afresh.
         identity: Says what the runnable is; a run with another one does not go on with this output.
@@ -213,7 +213,7 @@ class _Run:
         elif self._in_a_row >= self._most_failures and self._hopeless is None:
             fault = f"{type(result).__name__}: {result}; they are in {self._ledger.failures}"
             self._hopeless = ChainkitError(
-                f"{self._in_a_row} rows failed one after the other, the last with {fault}; mend what is wrong and "
+                f"{self._in_a_row} rows failed one after the other, the last with {fault}; fix the cause and ~"
                 "do them again with --retry-failed (retry_failed=True)"
             )
             self._hopeless.__cause__ = result

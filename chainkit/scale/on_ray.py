@@ -1,7 +1,7 @@
-"""Rows on a Ray cluster: actors hold what is done with them, and Ray starts again those that die.
+"""Rows on a Ray cluster: actors hold the runnable, and Ray restarts those that die.
 
-What is done, and in which order it is written, stays with the process that was started: an actor gets rows and gives
-results, so that a run is durable and goes on as it does without Ray.
+The order and the record of results stay with the process that started the run: an actor only maps rows to results, so
+that a run is durable and can be resumed as without Ray.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CALLS = 8
 
 
 class RowActor:
-    """What is done with rows, in a process of Ray's."""
+    """The runnable in a Ray process."""
 
     def __init__(self, runnable: Any, column: str | None) -> None:
         self._work = work_of(runnable, column, None, 1)
@@ -35,18 +35,18 @@ class RayCalls:
     """Calls that actors answer; each goes to the one that is least busy.
 
     Args:
-        runnable: What is done with a row.
+        runnable: The runnable to call for each row.
         column: The column that it is given.
         actors: How many there are; None: one for each core of the cluster.
 
     Raises:
         MissingLibrary: Ray is not installed.
-        ChainkitError: What is mapped cannot be sent to an actor.
+        ChainkitError: The runnable cannot be pickled for an actor.
     """
 
     def __init__(self, runnable: Any, column: str | None, actors: int | None) -> None:
         try:
-            import ray  # pyright: ignore[reportMissingImports] - an extra of its own
+            import ray  # pyright: ignore[reportMissingImports] - a separate extra
         except ImportError as error:
             raise MissingLibrary("ray", extra="ray") from error
         if not ray.is_initialized():
@@ -61,7 +61,7 @@ class RayCalls:
         try:
             self._actors = [kind.options(**options).remote(runnable, column) for _ in range(count)]
         except (TypeError, pickle.PicklingError) as error:
-            raise ChainkitError(f"what is mapped cannot be sent to Ray's actors: {error}") from error
+            raise ChainkitError(f"the runnable cannot be sent to Ray's actors: {error}") from error
         self._busy, self._lock = [0] * count, threading.Lock()
 
     def work(self) -> RowWork:
@@ -84,7 +84,7 @@ class RayCalls:
 
 
 def _carried(result: Any) -> Any:
-    """A result that can be sent; an error that cannot be is told in its words."""
+    """A result that can be pickled; an error that cannot be is replaced by its text."""
     if not isinstance(result, Exception):
         return result
     try:

@@ -24,9 +24,9 @@ def outcomes(
     """The results of rows, as they come.
 
     Args:
-        work: What is done.
+        work: The work.
         rows: The rows.
-        begin: Told of rows before they are begun; False ends the run, and what is in flight is still given.
+        begin: Called with rows before they start; False ends the run, but rows in flight are still returned.
         room: Whether more rows may be begun now; asked again after each result.
     """
     if work.at_once == 1:

@@ -28,8 +28,8 @@ class UnreadableRow:
     """A row of a file that cannot be read; the others can.
 
     Attributes:
-        reason: What is wrong with it.
-        text: As it stands in the file.
+        reason: The fault.
+        text: Verbatim from the file.
     """
 
     reason: str
@@ -210,7 +210,7 @@ class ParquetRows:
 
 
 def first_of(source: RowSource) -> Any:
-    """The first row of a source, which stays as it is; None if there is none."""
+    """The first row of a source, without consuming it; None if there is none."""
     if isinstance(source, GivenRows):
         return source.first()
     found: Any = source.rows(())

@@ -67,7 +67,7 @@ class Spending(BaseCallbackHandler):
         self._open.pop(run_id, None)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        """A call has ended: count what it took."""
+        """A call has ended: count its tokens and cost."""
         known = self._open.pop(run_id, None)
         read, written, cached = _usage(response)
         with self._lock:

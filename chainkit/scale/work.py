@@ -1,4 +1,4 @@
-"""What is done with a row: any Runnable, embeddings or function, as one call on a list of rows."""
+"""The work on rows: any Runnable, embeddings or function, as one call on a list of rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from chainkit.programs.run.runnable import Program
 from chainkit.scale.sources import text_of
 
 Call: TypeAlias = Callable[[Sequence[Any]], list[Any]]
-"""Rows to results; where a row fails, its error stands for its result."""
+"""Rows to results; the result of a failed row is its error."""
 
 EMBEDDED_ROWS = 256
 """Texts that are embedded at once: the models sort them by length and compute those of one length together."""
@@ -28,7 +28,7 @@ _PRIVATE_PARTS = ("_answering",)
 
 @dataclass(frozen=True)
 class RowWork:
-    """What is done with rows.
+    """The work to do on rows.
 
     Attributes:
         call: Does it.

@@ -82,7 +82,7 @@ class Array:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One tensor: its dimensions innermost first, as in the file, and its place behind the header."""
+    """One tensor: its dimensions innermost first, as in the file, and its offset after the header."""
 
     name: str
     shape: tuple[int, ...]
@@ -184,7 +184,7 @@ def _read_header(path: Path, size: int, _changed: int) -> Header:
 
 
 class Beyond(Exception):
-    """The header goes on behind the bytes that are here."""
+    """The header continues past the available bytes."""
 
 
 def parse_start(name: Path, start: bytes, size: int) -> Header:

@@ -62,7 +62,7 @@ def usable_cpus() -> int:
 
 
 def this_machine() -> Machine:
-    """The computer that we run on, with what is free on it now; limits of control groups count."""
+    """This computer, with the memory that is free now; limits of control groups count."""
     total, free = total_memory(), available_memory()
     return Machine(
         name="this machine", ram=total, usable=total if free is None else free, repacked=repacks(), here=True

@@ -28,13 +28,13 @@ def default_sequences(*, states: bool) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Use:
-    """What is done with a model, as far as memory depends on it.
+    """How a model is used, as far as memory depends on it.
 
     Attributes:
         context: Tokens of the longest text, or of all texts together that are remembered; None: what the model was
             trained on, at most 4096.
-        batch: Tokens computed at once while a prompt is read.
-        sequences: Texts that are kept apart; None: 16, or 8 where the model keeps a state for each.
+        batch: Maximum number of tokens in one pass.
+        sequences: Parallel sequences in the KV cache; None: 16, or 8 for recurrent models.
         kv_type: How keys and values are stored: see `KV_BYTES`. transformers stores them as the weights are.
         mmap: The weights are mapped from the file instead of copied.
         repack: llama.cpp may copy weights into a faster layout.
@@ -193,10 +193,10 @@ def _sequences(model: ModelShape, use: Use) -> int:
 
 
 def _compute(model: ModelShape, use: Use, cells: int) -> int:
-    """What is touched of llama.cpp's buffers while a prompt is read in full batches.
+    """Bytes of llama.cpp's compute buffers touched while a prompt is read in full batches.
 
     The widest moment is the feed-forward part of a layer, or without tiles the scores of all heads. Beside it there is
-    a row of logits for every text that may be kept apart.
+    a row of logits for every sequence.
     """
     logits = (_sequences(model, use) + _OPTIONS) * model.vocabulary * _FLOAT
     feed_forward = use.batch * _FLOAT * (3 * model.inner + 4 * model.width)

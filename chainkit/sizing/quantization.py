@@ -1,6 +1,6 @@
 """What a model would weigh in another quantization: llama.cpp's choice of a type for each tensor.
 
-A name like Q4_K_M stands for a mixture. The rules are those of llama.cpp's `llama_tensor_get_type`, in
+A name like Q4_K_M means a mixture of types. The rules are those of llama.cpp's `llama_tensor_get_type`, in
 src/llama-quant.cpp, for dense models.
 """
 
@@ -138,4 +138,4 @@ MIXTURES: dict[str, tuple[str, Rule | None]] = {
 """Quantization -> the type of most tensors, and the rule for the others; the best first."""
 
 LADDER = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M")
-"""What is proposed to whom a model is too large, the best first; below that, answers suffer."""
+"""Quantizations proposed where a model is too large, best first; below these, quality suffers."""

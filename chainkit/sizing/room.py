@@ -13,11 +13,11 @@ def require_room(needed: MemoryPlan, *, loaded: bool = False) -> None:
     """Refuse what would make the machine swap. Where the free memory is not known, everything is let through.
 
     Args:
-        needed: What is about to be loaded. This program itself is in memory already and is not counted.
+        needed: The plan of the model to load. This process itself is in memory already and is not counted.
         loaded: The weights are in memory too; only a context is added.
 
     Raises:
-        NotEnoughMemory: It does not fit in what is free now; the error holds the plan and what would fit.
+        NotEnoughMemory: It does not fit in the free memory; the error holds the plan and what would fit.
     """
     free = available_memory()
     more = needed.cache + needed.compute + (0 if loaded else needed.weights + needed.tokenizer)

@@ -106,8 +106,8 @@ def expected(
     Args:
         model: Only its shape counts.
         machine: Where.
-        records: Measurements of this machine; None reads those that are kept.
-        engine: The library that will run it, if that is known: what was measured with it comes first.
+        records: Measurements of this machine; None reads the stored ones.
+        engine: The library that will run it, if that is known: its measurements come first.
     """
     if not machine.here:
         record = next((one for name, one in _PUBLISHED.items() if machine.name.startswith(name)), None)

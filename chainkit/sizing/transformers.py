@@ -25,7 +25,7 @@ _FLOATS = {"F64", "F32", "F16", "BF16"}
 _PART = re.compile(r".+\.safetensors")
 
 Whole = Callable[[str], Mapping[str, Any]]
-"""From the name of a JSON file to what is in it."""
+"""Reads a JSON file by name."""
 
 Read = Callable[[str, int, int], bytes]
 """From the name of a file, a place and a length to the bytes there."""
@@ -119,7 +119,7 @@ def model_from_config(name: str, config: Mapping[str, Any], weights: tuple[Weigh
     config = dict(config) | (dict(text) if isinstance(text, dict) else {})
 
     def number(*keys: str, default: int = 0) -> int:
-        found = (config.get(key) for key in keys)  # -1 stands for "not limited" or "not said"
+        found = (config.get(key) for key in keys)  # -1 means "not limited" or "not given"
         return next((n for n in found if isinstance(n, int) and not isinstance(n, bool) and n >= 0), default)
 
     width = number("hidden_size", "n_embd", "d_model", "dim")

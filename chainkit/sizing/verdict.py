@@ -26,8 +26,8 @@ class Verdict:
         machine: Where.
         answer: "unknown" where the memory of the machine is not known.
         changed: A plan that fits, if `answer` is "fits with changes".
-        changes: What is different in it, in words.
-        advice: What else is worth knowing; empty if nothing is.
+        changes: The changes, in words.
+        advice: Further advice; empty if there is none.
     """
 
     plan: MemoryPlan
@@ -71,7 +71,7 @@ class Verdict:
 def judge(model: ModelShape, machine: Machine, use: Use | None = None) -> Verdict:
     """Whether a model fits a machine; if not, the least change with which it does.
 
-    First the memory of what was read is made smaller, by 8 bits for each value and then by a shorter context, then the
+    First the KV cache is made smaller, by 8-bit values and then by a shorter context, then the
     weights are quantized further, then both.
     """
     asked = plan(model, use, repacked=machine.repacked)

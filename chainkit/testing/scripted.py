@@ -72,12 +72,12 @@ class Script:
 
 
 class Scripted(SpokenLLM):
-    """A language model that follows a script and remembers what it was asked.
+    """A language model that follows a script and records its prompts.
 
     Settings of a call, such as a temperature, are accepted and have no effect.
 
     Attributes:
-        outputs: What it says; see `Script`.
+        outputs: Its replies; see `Script`.
         prompts: Every prompt so far.
 
     >>> model = Scripted(["first", "second"])
@@ -110,7 +110,7 @@ class ScriptedChat(SpokenChat):
     """A chat model that follows a script; a mapping's keys are ends of the last message.
 
     Attributes:
-        outputs: What it says; see `Script`.
+        outputs: Its replies; see `Script`.
         conversations: The messages of every call so far.
 
     >>> ScriptedChat({"Ping": "Pong"}).invoke("Ping").content

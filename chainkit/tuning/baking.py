@@ -25,7 +25,7 @@ _HEAD = "output.weight"
 _TEMPLATE, _ADDS_FIRST = "tokenizer.chat_template", "tokenizer.ggml.add_bos_token"
 _CONTROL = 3
 _NUMBERS = {name: kind for kind, (name, _, _) in TENSOR_TYPES.items()}
-# architectures whose head may have a tensor of its own though it was tied to the token table
+# architectures whose tied output head may be stored as a separate tensor
 _UNTIED = frozenset({"llama", "qwen2", "qwen3", "mistral3", "phi3", "gpt2", "bloom", "gptneox", "olmo2", "granite"})
 
 
@@ -108,7 +108,7 @@ class _Work:
         if header.architecture not in _UNTIED and _HEAD not in header.tensors:
             raise Unsupported(
                 f"a {header.architecture} writes with the same table that it reads with, so it could write the new "
-                "tokens; use soft_prompt= with the model as it is"
+                "tokens; use soft_prompt= with the unchanged model"
             )
 
     def written(self, out: Path) -> Baked:
@@ -129,7 +129,7 @@ class _Work:
         return Baked(out, {name: "".join(names) for name, names in self.names.items()}, grown)
 
     def _tensors(self) -> list[Tensor]:
-        """Those of the file, and a head of its own for a model that has none."""
+        """Those of the file, and a separate output head if the model ties it."""
         tensors = list(self.header.tensors.values())
         return tensors if _HEAD in self.header.tensors else [*tensors, replace(self.table, name=_HEAD)]
 
@@ -161,7 +161,7 @@ class _Work:
         return entries
 
     def _template(self, tokens: Sequence[bytes], always: str) -> str:
-        """The chat template behind a soft prompt, and behind the first token if it leaves that one to others."""
+        """The chat template with the soft prompt before it, and the BOS token if the template omits it."""
         template, first = str(self.header[_TEMPLATE]), ""
         adds = self.header.get(_ADDS_FIRST, self.header.get("tokenizer.ggml.model") == "llama")
         place = self.header.get("tokenizer.ggml.bos_token_id")

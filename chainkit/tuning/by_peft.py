@@ -58,7 +58,7 @@ class ByPeft:
             return count_hits(*self._scored(examples))
 
     def _scored(self, examples: Sequence[EncodedExample]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scores behind every token but the last, [B, T, V], and what should be there, [B, T]."""
+        """Logits after every token but the last, [B, T, V], and the target tokens, [B, T]."""
         width = max(example.length for example in examples)
         tokens = torch.zeros(len(examples), width, dtype=torch.long)
         mask, labels = torch.zeros_like(tokens), torch.full_like(tokens, IGNORED)
@@ -67,7 +67,7 @@ class ByPeft:
             mask[row, : example.length] = 1
             labels[row, len(example.prompt) : example.length] = torch.tensor(example.answer)
         logits = self._logits(tokens, mask)
-        # what PEFT puts in front of the text has scores too, except in a prefix
+        # virtual tokens that PEFT puts before the text have logits too, except in prefix tuning
         behind = logits[:, logits.shape[1] - width :][:, :-1].float()
         return behind, labels[:, 1:].to(behind.device)
 

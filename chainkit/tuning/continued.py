@@ -1,4 +1,4 @@
-"""Training that goes on: all weights of a model, or a LoRA adapter, on text, by transformers' Trainer."""
+"""Continued training: all weights of a model, or a LoRA adapter, on text, by transformers' Trainer."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def train_on(
 ) -> TrainedOn:
     """Go on training a model on text, as an up-scaled one needs it.
 
-    The texts are put one behind the other, with the model's end token between them, and cut into blocks.
+    The texts are concatenated, with the model's end token between them, and cut into blocks.
 
     Args:
         model: A folder, a hub name, or (model, tokenizer); an object that is given here is changed by method "full".
@@ -177,7 +177,7 @@ def _stacked(blocks: Sequence[list[int]]) -> dict[str, torch.Tensor]:
 
 
 def _blocks(base: Base, texts: Sequence[str], length: int) -> list[list[int]]:
-    """The texts as blocks of equal length; what is left at the end is left out."""
+    """The texts as blocks of equal length; the remainder is dropped."""
     end = [base.vocabulary.eos] if base.vocabulary.eos >= 0 else []
     line: list[int] = []
     for text in texts:

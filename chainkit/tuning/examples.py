@@ -23,7 +23,7 @@ _FEWEST = 4
 
 
 class Example(NamedTuple):
-    """What is asked, and what the model should write then."""
+    """A prompt, and the answer the model should write."""
 
     prompt: str
     answer: str
@@ -40,8 +40,8 @@ def read_examples(given: Given, prompt: str | None = None, answer: str | None = 
 
     Args:
         given: Path of a .csv, .tsv or .jsonl file; or pairs, or mappings as a dataset gives them.
-        prompt: The column of what is asked; found from usual names by default.
-        answer: The column of what the model should write.
+        prompt: The column of prompts; found by usual names by default.
+        answer: The column of answers.
 
     Raises:
         BadExamples: Something else was given, a text is missing or blank, or there are no examples.

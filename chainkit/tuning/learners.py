@@ -1,4 +1,4 @@
-"""What is trained: the vectors of a soft prompt, before a model that stays as it is."""
+"""Trainable parts: the vectors of a soft prompt, before a frozen model."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def count_hits(logits: torch.Tensor, answers: torch.Tensor) -> int:
 
 
 def written(base: Base, prompt: Sequence[int], vectors: torch.Tensor | None, count: int) -> list[int]:
-    """Greedy tokens behind a prompt; the end token is not among them."""
+    """Greedy continuation of a prompt, without the end token."""
     with torch.inference_mode():
         inputs = base.embed(torch.tensor([prompt], dtype=torch.long, device=base.loaded.device))
         if vectors is not None:

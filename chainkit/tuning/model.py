@@ -25,10 +25,10 @@ class Base:
     """A causal model with its tokens.
 
     Attributes:
-        name: What it was loaded from.
+        name: Folder or hub name it was loaded from.
         model: The library's model.
         width: D.
-        dtype: What it computes in.
+        dtype: Data type of the computation.
     """
 
     def __init__(self, loaded: Loaded) -> None:
@@ -52,7 +52,7 @@ class Base:
         return self.table(tokens)
 
     def sample(self) -> dict[int, Vectors]:
-        """The vectors by which the model is known again."""
+        """Embedding rows used as the model's fingerprint, {token: [D]}."""
         tokens = sampled_tokens(self.vocabulary.size)
         rows = self.table.weight.detach()[tokens].float().cpu().numpy()
         return dict(zip(tokens, rows, strict=True))
@@ -78,7 +78,7 @@ class Base:
         return tokens[:-1] if self.vocabulary.adds_eos else tokens
 
     def logits(self, vectors: torch.Tensor, mask: torch.Tensor | None, count: int) -> torch.Tensor:
-        """The scores that foretell the last tokens, [B, count, V].
+        """Logits that predict the last `count` tokens, [B, count, V].
 
         Args:
             vectors: What the model reads, [B, T, D].

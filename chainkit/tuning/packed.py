@@ -21,7 +21,7 @@ class _Layout:
     """Where tokens lie: side by side, N of them with what rows share first, and as rows of a batch.
 
     Attributes:
-        tokens: What all prompts begin with, then the rest of each text, [N - v] behind the v virtual ones.
+        tokens: The common prefix of all prompts, then the rest of each text, [N - v] after the v virtual ones.
         positions: Of all tokens, the virtual ones included, [1, N].
         rows: For each place of the batch its token, [B * S]; places that hold none name token 0.
         flat: For each token its place in the batch, [N].
@@ -42,9 +42,9 @@ class _Layout:
 class Packed:
     """The pass of a Llama-like model, for losses of answers.
 
-    What a model computes for a soft prompt, and for what all prompts of a batch begin with, depends on nothing behind
-    it, so that all rows share it; texts are laid one behind the other, so that nothing but attention is computed for
-    padding; and the last layer goes on only where an answer is. It is the same function of the same weights.
+    The activations of a soft prompt, and of the common prefix of a batch, do not depend on later tokens, so all rows
+    share them; texts are concatenated, so that only attention is computed for padding; and the last layer is computed
+    only for answers. It is the same function of the same weights.
     """
 
     def __init__(self, base: Base) -> None:
@@ -75,7 +75,7 @@ class Packed:
     def _layer(
         self, layer: Any, now: torch.Tensor, turns: tuple[torch.Tensor, torch.Tensor], layout: _Layout, only: Any
     ) -> torch.Tensor:
-        """One block over tokens [N, D]; with `only`, what comes behind it for those tokens alone."""
+        """One block over tokens [N, D]; with `only`, the part after attention is computed for those tokens alone."""
         seen = self._attention(layer.self_attn, _normed(layer.input_layernorm, now), turns, layout)
         if only is not None:
             now, seen = now.index_select(0, only), seen.index_select(0, layout.flat.index_select(0, only))
@@ -107,7 +107,7 @@ class Packed:
 
 
 def packed(base: Base) -> Packed | None:
-    """The packed pass of a model, if it is one whose blocks are known and its scores are those of its own pass."""
+    """The packed pass of a model, if its blocks are known and its logits equal those of the regular pass."""
     config = base.loaded.config
     known = type(base.model).__name__ in _KNOWN and len(getattr(base.model, "hf_device_map", None) or ()) < 2
     if not known or getattr(config, "hidden_size", 0) != base.width:

@@ -22,7 +22,7 @@ class TuningPlan:
     """A tuning before it is done.
 
     Attributes:
-        model: What is tuned.
+        model: The model to tune.
         method: "soft", or one of PEFT's.
         parameters: Numbers that are trained.
         frozen: Numbers that stay as they are.

@@ -19,7 +19,7 @@ class Sample:
     """What the model writes for a held-out prompt.
 
     Attributes:
-        prompt: What was asked.
+        prompt: The prompt.
         wanted: The example's answer.
         before: The answer of the base model.
         after: The answer with the soft prompt.
@@ -36,18 +36,18 @@ class TuningReport:
     """Before and after.
 
     Attributes:
-        plan: What was meant to be done.
+        plan: The plan that was executed.
         loss_before: Of the base model on the held-out examples, per token of the answers.
-        loss_after: With what was trained.
+        loss_after: The same after training.
         exact_before: Of how many held-out answers every token is the base model's likeliest one, of `asked`.
-        exact_after: The same with what was trained.
+        exact_after: The same after training.
         asked: Held-out examples.
         samples: A few of them.
         steps: That were done.
         best_step: The step whose numbers were kept.
         stopped_early: Whether the held-out loss ended the training.
         seconds: It took.
-        nbytes: What was written; 0 if nothing was kept.
+        nbytes: Bytes written; 0 if nothing was saved.
         history: Losses of the steps, and the held-out ones.
     """
 

@@ -39,8 +39,8 @@ class TuningSettings:
         held_out: The share of the examples that is not trained on.
         seed: The same seed gives the same soft prompt.
         method: "soft", or one of PEFT's: "p-tuning", "prefix", "cpt".
-        chat: Prompts are messages that the model's chat template writes.
-        answer_ends: Train the model's end token behind each answer.
+        chat: Format prompts with the model's chat template.
+        answer_ends: Train the model's end token after each answer.
     """
 
     virtual_tokens: int = 4

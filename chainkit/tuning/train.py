@@ -1,4 +1,4 @@
-"""The loop: batches, steps, held-out loss, the best kept, and checkpoints that a stopped run goes on from."""
+"""The training loop: batches, steps, held-out loss, the best weights, and checkpoints to resume from."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ def train(
     """Train, and leave the learner with its best numbers.
 
     Args:
-        learner: What is trained.
+        learner: The trainable part.
         examples: To train on.
         held_out: To choose the best by.
         settings: How.
-        checkpoint: The folder where a stopped run has left its state, and where this one leaves its own.
-        identity: What a run must have in common with the one that it goes on from.
+        checkpoint: The checkpoint folder: resumed from if it exists, and written to.
+        identity: Settings that must match those of the checkpoint.
         report: Called after each step.
 
     Raises:

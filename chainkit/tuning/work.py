@@ -70,8 +70,8 @@ def tune(
         out: The folder to make. Without it nothing is written, and a stopped run cannot go on.
         source_recipe: Begin with the settings of PEFT's walk-through (`SOURCE_SETTINGS`), which seldom work.
         held_out_examples: To measure with; by default a share of the examples is taken for it.
-        prompt: The column of what is asked; found by default.
-        answer: The column of what the model should write; found by default.
+        prompt: The column of prompts; found by default.
+        answer: The column of answers; found by default.
         keep_worse: Save the result even if it is not better than the base model.
         resume: Go on where a stopped run with the same settings has ended.
         dtype: "float32", "bfloat16" or "auto", for a model that is loaded here.
@@ -126,7 +126,7 @@ class _Work:
         show_plan: Callable[[TuningPlan], object] | None,
         progress: Callable[[TrainingStep], object] | None,
     ) -> Tuned:
-        """Plan, train, compare, and save what is worth it."""
+        """Plan, train, compare, and save the result if it is better."""
         train_on, held = self.encoded
         plan = make_plan(self.base, self.learner, train_on, held, self.settings)
         if show_plan is not None:

@@ -1,4 +1,4 @@
-"""What `config.json` says about layers, and what it must say about the new ones.
+"""Layer settings of `config.json`, and their values for the new layers.
 
 Models describe layers that differ from each other in four ways: a list with one entry per layer, a list of the numbers
 of some layers, a period ("every sixth layer sees everything"), or a number of special layers at the start.

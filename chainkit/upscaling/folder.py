@@ -120,7 +120,7 @@ def write(work: FolderWork, out: Path, shard_bytes: int, progress: Progress) -> 
         for file in others:
             shutil.copyfile(file, part / file.relative_to(folder))
         _write_shards(_shards(work.tensors, shard_bytes), part, total, progress)
-        # last, so that what a crash leaves behind cannot be loaded
+        # last, so that the remains of a crash cannot be loaded
         (part / _CONFIG).write_text(json.dumps(work.config, indent=2) + "\n", "utf-8")
 
 
@@ -146,7 +146,7 @@ def _require_unnamed(config: Config, prefix: str) -> None:
 
 
 def _other_files(folder: Path) -> list[Path]:
-    """Tokenizer, templates, code, licence: all but the weights and what is written anew."""
+    """Tokenizer, templates, code, licence: all but the weights and the files written anew."""
     files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
     return [file for file in files if not (file.suffix in _WEIGHTS or file.name == _CONFIG or _is_index(file))]
 

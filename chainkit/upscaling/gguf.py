@@ -1,4 +1,4 @@
-"""Up-scaling of a GGUF file: blocks are renumbered, what is said per layer is updated, tensors stay as they are."""
+"""Up-scaling of a GGUF file: blocks are renumbered, per-layer metadata is updated, tensors are copied unchanged."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def upscale(
         progress: Called with the bytes that are written and those that will be.
 
     Returns:
-        What was done, or would be.
+        The report of what was done, or would be.
 
     Raises:
         ModelFileError: A file of the model is absent, cut short or of another kind.

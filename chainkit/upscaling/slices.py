@@ -17,7 +17,7 @@ class Slice:
 
     Attributes:
         first: The first layer; layers are counted from 0.
-        end: The layer behind the last.
+        end: The layer after the last.
     """
 
     first: int
@@ -91,7 +91,7 @@ def chosen_slices(depth: int, drop: int | None, slices: Slices | None) -> tuple[
         raise BadLayers("no slices are given, so the new model would have no layers")
     for one in chosen:
         if one.end > depth:
-            raise BadLayers(f"the slice {one} ends behind the last layer: the model has layers 0 to {depth - 1}")
+            raise BadLayers(f"the slice {one} ends after the last layer: the model has layers 0 to {depth - 1}")
     return chosen
 
 

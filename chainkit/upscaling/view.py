@@ -28,7 +28,7 @@ def upscale_view(
     model that it is made of along with it; to train, write the new model with `upscale` and load that.
 
     Args:
-        model: A transformers model with a stack of decoder layers; it stays as it is.
+        model: A transformers model with a stack of decoder layers; it is not changed.
         drop: As for `upscale`.
         slices: As for `upscale`.
         prefix: As for `upscale`.

@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS vectors (
 """
 _LAYOUT = FileLayout(2, _SCHEMA, "vectors")
 _ASKED_AT_ONCE = 500  # SQLite's oldest limit of parameters is 999
-_EMBEDDED_AT_ONCE = 2048  # what is embedded is stored after so many texts, so that little is lost by an interruption
+_EMBEDDED_AT_ONCE = 2048  # vectors are stored after this many texts, so that an interruption loses little
 _BUSY_SECONDS = 30.0
 _IRRELEVANT = {"n_threads", "batch_size", "device", "timeout", "max_retries", "truncate", "cache"}
 
@@ -236,7 +236,7 @@ class _Store:
 
 
 class _Wanted:
-    """Texts whose vectors are wanted, and what is found of them."""
+    """Texts whose vectors are wanted, and those found in the cache."""
 
     def __init__(self, texts: Sequence[str], kind: str) -> None:
         if isinstance(texts, str):

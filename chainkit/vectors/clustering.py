@@ -79,7 +79,7 @@ class Clustering:
         """The same items in another number of groups, from the same tree: groups are joined, or parted, whole.
 
         Raises:
-            ValueError: There cannot be so many groups.
+            ValueError: There are fewer different items than groups.
         """
         self.tree.check(k, len(self.labels))
         return grouped(self.texts, self.given, self.tree, self.tree.cut(k), min_size=self.min_size)
@@ -175,7 +175,7 @@ def grouped(
         texts: All items; None where only vectors were given.
         given: The different items, M of them.
         tree: Their tree.
-        labels: The group of each vector that stands for others, from 0.
+        labels: The group of each representative vector, from 0.
         count: How their number was found.
         min_size: Items of smaller groups become outliers.
     """
@@ -235,7 +235,7 @@ def _by_closeness(vectors: Array, places: Array, counts: Array) -> list[int]:
     mean = (mean / (np.linalg.norm(mean) or 1)).astype(np.float32)
     closeness = np.round(
         np.concatenate([unit(vectors[block]) @ mean for block in blocks]), 5
-    )  # what is equal but for rounding goes by content
+    )  # ties within rounding are broken by content
     return [int(places[i]) for i in np.lexsort((places, -closeness))]
 
 

@@ -30,7 +30,7 @@ def clusters(
 
     Args:
         items: Texts, or vectors (N x D), also from an array on disk. Equal items count as one when groups are formed.
-            For more than `large.MOST` different ones, so many small groups stand, in bounded memory.
+            For more than `large.MOST` different ones, that many small groups are clustered, in bounded memory.
         embeddings: What turns texts into vectors: an Embeddings object or a spec, None is "minilm"; or the vectors of
             the texts.
         k: The number of groups; None finds it, see `number.count_groups`: 2 or more for three or more items.

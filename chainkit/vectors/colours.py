@@ -37,7 +37,7 @@ def group_colour(group: int) -> str:
 
 
 def similarity_colour(share: float) -> tuple[int, int, int]:
-    """Red, green and blue of a similarity between the least (0) and the greatest (1) that are told apart.
+    """Red, green and blue of a similarity between the least (0) and the greatest (1) shown.
 
     >>> similarity_colour(0.0), similarity_colour(2.0)
     ((255, 255, 217), (8, 29, 88))

@@ -65,4 +65,4 @@ FILLERS = frozenset(" ".join((_ENGLISH, _GERMAN, _FRENCH, _SPANISH, _ARABIC, _HI
 """Words of English, German, French, Spanish, Arabic, Hindi and Thai in lower case that are not taken as keywords."""
 
 SAID = frozenset(_SAID.split())
-"""English words that are mostly said around what is meant; keywords only of a group that most others lack them."""
+"""English filler words; they become keywords only of a group if most other groups lack them."""

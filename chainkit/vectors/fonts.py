@@ -65,7 +65,7 @@ def _others(taken: list[str], region: str) -> list[str]:
     unwanted = {*taken, "Last Resort", "Last Resort High-Efficiency"}
     upright = [f for f in font_manager.fontManager.ttflist if f.style == "normal" and f.name not in unwanted]
     packaged = _packaged()
-    # sans-serif before the rest, the region's own shapes, the plainest weight; the name settles what is left
+    # sans-serif before the rest, the region's own shapes, the plainest weight; ties are broken by name
     upright.sort(
         key=lambda f: (
             *(f.fname not in packaged, "Sans" not in f.name, "Mono" in f.name, not f.name.endswith(region)),

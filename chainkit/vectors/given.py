@@ -69,7 +69,7 @@ def read_given(items: Items, embeddings: Source, large: int) -> Given:
     """
     if not are_texts(items):
         vectors = checked_vectors(items)
-        if len(vectors) > large:  # sorting so many rows would take a copy of all of them
+        if len(vectors) > large:  # sorting would copy all rows
             return Given(None, vectors, np.arange(len(vectors)))
         unique, rows = np.unique(vectors, axis=0, return_inverse=True)
         return Given(None, unique, rows.reshape(-1))
@@ -164,7 +164,7 @@ def checked_vectors(given: Any) -> Array:
 
 
 def unit(vectors: Array) -> Array:
-    """The vectors at length 1; a vector of zeros stays as it is and is like nothing."""
+    """Normalize vectors to length 1; a zero vector stays zero and is similar to none."""
     # lengths in float64: squares of large float32 numbers are infinite
     lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))[:, None]
     # "unsafe" lets the division write float32 without a float64 copy of everything
@@ -175,7 +175,7 @@ def are_texts(items: Items) -> bool:
     """Whether the items are texts rather than vectors.
 
     Raises:
-        BadTexts: There are no items, or one text stands where a list of them is wanted.
+        BadTexts: There are no items, or a single string was given instead of a list.
     """
     if isinstance(items, str):
         raise BadTexts("a list of texts is wanted, got one text; write [text]")

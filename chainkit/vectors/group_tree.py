@@ -28,7 +28,7 @@ class GroupTree:
     """How N items join into groups.
 
     Attributes:
-        standing: The M vectors that are the leaves, and which of them stands for each item.
+        standing: The M vectors that are the leaves, and the leaf that represents each item.
         distances: 1 - cosine of the leaves, float64, M x M.
         linkage: The merges, M - 1 x 4, as SciPy's.
         order: The items in an order in which each branch of the tree is one run and neighbours are alike.

@@ -40,7 +40,7 @@ class Heatmap(Picture):
     Attributes:
         clustering: The groups.
         matrix: Cosine of every pair, N x N, rows and columns in the order of `rows`.
-        title: What stands above the picture.
+        title: Title above the picture.
     """
 
     clustering: Clustering
@@ -51,7 +51,7 @@ class Heatmap(Picture):
 
     @property
     def rows(self) -> tuple[int, ...]:
-        """The row of the input behind each row of the picture."""
+        """The input row shown in each row of the picture."""
         return self.clustering.order
 
     @property
@@ -112,7 +112,7 @@ class Heatmap(Picture):
         return page("heatmap", self.title, data)
 
     def terminal(self, columns: int = 80, *, colour: bool = True, encoding: str = "utf-8") -> str:
-        """The picture as lines of coloured blocks, or of shades, for a terminal of so many columns.
+        """The picture as lines of coloured blocks, or of shades, for a terminal of this width.
 
         What the terminal's encoding lacks becomes a "?", and shades become signs that every terminal has.
 
@@ -143,7 +143,7 @@ def heatmap(
         path: Where to write the picture (.png, .svg, .pdf, .html); None writes nothing.
         k: As for `clusters`.
         threshold: As for `clusters`.
-        title: What stands above the picture.
+        title: Title above the picture.
 
     Raises:
         BadTexts: As for `clusters`.

@@ -30,7 +30,7 @@ _SIGN = (
     r"\u0e30-\u0e3a\u0e45-\u0e4e\u0eb0-\u0ebc\u0ec6-\u0ecd\u102b-\u1038\u103a-\u103e\u1056-\u1059\u17b4-\u17d1\u17d3"
 )
 _SYLLABLE = re.compile(rf"[{_BEFORE}]*[^{_BEFORE}{_SIGN}][{_SIGN}]*(?:[\u1039\u17d2].[{_SIGN}]*)*|.")
-# what Chinese says around what it means; particles, pronouns and questions
+# Chinese stop words: particles, pronouns and question words
 _CHINESE_FILLERS = re.compile(
     "为什么|什么时候|怎么样|怎么办|怎么|什么|如何|请问|哪里|这个|那个|没有|可以|需要|多久|时候|一个|[的了吗呢吧呀啊是我你您他她它们]"
 )
@@ -41,13 +41,13 @@ SEVERAL = 8
 
 _MOST_TEXTS = 2000  # of each group: more hardly change a share
 _LONGEST_HAN, _LONGEST_OTHER = 6, 10  # characters of a Chinese word, syllables of one of Thai and the like
-_PHRASE_SHARE = 0.5  # a phrase stands for its words where it is in so many of the texts that hold the rarer of them
+_PHRASE_SHARE = 0.5  # a phrase replaces its words if it is in this share of the texts with the rarer of them
 _RUN_SHARE = 0.8  # likewise a longer run of characters for a shorter one
 _SMOOTHING = 0.5  # texts outside that are taken to hold any word
 _RARER = 1.5  # times as frequent in the group as elsewhere is a keyword at least
-_EVERYWHERE = 1.1  # what is less than so many times as frequent is in all groups, and adds nothing to a phrase
+_EVERYWHERE = 1.1  # a word less than this many times as frequent is common to all groups, and adds nothing to a phrase
 _SAID = frozenset(map(stem, SAID))
-_SAID_SHARE, _SAID_RARER = 0.4, 8.0  # what is mostly said around the matter is the matter itself from here on
+_SAID_SHARE, _SAID_RARER = 0.4, 8.0  # from here on a filler word counts as a keyword
 _AFTER = frozenset({"up", "out", "off", "down", "over", "back"})  # "top up" is a phrase
 # so is "log in"
 _IN_ON = frozenset({"add", "carry", "cash", "check", "fill", "hand", "hold", "log", "plug", "sign", "turn"})
@@ -55,7 +55,7 @@ _IN_ON = frozenset({"add", "carry", "cash", "check", "fill", "hand", "hold", "lo
 
 @dataclass(eq=False)
 class _Terms:
-    """In how many texts of a group each term stands, and how it is written there."""
+    """Document frequency of each term in a group, and its spelling there."""
 
     texts: int = 0
     counts: Counter[str] = field(default_factory=Counter)
@@ -133,7 +133,7 @@ def _lift(here: int, everywhere: int, size: int, texts: int) -> float:
 
 
 def _said(term: str, chosen: Iterable[str]) -> bool:
-    """Whether what was chosen says the same: a word of a phrase, a phrase of a word, an overlapping run."""
+    """Whether a chosen term covers this one: a word of a phrase, a phrase of a word, an overlapping run."""
     parts = _overlaps(term)
     return any(not parts.isdisjoint(_overlaps(other)) for other in chosen)
 
@@ -158,7 +158,7 @@ def _extended(term: str, order: Sequence[str], counts: Counter[str]) -> str:
 
 
 def _terms(text: str) -> Iterable[tuple[str, str]]:
-    """The words of a text and its phrases of two, each as stems and as it is written."""
+    """The words of a text and its phrases of two, each as stems and as written."""
     plain = _CHINESE_FILLERS.sub(" ", _HYPHEN.sub(" ", text.lower().replace("’", "'")))
     found = _WORD.findall(plain)
     for word in found:
@@ -183,7 +183,7 @@ def _parts(run: str) -> set[str]:
 
 
 def _pieces(run: str) -> Iterator[tuple[str, str, str]]:
-    """Each piece of a run with what stands before and after it."""
+    """Each piece of a run with the text before and after it."""
     han = _HAN_RUN.match(run) is not None
     signs = list(run) if han else _SYLLABLE.findall(run)
     around = ["", *signs, ""]

@@ -15,7 +15,7 @@ FALLBACK = "□"
 
 
 class MissingGlyphs(UserWarning):
-    """No installed font has some characters; a box stands for each in the picture.
+    """No installed font has some characters; each is drawn as a box.
 
     Attributes:
         characters: The characters.
@@ -59,7 +59,7 @@ def width(text: str) -> int:
 
 
 def wrapped(text: str, columns: int) -> str:
-    """A text on lines of at most so many columns, cut where there is a space if there is one.
+    """Wrap a text to lines of at most `columns` columns, at spaces where possible.
 
     >>> print(wrapped("Nine sentences and three topics", columns=16))
     Nine sentences

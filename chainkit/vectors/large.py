@@ -13,7 +13,7 @@ from chainkit.vectors.given import unit
 Array = np.ndarray[Any, Any]
 
 MOST = 2000
-"""Vectors of which a tree is made; of more, so many small groups stand for them. The tree takes 3 s and 200 MB."""
+"""Maximum number of vectors in a tree (3 s, 200 MB); more are first merged into this many small groups."""
 
 _SAMPLE_PER_GROUP = 20
 _ROUNDS = 8
@@ -26,7 +26,7 @@ class Standing:
 
     Attributes:
         vectors: M x D, float32, at unit length, M at most `MOST`.
-        rows: Which of them stands for each of the N, int32.
+        rows: The representative of each of the N, int32.
         closeness: Its cosine to each of the N, float32.
         drawn: Where small groups stand for the N, up to `MOST` of the N themselves, in an order of their own.
     """
@@ -87,14 +87,14 @@ def _start(drawn: Array, count: int) -> Array:
 
 
 def sample(vectors: Array, most: int) -> Array:
-    """At most so many different items at unit length, in an order that depends on their content only."""
+    """At most `most` different items at unit length, in an order that depends on their content only."""
     keys = np.concatenate([_keys(np.asarray(vectors[rows], np.float32)) for rows in _slices(len(vectors))])
     _, first = np.unique(keys, return_index=True)
     return unit(np.asarray(vectors[first[:most]], np.float32))
 
 
 def _keys(block: Array) -> Array:
-    """A number for each row, the same for the same row wherever it stands, and as good as random."""
+    """A pseudorandom number for each row that depends only on its content."""
     bits = np.ascontiguousarray(block + 0.0).view(np.uint32).astype(np.uint64)  # + 0.0: no minus zero
     odd = np.random.default_rng(11).integers(1, 2**63, bits.shape[1], np.uint64) * 2 + 1
     keys = (bits * odd).sum(axis=1, dtype=np.uint64)

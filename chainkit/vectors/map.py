@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 POINTS_ON_A_PAGE = 50_000
-"""Points that a browser moves without delay; a page of more items shows so many of them, and says so."""
+"""Points that a browser moves without delay; a page of more items shows only this many, and says so."""
 
 TEXT_BYTES = 3_500_000
 """Of all texts on a page together; where there are more, the longest are cut, so that a page stays below 5 MB."""
@@ -48,7 +48,7 @@ class ClusterMap(Picture):
     Attributes:
         clustering: The groups.
         points: Where each item is, float32, N x 2, each coordinate from 0 to 1.
-        title: What stands above the picture.
+        title: Title above the picture.
     """
 
     clustering: Clustering
@@ -139,7 +139,7 @@ def cluster_map(
         k: As for `clusters`.
         threshold: As for `clusters`.
         method: "tsne", "umap" (needs umap-learn) or "pca"; see `layout.layout`.
-        title: What stands above the picture.
+        title: Title above the picture.
 
     Raises:
         BadTexts: As for `clusters`.
@@ -214,7 +214,7 @@ def _encoded(numbers: Array) -> str:
 
 
 def _fitting(texts: list[str], most: int) -> list[str]:
-    """The texts, the longest of them cut to the same length, so that they have at most so many bytes together."""
+    """The texts, the longest cut to the same length, so that together they have at most `most` bytes."""
     sizes = np.array([len(text.encode()) for text in texts])
     if sizes.sum() <= most:
         return texts

@@ -47,7 +47,7 @@ class NotNamed(UserWarning):
 def named(
     found: Clustering, model: BaseChatModel | str, *, own_words: bool | None = None, max_concurrency: int = 8
 ) -> Clustering:
-    """The same groups with names that a chat model, an object or its spec, wrote; see `PROMPT` for what it is asked.
+    """The same groups with names that a chat model, an object or its spec, wrote; `PROMPT` is the prompt.
 
     Args:
         found: The groups.
@@ -78,7 +78,7 @@ def named(
     names = [_name(answer) for answer in answers]
     if missing := [group.label for group, name in zip(found.groups, names, strict=True) if not name]:
         warnings.warn(NotNamed(missing), stacklevel=2)
-    names = _told_apart([name or group.name for group, name in zip(found.groups, names, strict=True)])
+    names = _unique([name or group.name for group, name in zip(found.groups, names, strict=True)])
     groups = tuple(replace(group, name=name) for group, name in zip(found.groups, names, strict=True))
     return replace(found, groups=groups)
 
@@ -100,8 +100,8 @@ def _name(answer: BaseMessage) -> str:
     return label(next((line for line in lines if line), ""), _NAME_COLUMNS)
 
 
-def _told_apart(names: Sequence[str]) -> list[str]:
-    """Different names: the second of equal ones gets a 2 behind it."""
+def _unique(names: Sequence[str]) -> list[str]:
+    """Make names unique: the second of equal ones gets a 2 after it."""
     seen: dict[str, int] = {}
     found: list[str] = []
     for name in names:

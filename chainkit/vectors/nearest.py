@@ -1,4 +1,4 @@
-"""What is most like a question, and which texts nearly repeat each other."""
+"""Find the items most similar to a query, and near-duplicate texts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Match:
     """An item that is like a question.
 
     Attributes:
-        row: Where it stands among the items.
+        row: Index among the items.
         score: Cosine, -1 to 1.
         text: The item; None where vectors were given.
     """
@@ -72,7 +72,7 @@ def search(query: str | Array, items: Items, embeddings: Embeddings | str | None
         items: Texts, or vectors (N x D), also from an array on disk.
         embeddings: What turns texts into vectors, an object or a spec, None for "minilm"; the query goes through
             `embed_query`.
-        k: At most so many.
+        k: Maximum number of matches.
 
     Raises:
         BadTexts: The query or an item is blank, or the items are not texts.

@@ -49,7 +49,7 @@ _LEAST = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class GroupCount:
-    """The number of groups that was found, and what was weighed.
+    """The number of groups found, with the criteria that decided it.
 
     Attributes:
         k: The number.
@@ -146,7 +146,7 @@ def count_groups(tree: Array, vectors: Array, distances: Array, drawn: Array | N
 
 
 def _weighed(tree: Array, vectors: Array, distances: Array, numbers: Sequence[int]) -> tuple[Array, list[Array]]:
-    """The logarithm of each number's score, and what it was made of: silhouettes, stability and modularity."""
+    """The log score of each number of groups, and its parts: silhouette, stability and modularity."""
     weight = min(1.0, max(0.0, (len(vectors) - _FEW) / (_MANY - _FEW)))
     separated = silhouettes(tree, np.sqrt(2 * distances), numbers)
     measures = [np.array([separated[k] for k in numbers])]
@@ -188,7 +188,7 @@ def _chosen(logs: Array, near: Array, numbers: Sequence[int], count: int) -> int
 
 
 def candidates(count: int) -> list[int]:
-    """The numbers of groups that are tried for so many items: all small ones, then in steps of 4%.
+    """Numbers of groups to try for `count` items: all small ones, then in steps of 4%.
 
     Of up to 60 items all numbers, of more up to a third: a group of fewer than three is hardly one.
 

@@ -20,7 +20,7 @@ class Picture(ABC):
     """Something that can be drawn.
 
     Attributes:
-        kind: What it is called in messages.
+        kind: Its name in messages.
     """
 
     kind: ClassVar[str]

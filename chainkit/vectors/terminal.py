@@ -21,7 +21,7 @@ _GAP = "  "
 
 @dataclass(frozen=True)
 class Cells:
-    """What is drawn: one line for each row of the matrix, its label on the left, the name of its group on the right.
+    """The drawing: one line for each row of the matrix, its label on the left, the name of its group on the right.
 
     Attributes:
         matrix: N x N.
@@ -30,7 +30,7 @@ class Cells:
         groups: The group of each row; -1 for an outlier.
         names: The name of each group.
         title: The first line.
-        encoding: Of the terminal; what it lacks becomes a "?".
+        encoding: Of the terminal; characters that it lacks become "?".
     """
 
     matrix: Array

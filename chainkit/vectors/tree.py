@@ -1,4 +1,4 @@
-"""A tree of merges over up to a few thousand vectors, and what it says when it is cut."""
+"""A tree of merges over up to a few thousand vectors, and the groups from cutting it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from chainkit.vectors.given import unit
 Array = np.ndarray[Any, Any]
 
 NEIGHBOURS = 10
-"""Of 200 vectors or more, each is averaged with the mean of so many neighbours before the tree is made."""
+"""Of 200 vectors or more, each is averaged with the mean of this many neighbours before the tree is made."""
 
-_ALONE = 40  # up to so many vectors stand for themselves: among few, a neighbour may be of another group
+_ALONE = 40  # up to this number vectors are not averaged: among few, a neighbour may be of another group
 _VECTORS_PER_NEIGHBOUR = 16
 _ORDERED_AT_MOST = 800  # optimal leaf ordering takes N^3 steps: a third of a second here, 7 s at 2,000
 
 
 def neighbours_of(count: int) -> int:
-    """With how many neighbours each of so many vectors is averaged: none up to 40, `NEIGHBOURS` from 200 on."""
+    """Number of neighbours to average with, for `count` vectors: 0 up to 40, `NEIGHBOURS` from 200 on."""
     return min(NEIGHBOURS, max(0, (count - _ALONE) // _VECTORS_PER_NEIGHBOUR))
 
 

@@ -1,4 +1,4 @@
-"""What a service lacks: it refuses a feature in words of its own, or takes it and does nothing about it."""
+"""Missing features of a service: it refuses one with its own message, or silently ignores it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A model that is a rule: the same request gets the same answer, and tools and schemas are obeyed.
 
-Only what is asked to be `random` differs, as long as there is no seed.
+Only `random` replies differ, as long as there is no seed.
 """
 
 from __future__ import annotations

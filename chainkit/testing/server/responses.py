@@ -303,7 +303,7 @@ def _events(answer: Json) -> Iterator[Json]:
 
 
 def _empty(item: Json) -> Json:
-    """An item as it is announced."""
+    """An item as announced at the start of a stream."""
     cleared = {"summary": [], "arguments": "", "content": [], "status": "in_progress", "encrypted_content": "gAA"}
     return {**item, **{name: value for name, value in cleared.items() if name in item}}
 

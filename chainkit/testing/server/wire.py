@@ -55,7 +55,7 @@ class HTTPAnswer:
 
 
 class Server:
-    """Answers each request on 127.0.0.1 with what `answer(request)` says, from a thread of its own.
+    """Answers each request on 127.0.0.1 with what `answer(request)` says, from a separate thread.
 
     Attributes:
         requests: Every request so far.
@@ -102,11 +102,11 @@ class Server:
         started.set()
 
     async def _close(self) -> None:
-        """End everything in this loop, also what was accepted a moment ago and nobody has seen yet."""
+        """End all tasks of this loop, including connections accepted a moment ago."""
         while accepting := asyncio.all_tasks() - self._serving - {asyncio.current_task()}:
             await asyncio.sleep(0)  # one that is cancelled before it begins would close nothing
             await _end(accepting)
-        self._listener.close()  # not before: what is half accepted by then would stay open
+        self._listener.close()  # not earlier: half-accepted connections would stay open
         await _end(self._serving)
         await asyncio.sleep(0)  # for the last of them to be closed
 

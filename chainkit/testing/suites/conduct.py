@@ -1,4 +1,4 @@
-"""A model does not block, lets go of what is left, tells what broke, and tells listeners everything."""
+"""A model does not block, closes abandoned streams, reports errors, and sends callbacks all events."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ class LoopTests(ModelTests):
 
 
 class CancelTests(ModelTests):
-    """What is left is closed, and the model still works."""
+    """Abandoned calls are closed, and the model still works."""
 
     def test_a_stream_that_is_left_is_closed(self) -> None:
-        """`close()` ends the call behind a stream."""
+        """`close()` ends the call of a stream."""
         model = self.waiting_model()
         pieces: Any = model.stream(self.prompt)
         next(pieces)
@@ -81,7 +81,7 @@ class CancelTests(ModelTests):
         assert "".join(invoke(self.make(), self.prompt)).strip()
 
     def test_an_async_stream_that_is_left_is_closed(self) -> None:
-        """`aclose()` ends the call behind a stream."""
+        """`aclose()` ends the call of a stream."""
         model = self.waiting_model()
 
         async def leave() -> None:

@@ -159,12 +159,12 @@ def stream(model: Model, prompt: str, **options: Any) -> list[str]:
 
 
 def ainvoke(model: Model, prompt: str, **options: Any) -> list[str]:
-    """The answer as one piece, asked in an event loop of its own."""
+    """The answer as one piece, asked in a new event loop."""
     return [text_of(asyncio.run(_awaited(model, prompt, options)))]
 
 
 def astream(model: Model, prompt: str, **options: Any) -> list[str]:
-    """The answer in pieces, asked in an event loop of its own."""
+    """The answer in pieces, asked in a new event loop."""
 
     async def collect() -> list[str]:
         return [text_of(piece) async for piece in model.astream(prompt, **options)]
