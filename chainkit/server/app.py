@@ -24,8 +24,7 @@ from chainkit.server.catalogue import Catalogue
 from chainkit.server.faults import RequestFault
 from chainkit.server.guard import Guard
 from chainkit.server.metrics import Metrics
-from chainkit.server.page.operations import PAGE_OPERATIONS
-from chainkit.server.page.routes import PAGE_PATHS, page_routes
+from chainkit.server.page.routes import PAGE_OPERATIONS, PAGE_PATHS, page_routes
 from chainkit.server.services import Services
 from chainkit.server.settings import ServerSettings
 from chainkit.server.wire import GONE, Arriving, fault_reply

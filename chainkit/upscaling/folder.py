@@ -13,8 +13,7 @@ from pathlib import Path
 
 from chainkit.base.copying import copy_range, whole
 from chainkit.base.errors import BadLayers, ModelFileError
-from chainkit.upscaling.config import Config, changed, config_changes, depth_of, layer_kinds
-from chainkit.upscaling.outline import parameters
+from chainkit.upscaling.config import Config, changed, config_changes, depth_of, layer_kinds, parameters
 from chainkit.upscaling.plan import UpscalePlan
 from chainkit.upscaling.safetensors import (
     INDEX,

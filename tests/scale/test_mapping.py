@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 import chainkit
 from chainkit.errors import ChainkitError, DocumentError, MissingKey
 from chainkit.scale.files import GrowingFile, JsonLines, TableLines
+from chainkit.scale.ledger import Marks
 from chainkit.scale.mapping import map_rows
-from chainkit.scale.marks import Marks
 from chainkit.testing import Scripted
 from tests.scale import mapped
 
