@@ -1,4 +1,4 @@
-"""A deeper model from the demo model's own layers: the plan, the file, and that it is worse until training goes on.
+"""A deeper model from the demo model's own layers: the plan, the file, and that training must follow.
 
 python examples/upscale.py
 """

@@ -114,7 +114,7 @@ def chat(
         show_one("", as_json)
         return
     refuse_model(ctx, question)
-    keeps(lambda: "nothing was kept")
+    keeps(lambda: "nothing was saved")
     _check(style=style, docs=docs, system=system, template=template, attach=attach, goes_on=go_on or bool(id_))
     text = _text(question, lines)
     saved = _from_template(template, given, text)
@@ -247,8 +247,8 @@ def _talk(talk: ChatSession | DocumentConversation, spec: str, wanted: _Wanted) 
         converse(talk, spec)
         return
     keeping, before = getattr(talk, "keeping", None), len(talk)
-    kept = "what you see is kept; 'chainkit chat -c' goes on"
-    keeps(lambda: kept if keeping and keeping.id and len(talk) > before else "nothing was kept")
+    kept = "what you see is saved; 'chainkit chat -c' continues"
+    keeps(lambda: kept if keeping and keeping.id and len(talk) > before else "nothing was saved")
     if not wanted.once:
         answer_lines(talk, spec if wanted.as_json else None)
     elif wanted.as_json:

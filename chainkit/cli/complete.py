@@ -45,7 +45,7 @@ def complete(
         raise ChainkitError("there is no text to continue; give it as an argument, or '-' to read standard input")
     from chainkit.registry import llm
 
-    keeps(lambda: "nothing was kept but what you see")
+    keeps(lambda: "nothing was saved but the text above")
     spec = model_spec or usual_spec()
     ends = list(stop) or None
     with waiting("loading the model") as bar:

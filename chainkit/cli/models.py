@@ -141,7 +141,7 @@ def default_(spec: str | None, forget: bool) -> None:
         return
     else:
         meant = _usable(spec)
-        say(f"used without -m from now on: {without_keys(meant)} (kept in {change_settings(model=meant)})")
+        say(f"used without -m from now on: {without_keys(meant)} (saved in {change_settings(model=meant)})")
     if os.environ.get("CHAINKIT_MODEL", "").strip():
         note("CHAINKIT_MODEL is set and wins over the default")
 
@@ -155,11 +155,11 @@ def alias(name: str | None, spec: str | None, forget: bool) -> None:
     """Let NAME stand for SPEC wherever a model is named; without both, list the aliases."""
     known = dict(user_settings().aliases)
     if name is None:
-        table(["alias", "stands for"], [[one, without_keys(known[one])] for one in sorted(known)])
+        table(["alias", "spec"], [[one, without_keys(known[one])] for one in sorted(known)])
         return
     if not forget and spec is not None:
         known[_free(name)] = meant = _usable(spec)
-        say(f"{name} stands for {without_keys(meant)} (kept in {change_settings(aliases=known)})")
+        say(f"{name} is an alias of {without_keys(meant)} (saved in {change_settings(aliases=known)})")
         return
     if name not in known:
         hint = nearest(name, known)
@@ -260,7 +260,7 @@ def _show(found: list[ProviderStatus], default: str | None) -> None:
         say(f"No local models: 'chainkit pull ORG/REPO' fetches one, or put a GGUF file into {models_dir()}")
     say("")
     if aliases := user_settings().aliases:
-        table(["alias", "stands for"], [[name, without_keys(aliases[name])] for name in sorted(aliases)])
+        table(["alias", "spec"], [[name, without_keys(aliases[name])] for name in sorted(aliases)])
         say("")
     unset = "nothing yet; 'chainkit models default SPEC' sets it"
     say(f"Used without --model: {default or unset}")

@@ -66,10 +66,10 @@ class MessageEncoder:
         """
         dicts = [as_dict(message) for message in messages]
         rendered, hidden = self._guarded(dicts, {"add_generation_prompt": False})
-        before, mark, behind = rendered.rpartition(HERE)
+        before, mark, after = rendered.rpartition(HERE)
         if not mark:
             raise TemplateError(f"the chat template does not write a message of '{dicts[-1]['role']}' in the end")
-        ending = self._special.split(behind, maxsplit=1)[0]
+        ending = self._special.split(after, maxsplit=1)[0]
         return self._with_first(self._tokenize(before, hidden)), ending.strip()
 
     def _guarded(self, dicts: list[dict[str, Any]], variables: Mapping[str, Any]) -> tuple[str, list[str]]:

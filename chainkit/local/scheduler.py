@@ -50,7 +50,7 @@ class GenerationTask:
         steps: What it does.
         growth: Number of tokens that it will probably add; None where nobody says.
         continues: Its session has more to write after it, so that its place in the KV cache is worth keeping.
-        number: By which its client knows it.
+        number: Its number at its client.
         client: Who waits for it.
         waits: Whether it needs a pass.
         wants: What it needs: the logits of the next token (None) or those of branches; only while it `waits`.

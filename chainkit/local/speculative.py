@@ -38,7 +38,7 @@ class DraftLength:
     """How many tokens a small model proposes at once: as many as pay, where it was measured what passes cost.
 
     Attributes:
-        most: Maximum; used as it is where the cost of passes is unknown.
+        most: Maximum; used unchanged where the cost of passes is unknown.
     """
 
     def __init__(self, most: int) -> None:

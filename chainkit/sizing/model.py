@@ -68,7 +68,7 @@ class ModelShape:
         inner: Width of the feed-forward part that is computed for a token.
         heads: Of attention.
         vocabulary: Tokens that have a logit.
-        merges: Rules by which a byte-level vocabulary joins its tokens.
+        merges: Merge rules of a byte-level BPE vocabulary.
         trained_context: Longest text in training, in tokens; None if the header does not say.
     """
 

@@ -46,9 +46,9 @@ class ByPeft:
 
     def loss(self, examples: Sequence[EncodedExample]) -> tuple[torch.Tensor, int]:
         """The sum of the negative log-likelihoods of the answers' tokens, and how many tokens those are."""
-        behind, wanted = self._scored(examples)
+        after, wanted = self._scored(examples)
         total = torch.nn.functional.cross_entropy(
-            behind.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="sum"
+            after.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="sum"
         )
         return total, int((wanted != IGNORED).sum())
 
@@ -68,8 +68,8 @@ class ByPeft:
             labels[row, len(example.prompt) : example.length] = torch.tensor(example.answer)
         logits = self._logits(tokens, mask)
         # virtual tokens that PEFT puts before the text have logits too, except in prefix tuning
-        behind = logits[:, logits.shape[1] - width :][:, :-1].float()
-        return behind, labels[:, 1:].to(behind.device)
+        after = logits[:, logits.shape[1] - width :][:, :-1].float()
+        return after, labels[:, 1:].to(after.device)
 
     def hold(self) -> None:
         """PEFT bounds what has bounds."""

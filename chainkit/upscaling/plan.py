@@ -11,7 +11,7 @@ from chainkit.base.notebook import html_table
 from chainkit.upscaling.slices import Slice, layer_sources
 
 AFTERWARDS = (
-    "The new model is a little worse than the old one until training goes on (docs/upscale.md, 'Train on'): "
+    "The new model is a little worse than the old one until it is trained further (docs/upscale.md, 'Train on'): "
     "its layers have never worked in this order."
 )
 

@@ -25,7 +25,7 @@ class MissingGlyphs(UserWarning):
         self.characters = list(characters)
         shown = "".join(characters[:20])
         super().__init__(
-            f"no installed font has {len(characters)} of the characters ({shown}); a box stands for each. For the "
+            f"no installed font has {len(characters)} of the characters ({shown}); each is drawn as a box. For the "
             "fonts of most scripts run: pip install 'chainkit[plot]'; for another, install a font that has them, such "
             "as the Noto Sans of the script (fonts of coloured emoji cannot be used); or write .html, which is shown "
             "in the browser's fonts"

@@ -203,18 +203,18 @@ def test_control_c_says_what_was_kept_of_a_question_that_is_answered_once(run, m
 
     monkeypatch.setattr(FakeChat, "_stream", stopped)
     nothing = run("chat", "-m", "fake:", "Count.")
-    assert (nothing.exit_code, nothing.stderr) == (130, "\nchainkit: stopped; nothing was kept\n")
+    assert (nothing.exit_code, nothing.stderr) == (130, "\nchainkit: stopped; nothing was saved\n")
     something = run("chat", "-m", "fake:", "Count.")
     assert (something.exit_code, something.stdout) == (130, "one two")
-    assert something.stderr == "\nchainkit: stopped; what you see is kept; 'chainkit chat -c' goes on\n"
+    assert something.stderr == "\nchainkit: stopped; what you see is saved; 'chainkit chat -c' continues\n"
     assert run("chats", "show").stdout.endswith("> Count.\n\none two\n")
 
 
 def test_control_c_while_the_model_loads_says_that_nothing_was_kept(run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chainkit.registry.answering", interrupted)
     monkeypatch.setattr("chainkit.registry.llm", interrupted)
-    assert run("chat", "-m", "fake:", "x").stderr == "\nchainkit: stopped; nothing was kept\n"
-    assert run("complete", "-m", "fake:", "x").stderr == "\nchainkit: stopped; nothing was kept but what you see\n"
+    assert run("chat", "-m", "fake:", "x").stderr == "\nchainkit: stopped; nothing was saved\n"
+    assert run("complete", "-m", "fake:", "x").stderr == "\nchainkit: stopped; nothing was saved but the text above\n"
 
 
 def interrupted(*_: object, **__: object) -> None:

@@ -377,7 +377,7 @@ def test_a_signal_ends_a_chat_with_its_status_and_control_c_says_what_was_kept(
     assert process.stdout.read(6) == b"slowly"
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
-    told = b"\nchainkit: stopped; what you see is kept; 'chainkit chat -c' goes on\n"
+    told = b"\nchainkit: stopped; what you see is saved; 'chainkit chat -c' continues\n"
     assert (process.returncode, stderr) == (status, told if number == signal.SIGINT else b"")
     file = ConversationFile()
     assert [one.message.type for one in file.messages(file.find().id)] == ["human", "ai"]

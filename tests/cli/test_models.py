@@ -134,7 +134,7 @@ def test_the_model_used_without_a_name_is_shown(run, monkeypatch: pytest.MonkeyP
 
 def test_a_default_is_set_shown_and_forgotten(run, monkeypatch: pytest.MonkeyPatch) -> None:
     set_ = run("models", "default", "fake:?reply=mine")
-    assert set_.stdout == f"used without -m from now on: fake:?reply=mine (kept in {settings_file()})\n"
+    assert set_.stdout == f"used without -m from now on: fake:?reply=mine (saved in {settings_file()})\n"
     assert run("models", "default").stdout == "fake:?reply=mine\n"
     assert run("chat", "hello").stdout == "mine\n"
     assert "Used without --model: fake:?reply=mine" in run("models").stdout
@@ -154,7 +154,7 @@ def test_a_default_that_is_a_file_is_kept_with_its_whole_path(run, tmp_path: Pat
 
 def test_an_alias_is_set_listed_used_and_forgotten(run) -> None:
     assert run("models", "alias", "short", "fake:?reply=a").stdout.startswith(
-        "short stands for fake:?reply=a (kept in "
+        "short is an alias of fake:?reply=a (saved in "
     )
     run("models", "alias", "other", "short?reply=b")
     assert [line.split() for line in run("models", "alias").stdout.splitlines()[2:]] == [

@@ -13,7 +13,7 @@ def test_the_plan_comes_first_and_then_the_file(run) -> None:
     result = run("upscale", GGUF, "deep.gguf", "--drop", "1")
     assert result.exit_code == 0, result.stderr
     assert "new layers 4 to 7 copy layers 1 to 4" in result.stdout
-    assert "worse than the old one until training goes on" in result.stdout
+    assert "worse than the old one until it is trained further" in result.stdout
     assert Path("deep.gguf").is_file()
     assert "wrote deep.gguf" in result.stderr
 

@@ -320,8 +320,8 @@ class TransformersRuntime:
         read.logits[END] = self._read_to(read, request.tokens)
         branches = request.branches or Branches([])
         for node in branches.inner:
-            behind = [branches.tokens[before] for before in branches.before(node)]
-            read.logits[node] = self._read_to(read, [*request.tokens, *behind])
+            path = [branches.tokens[before] for before in branches.before(node)]
+            read.logits[node] = self._read_to(read, [*request.tokens, *path])
         self._trim(read.sequence, len(request.tokens))
 
     def _read_to(self, read: TransformersRead, tokens: Sequence[int]) -> NDArray[np.float32]:

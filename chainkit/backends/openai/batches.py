@@ -25,7 +25,7 @@ class HostedBatch:
     """What a service says of a batch.
 
     Attributes:
-        id: By which it is asked for.
+        id: Its id at the service.
         status: Such as "in_progress" or "completed".
         files: Where the answers and the errors are.
         errors: Why the service did not take it.

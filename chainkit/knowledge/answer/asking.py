@@ -54,7 +54,7 @@ def ask(question: str, paths: Paths | Index | VectorStoreIndex, **settings: Unpa
 
     Args:
         question: What is asked.
-        paths: Files, folders and patterns, or an `Index` or `VectorStoreIndex`, which is asked as it is.
+        paths: Files, folders and patterns, or an `Index` or `VectorStoreIndex`, which is used directly.
         settings: By name:
             `model` writes the answer: an object or a spec such as "openai:gpt-4o-mini"; None picks the best sentences
             of the documents instead and says so.
@@ -130,7 +130,7 @@ def _asked(question: str, paths: Paths | Index | VectorStoreIndex, settings: Set
 
 
 def _opened_model(given: object) -> Any:
-    """What answers; wrong things are told here, not after the documents were read."""
+    """The answering model; a wrong argument raises here, before documents are read."""
     from langchain_core.runnables import Runnable
 
     model = opening.answering(given)

@@ -18,7 +18,7 @@ class Ask:
 
     Attributes:
         job: What to do.
-        heard: Told each piece as it comes; gives the event to tell of it.
+        heard: Called with each piece as it comes; returns the event to report it.
     """
 
     job: Generate | Score

@@ -44,7 +44,7 @@ class LoopTests(ModelTests):
             asyncio.run(_read(model, self.prompt))
 
     def _stays_free(self, ask: Callable[[Model, str], Awaitable[None]]) -> None:
-        """Once is enough: on a busy machine an event loop stands still now and then, and nobody is to blame."""
+        """Once is enough: on a busy machine an event loop may stall through no fault of the model."""
         took = longest = 0.0
         for _ in range(_TRIES):
             took, longest = asyncio.run(self._watched(self.slow_model(), ask))
