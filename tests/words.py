@@ -72,8 +72,11 @@ OWN: Mapping[str, tuple[str, ...]] = {
 MANNERED = ("whoever", "what is no")
 """Words that a colleague would not say, and no file of the package says."""
 
-MANNERED_IN_ROOMS = (*MANNERED, "told", "so many")
-ROOMS = ("base", "hub", "sizing", "observe", "chains", "prompts", "tuning", "upscaling", "testing", "doctor")
+MANNERED_IN_ROOMS = (*MANNERED, "told", "so many", "goes on", "foretell", "in one go")
+ROOMS = (
+    "base", "hub", "sizing", "observe", "chains", "prompts", "tuning", "upscaling", "testing", "doctor", "backends",
+    "cli", "conversations", "local", "programs", "server", "scale",
+)  # fmt: skip
 """Rooms that are free of more of them."""
 
 
