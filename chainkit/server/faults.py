@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from langchain_core.exceptions import OutputParserException
 from pydantic import ValidationError
 
 from chainkit.base import errors
@@ -62,6 +63,7 @@ FAULTS: tuple[tuple[type[Exception], FaultRow], ...] = (
     (errors.ContextOverflow, FaultRow(400, INVALID, "context_length_exceeded")),
     (errors.ConstraintNotMet, FaultRow(422, "model_error", "form_not_met")),
     (errors.FormMissed, FaultRow(422, "model_error", "form_not_met")),
+    (OutputParserException, FaultRow(422, "model_error", "form_not_met")),
     (errors.ConstraintError, FaultRow(400, INVALID, "invalid_schema")),
     (errors.TemplateError, FaultRow(400, INVALID, "invalid_messages")),
     (errors.BadTexts, FaultRow(400, INVALID, "invalid_input")),

@@ -187,6 +187,12 @@ def test_decisions_come_with_probabilities(server) -> None:
     assert server.post("/v1/decisions", wrong).status_code == 400
 
 
+def test_a_model_whose_answer_is_not_of_the_form_is_no_fault_of_the_server(server) -> None:
+    questions = {"a": {"type": "noul", "instructions": "x"}}
+    refused = server.post("/v1/decisions", {"model": "echo", "state": "y", "questions": questions})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "form_not_met")
+
+
 def test_errors_are_those_of_openai(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.create(model="nothing", messages=ASKED)
