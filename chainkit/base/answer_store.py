@@ -1,4 +1,4 @@
-"""Answers of models in one SQLite file, for many processes: those used longest ago make room for new ones."""
+"""Answers of models in one SQLite file, for many processes: the least recently used make room for new ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chainkit.base.paths import cache_dir
 from chainkit.base.sqlite import FileLayout, connect, transaction
 
 LIMIT_BYTES = 1 << 28
-"""What the answers of a file may take; beyond that, those used longest ago are dropped."""
+"""Maximum size of a file's answers; beyond it, the least recently used are dropped."""
 
 LAYOUT = FileLayout(
     11,
@@ -36,12 +36,12 @@ class AnswerCounts:
     """Counts of hits, misses and writes for answers of one kind, over all processes.
 
     Attributes:
-        entries: That are there now.
-        bytes: That these take.
-        hits: How often one was found.
-        misses: How often none was found.
-        stored: How many were stored.
-        evicted: How many had to make room.
+        entries: Number stored now.
+        bytes: Their size.
+        hits: Number of lookups that found one.
+        misses: Number of lookups that found none.
+        stored: Number of writes.
+        evicted: Number dropped to make room.
     """
 
     entries: int = 0
@@ -79,7 +79,7 @@ class AnswerStore:
         self._closed = weakref.finalize(self, self._connection.close)
 
     def get(self, key: bytes, kind: str) -> bytes | None:
-        """The value of a key."""
+        """The value of a key, or None; counts a hit or a miss."""
         with self._lock:
             rows = self._connection.execute("SELECT value FROM answers WHERE key = ?", (key,)).fetchall()
             self._count(kind, 0 if rows else 1)
@@ -92,7 +92,7 @@ class AnswerStore:
         return rows[0][0] if rows else None
 
     def put(self, key: bytes, value: bytes, kind: str) -> None:
-        """Keep a value; another one of this key is replaced."""
+        """Store a value; an earlier one of this key is replaced."""
         size = len(value) + len(key) + _OVERHEAD
         with self._lock, transaction(self._connection) as connection:
             row = (key, kind, value, size, _now())
@@ -105,7 +105,7 @@ class AnswerStore:
                 self._evict()
 
     def clear(self, kinds: Iterable[str] | None = None) -> None:
-        """Forget the values and counts of these kinds, or all, and give the space back."""
+        """Delete the values and counts of these kinds, or all, and shrink the file."""
         with self._lock:
             self._used.clear()
             with transaction(self._connection) as connection:
@@ -146,7 +146,7 @@ class AnswerStore:
         self._counts.setdefault(kind, [0, 0, 0, 0])[place] += number
 
     def _flush(self) -> None:
-        """Write uses and counts, inside a transaction."""
+        """Write pending uses and counts, inside a transaction."""
         used, counts, self._used, self._counts, self._events = self._used, self._counts, {}, {}, 0
         self._connection.executemany(
             "UPDATE answers SET used = ? WHERE key = ?", [(at, key) for key, at in used.items()]
@@ -159,7 +159,7 @@ class AnswerStore:
         )
 
     def _evict(self) -> None:
-        """Drop those used longest ago until there is a tenth of the limit left free, inside a transaction."""
+        """Drop the least recently used until a tenth of the limit is free, inside a transaction."""
         total = self._connection.execute("SELECT COALESCE(SUM(bytes), 0) FROM answers").fetchone()[0]
         if total <= self.limit:
             return

@@ -1,5 +1,7 @@
 """Sampling: the settings mean what they say."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from chainkit.base.errors import ChainkitError
 from chainkit.base.generation import GenerationRequest
+from chainkit.decoding import sampler
 from chainkit.decoding.sampler import Sampler, distribution, log_softmax, penalised
 
 LOGITS = np.log(np.array([0.5, 0.25, 0.15, 0.1], np.float32))
@@ -129,3 +132,35 @@ def test_the_candidates_of_any_settings_are_those_of_brute_force(values, top_k, 
 def test_nothing_cuts_at_temperature_zero():
     assert not Sampler(GenerationRequest(top_p=0.5, min_p=0.5, top_k=3)).cuts
     assert Sampler(GenerationRequest(top_p=0.5, min_p=0.5, top_k=3)).pick(LOGITS) == 0
+
+
+def test_only_settings_that_cut_at_a_temperature_cut() -> None:
+    assert Sampler(GenerationRequest(temperature=0.5, min_p=0.1)).cuts
+    assert Sampler(GenerationRequest(temperature=0.5, top_p=0.9)).cuts
+    assert Sampler(GenerationRequest(temperature=0.5, top_k=2)).cuts
+    assert not Sampler(GenerationRequest(temperature=0.5)).cuts
+    assert not Sampler(GenerationRequest(temperature=0, top_k=2, top_p=0.9, min_p=0.1)).cuts
+
+
+def test_the_noise_of_a_token_is_that_of_the_hash_it_is_made_from() -> None:
+    def murmur(token: int, key: int) -> float:  # fmix32 in whole numbers
+        mixed = (token * 0x9E3779B9 + key) % 2**32
+        for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+            mixed ^= mixed >> shift
+            mixed = mixed * factor % 2**32
+        mixed ^= mixed >> 16
+        return -math.log1p(-(mixed + 0.5) / 2**32)
+
+    tokens = np.arange(0, 50_000, 97)
+    for key in (0, 7, 2**32 - 1):
+        wanted = [murmur(int(token), key) for token in tokens]
+        assert sampler._exponential(tokens, key) == pytest.approx(wanted, rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.7, 2.0])
+def test_tokens_are_drawn_as_often_as_their_chances_at_the_temperature_say(temperature: float) -> None:
+    logits = np.array([0.0, 1.0, 2.0, -1.0], np.float32)
+    drawing = Sampler(GenerationRequest(temperature=temperature, seed=3))
+    drawn = np.bincount([drawing.pick(logits) for _ in range(4000)], minlength=4) / 4000
+    chances = np.exp(logits / temperature)
+    assert drawn == pytest.approx(chances / chances.sum(), abs=0.03)

@@ -105,6 +105,10 @@ def test_a_traced_stream_is_what_the_whole_is(text, step):
         ("- item one\n- item two\n  goes on\n- three", ["item one", "item two\n  goes on", "three"]),
         ("| a | b |\n| c | d |", ["a | b", "c | d"]),
         ("1. First.", ["1.", "First."]),
+        ("a b\nc d\ne f\ng h\ni j.", ["a b\nc d\ne f\ng h\ni j."]),
+        ("a b\nc d\ne f\ng h\ni j\nk l.", ["a b", "c d", "e f", "g h", "i j", "k l."]),
+        ("a" * 396 + "\nbc.", ["a" * 396 + "\nbc."]),
+        ("a" * 397 + "\nbc.", ["a" * 397, "bc."]),
         ("", []),
     ],
 )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chainkit.decoding.sampler import log_softmax
 from chainkit.local.branches import Branches
-from chainkit.local.lookup import Pace, PromptLookup, best_length
+from chainkit.local.lookup import WIDTH, Pace, PromptLookup, best_length
 
 
 @given(st.lists(st.lists(st.integers(0, 3), max_size=5), max_size=6))
@@ -100,3 +100,25 @@ def test_what_was_measured_before_stays_and_what_lies_between_is_reckoned():
     assert pace.cost(2) == pytest.approx(1.4)
     assert pace.cost(5) == pytest.approx(2.6)
     assert pace.cost(32) == pytest.approx(13.4)
+
+
+def test_the_cost_beyond_the_widest_measured_pass_follows_the_last_slope():
+    assert Pace({1: 1.0, 3: 2.0}).cost(5) == pytest.approx(3.0)
+    assert Pace({1: 1.0, 2: 1.0, 4: 2.0}).cost(6) == pytest.approx(3.0)
+
+
+def test_passes_wider_than_a_proposal_are_not_timed_and_measured_costs_stay():
+    pace = Pace()
+    pace.note(1, 1.0)
+    pace.note(WIDTH + 2, 100.0)
+    unmeasured = pace.cost(WIDTH + 1)
+    assert unmeasured < 3
+    pace.note(WIDTH + 1, 4.0)
+    assert pace.cost(WIDTH + 1) == pytest.approx(4.0)
+    pace.note(WIDTH + 2, 100.0)
+    assert pace.cost(WIDTH + 2) < 5
+    measured = Pace({1: 1.0, 9: 2.0})
+    measured.note(1, 0.5)
+    measured.note(9, 1.0)
+    assert measured.cost(9) == pytest.approx(2.0)
+    assert measured.single == 1.0
