@@ -20,6 +20,7 @@ import random
 import statistics
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,20 @@ LISTS = {
     "Name two continents.": 2, "List three breakfast foods.": 3, "Name three flowers.": 3, "List three birds.": 3,
     "Name four months.": 4, "List three languages.": 3, "Name three jobs in a hospital.": 3, "List two rivers.": 2,
     "Name three things in a kitchen.": 3, "List four clothes.": 4,
+}  # fmt: skip
+UNSEEN_LISTS = {  # nothing in chainkit was chosen on these
+    "Which four seasons does a year have?": 4, "List three ways to relax after work.": 3, "Name three trees.": 3,
+    "Give me three ideas for a birthday present.": 3, "What three colours are in the flag of Italy?": 3,
+    "List five things to pack for a holiday.": 5, "Name two famous painters.": 2, "List three insects.": 3,
+    "Tell me four winter sports.": 4, "Name three dishes from Mexico.": 3, "What are the three states of matter?": 3,
+    "List six kinds of pasta.": 6, "Name three board games.": 3, "Give three reasons to learn a language.": 3,
+    "List four office supplies.": 4, "Name three dog breeds.": 3, "List three kinds of cheese.": 3,
+    "What are two advantages of solar power?": 2, "Name five countries in South America.": 5,
+    "List three superheroes.": 3, "Name three parts of a computer.": 3, "List four spices.": 4,
+    "Name three gemstones.": 3, "Give me three names for a cat.": 3, "List three types of shoes.": 3,
+    "Name two holidays in December.": 2, "List three things a teacher does.": 3, "Name four fish.": 4,
+    "Which keywords describe this text: The bakery opened a new shop with fresh bread and cakes?": 3,
+    "List three shapes.": 3,
 }  # fmt: skip
 
 
@@ -95,19 +110,24 @@ def schemas(path: str) -> None:
 
 
 def lists(spec: str) -> None:
+    from pydantic import create_model
+
     chat = chainkit.chat_model(spec, temperature=0, max_tokens=200)
-    form = {"title": "Items", "type": "array", "items": {"type": "string"}}
-    held = chat.with_structured_output(form, include_raw=True)
-    items = empty = spent = free = 0
-    for prompt, wanted in LISTS.items():
-        answer = held.invoke(prompt)
-        found = {str(one).strip().lower() for one in answer["parsed"] or () if str(one).strip()}
-        items += min(len(found), wanted)
-        empty += not found
-        spent += answer["raw"].usage_metadata["output_tokens"]
-        free += chat.invoke(prompt).usage_metadata["output_tokens"]
-    wanted = sum(LISTS.values())
-    print(f"{items} of {wanted} items, {empty} of {len(LISTS)} lists empty, {spent} tokens, unconstrained {free}")
+    bare = {"title": "Items", "type": "array", "items": {"type": "string"}}
+    for name, form in (("list", bare), ("object", create_model("Items", items=(list[str], ...)))):
+        held = chat.with_structured_output(form, include_raw=True)
+        for prompts in (LISTS, UNSEEN_LISTS):
+            items = empty = spent = free = 0
+            for prompt, wanted in prompts.items():
+                answer = held.invoke(prompt)
+                given = getattr(answer["parsed"], "items", answer["parsed"])
+                found = {str(one).strip().lower() for one in given or () if str(one).strip()}
+                items += min(len(found), wanted)
+                empty += not found
+                spent += answer["raw"].usage_metadata["output_tokens"]
+                free += chat.invoke(prompt).usage_metadata["output_tokens"]
+            total = sum(prompts.values())
+            print(f"{name}: {items} of {total} items, {empty} of {len(prompts)} empty, {spent} tokens, free {free}")
 
 
 def types(spec: str, runs: int) -> None:
@@ -122,6 +142,16 @@ def types(spec: str, runs: int) -> None:
 
     from chainkit.base.errors import ConstraintError
 
+    def outcome(job: tuple[Any, float, int]) -> str:
+        form, temperature, seed = job
+        held = chat.with_structured_output(form)
+        try:
+            made = held.invoke("Make one up.", seed=seed, temperature=temperature)
+        except (OutputParserException, ConstraintError):
+            return "named"
+        form.model_validate_json(made.model_dump_json())
+        return "valid"
+
     colour = Enum("Colour", {"RED": "red", "BLUE": "blue"})
     kinds: list[Any] = [
         int, Annotated[int, Field(ge=3, le=99)], Annotated[float, Field(gt=0, lt=1)], bool, Decimal,
@@ -134,20 +164,11 @@ def types(spec: str, runs: int) -> None:
         list[Annotated[str, Field(max_length=6)]], Annotated[str, Field(min_length=3, max_length=9)], int | bool,
         create_model("Inner", a=(int, ...), b=(bool, ...)),
     ]  # fmt: skip
-    counts: Counter[str] = Counter()
-    for temperature in (0.0, 0.7, 1.5):
-        chat = chainkit.chat_model(spec, temperature=temperature, max_tokens=80)
-        for number, kind in enumerate(kinds):
-            form = create_model(f"Form{number}", value=(kind, ...))
-            held = chat.with_structured_output(form)
-            for seed in range(runs if temperature else 1):
-                try:
-                    made = held.invoke("Make one up.", seed=seed)
-                except (OutputParserException, ConstraintError):
-                    counts["named"] += 1
-                    continue
-                form.model_validate_json(made.model_dump_json())
-                counts["valid"] += 1
+    chat = chainkit.chat_model(spec, max_tokens=80)
+    forms = [create_model(f"Form{number}", value=(kind, ...)) for number, kind in enumerate(kinds)]
+    jobs = [(form, heat, seed) for heat in (0.0, 0.7, 1.5) for seed in range(runs if heat else 1) for form in forms]
+    with ThreadPoolExecutor(16) as pool:
+        counts = Counter(pool.map(outcome, jobs))
     print(f"{len(kinds)} types: {dict(counts)}; anything else would have ended the run")
 
 
@@ -164,13 +185,26 @@ def decisions(spec: str, path: str) -> None:
     chosen = chosen[:400]
     model = chainkit.decision_model(spec)
     asked = {"topic": choice("What is the message about?", [label.replace("_", " ") for label in top])}
-    scores = [row["topic"] for row in model.scores([row["text"] for row in chosen], asked)]
-    right = [top.index(row["label"]) for row in chosen]
-    print(f"before: calibration error {reliability(softmax(np.array(scores)), right).error:.3f}")
-    for method in ("temperature", "vector", "isotonic"):
-        fitted = Calibration.fit(scores[:100], right[:100], method)
-        found = reliability([fitted.probabilities(row) for row in scores[100:]], right[100:])
-        print(f"{method}: error {found.error:.3f}, accuracy {found.accuracy:.3f}, Brier {found.brier:.3f}")
+    scores = np.array([row["topic"] for row in model.scores([row["text"] for row in chosen], asked)])
+    right = np.array([top.index(row["label"]) for row in chosen])
+    before = reliability(softmax(scores).tolist(), right.tolist())
+    print(f"before: calibration error {before.error:.3f}, accuracy {before.accuracy:.3f}")
+    for method in ("auto", "temperature", "vector", "isotonic"):
+        found, order = [], np.random.default_rng(0)
+        for _ in range(20):
+            places = order.permutation(len(right))
+            seen, unseen = places[:100], places[100:]
+            fitted = Calibration.fit(scores[seen].tolist(), right[seen].tolist(), method)
+            rows = [fitted.probabilities(row) for row in scores[unseen].tolist()]
+            found.append(reliability(rows, right[unseen].tolist()))
+        errors = [one.error for one in found]
+        chance, accuracy = (
+            statistics.mean(values) for values in zip(*((one.noise, one.accuracy) for one in found), strict=True)
+        )
+        print(
+            f"{method}: error {statistics.mean(errors):.3f} (median {statistics.median(errors):.3f}, by chance "
+            f"{chance:.3f}), at most 0.05 in {sum(one <= 0.05 for one in errors)} of 20, accuracy {accuracy:.3f}"
+        )
     texts = [" ".join(row["text"] for row in chosen[start : start + 33]) for start in range(0, 330, 33)]
     ten = {f"q{number}": yes_no(f"Is it about {label}?") for number, label in enumerate((*top, *"abcde"))}
     if hasattr(model._answering, "session"):
