@@ -28,7 +28,7 @@ _PIECES = re.compile(r"\s*\S+|\s+")
 
 
 class FakeSettings(BaseModel):
-    """What every `fake:` model takes.
+    """Settings of all `fake:` models.
 
     Attributes:
         model: Not used; any name will do.

@@ -51,7 +51,7 @@ class Piece:
 
 @dataclass(slots=True)
 class Counters:
-    """What a session has cost, in tokens.
+    """The cost of a session, in tokens.
 
     Attributes:
         cached: Were in the model's memory already.

@@ -1,4 +1,4 @@
-"""What every backend of embeddings does with its vectors at the end: shorten, bring to unit length, store small."""
+"""Post-processing of embeddings: truncate, normalize, quantize."""
 
 from __future__ import annotations
 

@@ -328,7 +328,7 @@ async def afirst_stream(
 
 
 class _Tried:
-    """Who was asked, and what they said."""
+    """The models asked, and their outcomes."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names

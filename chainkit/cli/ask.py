@@ -122,7 +122,7 @@ def _write(stream: AnswerStream, begin: Any) -> None:
 
 
 def _tell(answer: Answer, extract: bool) -> None:
-    """What the reader should know beside the answer."""
+    """Notes for the reader beside the answer."""
     if answer.notice and not extract:
         note(answer.notice)
     for remark in (*answer.skipped, *answer.notes):

@@ -1,4 +1,4 @@
-"""What a command shows: text, JSON and tables on standard output, notes and bars on standard error."""
+"""Output of commands: text, JSON and tables on standard output, notes and bars on standard error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What text is allowed next: regular expressions, choices, JSON schemas and grammars, all as llguidance grammars."""
+"""Constraints on text: regular expressions, choices, JSON schemas and grammars, all as llguidance grammars."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ except ImportError as error:
     raise MissingLibrary("llguidance", extra="gguf") from error
 
 WHITESPACE = r"(\n[ ]{0,12}|[ ])?"
-"""What may stand between the parts of JSON: nothing, a space, or a line break and its indentation."""
+"""White space allowed between the parts of JSON: nothing, a space, or a line break and its indentation."""
 
 SPACE = "[ ]?"
 """The same for calls of tools and structured answers, which programs read: a small model fills lists better so."""

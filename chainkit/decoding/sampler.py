@@ -130,7 +130,7 @@ def log_softmax(logits: Logits) -> NDArray[np.float64]:
 
 
 def _likeliest(logits: Logits, request: GenerationRequest) -> NDArray[Any]:
-    """What top_k and top_p leave, the likeliest first; of what min_p will not leave, some may be missing."""
+    """Candidates left by top_k and top_p, the likeliest first; some that min_p would drop may be missing."""
     allowed = int(np.count_nonzero(logits > -np.inf))
     count = min(allowed, request.top_k or allowed)
     if request.top_p < 1:

@@ -145,7 +145,7 @@ def closed(schema: Any) -> Any:
 
 
 def resolved(reference: str, root: Any) -> Any:
-    """What a reference inside a schema points to; None if it points elsewhere."""
+    """The target of a reference inside a schema; None if it points elsewhere."""
     if not reference.startswith("#"):
         return None
     found = root

@@ -1,4 +1,4 @@
-"""What a server with OpenAI's API can and cannot do, found out by asking it."""
+"""Test which features an OpenAI-compatible server supports."""
 
 from chainkit.doctor.advice import Advice, advice
 from chainkit.doctor.examination import Examination, open_examination

@@ -1,4 +1,4 @@
-"""What the findings mean for the user of chainkit: a spec string, and what to mind."""
+"""Advice from the findings: a spec string, and caveats."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Advice:
 
 
 def advice(exam: Examination) -> Advice:
-    """What to write for the server, and what to mind with it."""
+    """A spec string for the server, and caveats."""
     options: dict[str, str] = {}
     if exam.works("stream") and exam.findings["usage_in_stream"].state in {"refused", "failed"}:
         options["stream_usage"] = "false"

@@ -99,7 +99,7 @@ class Wire:
         self._http.close()
 
     def get(self, path: str) -> WireReply:
-        """What the server answers to a GET.
+        """The reply to a GET.
 
         Raises:
             ConnectionFailed: It does not answer.
@@ -108,7 +108,7 @@ class Wire:
         return self._patiently("GET", path, None)
 
     def post(self, path: str, body: Mapping[str, Any]) -> WireReply:
-        """What the server answers to a POST of JSON; raises as `get` does."""
+        """The reply to a POST of JSON; raises as `get` does."""
         reply = self._patiently("POST", path, json.dumps(body).encode())
         self._count(reply)
         return reply
@@ -228,7 +228,7 @@ def _parsed(content: bytes) -> Any:
 
 
 def _words(content: bytes) -> str:
-    """What an error body says, in its own words."""
+    """The message in an error body."""
     body = _parsed(content)
     for path in (("error", "message"), ("message",), ("detail",), ("error",)):
         said = dug(body, *path)

@@ -1,4 +1,4 @@
-"""What a model on a hub will need, from the first bytes of its files."""
+"""The memory that a model on a hub needs, from the first bytes of its files."""
 
 from __future__ import annotations
 

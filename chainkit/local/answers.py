@@ -20,7 +20,7 @@ _REASONS: dict[FinishReason, str] = {
 
 
 def usage(counters: Counters, prompt_tokens: int) -> UsageMetadata:
-    """What a generation has cost; tokens that were in memory already count as read from a cache."""
+    """Usage metadata of a generation; tokens already in the KV cache count as cached."""
     written = counters.sampled + counters.forced
     return UsageMetadata(
         input_tokens=prompt_tokens,

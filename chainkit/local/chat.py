@@ -40,7 +40,7 @@ _AT_ONCE = 64  # conversations that threads wait for; how many are computed at o
 
 
 class LocalChat(CallSettings, Sight, BaseChatModel):
-    """What a backend adds: its tokens, its template, and a session to continue a conversation.
+    """A local chat model; a backend adds its vocabulary, chat template and runtime.
 
     Attributes:
         chat_template: A Jinja template to use instead of the model's own.

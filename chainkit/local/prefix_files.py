@@ -1,4 +1,4 @@
-"""What local models have computed of the beginnings of texts, in files that all processes of a user share.
+"""The prompt cache on disk: KV data of text prefixes, in files shared by all processes of a user.
 
 A text is cut into blocks of 64 tokens. A file holds one block: its keys and values, named by the hash of what computed
 it and of all tokens up to its end, so that texts share the files of what they begin with in common. A file is written

@@ -66,7 +66,7 @@ class ForwardRequest:
 
 @dataclass(frozen=True, slots=True)
 class ForwardResult:
-    """What came of a request.
+    """The result of a forward request.
 
     Attributes:
         sequence: Where the owner's tokens are now.
@@ -128,7 +128,7 @@ class LocalRuntime(Protocol):
         ...
 
     def fingerprint(self) -> str | None:
-        """What makes its results different from those of other models and settings; None: results are not kept."""
+        """Key of everything that its results depend on; None: results are not cached."""
         ...
 
     def forward(self, requests: Sequence[ForwardRequest]) -> list[ForwardResult]:
@@ -178,7 +178,7 @@ class PendingRead:
         return self.request.branches.inner if self.request.branches else []
 
     def result(self, sequence: KVSequence) -> ForwardResult:
-        """What came of it."""
+        """The result of the read."""
         logits = [self.logits[node] for node in (END, *self.wanted)]
         stacked = logits[0][None] if len(logits) == 1 else np.stack(logits)
         return ForwardResult(sequence, len(self.request.tokens) - self.start, self.passes, stacked)

@@ -128,7 +128,7 @@ _PRINTED = (int, float, type(None), Undefined, range, date, Macro, LoopContext)
 
 
 class Budget:
-    """What one rendering may still use."""
+    """The remaining budget of one rendering."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self.steps, self.made, self.deadline = 0, 0, time.thread_time() + seconds

@@ -74,7 +74,7 @@ class GenerationTask:
 
 
 class Client:
-    """Who waits for generations: one thread, or one event loop.
+    """A client waiting for generations: one thread, or one event loop.
 
     Args:
         scheduler: Where they are computed.

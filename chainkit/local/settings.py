@@ -79,7 +79,7 @@ class CallSettings(BaseModel):
         return in_range(info.field_name or "", value)
 
     def call(self, stop: Sequence[str] | None, changes: Mapping[str, Any]) -> GenerationRequest:
-        """What decides the generation of one call.
+        """The generation request of one call.
 
         Args:
             stop: Texts to stop at, as well as those of the model.

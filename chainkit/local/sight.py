@@ -1,4 +1,4 @@
-"""What a model sees: how a text is cut into tokens, and how likely each next one is."""
+"""Inspect a model: the tokens of a text, and the probabilities of the next one."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class Toolbox:
         return [tool["function"]["name"] for tool in self.tools]
 
     def constraint(self) -> Constraint | None:
-        """What the model may write: calls of tools whose arguments fit their schemas, or, if it may, an answer.
+        """The constraint on the model: tool calls with arguments that fit their schemas, or, if allowed, an answer.
 
         None: any text. The answer is plain text, or has the form.
         """
@@ -107,7 +107,7 @@ class Toolbox:
         return lark(f"start: call {more} {text}\ncall: {call}\nbody: {body}\n")
 
     def read(self, text: str, end: Piece) -> ToolAnswer:
-        """What an answer is.
+        """Parse an answer into text or tool calls.
 
         Args:
             text: All of it.

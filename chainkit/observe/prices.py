@@ -1,4 +1,4 @@
-"""What a call of a hosted model costs, from a small table with the month for which each price is known."""
+"""The cost of a hosted model's call, from a table of prices with the month of each."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def trace(path: str | os.PathLike[str] | None = None) -> Trace:
 
 
 class Trace:
-    """What happened inside `with chainkit.trace()`; `str()` of it is a tree for reading.
+    """The steps recorded inside `with chainkit.trace()`; `str()` of it is a readable tree.
 
     Attributes:
         path: The SQLite file that is written, or None.

@@ -1,1 +1,1 @@
-"""What langchain-core's templates lack."""
+"""Prompt templates of langchain-core, with a short constructor and `explain`."""

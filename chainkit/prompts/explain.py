@@ -1,4 +1,4 @@
-"""What a chain would send, worked out without asking any model."""
+"""Show the prompts that a chain would send, without calling any model."""
 # pyright: reportPrivateUsage=false
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Explained:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What each step of a chain would be given; `str()` of it is for reading.
+    """The input of each step of a chain; `str()` of it is readable.
 
     Attributes:
         steps: In the order in which they would run.
@@ -80,7 +80,7 @@ class Explanation:
 
     @property
     def prompts(self) -> tuple[tuple[tuple[str, Any], ...], ...]:
-        """What each model would be sent, as (role, content) pairs."""
+        """The prompt of each model, as (role, content) pairs."""
         return tuple(step.messages for step in self.steps if step.kind == "model")
 
     def __str__(self) -> str:

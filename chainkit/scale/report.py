@@ -1,4 +1,4 @@
-"""What a mapping has done, while it runs and at its end."""
+"""Progress of a mapping, and its report at the end."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class MapProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapReport:
-    """What a mapping came to.
+    """The report of a mapping.
 
     Attributes:
         output: The file of finished rows.

@@ -1,4 +1,4 @@
-"""What a server serves: models, documents, chains and programs by name, opened at their first use."""
+"""The catalogue of a server: models, documents, chains and programs by name, opened at first use."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Catalogue:
 
     @property
     def listed(self) -> list[ServedModel]:
-        """What anybody may know of."""
+        """The publicly listed names."""
         return [model for model in self if model.listed]
 
     def counted_as(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""What goes wrong, in the words of OpenAI's API: one table from errors to status, type and code."""
+"""Errors in the format of OpenAI's API: one table from exceptions to status, type and code."""
 
 from __future__ import annotations
 

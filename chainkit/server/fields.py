@@ -1,4 +1,4 @@
-"""What endpoints take, field by field; the OpenAPI document is made from these classes."""
+"""Request bodies as pydantic models; the OpenAPI document is generated from them."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ _ESCAPED = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
 class Metrics:
-    """What one server has done.
+    """Counters of one server.
 
     Attributes:
         requests: By path and status.

@@ -1,4 +1,4 @@
-"""What the endpoints of one server share."""
+"""State shared by the endpoints of one server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from chainkit.server.wire import Arriving, read_json
 
 @dataclass(frozen=True, eq=False)
 class Services:
-    """What the endpoints of one server share.
+    """State shared by the endpoints of one server.
 
     Attributes:
         catalogue: Served models, documents and programs.

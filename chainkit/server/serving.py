@@ -151,7 +151,7 @@ def served_program(program: Any, name: str | None = None, *, model: Any = None) 
 
 
 def short_name(spec: Any) -> str:
-    """What clients call something, from its spec or path.
+    """The name for clients, from a spec or path.
 
     >>> short_name("gguf:./models/tiny-Q4_1.gguf?n_threads=2"), short_name("minilm"), short_name("openai:gpt-4o-mini")
     ('tiny-Q4_1', 'minilm', 'gpt-4o-mini')

@@ -14,7 +14,7 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True, kw_only=True)
 class ServerLimits:
-    """What one server does at most.
+    """Limits of one server.
 
     Attributes:
         body_bytes: Longest request.

@@ -93,7 +93,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Header(Mapping[str, Any]):
-    """What a GGUF file says about itself; a mapping from keys to values.
+    """The metadata of a GGUF file; a mapping from keys to values.
 
     Numbers and strings are read at once; an array only when it is asked for.
 

@@ -1,4 +1,4 @@
-"""What the memory of a model depends on, whatever its file format."""
+"""The shape of a model, as far as memory depends on it, for any file format."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class WeightShape:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What one layer remembers of a text.
+    """The KV cache of one layer.
 
     Attributes:
         keys: Values stored for each token as its key; heads that share a key count once.

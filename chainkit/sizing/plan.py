@@ -128,7 +128,7 @@ _PARTS = ("weights", "copies", "cache", "compute", "tokenizer", "program")
 
 
 def plan(model: ModelShape, use: Use | None = None, *, repacked: frozenset[str] = frozenset()) -> MemoryPlan:
-    """What a use of a model needs.
+    """The memory plan of a use of a model.
 
     Args:
         model: From `gguf_model`, `folder_model` or one of the remote ones.

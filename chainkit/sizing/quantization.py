@@ -1,4 +1,4 @@
-"""What a model would weigh in another quantization: llama.cpp's choice of a type for each tensor.
+"""The size of a model in another quantization: llama.cpp's choice of a type for each tensor.
 
 A name like Q4_K_M means a mixture of types. The rules are those of llama.cpp's `llama_tensor_get_type`, in
 src/llama-quant.cpp, for dense models.

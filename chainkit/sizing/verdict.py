@@ -19,7 +19,7 @@ _TIGHT = 0.95  # of the usable memory
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What became of a model and a machine.
+    """The verdict on a model and a machine.
 
     Attributes:
         plan: The model as it was asked for, on this machine.

@@ -31,7 +31,7 @@ _RATES = {"full": 1e-4, "lora": 5e-4}
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """What going on has come to.
+    """The result of continued training.
 
     Attributes:
         folder: The new model, or the adapter.

@@ -1,4 +1,4 @@
-"""What a tuning will take, in numbers, before it is begun."""
+"""The plan of a tuning: steps, memory and time, before it starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a tuning came to: before and after on held-out examples, as text, as JSON and as a page."""
+"""The report of a tuning: before and after on held-out examples, as text, JSON and a page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WIDTH, _HEIGHT, _MARGIN = 640, 240, 40
 
 @dataclass(frozen=True)
 class Sample:
-    """What the model writes for a held-out prompt.
+    """The model's answer to a held-out prompt.
 
     Attributes:
         prompt: The prompt.

@@ -1,4 +1,4 @@
-"""What a tuning does, as values that are checked when they are made."""
+"""Settings of a tuning, validated on creation."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _ROOM = 200_000  # bytes for the texts beside the trained numbers
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a tuning came to.
+    """The result of a tuning.
 
     Attributes:
         report: Before and after.

@@ -1,4 +1,4 @@
-"""What an up-scaling will do, in numbers, before anything is written."""
+"""The plan of an up-scaling, in numbers, before anything is written."""
 
 from __future__ import annotations
 

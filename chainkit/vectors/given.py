@@ -1,4 +1,4 @@
-"""What a caller gave, as checked vectors."""
+"""Validate the caller's items as vectors."""
 
 from __future__ import annotations
 

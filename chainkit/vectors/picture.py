@@ -1,4 +1,4 @@
-"""What every picture can do: be written to a file, and show itself in a notebook."""
+"""Base of pictures: saved to a file, or shown in a notebook."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model has computed of a text: its keys and values, which the tokens after it look at."""
+"""The KV cache of a text: keys and values that later tokens attend to."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class KeysValues:
 
     @property
     def token_bytes(self) -> int:
-        """What one token takes; 0 before anything was read."""
+        """Bytes per token; 0 before anything was read."""
         return sum(part.element_size() * part.shape[1] * part.shape[3] for part in (*self.keys, *self.values))
 
 

@@ -153,7 +153,7 @@ class _Flow(transformers.Cache):
         return output.transpose(1, 2)
 
     def _mask(self, number: int, window: int | None, query: torch.Tensor) -> torch.Tensor | None:
-        """Who sees whom, [T, T of the whole text]; None if it is each all before it."""
+        """Attention mask, [T, T of the whole text]; None if it is causal."""
         if (number, window) not in self._masks:
             self._masks[number, window] = _mask(self.spans[number], window, query.device)
         return self._masks[number, window]

@@ -38,7 +38,7 @@ log = logging.getLogger("chainkit.llama_cpp")
 AUTO = "auto"
 IK = "ik_llama_cpp"
 ENGINES = (AUTO, *HOMES)
-"""What a user may name."""
+"""Engine names a user may give."""
 
 _RULES = 3  # to be raised when a decision would be another one for the same file
 _SMALL = 32 << 20  # bytes of a file below which the choice is not worth its time

@@ -78,7 +78,7 @@ class GGJTTensor:
 
 @dataclass(frozen=True)
 class OldModel:
-    """What a file says about itself.
+    """The header of a file.
 
     Attributes:
         path: The file.

@@ -26,7 +26,7 @@ _lock = threading.Lock()
 
 
 class OldFile(BaseModel):
-    """What the old files do not say, and where their GGUF is.
+    """Settings that old files lack, and where their GGUF conversion is stored.
 
     Attributes:
         trained_context: Tokens of the longest text in training; None guesses from the name of the file: 4096 for

@@ -1,4 +1,4 @@
-"""What this machine's processor can do, by the names that Linux gives its features."""
+"""CPU features of this machine, by their Linux names."""
 
 from __future__ import annotations
 

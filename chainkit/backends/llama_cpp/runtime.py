@@ -93,7 +93,7 @@ class LlamaRuntime:
         self._files = DiskPrefixes(weights, settings, self._context, self._sequences, spare)
 
     def fingerprint(self) -> str:
-        """What makes its results different from those of other models and settings."""
+        """Key of everything that its results depend on."""
         if self._fingerprint is not None:
             return self._fingerprint
         path = self.weights.path

@@ -88,7 +88,7 @@ class FileSettings(BaseModel):
 
     @property
     def header(self) -> Header:
-        """What the file says about itself.
+        """The file's GGUF metadata.
 
         Raises:
             ModelFileError: It is not a GGUF file, or a damaged one.
@@ -113,7 +113,7 @@ class FileSettings(BaseModel):
 
 
 class GGUFSettings(FileSettings):
-    """What the models that write text take.
+    """Settings of GGUF models that generate text.
 
     Attributes:
         n_batch: Maximum number of tokens in one pass.

@@ -1,4 +1,4 @@
-"""What a model has computed of a text, kept in a file: a long prefix is then read once and never again.
+"""Saved KV cache of a text, so that a long prefix is computed only once.
 
 The file begins with an eight-byte magic, the length of a JSON header and the header: the model and settings it was made
 for, its tokens, and the hash of the rest, which is in llama.cpp's own format.

@@ -22,7 +22,7 @@ _TOKEN = "chainkit"  # noqa: S105 - the name of the field
 
 @dataclass(frozen=True)
 class HostedBatch:
-    """What a service says of a batch.
+    """The status of a batch at the service.
 
     Attributes:
         id: Its id at the service.

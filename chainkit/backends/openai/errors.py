@@ -1,4 +1,4 @@
-"""What went wrong at a service, in chainkit's words; no message holds a key."""
+"""Translate errors of a service; no message holds a key."""
 
 from __future__ import annotations
 

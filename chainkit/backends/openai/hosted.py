@@ -66,7 +66,7 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Hosted(BaseModel):
-    """What the models of a service have in common.
+    """Base of a service's models.
 
     A key that is given is used for any address. Without one, the key is looked for in the environment, then among
     the stored ones, and sent to the provider's own hosts only; see `access.find_access`. It is never part of `repr`,

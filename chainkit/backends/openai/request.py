@@ -23,22 +23,22 @@ CHAT_SETTINGS = (
     *SAMPLING, "reasoning_effort", "verbosity", "service_tier", "store", "parallel_tool_calls", "modalities", "audio",
     "prompt_cache_key", "safety_identifier",
 )  # fmt: skip
-"""What a chat model can be set to, by the names of the API."""
+"""Settings of a chat model, by API names."""
 
 CALL_OPTIONS = frozenset(
     {*CHAT_SETTINGS, "model", "tools", "tool_choice", "response_format", "prediction", "web_search_options", "metadata"}
     | {"extra_body"}
 )
-"""What may be given for one call."""
+"""Options of one call."""
 
 COMPLETION_SETTINGS = (*(name for name in SAMPLING if name != "top_logprobs"), "best_of", "echo", "suffix")
-"""What a completion model can be set to, by the names of the API."""
+"""Settings of a completion model, by API names."""
 
 COMPLETION_OPTIONS = frozenset({*COMPLETION_SETTINGS, "model", "extra_body"})
-"""What may be given for one call of a completion model."""
+"""Options of one call of a completion model."""
 
 OURS = frozenset({"stream", "ls_structured_output_format", "structured_output_format"})
-"""What langchain-core passes along for itself."""
+"""Arguments that langchain-core adds."""
 
 
 def chat_body(

@@ -1,4 +1,4 @@
-"""What chainkit adds to the connections of its HTTP client.
+"""Additions to the connections of the HTTP client.
 
 - Head and body of a request go out in one write; httpcore2 makes two, each a system call and a turn of the event loop.
 - Each wait consults the time limit of the whole call; httpcore2 starts it again with every piece that arrives.

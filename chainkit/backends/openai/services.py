@@ -1,4 +1,4 @@
-"""What differs between the services that speak OpenAI's API: data, no code."""
+"""Differences between OpenAI-compatible services: data, no code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What went wrong in a partner package, in chainkit's words; no message holds a key."""
+"""Translate errors of partner packages; no message holds a key."""
 
 from __future__ import annotations
 

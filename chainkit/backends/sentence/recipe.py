@@ -1,4 +1,4 @@
-"""What the files of a model say about how it is to be used."""
+"""How to use a sentence embedding model, from its files: pooling, prompts, length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs the graph: onnxruntime or OpenVINO."""
+"""Runtimes for the ONNX graph: onnxruntime or OpenVINO."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Extract:
-    """What was found.
+    """The extracted sentences.
 
     Attributes:
         sentences: The best ones, on one line each, without numbers of citations that the document itself has.

@@ -24,7 +24,7 @@ _SPACE = uuid.UUID("6d9f2c0e-3a52-4a86-9f0b-2f6a8c1c7e11")
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What a copy did.
+    """The report of a copy.
 
     Attributes:
         sent: Passages that were not in the store yet.

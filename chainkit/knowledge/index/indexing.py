@@ -33,7 +33,7 @@ SPLITTING = 2  # raise it when documents are read or split differently: then all
 
 @dataclass(slots=True)
 class Report:
-    """What an update did.
+    """The report of an update.
 
     Attributes:
         indexed: Files that are new or have changed.

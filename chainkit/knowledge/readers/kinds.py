@@ -124,7 +124,7 @@ _POSTMARK = re.compile(rb"From \S{1,300} [^\n]{0,60}\d\d:\d\d[^\n]{0,60}\r?\n[\w
 
 
 def kind_of(path: Path) -> FileKind:
-    """What a file is.
+    """The kind of a file.
 
     Raises:
         DocumentError: It is of a kind that is known and not read; the error names it.

@@ -13,7 +13,7 @@ from chainkit.knowledge.readers.blocks import Block
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadLimits:
-    """What the reading of one document may take; beyond it the document is cut or skipped, with a remark.
+    """Limits on reading one document; beyond them it is cut or skipped, with a remark.
 
     Attributes:
         seconds: Of the processor, for one document.

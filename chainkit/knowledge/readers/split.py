@@ -42,7 +42,7 @@ class Passage:
 
     @property
     def context(self) -> str:
-        """What the passage is searched by: its headings and its text."""
+        """The text that is indexed: headings and passage."""
         return " > ".join(self.headings) + "\n" + self.text if self.headings else self.text
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Signature:
-    """What a command takes.
+    """The arguments of a command.
 
     Attributes:
         parameters: Names, in order.

@@ -85,7 +85,7 @@ def parts(expression: Expression) -> Iterator[Expression]:
 
 
 def inside(expression: Expression) -> tuple[Expression, ...]:
-    """What an expression is made of, one level down."""
+    """The direct parts of an expression."""
     match expression:
         case Item():
             return expression.of, expression.key

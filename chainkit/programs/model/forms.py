@@ -107,7 +107,7 @@ def _matches(pattern: str, text: str) -> bool:
 
 
 def reader_of(form: Form) -> Reader:
-    """What reads the text of a form."""
+    """The parser for the text of a form."""
     return _schema_reader(form.schema) if form.schema is not None else str
 
 

@@ -43,7 +43,7 @@ class HostedRequest:
 
 @dataclass
 class HostedReply:
-    """What a model answered.
+    """A model's answer.
 
     Attributes:
         text: Up to the first stop text.

@@ -133,7 +133,7 @@ class LocalJobRunner:
         return result
 
     def _request(self, context: TokenContext, slot: Slot, toolbox: Any) -> GenerationRequest:
-        """What the slot asks for, and the model's own settings where it says nothing."""
+        """The slot's settings, with the model's settings as defaults."""
         role_end = (ROLE_END,) if context.chat is None and context.held.opened else ()
         if context.ending:  # of a message that another than the assistant writes
             role_end = (context.ending,)

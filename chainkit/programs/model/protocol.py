@@ -1,4 +1,4 @@
-"""What a program runs on: the one protocol through which the executor talks to any model.
+"""The protocol between the program executor and any model.
 
 The executor never computes. It keeps a `Context` up to date (text that the model has in front of it; append, fork and
 rewind cost nothing until something is generated) and hands `Job`s to a `JobRunner`:
@@ -32,7 +32,7 @@ Method = Literal["joint", "greedy", "normalised", "unconditional"]
 
 @dataclass(slots=True)
 class Tally(Counters):
-    """What a run has cost; the contexts of one run share one.
+    """The cost of a run; its contexts share one tally.
 
     Attributes:
         passes: Forward passes that read or sampled something of this run; 0 where the model does not tell.
@@ -45,7 +45,7 @@ class Tally(Counters):
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """What a slot's text must be; exactly one field is set.
+    """The required form of a slot's text; exactly one field is set.
 
     Attributes:
         pattern: A regular expression that the whole text matches.
@@ -126,7 +126,7 @@ class ToolCall:
 
 @dataclass(frozen=True, kw_only=True)
 class SlotResult:
-    """What came of a slot. The context now ends with `text`.
+    """The result of a slot. The context now ends with `text`.
 
     Attributes:
         text: All of it, without the stop text.
@@ -263,7 +263,7 @@ class JobRunner(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Abilities:
-    """What a model can do; programs that need more are refused before anything is sent.
+    """Abilities of a model; programs that need more are refused before anything is sent.
 
     Attributes:
         name: The model, for messages.

@@ -1,4 +1,4 @@
-"""What a run has written so far, span by span, and the events that tell of it."""
+"""The text of a run so far, span by span, and its events."""
 
 from __future__ import annotations
 

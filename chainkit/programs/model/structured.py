@@ -19,7 +19,7 @@ _FOREIGN = re.compile(r"\(\?(?!:)|\\[1-9AbBGkpPzZ]|[+*?}]\+|\[\[:")
 
 @dataclass(frozen=True)
 class Asked:
-    """What a service is asked for.
+    """The structured output requested from a service.
 
     Attributes:
         schema: As `with_structured_output` takes it.

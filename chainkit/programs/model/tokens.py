@@ -1,4 +1,4 @@
-"""What a program has put before a local model, as text and as tokens: text is cut into tokens once, and never again."""
+"""The context of a program on a local model, as text and tokens: text is tokenized only once."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TextPart:
 
 @dataclass(frozen=True, slots=True)
 class HeldText:
-    """What a context holds; frozen, so that a mark is the state itself.
+    """The content of a context; frozen, so that a mark is the state itself.
 
     Attributes:
         messages: Those that are complete, on a chat model.

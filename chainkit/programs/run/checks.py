@@ -1,4 +1,4 @@
-"""What can be said about a program before it runs: names that are missing, and what its model cannot do."""
+"""Checks of a program before it runs: missing names, and features that its model lacks."""
 
 from __future__ import annotations
 

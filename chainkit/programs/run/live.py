@@ -25,7 +25,7 @@ from chainkit.programs.run.values import copied
 
 
 def engine_of(checks: TemplateChecks, model: Any) -> ProgramModel:
-    """What runs a program on a model.
+    """The runner of a program on a model.
 
     Raises:
         UnsupportedProgram: The model cannot do what the program needs.
@@ -194,7 +194,7 @@ def _no_model() -> ProgramModel:
 
 
 def program_model(model: Any) -> ProgramModel:
-    """What runs programs on a model.
+    """The runner of programs on a model.
 
     Args:
         model: A `ProgramModel`, a local model of chainkit, or any chat model or language model of langchain-core.

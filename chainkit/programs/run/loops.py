@@ -208,7 +208,7 @@ def _single(run: ExecutionLine, node: GenEach, plan: _Plan, following: str) -> S
 
 
 def _pattern(run: ExecutionLine, body: Body, join: str) -> tuple[re.Pattern[str], list[str]]:
-    """What an item looks like: the literal text of the body, and a group for each slot."""
+    """The pattern of an item: the literal text of the body, and a group for each slot."""
     parts: list[str] = []
     names: list[str] = []
     for number, node in enumerate(body):

@@ -74,7 +74,7 @@ class Executable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a run has cost.
+    """The cost of a run.
 
     Attributes:
         cached: Tokens that were in the model's memory already.
@@ -187,7 +187,7 @@ class Run:
 
     @property
     def events(self) -> tuple[Event, ...]:
-        """What has happened since the run before; only runs of `stream()` have events."""
+        """Events since the previous run; only runs of `stream()` have them."""
         return self._state.events
 
     @property

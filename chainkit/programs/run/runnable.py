@@ -113,7 +113,7 @@ class Program(Runnable[Any, Run]):
         return self._changed(model=model, runs_on=self._bound(model))
 
     def _bound(self, model: Any) -> ProgramModel | None:
-        """What runs it on a model, which can do all that it needs."""
+        """The runner on a model that has all required abilities."""
         if model is None:
             return None
         engine = engine_of(self.checks, model)
@@ -126,7 +126,7 @@ class Program(Runnable[Any, Run]):
         return self._changed(variables={**self.variables, **given}).with_model(model)
 
     def _opened(self, model: Any) -> Any:
-        """What a spec names: with roles a chat model, without them what continues a text."""
+        """The model of a spec: a chat model if the program has roles, otherwise a completion model."""
         roles = isinstance(model, str) and checks.has_roles(self.template, self.variables)
         return opening.chat_model(model) if roles else opening.continuing(model)
 

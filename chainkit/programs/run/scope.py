@@ -95,7 +95,7 @@ class Scope:
         self.assign(path, [*existing, *items])
 
     def read(self, path: str) -> Any:
-        """What a path leads to, or None."""
+        """The value at a path, or None."""
         root, *rest = _steps(path)
         home = self._home(root)
         value = None if home is None else home[root]

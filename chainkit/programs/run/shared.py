@@ -1,4 +1,4 @@
-"""What the lines of execution of one run have in common, and what each has written."""
+"""State shared by the lines of execution of one run, and the record of each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Skip(Exception):
 
 @dataclass
 class Shared:
-    """What all parts of one run have in common.
+    """State shared by all parts of one run.
 
     Attributes:
         abilities: Those of the model.
@@ -60,7 +60,7 @@ class Shared:
 
 @dataclass
 class RunRecord:
-    """What has been written so far.
+    """The text written so far.
 
     Attributes:
         spans: In order.

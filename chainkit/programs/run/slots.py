@@ -73,7 +73,7 @@ def _filled(run: ExecutionLine, plan: _Plan) -> Steps:
 
 
 def _rows(run: ExecutionLine, plan: _Plan) -> Steps:
-    """What each row wrote; the first one is in the context and in the text."""
+    """The result of each row; the first one is in the context and in the text."""
     shown_already = [0]
 
     def heard(piece: Piece) -> TextAdded | None:

@@ -1,4 +1,4 @@
-"""What the executor asks of the outside: it yields one of these and is sent the answer."""
+"""Requests of the executor to its driver: it yields one of these and is sent the answer."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ class Includable:
 
 @lru_cache(maxsize=1)
 def tool_def() -> Includable:
-    """What describes `functions` to the model."""
+    """The descriptions of `functions` for the model."""
     template = parse("{{functions_as_text(functions)}}")
     return Includable(template, {"functions": [], "functions_as_text": described})
 

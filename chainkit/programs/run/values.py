@@ -1,4 +1,4 @@
-"""What expressions mean: members, operators, built-in functions, and values as text.
+"""Evaluation of expressions: members, operators, built-in functions, and values as text.
 
 A template reads only the variables it was given: keys of dicts, items of lists, fields of dataclasses, named tuples
 and pydantic models. It cannot reach Python attributes, so no class, module, file or private name.

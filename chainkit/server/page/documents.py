@@ -91,7 +91,7 @@ def cited_place(found: Sequence[Passage], body: PassagesBody) -> int:
 
 
 def title_of(path: str) -> str:
-    """What a document is called."""
+    """The display name of a document."""
     return PurePath(path).name or path
 
 

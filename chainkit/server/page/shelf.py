@@ -23,7 +23,7 @@ _INDEX = ".index.sqlite"
 
 @dataclass(frozen=True, kw_only=True)
 class OwnLimits:
-    """What visitors may put on a server.
+    """Limits on indexes made by visitors.
 
     Attributes:
         indexes: Indexes at a time; a new one takes the place of the longest unused.

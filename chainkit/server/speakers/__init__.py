@@ -1,1 +1,1 @@
-"""What answers a chat: models, documents, programs and chains, all through one protocol."""
+"""Speakers answer chats: models, documents, programs and chains, all through one protocol."""

@@ -1,4 +1,4 @@
-"""What a chat is asked for, as one value that all kinds of speakers take."""
+"""A chat request as one value that all kinds of speakers take."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class DocumentsSpeaker(Speaker):
 
     @property
     def models(self) -> Sequence[Any]:
-        """What writes the answers."""
+        """The model that writes the answers."""
         return [] if self.model is None else [self.model]
 
     @property

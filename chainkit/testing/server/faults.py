@@ -1,4 +1,4 @@
-"""What goes wrong at a service: each fault turns the right answer into a wrong one."""
+"""Faults of a service: each turns a correct answer into a faulty one."""
 
 from __future__ import annotations
 
