@@ -345,7 +345,8 @@ def _opened(reader: Reader, token: int, matcher: Matcher | None) -> list[int]:
     Models never write a bracket and a quotation mark as two tokens where one token covers both. After the bracket alone
     they would end the list, since its first text seems ruled out.
     """
-    options = matcher.openings(token) if matcher is not None else []
+    stuck = token < 0  # nothing may follow here, and the text goes back
+    options = matcher.openings(token) if matcher is not None and not stuck else []
     if not options:
         return [token]
     scores = reader.score_tokens(options)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Annotated, Literal
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
+from pydantic import AfterValidator, BaseModel
 
 import chainkit
+from chainkit.base.errors import ConstraintNotMet
 from chainkit.decoding.constraints import answer_form
 from chainkit.decoding.guide import Guide
 from chainkit.local.conversation import with_hint
@@ -101,3 +104,15 @@ def test_the_question_asks_for_json_unless_it_speaks_of_json_itself():
     answered = [HumanMessage("Hi"), AIMessage("Yes?")]
     assert with_hint(answered, hint) == answered
     assert json.dumps(hint).isascii()
+
+
+def test_a_structured_answer_that_nothing_satisfies_ends_in_a_named_error():
+    def refused(value: str) -> str:
+        raise ValueError(f"{value} is never right")
+
+    class Never(BaseModel):
+        value: Annotated[Literal["ab", "ac"], AfterValidator(refused)]
+
+    small = chainkit.chat_model("gguf:examples/demo_model/demo-q8_0.gguf", temperature=0, max_tokens=60)
+    with pytest.raises(ConstraintNotMet, match="never right"):
+        small.with_structured_output(Never).invoke("Choose.")
