@@ -20,6 +20,7 @@ from chainkit.vectors.labels import drawable, label, width, wrapped
 from chainkit.vectors.layout import Method, layout
 from chainkit.vectors.page import page
 from chainkit.vectors.picture import Picture
+from chainkit.vectors.spots import Spots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +35,7 @@ TEXT_BYTES = 3_500_000
 """Of all texts on a page together; where there are more, the longest are cut, so that a page stays below 5 MB."""
 
 _NAMED = 40  # groups whose names find room
-_NAME_COLUMNS = 40
+_NAME_COLUMNS = 28
 _LINE = 0.03  # height of a name; the picture is 1 high and 1 wide
 _LETTER = 0.0083  # width of a letter
 _EDGE = 0.05  # around the points: room for a name
@@ -66,16 +67,12 @@ class ClusterMap(Picture):
         return _draw(self)
 
     def name_places(self) -> list[tuple[float, float]]:
-        """The middle of each group's name: above its points, or as near to there as other names let it stand."""
-        taken: list[tuple[float, float, float]] = []
-        for group in self.clustering.groups[:_NAMED]:
-            points = self.points[list(group.members)]
-            half = width(label(group.name, _NAME_COLUMNS)) * _LETTER / 2
-            x = float(np.clip(np.median(points[:, 0]), half - _EDGE, 1 + _EDGE - half))
-            taken.append(
-                (*_free(x, float(np.quantile(points[:, 1], 0.98, method="higher")) + _LINE, half, taken), half)
-            )
-        return [(x, y) for x, y, _ in taken]
+        """The middle of each group's name: near its points, where it covers few of them and no other name."""
+        spots = Spots(self.points, _EDGE, _LINE)
+        return [
+            spots.take(self.points[list(group.members)], width(_short(group.name)) * _LETTER)
+            for group in self.clustering.groups[:_NAMED]
+        ]
 
     def html(self) -> str:
         """The picture as one page that needs no network: texts where the mouse points, zoom, groups to hide.
@@ -95,7 +92,7 @@ class ClusterMap(Picture):
             "groups": [
                 {
                     "label": group.label,
-                    "name": label(group.name, _NAME_COLUMNS),
+                    "name": _short(group.name),
                     "size": len(group),
                     "colour": group_colour(group.label),
                     "middle": np.round(np.median(self.points[list(group.members)], axis=0), 4).tolist(),
@@ -181,7 +178,7 @@ def _write_names(axes: Axes, drawn: ClusterMap) -> None:
     from matplotlib.patheffects import withStroke
 
     groups = drawn.clustering.groups[:_NAMED]
-    names, families = drawable([*(label(group.name, _NAME_COLUMNS) for group in groups), drawn.title])
+    names, families = drawable([*(_short(group.name) for group in groups), drawn.title])
     for group, name, (x, y) in zip(groups, names, drawn.name_places(), strict=False):
         axes.text(
             *(x, y, name),
@@ -198,14 +195,11 @@ def _write_names(axes: Axes, drawn: ClusterMap) -> None:
         axes.set_title(wrapped(names[-1], 100), family=families, fontsize=12, loc="left", parse_math=False)
 
 
-def _free(x: float, y: float, half: float, taken: list[tuple[float, float, float]]) -> tuple[float, float]:
-    """The place nearest to a height at which no earlier name is in the way."""
-    for step in range(100):
-        height = y + _LINE * ((step + 1) // 2) * (-1 if step % 2 else 1)
-        beside = (abs(x - other) >= half + wide or abs(height - line) >= _LINE for other, line, wide in taken)
-        if abs(height - 0.5) <= 0.5 + _EDGE - _LINE / 2 and all(beside):
-            return x, height
-    return x, y
+def _short(name: str) -> str:
+    """A name without its last keywords, where it has too many for a map."""
+    while width(name) > _NAME_COLUMNS and ", " in name:
+        name = name.rpartition(", ")[0]
+    return label(name, _NAME_COLUMNS)
 
 
 def _encoded(numbers: Array) -> str:

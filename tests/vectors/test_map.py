@@ -15,6 +15,7 @@ from chainkit.base.errors import MissingLibrary, Unsupported
 from chainkit.vectors import cluster_map, clusters
 from chainkit.vectors.layout import layout
 from chainkit.vectors.map import POINTS_ON_A_PAGE
+from chainkit.vectors.spots import Spots
 
 GROUPS = 6
 
@@ -136,14 +137,28 @@ def test_long_texts_are_cut_so_that_a_page_stays_small(blobs, monkeypatch):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_name_stands_above_the_points_of_its_group(seed):
-    """Points that reach the upper edge too: the picture leaves room for a name there."""
+def test_a_name_stands_beside_the_points_of_its_group_and_covers_none(seed):
+    """Points that reach the edges too: the picture leaves room for a name there."""
     rng = np.random.default_rng(seed)
     vectors = np.repeat(np.eye(3, 8), 3, axis=0) + rng.normal(0, 0.2, (9, 8))
     drawn = cluster_map(vectors, k=2, method="pca")
-    for group, (_, height) in zip(drawn.clustering.groups, drawn.name_places(), strict=True):
-        highest = drawn.points[list(group.members), 1].max()
-        assert 0.02 < height - highest < 0.1
+    for group, place in zip(drawn.clustering.groups, drawn.name_places(), strict=True):
+        aside = np.abs(drawn.points - place)
+        assert not ((aside[:, 0] < 0.03) & (aside[:, 1] < 0.015)).any()  # "group 0" is 0.06 wide and a line 0.03 high
+        own = drawn.points[list(group.members)]
+        assert (own.min(axis=0) - 0.1 < place).all()
+        assert (place < own.max(axis=0) + 0.1).all()
+
+
+def test_names_among_many_points_stay_on_their_own():
+    rng = np.random.default_rng(3)
+    middles = np.array([[0.2, 0.5], [0.5, 0.5], [0.8, 0.5]])
+    points = np.concatenate([middle + rng.uniform(-0.13, 0.13, (3000, 2)) for middle in middles])
+    spots = Spots(points, 0.05, 0.03)
+    for number, middle in enumerate(middles):
+        x, y = spots.take(points[3000 * number : 3000 * (number + 1)], 0.2)
+        assert abs(x - middle[0]) < 0.05
+        assert 0.12 < abs(y - middle[1]) < 0.25
 
 
 def test_a_long_title_makes_lines(blobs):
