@@ -102,6 +102,18 @@ def test_a_sweep_comes_every_sixteenth_of_the_limit_and_leaves_a_tenth_free(path
     store.close()
 
 
+def test_bytes_are_counted_from_zero_after_a_sweep(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(1, 1000))
+    monkeypatch.setattr(answer_store, "_now", lambda: next(clock))
+    store = AnswerStore(path, 20_000)
+    store.put(b"%06d" % 0, bytes(3125 - OVERHEAD - 6), "chat")
+    for number in range(1, 31):  # 1,250 bytes are one too few, so each third one of 625
+        assert len(store) == number
+        store.put(b"%06d" % number, bytes(625 - OVERHEAD - 6), "chat")
+    assert len(store) == 28
+    store.close()
+
+
 def test_one_kind_is_cleared_and_the_other_stays(path: Path) -> None:
     store = AnswerStore(path)
     store.put(b"a", b"1", "chat")

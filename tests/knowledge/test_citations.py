@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainkit.knowledge.answer.citations import CheckedAnswer, Traced, cited, quote, units
+from chainkit.knowledge.answer.citations import CheckedAnswer, Traced, cited, quote, units, without_numbers
 from chainkit.knowledge.readers.split import Passage
 
 TWO = (
@@ -122,3 +122,8 @@ def test_a_quote_stands_in_its_passage(text, statement):
     found = quote(1, passage, statement)
     lines = text.split("\n")[found.first_line - 1 : found.last_line]
     assert found.quote in "\n".join(lines)
+
+
+def test_numbers_in_brackets_are_removed_from_prose_and_kept_in_code():
+    assert without_numbers("Bees fly.[2][3] They sting[4].") == "Bees fly. They sting."
+    assert without_numbers("Bees fly.[2] See `x[1]`.") == "Bees fly.[2] See `x[1]`."

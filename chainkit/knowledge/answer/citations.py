@@ -286,9 +286,9 @@ def _line_units(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     while start < end:
         stop = text.find("\n", start, end)
         stop = end if stop < 0 else stop
-        following = text[stop + 1 : end].lstrip(" ")[:2]
-        # an item of a list may go on in the next line
-        if stop == end or text[begun] not in "-*+" or following[:1] in ("-", "*", "+", "\n", "|"):
+        following = text[stop + 1 : end].lstrip(" ")[:1]
+        # an item of a list may continue in the next line
+        if stop == end or text[begun] not in "-*+" or following in ("-", "*", "+", "\n", "|"):
             if text[begun:stop].strip():
                 yield _without_lead(text, begun, stop)
             begun = stop + 1
