@@ -85,7 +85,8 @@ def extract(
     Args:
         hits: Where to look, the best first.
         embed: Texts to vectors of length 1, (N, D); None where the model does not know the language.
-        rarity: The inverse document frequency of each word of the question; None counts in the sentences of the hits.
+        rarity: The inverse document frequency of each word of the question, for the confidence; None counts in the
+            sentences of the hits, as is done to choose among them.
     """
     candidates = _candidates(hits)
     if not candidates:
@@ -142,10 +143,8 @@ class _Held:
         self._share = np.array([self._held(one.own, one.flat) for one in candidates])
         headings = [self._held(stems(text), _flat(text)) for text in (" ".join(hit.passage.headings) for hit in hits)]
         around = np.array([headings[one.hit] for one in candidates])
-        if rarity is None:
-            self._weights = np.log(1 + len(candidates) / (0.5 + (self._share > 0.99).sum(axis=0)))
-        else:
-            self._weights = np.array([rarity[word] for word in self.words])
+        self._weights = np.log(1 + len(candidates) / (0.5 + (self._share > 0.99).sum(axis=0)))
+        self._rarity = self._weights if rarity is None else np.array([rarity[word] for word in self.words])
         self._total = float(self._weights.sum()) or 1.0
         self.coverage: Scores = np.maximum(self._share, _HEADING_SHARE * around) @ self._weights / self._total
 
@@ -161,13 +160,15 @@ class _Held:
         """What speaks for a candidate."""
         one = self._candidates[best]
         hit = hits[one.hit]
-        worth = [self.covered(other) + (0 if meaning is None else other.meaning) for other in hits]
+        total = float(self._rarity.sum()) or 1.0
+        held = [float(self.of_passage(other) @ self._rarity) / total for other in hits]
+        worth = [share + (0 if meaning is None else other.meaning) for share, other in zip(held, hits, strict=True)]
         elsewhere = sorted(worth[: one.hit] + worth[one.hit + 1 :], reverse=True)[:_ELSEWHERE]
         return Evidence(
             meaning=None if meaning is None else float(meaning[best]),
-            coverage=self.covered(hit),
+            coverage=held[one.hit],
             lead=worth[one.hit] - sum(elsewhere) / len(elsewhere) if elsewhere else MOST_LEAD,
-            match=hit.words / self._total,
+            match=hit.words / total,
             names=names_missing(self._question, hit.passage.context),
             kind=kind_missing(self._question, hit.passage.text[one.start : one.end]),
         )
