@@ -16,11 +16,11 @@ from chainkit.backends.llama_cpp.capi import SIGNATURES, Handle, Library
 from chainkit.base.errors import Unsupported
 
 _NO_ROOM = 1
-_MOST_CONTEXTS = 24  # each takes two of the 64 of ggml, adapters and passes need some; at the 65th the process ends
+# ggml has 64 slots for its own structures, and the process ends at the 65th; adapters and passes need some
+_MOST_SLOTS, _OF_MODEL, _OF_CONTEXT = 56, 1, 2
 
 # the same function under another name
 _RENAMED = {
-    "llama_model_free": "llama_free_model",
     "llama_model_n_ctx_train": "llama_n_ctx_train",
     "llama_model_n_embd_out": "llama_model_n_embd",
     "llama_memory_seq_rm": "llama_kv_cache_seq_rm",
@@ -33,6 +33,7 @@ _RENAMED = {
 _OTHERS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "llama_model_get_vocab": (c_void_p, (c_void_p,)),
     "llama_free": (None, (c_void_p,)),
+    "llama_free_model": (None, (c_void_p,)),
     "llama_kv_cache_clear": (None, (c_void_p,)),
     "llama_kv_cache_seq_rm": (c_bool, (c_void_p, c_int32, c_int32, c_int32)),
     "llama_kv_cache_defrag": (None, (c_void_p,)),
@@ -85,17 +86,30 @@ class IkLibrary(Library):
             values["flash_attn"] = int(values.pop("flash_attn_type") > 0 or values.get("type_v", 1) != 1)
         return super().context_params(**values)
 
+    def load(self, path: str, params: ctypes.Structure) -> Handle:
+        """A model, or None; then `last_errors` says why."""
+        if not self._has_slots(_OF_MODEL):
+            return None
+        made = super().load(path, params)
+        self._replaced.slots += _OF_MODEL if made is not None else 0
+        return made
+
     def context(self, model: Handle, params: ctypes.Structure) -> Handle:
-        """A context, or None; then `last_errors` says why. Beyond some thirty the library would end the process."""
-        if self._replaced.contexts >= _MOST_CONTEXTS:
-            gc.collect()
-        if self._replaced.contexts >= _MOST_CONTEXTS:
-            self.errors.clear()
-            self.errors.append(f"{self.layout.package} holds {_MOST_CONTEXTS} contexts at most; unload other models")
+        """A context, or None; then `last_errors` says why."""
+        if not self._has_slots(_OF_CONTEXT):
             return None
         made = super().context(model, params)
-        self._replaced.contexts += made is not None
+        self._replaced.slots += _OF_CONTEXT if made is not None else 0
         return made
+
+    def _has_slots(self, wanted: int) -> bool:
+        if self._replaced.slots + wanted > _MOST_SLOTS:
+            gc.collect()
+        if self._replaced.slots + wanted <= _MOST_SLOTS:
+            return True
+        self.errors.clear()
+        self.errors.append(f"{self.layout.package} holds some twenty models in a process at most; unload others")
+        return False
 
     def newer(self, name: str) -> Callable[..., Any]:
         """A function that not every build has.
@@ -114,11 +128,15 @@ class _Replaced:
     def __init__(self, own: dict[str, Any], decode: Callable[[Handle, Any], int]) -> None:
         self.own, self._decode = own, decode
         self._models: dict[Handle, Handle] = {}  # a vocabulary's model
-        self.contexts = 0
+        self.slots = 0
 
     def llama_free(self, context: Handle) -> None:
         self.own["llama_free"](context)
-        self.contexts -= 1
+        self.slots -= _OF_CONTEXT
+
+    def llama_model_free(self, model: Handle) -> None:
+        self.own["llama_free_model"](model)
+        self.slots -= _OF_MODEL
 
     def llama_model_get_vocab(self, model: Handle) -> Handle:
         vocabulary = self.own["llama_model_get_vocab"](model)

@@ -200,3 +200,26 @@ def test_a_library_that_dies_on_a_file_ends_its_child_alone(bpe_model, tmp_path,
     assert engines.tried(bpe_model, "auto", repack=True) == Engine(
         library="xllamacpp", reason="ik_llama.cpp does not run it: it ended with status -6"
     )
+
+
+@needs_both
+def test_models_beyond_what_ik_llama_cpp_can_hold_are_refused_and_the_process_lives(bpe_model):
+    llama, models, contexts = opened("ik_llama_cpp"), [], []
+    try:
+        for _ in range(64):  # as many as its ggml has slots for; each context takes two
+            model = llama.load(str(bpe_model), llama.model_params(n_gpu_layers=0))
+            context = None if model is None else llama.context(model, llama.context_params(n_ctx=64, n_batch=32))
+            models += [] if model is None else [model]
+            contexts += [] if context is None else [context]
+            if context is None:
+                break
+        assert 10 <= len(contexts) < 64
+        assert "unload others" in llama.last_errors()
+        llama.llama_free(contexts.pop())
+        contexts.append(llama.context(models[0], llama.context_params(n_ctx=64, n_batch=32)))
+        assert contexts[-1] is not None
+    finally:
+        for context in contexts:
+            llama.llama_free(context)
+        for model in models:
+            llama.llama_model_free(model)
