@@ -122,7 +122,7 @@ def slow() -> Iterator[bytes]:
         ((200, HTML, endless()), "has more than 1,000,000 bytes"),
         ((200, HTML, slow()), "takes longer than 0 seconds"),
         ((302, {"Location": "file:///etc/passwd"}, b""), "to no web page"),
-        ((302, {"Location": "ftp://127.0.0.1/x"}, b""), "no web page"),
+        ((302, {"Location": "ftp://127.0.0.1/x"}, b""), "not a web page"),
         ((302, {"Location": "/page"}, b""), "leads in a circle"),
         ((200, {"Content-Length": "500"}, b"short"), "5 of 500 bytes"),
         ((200, {"Content-Type": "application/pdf"}, b"%PDF-1.4 broken"), "is not a readable PDF"),

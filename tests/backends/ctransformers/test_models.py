@@ -159,7 +159,7 @@ def test_a_damaged_file_is_an_error_or_works_and_never_ends_this_process(file, t
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"", "cut short"), (b"lmgg" + b"\xff" * 100, "claims -1 tokens"), (b"PK\3\4" + bytes(100), "no GGML file")],
+    [(b"", "cut short"), (b"lmgg" + b"\xff" * 100, "claims -1 tokens"), (b"PK\3\4" + bytes(100), "not a GGML file")],
 )
 def test_a_file_of_another_kind_is_refused(tmp_path, content, reason):
     path = tmp_path / "x.bin"

@@ -93,5 +93,5 @@ def test_weights_that_are_no_numbers_are_an_error(tmp_path, bpe_model):
     data[start : start + norm.nbytes] = np.full(norm.nbytes // 4, np.nan, np.float32).tobytes()
     path = tmp_path / "nan.gguf"
     path.write_bytes(bytes(data))
-    with pytest.raises(ModelFileError, match="no numbers"):
+    with pytest.raises(ModelFileError, match="not numbers"):
         GGUFModel(model=str(path)).invoke("a")

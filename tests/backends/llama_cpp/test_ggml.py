@@ -9,6 +9,7 @@ import struct
 import threading
 import tracemalloc
 from collections import namedtuple
+from collections.abc import Iterator
 from pathlib import Path
 
 import gguf
@@ -419,10 +420,12 @@ class TestSession(SessionContract):
     """A session on an old file keeps the contract of all sessions."""
 
     @pytest.fixture(autouse=True)
-    def _path(self, tmp_path: Path) -> None:
+    def _path(self, tmp_path: Path) -> Iterator[None]:
         self.path = tmp_path / "new.gguf"
         convert(write_old(tmp_path / "old.bin"), self.path, TINY)
         self.runtime = open_runtime(self.path, dataclasses.replace(EXACT, context_length=self.limit))
+        yield
+        del self.runtime  # ik_llama.cpp holds few contexts, and pytest holds every test
 
     def make(self) -> LocalSession:
         return LocalSession(self.runtime)
