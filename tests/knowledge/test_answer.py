@@ -171,7 +171,7 @@ def test_a_model_that_cannot_count_is_estimated_without_the_network():
 
 
 def test_a_hosted_model_whose_tokenizer_nobody_knows_is_estimated_and_that_is_told_once(caplog, monkeypatch):
-    monkeypatch.setattr("chainkit.chains.counting._told", set())
+    monkeypatch.setattr("chainkit.chains.counting._warned", set())
     for _ in range(2):
         assert counter(OpenAIChat(model="our-own-model", api_key="sk-none")) is estimate
     (told,) = caplog.messages
