@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,9 +15,9 @@ from chainkit.backends.huggingface.reach import require_reachable
 from chainkit.base.errors import ContextOverflow, MissingLibrary, ModelFileError, ModelNotFound, SpecError, Unsupported
 from chainkit.base.vectors import Storage, stored_as, texts_of
 from chainkit.local.kept import Kept
+from chainkit.sizing.machines import limit_spinning
 
-# libgomp reads it when torch loads it; waiting threads that spin made a busy machine several times slower
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+limit_spinning()  # before torch loads libgomp
 
 Array = np.ndarray[Any, Any]
 

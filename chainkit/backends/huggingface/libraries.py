@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from chainkit.base.errors import MissingLibrary
+from chainkit.sizing.machines import limit_spinning
 
-# libgomp reads it when torch loads it; waiting threads that spin made a busy machine several times slower
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+limit_spinning()  # before torch loads libgomp
 
 try:
     import torch

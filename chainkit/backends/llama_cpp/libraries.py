@@ -23,6 +23,7 @@ from chainkit.backends.llama_cpp.ik_layouts import IK_LLAMA_CPP
 from chainkit.backends.llama_cpp.layouts import LLAMA_CPP_PYTHON, XLLAMACPP, Layout
 from chainkit.backends.llama_cpp.processor import machine, missing
 from chainkit.base.errors import LibraryMismatch, MissingLibrary, MissingSystemLibrary
+from chainkit.sizing.machines import limit_spinning
 
 VARIABLE = "CHAINKIT_LLAMA_LIBRARY"
 
@@ -93,8 +94,7 @@ def opened(choice: str) -> Library:
 
 @cache
 def _opened(choice: str) -> Library:
-    # libgomp reads it when it is loaded; waiting threads that spin made a busy machine 5 to 9 times slower
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    limit_spinning()
     return _of_package(choice) if choice in HOMES else _by_path(Path(choice).expanduser())
 
 

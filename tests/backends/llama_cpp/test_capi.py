@@ -1,5 +1,6 @@
 """A library is found without its package, and only a build whose structures are known is used."""
 
+import os
 import subprocess
 import sys
 import time
@@ -106,11 +107,16 @@ def test_a_core_without_a_feature_counts_for_all():
 def test_the_package_itself_is_not_imported(package):
     code = (
         "import sys; from chainkit.backends.llama_cpp.libraries import opened; opened(sys.argv[1]);"
-        "import os; print(os.environ['OMP_WAIT_POLICY']);"
+        "import os; print(os.environ['OMP_WAIT_POLICY'], os.environ.get('GOMP_SPINCOUNT'));"
         "sys.exit(any(m in sys.modules for m in ('xllamacpp', 'llama_cpp', 'ik_llama_cpp')))"
     )
-    run = subprocess.run([sys.executable, "-c", code, package], capture_output=True, text=True, check=False)
-    assert (run.returncode, run.stdout.strip(), run.stderr) == (0, "passive", "")
+    own = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    usual = "active 10000" if sys.platform == "linux" else "passive None"
+    for chosen, expected in (({}, usual), ({"OMP_WAIT_POLICY": "passive"}, "passive None")):
+        run = subprocess.run(
+            [sys.executable, "-c", code, package], capture_output=True, text=True, check=False, env=own | chosen
+        )
+        assert (run.returncode, run.stdout.strip(), run.stderr) == (0, expected, "")
 
 
 def test_unknown_settings_of_a_structure_are_refused(package):
