@@ -97,6 +97,9 @@ def threads(weights: Weights, settings: LlamaSettings) -> tuple[int, int]:
 def new_context(weights: Weights, settings: LlamaSettings, context_length: int, sequences: int) -> Handle:
     """Create a context with this context length and number of sequences.
 
+    Args:
+        settings: With the numbers of threads, see `threads`.
+
     Raises:
         EncoderOnly: The model continues no text.
         ModelFileError: llama.cpp cannot make it.
@@ -104,14 +107,13 @@ def new_context(weights: Weights, settings: LlamaSettings, context_length: int, 
     library = weights.library
     if not library.llama_model_has_decoder(weights.handle) or library.llama_model_has_encoder(weights.handle):
         raise EncoderOnly(weights)
-    single, batch = threads(weights, settings)
     params = library.context_params(
         n_ctx=context_length,
         n_batch=settings.n_batch,
         n_ubatch=_computed_at_once(weights, settings),
         n_seq_max=sequences,
-        n_threads=single,
-        n_threads_batch=batch,
+        n_threads=settings.n_threads,
+        n_threads_batch=settings.n_threads_batch,
         flash_attn_type=FLASH[weights.engine.flash if settings.flash_attention is None else settings.flash_attention],
         type_k=KV_TYPES[settings.kv_type],
         type_v=KV_TYPES[settings.kv_type],

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainkit.backends.llama_cpp.contexts import threads
 from chainkit.backends.llama_cpp.exact import rows
 from chainkit.base.paths import parts
 from chainkit.local.prefix_files import BLOCK, Data, PrefixFiles, block_names, prefix_files
@@ -55,7 +54,7 @@ class DiskPrefixes:
 
     Args:
         weights: The model.
-        settings: The runtime's.
+        settings: The runtime's, with its numbers of threads.
         context: llama.cpp's context.
         sequences: Its sequences.
         spare: A sequence of llama.cpp that no text has, for blocks on their way; None: nothing is taken or put.
@@ -74,7 +73,7 @@ class DiskPrefixes:
         self._key = repr(
             (
                 (library.layout.package, library.layout.version, _seen(library.path), platform.machine()),
-                (threads(weights, settings), settings.n_batch, library.llama_n_ctx(context)),
+                (settings.n_threads, settings.n_threads_batch, settings.n_batch, library.llama_n_ctx(context)),
                 (settings.kv_type, settings.flash_attention),
                 (settings.loading.repack, settings.loading.n_gpu_layers),
                 [adapter.scale for adapter in settings.adapters],

@@ -23,6 +23,7 @@ from chainkit.backends.llama_cpp.contexts import (
     needs,
     new_context,
     remembers_whole,
+    threads,
 )
 from chainkit.backends.llama_cpp.engines import known
 from chainkit.backends.llama_cpp.exact import PASS, alike, parts_rows, rows, tidy
@@ -69,7 +70,10 @@ class LlamaRuntime:
         most = min(settings.n_batch, wanted)  # llama.cpp ends the process if there are more sequences
         texts = min(settings.n_sequences or default_sequences(states=whole), most, self.library.sequences or most)
         branches = 0 if whole or self.library.sequences else min(_BRANCHES, most - texts)
-        self._context = new_context(weights, settings, wanted, texts + branches)
+        # chosen once, so that the context and the files of prefixes agree on them
+        single, batch = threads(weights, settings)
+        chosen = replace(settings, n_threads=single, n_threads_batch=batch)
+        self._context = new_context(weights, chosen, wanted, texts + branches)
         weakref.finalize(self, free_context, weights, self._context).atexit = False
         put_on(weights, self._context, settings.adapters)
         self.context_length = min(wanted, self.library.llama_n_ctx(self._context))
@@ -90,7 +94,7 @@ class LlamaRuntime:
             self.library, self._memory, texts, self.lock, partial=not whole, rows=rows(weights)
         )
         spare = self._branch_numbers[0] if branches > 0 else None
-        self._files = DiskPrefixes(weights, settings, self._context, self._sequences, spare)
+        self._files = DiskPrefixes(weights, chosen, self._context, self._sequences, spare)
 
     def fingerprint(self) -> str:
         """Key of everything that its results depend on."""
