@@ -11,7 +11,8 @@ for each article: paragraphs with questions, answers, and whether a question is 
     chunking   recall and overlap of at most 2,000 characters
     fit        the weights of `confidence`, and its AUC with the weights of one half of the articles judged on the other
 
-`--count N` questions of each set (100); `fit` is not among the default parts.
+`--count N` questions of each set (100), `--set NAME` for some sets alone in `answers`; `fit` is not among the default
+parts.
 """
 
 from __future__ import annotations
@@ -257,9 +258,12 @@ def begun_answer(one: Asked, index: Any, **settings: Any) -> Any:
     return stream.finished[0]
 
 
-def answers(data: Path, count: int, specs: Sequence[str]) -> None:
-    print("who answers | set | right | wrong | not answered, of those without | verbatim | CPU s a question")
+def answers(data: Path, count: int, specs: Sequence[str], chosen_sets: Sequence[str]) -> None:
+    shown = "who answers", "set", "right", "wrong", "not answered, of those without", "verbatim"
+    print(*shown, "own sentence: holds the answer, where its quotes do", "CPU s a question", sep=" | ")
     for name, path in sets(data).items():
+        if name not in chosen_sets:
+            continue
         paragraphs, asked = articles(path)
         chosen = [one for one in asked if one.answers][:count]
         chosen += [one for one in asked if one.impossible][:count]
@@ -267,7 +271,7 @@ def answers(data: Path, count: int, specs: Sequence[str]) -> None:
             filled(index, paragraphs, Path(folder))
             told(name, index, chosen, specs)
     firm = data / "ask"
-    if firm.is_dir():
+    if firm.is_dir() and "firm" in chosen_sets:
         rows = [json.loads(line) for line in (firm / "questions.jsonl").read_text("utf-8").splitlines()]
         with Index(None) as index:
             index.add(firm / "firm")
@@ -290,7 +294,11 @@ def told(name: str, index: Index, asked: Sequence[Asked], specs: Sequence[str]) 
             for citation in answer.citations
         )
         known = len(given) - len(none)
-        shown = f"{right} of {known}", wrong, f"{refused} of {len(none)}", quotes, f"{seconds:.2f}"
+        # a sentence of the model stands above the quotes
+        own = [(one, *answer.text.split("\n\n", 1)) for one, answer in given if answer.model and "\n\n" in answer.text]
+        own = [(holds(said, one.answers), holds(rest, one.answers)) for one, said, rest in own if one.answers]
+        good = f"{sum(said for said, _ in own)} of {len(own)}, {sum(rest for _, rest in own)}"
+        shown = f"{right} of {known}", wrong, f"{refused} of {len(none)}", quotes, good, f"{seconds:.2f}"
         print(spec or "no model", name, *shown, sep=" | ", flush=True)
 
 
@@ -337,6 +345,9 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", default=["search", "refusals", "answers", "chunking"])
     parser.add_argument("--model", action="append", default=[])
     parser.add_argument("--count", type=int, default=100)
+    parser.add_argument(
+        "--set", action="append", choices=[*sets(Path()), "firm"], help="for `answers`; all if not given"
+    )
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")  # long documents are cut by the model on purpose here
     if "search" in chosen.parts:
@@ -344,7 +355,7 @@ def main() -> None:
     if "refusals" in chosen.parts:
         refusals(chosen.data, chosen.count)
     if "answers" in chosen.parts:
-        answers(chosen.data, chosen.count, chosen.model)
+        answers(chosen.data, chosen.count, chosen.model, chosen.set or [*sets(chosen.data), "firm"])
     if "chunking" in chosen.parts:
         chunking(chosen.data)
     if "fit" in chosen.parts:

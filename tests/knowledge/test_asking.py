@@ -6,10 +6,11 @@ import pytest
 
 import chainkit
 from chainkit.backends.fake import FakeChat, FakeEmbeddings
+from chainkit.backends.sentence import embeddings
 from chainkit.base.errors import DocumentError
 from chainkit.base.paths import cache_dir
 from chainkit.knowledge import ask
-from chainkit.knowledge.answer.asking import index_file
+from chainkit.knowledge.answer.asking import index_file, kept_index
 
 from . import samples
 from .test_index import Counting
@@ -29,6 +30,22 @@ def folder(tmp_path):
 
 def test_the_front_door_is_the_same_function():
     assert chainkit.ask is ask
+
+
+def test_questions_in_one_process_load_minilm_once_until_it_is_unloaded(folder, monkeypatch):
+    loads, load = [], embeddings.load_runtime
+    monkeypatch.setattr(embeddings, "load_runtime", lambda *given: loads.append(given) or load(*given))
+    index, _ = kept_index(folder)
+    index.close()
+    shared = index.embeddings
+    shared.unload()
+    loads.clear()
+    answers = [ask("What do wasps build?", folder, keep_index=keep) for keep in (True, False, True)]
+    assert [answer.text for answer in answers] == ["Wasps build nests from chewed paper. [1]"] * 3
+    assert len(loads) == 1
+    shared.unload()
+    ask("What do wasps build?", folder)
+    assert len(loads) == 2
 
 
 def assert_stands_in_file(citation):

@@ -91,6 +91,34 @@ def test_what_does_not_hold_against_the_sources_is_not_shown(index, reply):
     assert ask(QUESTION, index, model=Local(reply=reply)).text == QUOTE
 
 
+@pytest.mark.parametrize(
+    ("question", "said", "right"),
+    [
+        ("Who sold the mill?", "Ada sold the mill to Bea.", True),
+        ("Who sold the mill?", "Ada sold it.", True),
+        ("Who sold the mill?", "Bea sold the mill to Ada.", False),  # its words in another order
+        ("Who sold the mill?", "The mill was sold.", False),  # no name
+        ("Who refused to sell the mill?", "Ada refused to sell the mill.", False),  # only the question says so
+        ("When was the mill sold?", "It was in 1931.", True),
+        ("When was the mill sold?", "It was sold in spring.", False),  # no number
+        ("Who did not come?", "Carl came to the feast.", False),  # the source denies it
+        ("Who did not come?", "Carl did not come.", True),
+        ("Who did not sell the mill?", "Ada sold the mill to Bea.", False),
+        ("Who wrote?", "Dan wrote that mills, yards, barns, byres, stables and sheds of the village", False),  # cut
+        ("Who wrote?", "Dan wrote that mills, yards, barns, byres, stables and sheds of the village burnt down.", True),
+        ("Who sold the mill to Bea in 1931?", "Eve", False),  # from a source that says less of what is asked
+    ],
+)
+def test_a_sentence_says_only_what_one_source_says(question, said, right):
+    sources = [
+        "Ada sold the mill to Bea in spring, in 1931.",
+        "Carl did not come to the feast.",
+        "Eve was told in June.",
+    ]
+    sources.append("Dan wrote that mills, yards, barns, byres, stables and sheds of the village burnt down in a night.")
+    assert holds(said, sources, question) is right
+
+
 def test_three_outcomes_by_one_confidence_on_every_way(index):
     for model in (None, Local(reply="Kittiwake II."), FakeChat(reply="Kittiwake II [1].")):
         answer = ask(QUESTION, index, model=model)

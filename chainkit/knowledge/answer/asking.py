@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -156,10 +158,13 @@ def kept_index(
 ) -> tuple[Index, Report]:
     """The index that `ask` keeps of these paths, up to date, and what that took; close it when done.
 
+    Where no embeddings are given, all calls in a process share one MiniLM; `index.embeddings.unload()` frees its memory
+    until the next question.
+
     Raises:
         DocumentError: None of the paths could be read.
     """
-    embeddings = opened_embeddings(embeddings)
+    embeddings = _minilm(os.getpid()) if embeddings is None else opened_embeddings(embeddings)
     file = index_file(paths, embeddings) if keep_index else None
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -174,6 +179,16 @@ def kept_index(
         index.close()
         raise _nothing(paths, report)
     return index, report
+
+
+@lru_cache(maxsize=1)
+def _minilm(process: int) -> Embeddings:
+    """The default model, loaded once in a process; a fork gets its own, since threads of a runtime end there.
+
+    `unload` of the object frees its memory; the next question loads it again.
+    """
+    del process
+    return opened_embeddings(None)
 
 
 def _opened(paths: Paths, embeddings: Embeddings, file: Path | None, progress: Progress | None) -> tuple[Index, Report]:
