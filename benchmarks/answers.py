@@ -27,6 +27,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -41,6 +42,7 @@ from chainkit.knowledge.answer.work import result
 from chainkit.knowledge.evaluation import ndcg
 from chainkit.knowledge.index.search import Hit
 from chainkit.knowledge.public import read_public_set
+from chainkit.knowledge.readers.plain import sentences
 from chainkit.knowledge.readers.scripts import tokens
 from chainkit.registry import answering
 
@@ -309,33 +311,53 @@ def holds(text: str, answers: Sequence[str]) -> bool:
 
 def chunking(data: Path) -> None:
     rows = [json.loads(line) for line in (data / "chunking" / "questions.jsonl").read_text("utf-8").splitlines()]
-    recalls: list[float] = []
-    overlaps: list[float] = []
-    for name in sorted({one["corpus"] for one in rows}):
+    corpora = sorted({one["corpus"] for one in rows})
+    shares: dict[bool, dict[str, list[tuple[float, float]]]] = {
+        cut: {name: [] for name in corpora} for cut in (False, True)
+    }
+    for name in corpora:
         file = data / "chunking" / f"{name}.md"
         text = file.read_text("utf-8")
         with Index(None) as index:
             index.add(file)
-            for one in rows:
-                if one["corpus"] == name:
-                    wanted = {at for span in one["spans"] for at in range(span["start_index"], span["end_index"])}
-                    found = characters(index, one["question"], text)
-                    recalls.append(len(wanted & found) / len(wanted))
-                    overlaps.append(len(wanted & found) / len(wanted | found))
-    print(f"chunking: recall {np.mean(recalls):.3f} at an IoU of {np.mean(overlaps):.3f}, {len(recalls)} questions")
+            for one in [one for one in rows if one["corpus"] == name]:
+                wanted = {at for span in one["spans"] for at in range(span["start_index"], span["end_index"])}
+                hits = index.find(one["question"], 12)
+                for cut, known in shares.items():
+                    found = characters(hits, text, cut=cut)
+                    known[name].append((len(wanted & found) / len(wanted), len(wanted & found) / len(wanted | found)))
+    print("chunking: recall at an IoU, all |", " | ".join(corpora))
+    for cut, known in shares.items():
+        means = [np.mean(some, axis=0) for some in ([*chain(*known.values())], *known.values())]
+        print(
+            "last passage cut" if cut else "whole passages",
+            *(f"{a:.3f} {b:.3f}" for a, b in means),
+            sep=" | ",
+            flush=True,
+        )
 
 
-def characters(index: Index, question: str, text: str) -> set[int]:
-    """The places of the best passages in the document, as many as stay within `MOST_CHARACTERS`."""
+def characters(hits: Sequence[Hit], text: str, *, cut: bool) -> set[int]:
+    """The places of the best passages in the document, as many as stay within `MOST_CHARACTERS`.
+
+    Args:
+        cut: Of the first one that does not fit, the sentences that do are taken too.
+    """
     found: set[int] = set()
-    for hit in index.find(question, 12):
+    for hit in hits:
         start = text.find(hit.passage.text)
         if start < 0:  # its paragraphs are farther apart in the file
             start = text.find(hit.passage.text[:60])
         place = set(range(start, start + len(hit.passage.text))) if start >= 0 else set[int]()
-        if len(found | place) > MOST_CHARACTERS:
-            break
-        found |= place
+        if len(found | place) <= MOST_CHARACTERS:
+            found |= place
+            continue
+        for first, last in sentences(hit.passage.text) if cut else ():
+            place = set(range(start + first, start + last))
+            if len(found | place) > MOST_CHARACTERS:
+                break
+            found |= place
+        break
     return found
 
 

@@ -38,6 +38,7 @@ def test_questions_in_one_process_load_minilm_once_until_it_is_unloaded(folder, 
     index, _ = kept_index(folder)
     index.close()
     shared = index.embeddings
+    assert isinstance(shared, embeddings.SentenceEmbeddings)
     shared.unload()
     loads.clear()
     answers = [ask("What do wasps build?", folder, keep_index=keep) for keep in (True, False, True)]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from chainkit.backends.fake import FakeChat, FakeEmbeddings
 from chainkit.base.errors import ContextOverflow
 from chainkit.knowledge import Hit, Index, ModelReranker, Passage
-from chainkit.knowledge.index.neighbours import MOST_JOINED, joined
+from chainkit.knowledge.index.neighbours import MOST_JOINED, joined, supported
 from chainkit.knowledge.index.picking import picked
 from chainkit.knowledge.index.rerank import numbers
 
@@ -42,6 +43,32 @@ def test_joined_passages_keep_their_lines_whatever_order_they_were_found_in(orde
             assert line in ("", f"Line {number}.")
         assert 1 <= len(passage.text.split("\n\n")) <= MOST_JOINED
     assert found[0].id in (order[0], order[0] - 1, order[0] + 1, order[0] - 2, order[0] + 2)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.booleans())
+def test_neighbours_raise_scores_and_passages_without_them_keep_theirs(scores, alone):
+    passages = [hit(2 * n if alone else n).passage for n in range(len(scores))]
+    raised = supported(np.array(scores), passages)
+    assert all(0 <= score <= 1 for score in raised)
+    if alone:
+        assert raised.tolist() == scores
+
+
+def test_of_two_passages_alike_the_one_whose_neighbours_fit_comes_first():
+    passages = [hit(n).passage for n in range(3)] + [hit(1, path="b.md").passage]
+    raised = supported(np.array([0.5, 0.6, 0.5, 0.6]), passages)
+    assert raised[1] > raised[3] == 0.6
+    assert raised.argmax() == 1
+
+
+def test_of_the_same_words_those_among_others_on_the_subject_are_found():
+    same = "In the morning the bees drink at the pond."
+    around = "Bees come to the pond when they want to drink.", same, "Do the bees drink at the pond at noon?"
+    with Index(None, FakeEmbeddings(), target_tokens=10) as index:
+        index.load([Document(same, metadata={"source": "alone"})])
+        index.load([Document("\n\n".join(around), metadata={"source": "bees"})])
+        found = index.find("When do the bees drink at the pond?", 4)
+        assert [one.passage.path for one in found if one.passage.text == same] == ["bees"]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from chainkit.knowledge.index.codes import NOTHING, Matrix, View, Whole, best
 from chainkit.knowledge.index.encoder import Encoder, one_of
 from chainkit.knowledge.index.filters import Filter, Selection, selections
+from chainkit.knowledge.index.neighbours import supported
 from chainkit.knowledge.index.search import (
     CANDIDATES,
     DENSE_WEIGHT,
@@ -62,6 +63,8 @@ class Lookup:
         meaning = found.meaning if dense_weight == 1 else found.refined(vector, dense_weight)
         texts = [rows[number].passage.context for number in found.ids]
         scores = fuse(question, texts, meaning, found.words, dense_weight)
+        if dense_weight < 1:
+            scores = supported(scores, [rows[number].passage for number in found.ids])
         for at in np.argsort(-scores, kind="stable")[:count]:
             yield _hit(rows[found.ids[at]], float(scores[at]), float(found.meaning[at]), float(found.words[at]))
 

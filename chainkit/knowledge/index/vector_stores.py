@@ -14,6 +14,7 @@ from chainkit.base.hiding import hides_given_keys
 from chainkit.base.stems import stem
 from chainkit.knowledge.index.closeness import K1, B
 from chainkit.knowledge.index.encoder import Encoder, Matrix, opened_embeddings
+from chainkit.knowledge.index.neighbours import supported
 from chainkit.knowledge.index.picking import picked
 from chainkit.knowledge.index.search import CANDIDATES, DENSE_WEIGHT, Hit, check_wanted, fuse
 from chainkit.knowledge.index.vectorstore import IndexRetriever
@@ -94,6 +95,8 @@ class VectorStoreIndex:
             best = texts[int(by_words.argmax())]
             dense_weight = DENSE_WEIGHT * self._encoder.fluency([question, best]) if by_words.any() else 1.0
         scores = fuse(question, texts, meaning, by_words, dense_weight)
+        if dense_weight < 1:
+            scores = supported(scores, passages)
         ranked = (
             Hit(
                 passages[at],
