@@ -14,18 +14,18 @@ from chainkit.knowledge.readers.split import Passage
 
 MOST_JOINED = 3
 BESIDE = 0.2  # what the score of a neighbour counts
-EXPECTED = 0.5  # of its own score, for a neighbour that is not among the candidates
+EXPECTED = 0.3  # of its own score, for a neighbour that is not among the candidates
 
 
 def supported(scores: NDArray[np.float64], passages: Sequence[Passage]) -> NDArray[np.float64]:
-    """Scores with a share of how much better the passages before and after do than half as well, 0 to 1, (N,).
+    """Scores with a share of how much more than expected the passages before and after fit, 0 to 1, (N,).
 
     An answer stands where its subject is spoken of, so the passages around it fit the question too. Passages without
     neighbours keep their scores, so that short documents lose nothing to long ones.
 
     >>> bees, wasps = (Passage(path="a", position=at, text=text) for at, text in enumerate(("Bees", "Wasps")))
     >>> supported(np.array([0.6, 0.5, 0.6]), [bees, wasps, Passage(path="b", text="Bees")]).round(2).tolist()
-    [0.64, 0.57, 0.6]
+    [0.66, 0.59, 0.6]
     """
     places = {(passage.path, passage.position): at for at, passage in enumerate(passages)}
     raised = scores.copy()
