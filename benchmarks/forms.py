@@ -4,6 +4,7 @@
     python benchmarks/forms.py --lists gguf:model.gguf
     python benchmarks/forms.py --types gguf:model.gguf --runs 100
     python benchmarks/forms.py --decisions gguf:model.gguf --labelled banking77.jsonl
+    python benchmarks/forms.py --served gguf:model.gguf --labelled banking77.jsonl
     python benchmarks/forms.py --repeats gguf:model.gguf
     python benchmarks/forms.py --batches gguf:model.gguf
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import itertools
 import json
 import os
 import random
@@ -38,6 +40,12 @@ LISTS = {
     "Name two continents.": 2, "List three breakfast foods.": 3, "Name three flowers.": 3, "List three birds.": 3,
     "Name four months.": 4, "List three languages.": 3, "Name three jobs in a hospital.": 3, "List two rivers.": 2,
     "Name three things in a kitchen.": 3, "List four clothes.": 4,
+    "Name three rivers in Europe.": 3, "What are four things you find in a bathroom?": 4, "List three desserts.": 3,
+    "Give me two tips for better sleep.": 2, "Name four animals that live in the sea.": 4,
+    "List five countries in Asia.": 5, "Which three meals do people eat in a day?": 3, "List three card games.": 3,
+    "Name three famous scientists.": 3, "Suggest three titles for a story about a dragon.": 3,
+    "List four things you need to bake a cake.": 4, "Name two desert animals.": 2, "What are three uses of water?": 3,
+    "List three programming languages.": 3, "Name five girls' names.": 5,
 }  # fmt: skip
 UNSEEN_LISTS = {  # nothing in chainkit was chosen on these
     "Which four seasons does a year have?": 4, "List three ways to relax after work.": 3, "Name three trees.": 3,
@@ -52,6 +60,27 @@ UNSEEN_LISTS = {  # nothing in chainkit was chosen on these
     "Name two holidays in December.": 2, "List three things a teacher does.": 3, "Name four fish.": 4,
     "Which keywords describe this text: The bakery opened a new shop with fresh bread and cakes?": 3,
     "List three shapes.": 3,
+    "List four kinds of bread.": 4, "Name three musical genres.": 3, "What are the three largest cities in Japan?": 3,
+    "Give three reasons to exercise.": 3, "Name four tools in a garden.": 4, "List two ways to save money.": 2,
+    "Name three Greek gods.": 3, "List five things on a desk.": 5, "Which two gases make up most of the air?": 2,
+    "Name three berries.": 3, "List three hobbies for children.": 3, "Tell me three facts about the moon.": 3,
+    "Name four languages spoken in India.": 4, "List three ingredients of a salad.": 3,
+    "Give me four words that rhyme with cat.": 4,
+}  # fmt: skip
+
+EXTRACTED_LISTS = {  # the words of the right items
+    "List the ingredients in this recipe: Mix flour, sugar and two eggs, then bake.": "flour sugar eggs",
+    "List the people in this text: Anna met Paul at the station, and they went to see Mr. Becker.": "anna paul becker",
+    "Which cities are named here: The train goes from Hamburg to Berlin and on to Prague.": "hamburg berlin prague",
+    "List the animals in this text: The dog chased the cat up a tree.": "dog cat",
+    "Give the names of the months in this sentence: The shop is closed in July and August.": "july august",
+    "List the colours in this text: The flag is red, white and blue.": "red white blue",
+    "List the tools that are needed: You need a hammer, a saw, a drill and some nails.": "hammer saw drill nails",
+    "List the languages she speaks: Maria speaks Spanish, English and some Dutch.": "spanish english dutch",
+    "List the chapter titles: They are Beginnings, Journeys, Storms, Home.": "beginnings journeys storms home",
+    "Which fruits are on the shopping list: milk, apples, bread, pears, soap?": "apples pears",
+    "List the sports they play: Tennis on Mondays, swim on Fridays, football at weekends.": "tennis swim football",
+    "List the days of the meetings: We meet on Tuesday, Thursday and Sunday.": "tuesday thursday sunday",
 }  # fmt: skip
 
 
@@ -114,20 +143,31 @@ def lists(spec: str) -> None:
 
     chat = chainkit.chat_model(spec, temperature=0, max_tokens=200)
     bare = {"title": "Items", "type": "array", "items": {"type": "string"}}
-    for name, form in (("list", bare), ("object", create_model("Items", items=(list[str], ...)))):
+    extracted = {prompt: len(words.split()) for prompt, words in EXTRACTED_LISTS.items()}
+    sets = {"chosen on": LISTS, "unseen": UNSEEN_LISTS, "extracted": extracted}
+    free = {
+        name: sum(chat.invoke(prompt).usage_metadata["output_tokens"] for prompt in prompts)
+        for name, prompts in sets.items()
+    }
+    for form_name, form in (("list", bare), ("object", create_model("Items", items=(list[str], ...)))):
         held = chat.with_structured_output(form, include_raw=True)
-        for prompts in (LISTS, UNSEEN_LISTS):
-            items = empty = spent = free = 0
+        for name, prompts in sets.items():
+            items = empty = cut = spent = 0
             for prompt, wanted in prompts.items():
                 answer = held.invoke(prompt)
                 given = getattr(answer["parsed"], "items", answer["parsed"])
                 found = {str(one).strip().lower() for one in given or () if str(one).strip()}
+                cut += given is None
+                empty += given is not None and not found
+                if name == "extracted":
+                    found = {word for word in EXTRACTED_LISTS[prompt].split() if any(word in one for one in found)}
                 items += min(len(found), wanted)
-                empty += not found
                 spent += answer["raw"].usage_metadata["output_tokens"]
-                free += chat.invoke(prompt).usage_metadata["output_tokens"]
             total = sum(prompts.values())
-            print(f"{name}: {items} of {total} items, {empty} of {len(prompts)} empty, {spent} tokens, free {free}")
+            print(
+                f"{form_name}, {name}: {items} of {total} items ({items / total:.0%}), {empty} empty and {cut} cut of "
+                f"{len(prompts)}; {spent} tokens, {spent / free[name]:.2f} of {free[name]} unconstrained"
+            )
 
 
 def types(spec: str, runs: int) -> None:
@@ -172,23 +212,68 @@ def types(spec: str, runs: int) -> None:
     print(f"{len(kinds)} types: {dict(counts)}; anything else would have ended the run")
 
 
-def decisions(spec: str, path: str) -> None:
-    import numpy as np
+REVIEWED = ("coffee machine", "hotel room", "concert", "headphones", "taxi ride", "novel", "garden chair", "pizza",
+            "museum", "phone case", "bus tour", "haircut")  # fmt: skip
+VERDICTS = {
+    True: ("The {} made my week.", "I would buy the {} again at once.", "What a lovely {}!",
+           "The {} is worth every cent.",
+           "I cannot stop telling friends about the {}.", "The {} was better than the pictures."),
+    False: ("The {} broke on the second day.", "I want my money back for the {}.", "Never again this {}.",
+            "The {} was dirty and smelled.", "I regret the {}.", "The {} was worse than the pictures."),
+}  # fmt: skip
+ADDED = (
+    "",
+    "It came on Monday. ",
+    "My sister came along. ",
+    "I paid by card. ",
+    "This is my first review. ",
+    "Size M. ",
+)
 
-    from chainkit.decisions import Calibration, choice, reliability, yes_no
-    from chainkit.decisions.calibration import softmax
+
+def _reviews(count: int) -> list[tuple[str, bool]]:
+    """Short reviews, half of them content."""
+    made = [
+        (f"{added}{verdict.format(thing)}", is_happy)
+        for is_happy, verdicts in VERDICTS.items()
+        for verdict in verdicts
+        for thing in REVIEWED
+        for added in ADDED
+    ]
+    random.Random(1).shuffle(made)
+    return made[:count]
+
+
+def decisions(spec: str, path: str, count: int) -> None:
+    from chainkit.decisions import choice, yes_no
 
     rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
     top = [label for label, _ in Counter(row["label"] for row in rows).most_common(5)]
     chosen = [row for row in rows if row["label"] in top]
     random.Random(0).shuffle(chosen)
-    chosen = chosen[:400]
     model = chainkit.decision_model(spec)
-    asked = {"topic": choice("What is the message about?", [label.replace("_", " ") for label in top])}
-    scores = np.array([row["topic"] for row in model.scores([row["text"] for row in chosen], asked)])
-    right = np.array([top.index(row["label"]) for row in chosen])
+    labels = [label.replace("_", " ") for label in top]
+    topics = [(row["text"], top.index(row["label"])) for row in chosen[:count]]
+    _calibrated("topics", model, choice("What is the message about?", labels), topics)
+    reviews = [(text, int(not is_happy)) for text, is_happy in _reviews(count)]
+    _calibrated("reviews", model, yes_no("Is the writer happy?"), reviews)
+    texts = [" ".join(row["text"] for row in chosen[start : start + 36]) for start in range(0, 288, 36)]
+    ten = {f"q{number}": yes_no(f"Is it about {label}?") for number, label in enumerate((*labels, *"abcde"))}
+    _priced(model, spec, texts, ten)
+
+
+def _calibrated(name: str, model: Any, question: Any, examples: list[tuple[str, int]]) -> None:
+    import numpy as np
+
+    from chainkit.decisions import Calibration, reliability
+    from chainkit.decisions.calibration import softmax
+
+    scores = np.array([row["q"] for row in model.scores([text for text, _ in examples], {"q": question})])
+    right = np.array([place for _, place in examples])
     before = reliability(softmax(scores).tolist(), right.tolist())
-    print(f"before: calibration error {before.error:.3f}, accuracy {before.accuracy:.3f}")
+    print(
+        f"{name}, {len(examples)} texts: before: error {before.error:.3f}, accuracy {before.accuracy:.3f}", flush=True
+    )
     for method in ("auto", "temperature", "vector", "isotonic"):
         found, order = [], np.random.default_rng(0)
         for _ in range(20):
@@ -202,25 +287,48 @@ def decisions(spec: str, path: str) -> None:
             statistics.mean(values) for values in zip(*((one.noise, one.accuracy) for one in found), strict=True)
         )
         print(
-            f"{method}: error {statistics.mean(errors):.3f} (median {statistics.median(errors):.3f}, by chance "
+            f"{name}, {method}: error {statistics.mean(errors):.3f} (median {statistics.median(errors):.3f}, by chance "
             f"{chance:.3f}), at most 0.05 in {sum(one <= 0.05 for one in errors)} of 20, accuracy {accuracy:.3f}"
         )
-    texts = [" ".join(row["text"] for row in chosen[start : start + 33]) for start in range(0, 330, 33)]
-    ten = {f"q{number}": yes_no(f"Is it about {label}?") for number, label in enumerate((*top, *"abcde"))}
-    if hasattr(model._answering, "session"):
-        spent = {"ten questions": 0.0, "reading": 0.0}
-        model.invoke({"state": "x", "questions": ten})
-        for number, text in enumerate(texts):
+
+
+def _priced(model: Any, spec: str, texts: list[str], questions: dict[str, Any]) -> None:
+    """The CPU of questions about a text beside that of reading a text once, which a service does for one token."""
+    local = hasattr(model._answering, "session")
+    reader = chainkit.llm(spec) if local else chainkit.chat_model(spec, max_tokens=1)
+    ratios = []
+    model.invoke({"state": "x", "questions": questions})
+    for turn, (one, other) in enumerate([*itertools.pairwise(texts)]):
+        spent = []
+        for asked, text in ((True, f"{turn} {one}"), (False, f"again {turn} {other}")):
             start = time.process_time()
-            if number % 2:
-                model.invoke({"state": text, "questions": ten})
-                spent["ten questions"] += (time.process_time() - start) / len(text)
-            else:
-                session = chainkit.llm(spec).session(text)
+            if asked:
+                model.invoke({"state": text, "questions": questions})
+            elif local:
+                session = reader.session(text)
                 session.logits()
                 session.close()
-                spent["reading"] += (time.process_time() - start) / len(text)
-        print(f"ten questions cost {spent['ten questions'] / spent['reading']:.2f} of reading the text")
+            else:
+                reader.invoke(text)
+            spent.append((time.process_time() - start) / len(text))
+        ratios.append(spent[0] / spent[1])
+    tokens = statistics.mean(model._answering.get_num_tokens(text) for text in texts) if local else 0
+    print(
+        f"ten questions cost {statistics.median(ratios):.2f} of reading the text (median of {len(ratios)}, "
+        f"{min(ratios):.2f} to {max(ratios):.2f})" + (f"; {tokens:.0f} tokens on average" if local else "")
+    )
+
+
+def served(spec: str, path: str, count: int) -> None:
+    """As `decisions`, through a server in this process on loopback, which gives log-probabilities as services do."""
+    from chainkit import server
+
+    catalogue = server.Catalogue()
+    catalogue.add(server.served_model(spec, "served"))
+    settings = server.ServerSettings(port=0)
+    with server.in_background(server.create_app(catalogue, settings), settings) as address:
+        os.environ["OPENAI_API_KEY"] = "none"
+        decisions(f"openai:served?base_url={address}/v1", path, count)
 
 
 def repeats(spec: str) -> None:
@@ -260,9 +368,10 @@ def batches(spec: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("schemas", "lists", "types", "decisions", "repeats", "batches", "labelled"):
+    for name in ("schemas", "lists", "types", "decisions", "served", "repeats", "batches", "labelled"):
         parser.add_argument(f"--{name}")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--texts", type=int, default=440)
     given = parser.parse_args()
     if given.schemas:
         schemas(given.schemas)
@@ -271,7 +380,9 @@ def main() -> None:
     if given.types:
         types(given.types, given.runs)
     if given.decisions:
-        decisions(given.decisions, given.labelled)
+        decisions(given.decisions, given.labelled, given.texts)
+    if given.served:
+        served(given.served, given.labelled, given.texts)
     if given.repeats:
         repeats(given.repeats)
     if given.batches:

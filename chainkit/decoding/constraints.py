@@ -34,8 +34,9 @@ class Constraint:
         grammar: The set as an llguidance grammar.
         name: A description for messages.
         check: Checks beyond the grammar; the text is then shown only when it is complete.
-        hint: Instructions for a chat model, put at the end of the question. A list in such an answer that repeats
-            itself over and over is closed.
+        hint: Instructions for a chat model, put at the end of the question. In a list of such an answer a text that
+            stands there already is replaced, unless the question has it.
+        repeats: Whether lists in such an answer may hold any text more than once.
         closes: Near a token limit, close open strings and brackets of JSON, so that it is complete if there is room.
     """
 
@@ -43,6 +44,7 @@ class Constraint:
     name: str
     check: Validator | None = field(default=None, compare=False)
     hint: str = ""
+    repeats: bool = False
     closes: bool = False
 
     def __post_init__(self) -> None:
@@ -54,7 +56,7 @@ class Constraint:
     def digest(self) -> str:
         """Hash that identifies the constraint in cache keys."""
         said = self.grammar if self.check is None else f"{self.grammar}{self.check.text}{self.check.source!r}"
-        said += self.hint + "closes" * self.closes
+        said += self.hint + "repeats" * self.repeats + "closes" * self.closes
         return hashlib.sha256(said.encode()).hexdigest()[:32]
 
     def __repr__(self) -> str:
@@ -124,16 +126,17 @@ def answer_form(schema: Any) -> Constraint:
     """What a chat model writes that is asked for an answer of a schema; None is any JSON object.
 
     Objects have no other keys, and the form is described to the model in words: without an example, since small models
-    repeat examples.
+    repeat examples. Lists may hold a text more than once where the schema says `"uniqueItems": false` anywhere.
 
     Raises:
         ConstraintError: It is not a JSON schema, or no value can be of it.
     """
     if schema is None:
         return replace(any_json_object(), hint=_OBJECT_HINT)
-    listed = schema_of(schema).get("type") == "array"
+    given = schema_of(schema)
     constraint = json_schema(schema, other_keys=False, whitespace=SPACE)
-    return replace(constraint, hint=_LIST_HINT if listed else _OBJECT_HINT)
+    hint = _LIST_HINT if given.get("type") == "array" else _OBJECT_HINT
+    return replace(constraint, hint=hint, repeats='"uniqueItems": false' in json.dumps(given))
 
 
 def response_form(form: Mapping[str, Any] | None) -> Constraint | None:

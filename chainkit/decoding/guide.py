@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,6 +32,7 @@ class Guide:
         constraint: The constraint to follow.
         behind: Texts that may follow: once the constraint is fulfilled, a token of one of them ends the text.
         vocabulary: The same tokens; needed with `behind`.
+        question: What is answered; lists may repeat what stands there.
 
     Raises:
         ConstraintError: The grammar does not work with these tokens.
@@ -43,6 +45,7 @@ class Guide:
         *,
         behind: Sequence[str] = (),
         vocabulary: Vocabulary | None = None,
+        question: str = "",
     ) -> None:
         self._constraint = constraint
         self._behind, self._vocabulary = [text.encode() for text in behind if text], vocabulary
@@ -52,30 +55,46 @@ class Guide:
         self._mask = bitmasks.allocate_token_bitmask(1, tokenizer.vocab_size)
         self._tokenizer = tokenizer
         self._trail = Trail(constraint.check, constraint.name) if constraint.check is not None else None
-        self._lists = Lists(self._matcher, tokenizer, vocabulary) if constraint.hint and vocabulary else None
+        self._lists: Lists | None = None
+        if constraint.hint and vocabulary:
+            rewinds = self._trail is None and not constraint.repeats
+            self._lists = Lists(self._matcher, tokenizer, vocabulary, question=question, rewinds=rewinds)
         self._closing_end = Closing(self._matcher, tokenizer) if constraint.closes else None
         self._check()
 
     @property
     def held(self) -> bool:
-        """Whether the text may be taken back until it is whole, so that nothing of it is certain before."""
-        return self._trail is not None
+        """Whether the end of the text may be taken back."""
+        return self._trail is not None or (self._lists is not None and self._lists.rewinds)
+
+    @property
+    def pending(self) -> float:
+        """How many tokens at the end may be taken back; no limit where the whole text is checked."""
+        if self._trail is not None:
+            return math.inf
+        return self._lists.pending if self._lists is not None else 0
 
     @property
     def complete(self) -> bool:
         """Whether nothing can follow."""
-        return self._matcher.is_stopped() and (self._trail is None or self._trail.whole())
+        return self._matcher.is_stopped() and self._whole
 
     @property
     def fulfilled(self) -> bool:
         """Whether the text so far is one that the constraint allows."""
-        return self._matcher.is_accepting() and (self._trail is None or self._trail.whole())
+        return self._matcher.is_accepting() and self._whole
+
+    @property
+    def _whole(self) -> bool:
+        if self._lists is not None and self._lists.stuck:
+            return False
+        return self._trail is None or self._trail.whole()
 
     @property
     def stuck(self) -> bool:
         """Whether nothing may follow, though the text is not one that the constraint allows."""
         if self._trail is None:
-            return False
+            return self._lists is not None and self._lists.stuck
         return self._trail.stuck or (self._matcher.is_stopped() and not self._trail.whole())
 
     def retreat(self) -> int:
@@ -84,7 +103,11 @@ class Guide:
         Raises:
             ConstraintNotMet: There is none, or too many have been tried.
         """
-        assert self._trail is not None
+        if self._trail is None:
+            assert self._lists is not None
+            count = self._lists.retreat()
+            self._matcher.rollback(count)
+            return count
         gone = self._trail.retreat(ended=self._matcher.is_accepting())
         self._matcher.rollback(len(gone))
         if self._lists is not None:
@@ -119,7 +142,7 @@ class Guide:
             self._lists.narrow(bits)
         masked = np.where(bits, logits, np.float32(-np.inf))
         self._check()
-        if self.held:
+        if self._trail is not None:
             return masked
         if not bits.any():
             raise ConstraintError(f"no token of this model can go on with {self._constraint.name}")
@@ -185,7 +208,7 @@ class Guide:
         if self._trail is not None:
             self._trail.add(tokens, self._bytes(tokens))
         if self._lists is not None:
-            self._lists.watch(self._bytes(tokens))
+            self._lists.watch(tokens)
         if self._closing_end is not None:
             self._closing_end.watch(self._bytes(tokens))
 

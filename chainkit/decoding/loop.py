@@ -145,11 +145,16 @@ class Matcher(Protocol):
 
 
 class Checked(Matcher, Protocol):
-    """A constraint that checks complete values and backtracks on a fault; no text is final before the end."""
+    """A constraint that checks complete values and backtracks on a fault."""
 
     @property
     def held(self) -> bool:
-        """Whether text is held back until the check."""
+        """Whether text is held back until it cannot be removed any more."""
+        ...
+
+    @property
+    def pending(self) -> float:
+        """Number of tokens at the end that backtracking may remove; infinite if no text is final before the end."""
         ...
 
     @property
@@ -192,7 +197,8 @@ def steps(
     looping = Repetition() if request.stop_repetition and request.constraint is None else None
     taken = _taken(reader, request, matcher)
     deadline = None if request.timeout is None else time.monotonic() + request.timeout
-    for step in taken if _checked(matcher) is None else _settled(taken):
+    checked = _checked(matcher)
+    for step in taken if checked is None else _settled(taken, checked):
         if step is None:
             if deadline is not None and time.monotonic() > deadline:
                 raise TimedOut(
@@ -241,14 +247,17 @@ def _checked(matcher: Matcher | None) -> Checked | None:
     return found if getattr(matcher, "held", False) else None
 
 
-def _settled(taken: Iterator[_Taken | _Back | None]) -> Iterator[_Taken | None]:
-    """Steps that are shown when none of them can be taken back any more."""
+def _settled(taken: Iterator[_Taken | _Back | None], matcher: Checked) -> Iterator[_Taken | None]:
+    """Steps that are shown when they cannot be taken back any more."""
     kept: list[_Taken] = []
     for step in taken:
         if step is None:
             yield None
         elif isinstance(step, _Taken):
             kept.append(step)
+            open_ = matcher.pending
+            while kept and not matcher.stuck and sum(len(one.tokens) for one in kept[1:]) >= open_:
+                yield kept.pop(0)
         else:
             back = step.count
             while back > 0:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.base import LanguageModelInput
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import get_config_list
@@ -25,7 +25,7 @@ from chainkit.base.generation import GenerationRequest, key_text
 from chainkit.decoding.answers import FormParser, json_form, with_raw
 from chainkit.decoding.loop import Vocabulary
 from chainkit.local.answers import ending, joined, logprobs, usage
-from chainkit.local.conversation import MessageEncoder, with_hint
+from chainkit.local.conversation import MessageEncoder, plain_text, with_hint
 from chainkit.local.kept import Kept
 from chainkit.local.scheduler import GenerationTask, scheduler_of
 from chainkit.local.session import LocalSession
@@ -379,11 +379,13 @@ class LocalChat(CallSettings, Sight, BaseChatModel):
     ) -> LocalSession:
         """A session positioned after the question."""
         messages = without_tools(messages, toolbox, self.conversation.template)
+        asked = "\n".join(plain_text(message) for message in messages if isinstance(message, HumanMessage))
         messages = with_hint(messages, getattr(call.constraint, "hint", ""))
         tools = {"tools": list(toolbox.tools)} if toolbox and toolbox.native else {}
         session = self._session(cancelled)
         if call.soft_prompt is not None or session.virtual:
             session.begin_with(call.soft_prompt)
+        session.question = asked
         return session.append(self.conversation.tokens(messages, **tools))
 
 

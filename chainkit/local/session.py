@@ -37,6 +37,7 @@ class LocalSession:
         counters: What they have cost.
         lookup: Finds tokens that may come next in the text itself; they are then computed with it. Without one a
             generation makes its own where the cost of passes was measured.
+        question: What the text asks, in plain words; lists in a structured answer may repeat what stands there.
         alone: Whether no other text is computed in the same passes; where others are, proposals do not pay.
     """
 
@@ -47,6 +48,7 @@ class LocalSession:
         self.tokens = list(tokens)
         self.counters = Counters()
         self.lookup: PromptLookup | None = None
+        self.question = ""
         self.alone = True
         self._held = holder(self.tokens)
         self._sequence: KVSequence | None = None  # where the runtime has our tokens
@@ -331,4 +333,5 @@ class LocalSession:
 
         constraint: Any = request.constraint
         behind = (*request.stop, request.following)
-        return Guide(self.vocabulary.guide_tokens(), constraint, behind=behind, vocabulary=self.vocabulary)
+        tokens = self.vocabulary.guide_tokens()
+        return Guide(tokens, constraint, behind=behind, vocabulary=self.vocabulary, question=self.question)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Annotated, Literal
 
@@ -23,9 +24,21 @@ def chat():
     return chainkit.chat_model("smollm2", temperature=0, max_tokens=120)
 
 
-def _guide(chat, schema):
+def _guide(chat, schema, question=""):
     vocabulary = chat.runtime.vocabulary
-    return Guide(vocabulary.guide_tokens(), answer_form(schema), vocabulary=vocabulary), vocabulary
+    made = Guide(vocabulary.guide_tokens(), answer_form(schema), vocabulary=vocabulary, question=question)
+    return made, vocabulary
+
+
+def _written(guide, vocabulary, text):
+    """The tokens of a text, as far as the guide does not want to take the last ones back."""
+    found = []
+    for token in vocabulary.tokenize(text):
+        guide.accept([token])
+        found.append(token)
+        if guide.stuck:
+            break
+    return found
 
 
 def test_a_list_of_texts_is_filled_where_the_vocabulary_spells_its_beginning_as_one_token(chat):
@@ -88,11 +101,83 @@ def test_a_text_outside_a_list_and_one_that_only_looks_alike_go_on(chat):
     assert guide.permits(*vocabulary.tokenize("h"))
 
 
-def test_a_list_may_repeat_itself_a_few_times(chat):
+def test_a_text_that_stands_in_its_list_is_replaced_twice_and_then_the_list_ends(chat):
     guide, vocabulary = _guide(chat, TEXTS)
-    (more,) = vocabulary.tokenize('",')
-    guide.accept(vocabulary.tokenize('["Sunday", "Sunday", "Sunday'))
-    assert guide.permits(more)
+    tokens = vocabulary.tokenize('["Sunday", "')
+    guide.accept(tokens)
+    for other in ("Monday", "Tuesday"):
+        again = _written(guide, vocabulary, "Sunday" + '",')
+        assert guide.stuck
+        assert not guide.fulfilled
+        assert guide.retreat() == len(again)
+        assert not guide.permits(again[0])
+        assert not guide.stuck
+        tokens += _written(guide, vocabulary, f'{other}", "')
+        assert not guide.stuck
+    again = _written(guide, vocabulary, 'Sunday"]')
+    gone = guide.retreat()
+    left = vocabulary.detokenize([*tokens, *again][:-gone])
+    assert left == '["Sunday", "Monday", "Tuesday'
+    assert not guide.permits(*vocabulary.tokenize('",'))
+    guide.accept(vocabulary.tokenize('"]'))
+    assert guide.complete
+
+
+@pytest.mark.parametrize(
+    ("schema", "question"),
+    [
+        (TEXTS, "Sunday or Monday?"),
+        ({**TEXTS, "uniqueItems": False}, ""),
+        ({**TEXTS, "items": {"enum": ["Sunday", "Monday"]}}, ""),
+    ],
+    ids=["asked about", "allowed by the schema", "chosen from a few"],
+)
+def test_a_list_may_repeat_what_the_question_or_the_schema_names(chat, schema, question):
+    guide, vocabulary = _guide(chat, schema, question)
+    _written(guide, vocabulary, '["Sunday", "Sunday", "Sunday"')
+    assert not guide.stuck
+    assert guide.permits(*vocabulary.tokenize("]"))
+
+
+def test_numbers_and_truth_values_may_repeat(chat):
+    for items, text in (("integer", "[1, 1, 1"), ("boolean", "[true, true, true")):
+        guide, vocabulary = _guide(chat, {"type": "array", "items": {"type": items}})
+        _written(guide, vocabulary, text)
+        assert not guide.stuck
+        assert guide.permits(*vocabulary.tokenize(","))
+
+
+def test_a_list_that_must_be_longer_repeats_a_text_in_the_end(chat):
+    guide, vocabulary = _guide(chat, {**TEXTS, "minItems": 3})
+    guide.accept(vocabulary.tokenize('["Sunday'))
+    for _ in range(3):
+        _written(guide, vocabulary, '", "Sunday"' if guide.permits(*vocabulary.tokenize('",')) else 'Sunday"')
+        assert guide.stuck
+        guide.retreat()
+    _written(guide, vocabulary, '", "Sunday", "Sunday"]')
+    assert guide.complete
+
+
+@pytest.mark.parametrize(
+    ("text", "is_number"), [("1. Stay", True), ("2) Sleep", True), ("1.5 l", False), ("10 eggs", False)]
+)
+def test_the_number_of_an_item_does_not_begin_its_text(chat, text, is_number):
+    guide, vocabulary = _guide(chat, TEXTS)
+    _written(guide, vocabulary, f'["{text}')
+    assert guide.stuck is is_number
+    if is_number:
+        assert guide.retreat() > 0
+        assert not guide.permits(*vocabulary.tokenize(text[0]))
+
+
+def test_streams_hold_back_what_may_be_replaced_and_end_as_a_whole_answer_does(chat):
+    asked = chat.with_structured_output(TEXTS)
+    shown = list(asked.stream("List five vegetables."))
+    assert shown[-1] == asked.invoke("List five vegetables.")
+    assert len(shown) > 2
+    for before, after in itertools.pairwise(shown):
+        assert after[: len(before) - 1] == before[:-1]
+    assert len(set(shown[-1])) == len(shown[-1]) >= 2
 
 
 def test_the_question_asks_for_json_unless_it_speaks_of_json_itself():
