@@ -104,6 +104,17 @@ def test_many_texts_are_those_of_one_at_a_time(folder):
     assert model.embed_array(["red"], storage="int8").dtype == np.int8
 
 
+def test_a_text_longer_than_a_piece_of_tokens_is_the_mean_of_all_of_them(folder):
+    model = StaticEmbeddings(model=folder)
+    lengths = [3, 0, 1020, 1, 0, 5000, 2, 1024, 1024, 0]
+    texts = [" ".join((WORDS[1:] * length)[:length]) for length in lengths]
+    together = model.embed_array(texts)
+    rows = VECTORS[[1, 2, 3, 3, 1]].astype(np.float16).astype(np.float32) * np.array([[0.5], [2], [1], [1], [3]])
+    for length, found in zip(lengths, together, strict=True):
+        counted = np.tile(rows, (length // 5 + 1, 1))[:length].sum(axis=0)
+        np.testing.assert_allclose(found, as_unit(counted) if length else counted, atol=1e-4)
+
+
 def test_a_copy_in_another_process_gives_the_same(folder):
     model = StaticEmbeddings(model=folder)
     copy = pickle.loads(pickle.dumps(model))
