@@ -40,8 +40,12 @@ class GroupTree:
     order: Array
 
     def count(self) -> GroupCount:
-        """The number of groups that the tree shows."""
-        return count_groups(self.linkage, self.standing.vectors, self.distances, self.standing.drawn)
+        """The number of groups, of single items where means stand for them: means show finer groups than there are."""
+        drawn = self.standing.drawn
+        if drawn is None or len(drawn) < 2:
+            return count_groups(self.linkage, self.standing.vectors, self.distances)
+        distances = cosine_distances(drawn)
+        return count_groups(neighbour_tree(drawn, distances)[0], drawn, distances)
 
     def cut(self, k: int) -> Array:
         """The group of each leaf, from 0, when there are k."""
@@ -74,7 +78,8 @@ class GroupTree:
 def grow(vectors: Array, linkage: Linkage) -> GroupTree:
     """The tree of N different vectors.
 
-    "ward": Ward's method over vectors averaged with their neighbours; "average": the mean cosine between groups.
+    "ward": Ward's method over vectors averaged with their neighbours, each weighed by what it stands for; "average":
+    the mean cosine between groups.
 
     Args:
         vectors: N x D, in an order that does not depend on how they were given.
@@ -87,7 +92,7 @@ def grow(vectors: Array, linkage: Linkage) -> GroupTree:
     if linkage == "average":
         compared, tree = distances, average_linkage(distances)
     else:
-        tree, compared = neighbour_tree(found.vectors, distances)
+        tree, compared = neighbour_tree(found.vectors, distances, found.weights)
     place = np.empty(len(distances), int)
     place[leaves(tree, compared)] = np.arange(len(distances))
     order = np.lexsort((-found.closeness, place[found.rows]))

@@ -134,8 +134,8 @@ def _lift(here: int, everywhere: int, size: int, texts: int) -> float:
 
 def _said(term: str, chosen: Iterable[str]) -> bool:
     """Whether a chosen term covers this one: a word of a phrase, a phrase of a word, an overlapping run."""
-    parts = _overlaps(term)
-    return any(not parts.isdisjoint(_overlaps(other)) for other in chosen)
+    parts, piece = _overlaps(term), _RUN.fullmatch(term) is not None
+    return any(not parts.isdisjoint(_overlaps(other)) or (piece and term in other) for other in chosen)
 
 
 def _overlaps(term: str) -> set[str]:

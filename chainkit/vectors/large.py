@@ -28,12 +28,14 @@ class Standing:
         vectors: M x D, float32, at unit length, M at most `MOST`.
         rows: The representative of each of the N, int32.
         closeness: Its cosine to each of the N, float32.
-        drawn: Where small groups stand for the N, up to `MOST` of the N themselves, in an order of their own.
+        weights: How many of the N each stands for, M; None for one each.
+        drawn: Where small groups stand for the N, at most as many of the N themselves, in an order of their own.
     """
 
     vectors: Array
     rows: Array
     closeness: Array
+    weights: Array | None = None
     drawn: Array | None = None
 
 
@@ -55,7 +57,7 @@ def standing(vectors: Array) -> Standing:
     for part, block in _blocks(vectors):
         rows[part], closeness[part] = _nearest(block, means)
     used, rows = np.unique(rows, return_inverse=True)
-    return Standing(means[used], rows, closeness, np.unique(drawn[:MOST], axis=0))
+    return Standing(means[used], rows, closeness, np.bincount(rows), np.unique(drawn[: len(used)], axis=0))
 
 
 def _means(drawn: Array, count: int) -> Array:

@@ -184,7 +184,7 @@ def _write_names(axes: Axes, drawn: ClusterMap) -> None:
             *(x, y, name),
             family=families,
             fontsize=9,
-            fontweight="bold",
+            fontweight="bold" if len(families) == 1 else "normal",  # fonts of packages come in one weight
             color=group_colour(group.label),
             ha="center",
             va="center",

@@ -22,7 +22,6 @@ from chainkit.vectors.tree import (
     cut_at,
     merged_columns,
     nearest_rows,
-    neighbour_tree,
     neighbours_of,
     silhouettes,
     ward,
@@ -106,27 +105,20 @@ class GroupCount:
         return f"{self.k} groups{between}" + (f"; next best: {others}" if others else "")
 
 
-def count_groups(tree: Array, vectors: Array, distances: Array, drawn: Array | None = None) -> GroupCount:
+def count_groups(tree: Array, vectors: Array, distances: Array) -> GroupCount:
     """The number of groups of M items, 2 or more for three items or more.
-
-    Where the items are means that stand for many others, single ones drawn from those are weighed beside them: means
-    are sharper than what they stand for, and show finer groups. Measures are those of the means, scores of both.
 
     Args:
         tree: The linkage matrix.
         vectors: M x D, at unit length, in an order that does not depend on how they were given.
         distances: 1 - cosine of the vectors, M x M.
-        drawn: S x D, at unit length, likewise ordered.
     """
-    count = len(vectors) if drawn is None else min(len(vectors), len(drawn))
+    count = len(vectors)
     if count <= 2:
         k = 2 if count == 2 and 1 - distances[0, 1] < _TOGETHER else 1
         return GroupCount(k=k, low=k, high=k)
     numbers = candidates(count)
     logs, measures = _weighed(tree, vectors, distances, numbers)
-    if drawn is not None:
-        apart = cosine_distances(drawn)
-        logs = (logs + _weighed(neighbour_tree(drawn, apart)[0], drawn, apart, numbers)[0]) / 2
     near = _smoothed(logs, numbers)
     scores = np.exp(near - np.max(near))
     best = _chosen(logs, near, numbers, count)

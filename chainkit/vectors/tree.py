@@ -32,17 +32,22 @@ def nearest_rows(cosines: Array, count: int) -> Array:
     return np.argpartition(-others, min(count, len(others) - 1) - 1, axis=1)[:, :count]
 
 
-def averaged(vectors: Array, cosines: Array, count: int) -> Array:
+def averaged(vectors: Array, cosines: Array, count: int, weights: Array | None = None) -> Array:
     """Each vector plus the mean of its nearest neighbours, at unit length: near-paraphrases stop being groups.
 
     Args:
         vectors: M x D, at unit length.
         cosines: M x M.
         count: How many neighbours; 0 leaves the vectors as they are.
+        weights: How many items each vector stands for, M; None for one each.
     """
     if count == 0:
         return vectors
-    return unit(vectors + vectors[nearest_rows(cosines, count)].mean(axis=1))
+    nearest = nearest_rows(cosines, count)
+    if weights is None:
+        return unit(vectors + vectors[nearest].mean(axis=1))
+    shares = weights[nearest] / weights[nearest].sum(axis=1, keepdims=True)
+    return unit(vectors + np.einsum("mn,mnd->md", shares, vectors[nearest]).astype(vectors.dtype))
 
 
 def cosine_distances(vectors: Array) -> Array:
@@ -54,26 +59,79 @@ def cosine_distances(vectors: Array) -> Array:
     return distances
 
 
-def ward(distances: Array) -> Array:
+def ward(distances: Array, weights: Array | None = None) -> Array:
     """The linkage matrix of Ward's method over vectors of length 1, M - 1 x 4.
 
     Args:
         distances: 1 - cosine, M x M, symmetric.
+        weights: How many items each vector stands for, M; None for one each, which is faster.
     """
+    if weights is not None:
+        return _weighted_ward(distances, weights)
     hierarchy, squareform = _scipy()
     return hierarchy.linkage(np.sqrt(2 * squareform(distances, checks=False)), "ward")  # between ends of unit vectors
 
 
-def neighbour_tree(vectors: Array, distances: Array) -> tuple[Array, Array]:
+def _weighted_ward(distances: Array, weights: Array) -> Array:
+    """Ward's tree over vectors that stand for others: the tree that those would have if they were equal.
+
+    By chains of nearest neighbours (Murtagh 1983), with the update of Lance and Williams; SciPy takes no weights.
+    """
+    sizes = weights.astype(np.float64)
+    costs = 2 * distances * sizes[:, None] * sizes / (sizes[:, None] + sizes)  # what a merge adds to the sum of squares
+    np.fill_diagonal(costs, np.inf)
+    left = np.ones(len(sizes), bool)
+    chain: list[int] = []
+    merges: list[tuple[float, int, int]] = []
+    while len(merges) < len(sizes) - 1:
+        if not chain:
+            chain.append(int(left.argmax()))
+        while True:
+            last = chain[-1]
+            nearest = int(costs[last].argmin())
+            if len(chain) > 1 and costs[last, chain[-2]] <= costs[last, nearest]:
+                break
+            chain.append(nearest)
+        first, second = chain.pop(), chain.pop()
+        cost, both = costs[first, second], sizes[first] + sizes[second]
+        merges.append((float(cost), first, second))
+        joined = (sizes[first] + sizes) * costs[first] + (sizes[second] + sizes) * costs[second] - sizes * cost
+        costs[first] = costs[:, first] = joined / (both + sizes)
+        costs[second] = costs[:, second] = np.inf
+        costs[first, first] = np.inf
+        sizes[first] = both
+        left[second] = False
+    return _as_linkage(sorted(merges, key=lambda merge: merge[0]), len(sizes))
+
+
+def _as_linkage(merges: Sequence[tuple[float, int, int]], count: int) -> Array:
+    """Merges in the order of their cost, each named by a vector of either side, as a linkage matrix."""
+    nodes, sizes, parents = list(range(count)), [1] * count, list(range(count))
+    found = np.empty((len(merges), 4))
+    for row, (cost, *ends) in enumerate(merges):
+        for place, end in enumerate(ends):
+            while parents[end] != end:
+                parents[end] = parents[parents[end]]
+                end = parents[end]
+            ends[place] = end
+        first, second = ends
+        sizes[first] += sizes[second]
+        found[row] = (*sorted((nodes[first], nodes[second])), np.sqrt(2 * cost), sizes[first])
+        parents[second], nodes[first] = first, count + row
+    return found
+
+
+def neighbour_tree(vectors: Array, distances: Array, weights: Array | None = None) -> tuple[Array, Array]:
     """Ward's tree over vectors averaged with their neighbours, and 1 - cosine of these, M x M.
 
     Args:
         vectors: M x D, at unit length.
         distances: 1 - cosine, M x M.
+        weights: How many items each vector stands for, M; None for one each.
     """
     cosines = (1 - distances).astype(np.float32)
-    compared = cosine_distances(averaged(vectors, cosines, neighbours_of(len(vectors))))
-    return ward(compared), compared
+    compared = cosine_distances(averaged(vectors, cosines, neighbours_of(len(vectors)), weights))
+    return ward(compared, weights), compared
 
 
 def average_linkage(distances: Array) -> Array:

@@ -17,6 +17,11 @@ def test_names_in_thai_are_whole_words():
     assert not any(word[0] in "ะัาำิีึืฺุู็่้๊๋์" for word in first + second)
 
 
+def test_a_piece_of_a_japanese_word_is_not_a_second_name():
+    parcels = ["本の配送状況を教えてください", "洋服の配送状況を教えてください"]
+    assert keywords([parcels, ["明日の天気", "来週の天気"]]) == [["配送状況"], ["天気"]]
+
+
 def test_names_in_hindi_hold_their_signs_and_no_full_stop():
     groups = [["मीटर ख़राब है।", "नया मीटर।", "स्मार्ट मीटर"], ["बिल गलत है।", "मेरा बिल।", "बिल भेजें"]]
     assert [words[0] for words in keywords(groups)] == ["मीटर", "बिल"]

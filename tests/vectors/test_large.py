@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 from chainkit.vectors import clusters
 from chainkit.vectors.large import MOST
 from chainkit.vectors.number import candidates
-from chainkit.vectors.tree import cut_at, silhouettes
+from chainkit.vectors.tree import cut_at, neighbour_tree, silhouettes
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +52,17 @@ def test_a_given_number_of_many_groups(many, found):
     assert found.at(3).k == 3
     with pytest.raises(ValueError, match=r"of 3,000 items at most \d+ groups can be asked for, got k=2500"):
         clusters(many[0], k=2500)
+
+
+def test_small_groups_count_as_many_as_they_stand_for(many, found):
+    """Means of one item and of a hundred take part in the tree as one and as a hundred."""
+    small = found.tree.standing
+    np.testing.assert_array_equal(small.weights, np.bincount(small.rows))
+    assert small.weights.sum() == len(many[0])
+    assert small.weights.max() > 1
+    weighted, plain = (neighbour_tree(small.vectors, found.tree.distances, w)[0] for w in (small.weights, None))
+    np.testing.assert_array_equal(found.tree.linkage, weighted)
+    assert not np.allclose(weighted[:, 2], plain[:, 2])
 
 
 def test_many_equal_vectors_are_one_group():

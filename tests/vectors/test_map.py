@@ -10,6 +10,7 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from chainkit.base.errors import MissingLibrary, Unsupported
 from chainkit.vectors import cluster_map, clusters
@@ -159,6 +160,15 @@ def test_names_among_many_points_stay_on_their_own():
         x, y = spots.take(points[3000 * number : 3000 * (number + 1)], 0.2)
         assert abs(x - middle[0]) < 0.05
         assert 0.12 < abs(y - middle[1]) < 0.25
+
+
+def test_names_take_the_weight_that_all_their_fonts_have(blobs, caplog):
+    for word, weight in (("weather", "bold"), ("天気", "normal")):
+        texts = [f"{'abcd'[truth]}x {word} {row}" for row, truth in enumerate(blobs[1])]
+        figure = cluster_map(texts, blobs[0], method="pca", title=word).figure()
+        FigureCanvasAgg(figure).draw()
+        assert {text.get_fontweight() for text in figure.axes[0].texts} == {weight}
+    assert not [line for line in caplog.messages if "weight" in line]
 
 
 def test_a_long_title_makes_lines(blobs):

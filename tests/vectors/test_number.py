@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
 from chainkit.vectors import clusters
+from chainkit.vectors.given import unit
 from chainkit.vectors.number import GroupCount, _chosen, _smoothed, adjusted_rand, candidates, count_groups
-from chainkit.vectors.tree import averaged, cosine_distances, neighbours_of, silhouettes, ward
+from chainkit.vectors.tree import averaged, cosine_distances, cut_at, neighbours_of, silhouettes, ward
 
 
 def paraphrased(groups: int, sentences: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -132,6 +133,26 @@ def test_a_vector_is_averaged_with_its_nearest():
     found = averaged(vectors, vectors @ vectors.T, 1)
     wanted = vectors + vectors[[1, 2, 1]]
     np.testing.assert_allclose(found, wanted / np.linalg.norm(wanted, axis=1, keepdims=True), atol=1e-6)
+
+
+def test_a_tree_of_weighted_vectors_is_that_of_as_many_equal_ones():
+    random = np.random.default_rng(4)
+    vectors, weights = unit(random.normal(size=(40, 6))), random.integers(1, 5, 40)
+    distances, rows = cosine_distances(vectors), np.repeat(np.arange(40), weights)
+    repeated, weighted = ward(distances[rows][:, rows]), ward(distances, weights)
+    np.testing.assert_allclose(weighted[:, 2], repeated[-39:, 2])
+    for k in (2, 5, 17, 39):
+        found, wanted = cut_at(weighted, k)[rows], cut_at(repeated, k)
+        assert len({*zip(found.tolist(), wanted.tolist(), strict=True)}) == k
+    np.testing.assert_allclose(ward(distances, np.ones(40)), ward(distances), atol=1e-12)
+
+
+def test_a_neighbour_that_stands_for_more_counts_more():
+    vectors = unit(np.array([[1.0, 0.0, 0.0], [0.9, 0.3, 0.0], [0.9, 0.0, 0.3]]))
+    cosines = vectors @ vectors.T
+    plain, weighted = (averaged(vectors, cosines, 2, weights)[0] for weights in (None, np.array([1, 3, 1])))
+    assert plain[1] == pytest.approx(plain[2])
+    assert weighted[1] == pytest.approx(3 * weighted[2])
 
 
 def test_two_and_one_items():
