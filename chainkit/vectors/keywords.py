@@ -23,7 +23,6 @@ _WORD = re.compile(
 )
 _RUN = re.compile(rf"[{_HAN}{_OTHERS}]{{2,}}")
 _HAN_RUN = re.compile(rf"[{_HAN}]")
-_OTHER_RUN = re.compile(rf"[{_OTHERS}]+")
 # of Thai, Lao, Burmese and Khmer: vowels written before a letter, signs after it, and the sign that stacks two letters
 _BEFORE = r"\u0e40-\u0e44\u0ec0-\u0ec4"
 _SIGN = (
@@ -159,8 +158,7 @@ def _extended(term: str, order: Sequence[str], counts: Counter[str]) -> str:
 
 def _terms(text: str) -> Iterable[tuple[str, str]]:
     """The words of a text and its phrases of two, each as stems and as written."""
-    plain = _CHINESE_FILLERS.sub(" ", _HYPHEN.sub(" ", text.lower().replace("’", "'")))
-    found = _WORD.findall(plain)
+    found = _WORD.findall(_plain(text))
     for word in found:
         if _RUN.fullmatch(word):
             yield from ((part, part) for part in _parts(word))
@@ -193,18 +191,29 @@ def _pieces(run: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _parts_of_words(texts: Iterable[str]) -> set[str]:
-    """Pieces of Thai and the like that are always seen beside the same syllable, on one side or the other.
+    """Pieces of runs that are parts of words: where a word ends, what follows varies.
 
-    Where a word ends, what follows varies (Harris 1955, "From Phoneme to Morpheme").
+    Harris 1955, "From Phoneme to Morpheme". In Thai and the like those are pieces always seen beside the same syllable,
+    on one side or the other; in Chinese and Japanese, whose words are short and make longer ones, on both.
     """
     before: defaultdict[str, set[str]] = defaultdict(set)
     after: defaultdict[str, set[str]] = defaultdict(set)
     for text in texts:
-        for run in _OTHER_RUN.findall(text):
+        for run in _RUN.findall(_plain(text)):
             for piece, left, right in _pieces(run):
                 before[piece].add(left)
                 after[piece].add(right)
-    return {piece for piece in before if any(len(one) == 1 and "" not in one for one in (before[piece], after[piece]))}
+    found: set[str] = set()
+    for piece in before:
+        alike = [len(one) == 1 and "" not in one for one in (before[piece], after[piece])]
+        if all(alike) if _HAN_RUN.match(piece) else any(alike):
+            found.add(piece)
+    return found
+
+
+def _plain(text: str) -> str:
+    """A text in lower case, without hyphens within words and Chinese stop words."""
+    return _CHINESE_FILLERS.sub(" ", _HYPHEN.sub(" ", text.lower().replace("’", "'")))
 
 
 def words(text: str) -> list[str]:

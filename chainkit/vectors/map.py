@@ -36,6 +36,7 @@ TEXT_BYTES = 3_500_000
 
 _NAMED = 40  # groups whose names find room
 _NAME_COLUMNS = 28
+_FEW, _CROWDED_COLUMNS = 16, 20  # of more groups the names are shorter, so that each has room beside its points
 _LINE = 0.03  # height of a name; the picture is 1 high and 1 wide
 _LETTER = 0.0083  # width of a letter
 _EDGE = 0.05  # around the points: room for a name
@@ -70,8 +71,8 @@ class ClusterMap(Picture):
         """The middle of each group's name: near its points, where it covers few of them and no other name."""
         spots = Spots(self.points, _EDGE, _LINE)
         return [
-            spots.take(self.points[list(group.members)], width(_short(group.name)) * _LETTER)
-            for group in self.clustering.groups[:_NAMED]
+            spots.take(self.points[list(group.members)], width(name) * _LETTER)
+            for group, name in zip(self.clustering.groups[:_NAMED], self._names(), strict=False)
         ]
 
     def html(self) -> str:
@@ -92,16 +93,23 @@ class ClusterMap(Picture):
             "groups": [
                 {
                     "label": group.label,
-                    "name": _short(group.name),
+                    "name": _short(group.name, _NAME_COLUMNS),
+                    "name_on_map": name,
                     "size": len(group),
                     "colour": group_colour(group.label),
                     "middle": np.round(np.median(self.points[list(group.members)], axis=0), 4).tolist(),
                     "name_place": place,
                 }
-                for group, place in zip_longest(self.clustering.groups, self.name_places())
+                for group, name, place in zip_longest(self.clustering.groups, self._names(), self.name_places())
             ],
         }
         return page("map", self.title, data)
+
+    def _names(self) -> list[str]:
+        """The name of each group as it stands among the points."""
+        groups = self.clustering.groups
+        columns = _NAME_COLUMNS if len(groups) <= _FEW else _CROWDED_COLUMNS
+        return [_short(group.name, columns) for group in groups]
 
     def _shown(self) -> Array:
         """Rows that a page shows: all, or the same share of every group."""
@@ -178,7 +186,7 @@ def _write_names(axes: Axes, drawn: ClusterMap) -> None:
     from matplotlib.patheffects import withStroke
 
     groups = drawn.clustering.groups[:_NAMED]
-    names, families = drawable([*(_short(group.name) for group in groups), drawn.title])
+    names, families = drawable([*drawn._names()[:_NAMED], drawn.title])
     for group, name, (x, y) in zip(groups, names, drawn.name_places(), strict=False):
         axes.text(
             *(x, y, name),
@@ -195,11 +203,11 @@ def _write_names(axes: Axes, drawn: ClusterMap) -> None:
         axes.set_title(wrapped(names[-1], 100), family=families, fontsize=12, loc="left", parse_math=False)
 
 
-def _short(name: str) -> str:
-    """A name without its last keywords, where it has too many for a map."""
-    while width(name) > _NAME_COLUMNS and ", " in name:
+def _short(name: str, columns: int) -> str:
+    """A name without the last keywords that so many columns have no room for."""
+    while width(name) > columns and ", " in name:
         name = name.rpartition(", ")[0]
-    return label(name, _NAME_COLUMNS)
+    return label(name, columns)
 
 
 def _encoded(numbers: Array) -> str:

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from chainkit.base.errors import MissingLibrary, Unsupported
 from chainkit.vectors import cluster_map, clusters
 from chainkit.vectors.layout import layout
-from chainkit.vectors.map import POINTS_ON_A_PAGE
+from chainkit.vectors.map import POINTS_ON_A_PAGE, ClusterMap
 from chainkit.vectors.spots import Spots
 
 GROUPS = 6
@@ -160,6 +160,26 @@ def test_names_among_many_points_stay_on_their_own():
         x, y = spots.take(points[3000 * number : 3000 * (number + 1)], 0.2)
         assert abs(x - middle[0]) < 0.05
         assert 0.12 < abs(y - middle[1]) < 0.25
+
+
+def test_names_of_many_groups_are_short_and_cover_no_point():
+    """Twenty groups, each of a few tight spots, with names of three long keywords."""
+    rng = np.random.default_rng(5)
+    middles = np.stack(np.meshgrid(np.linspace(0.1, 0.9, 4), np.linspace(0.1, 0.9, 5)), axis=-1).reshape(-1, 2)
+    truth = np.repeat(np.arange(20), 30)
+    texts = [
+        f"keyword{'abcdefghijklmnopqrst'[group]} second{group:02}x third{group:02}x {row}"
+        for row, group in enumerate(truth)
+    ]
+    found = clusters(texts, np.eye(20)[truth] + rng.normal(0, 0.01, (600, 20)), k=20)
+    points = (middles[found.labels] + rng.integers(-2, 3, (600, 2)) * 0.02).astype(np.float32)
+    drawn = ClusterMap(clustering=found, points=points)
+    data = json.loads(re.search(r'id="data">(.*?)</script>', drawn.html(), re.DOTALL)[1])
+    for group, (x, y) in zip(data["groups"], drawn.name_places(), strict=True):
+        assert len(group["name_on_map"]) <= 20 < len(group["name"])
+        aside = np.abs(points - (x, y))
+        wide = len(group["name_on_map"]) * 0.0083
+        assert not ((aside[:, 0] < wide / 2) & (aside[:, 1] < 0.015)).any()
 
 
 def test_names_take_the_weight_that_all_their_fonts_have(blobs, caplog):
