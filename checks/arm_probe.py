@@ -1,6 +1,6 @@
 """What a Raspberry Pi user runs, as one JSON object: texts that must be the same on every processor, and vectors.
 
-python checks/arm_probe.py, from the folder of the clone.
+python checks/arm_probe.py [LIBRARY], from the folder of the clone. With a library, the texts of GGUF models alone.
 """
 
 from __future__ import annotations
@@ -26,9 +26,13 @@ SENTENCES = [
 
 def main() -> None:
     """Print the object."""
-    chat = chainkit.chat_model(MODEL)
+    model = f"{MODEL}&engine={sys.argv[1]}" if sys.argv[1:] else MODEL
+    chat = chainkit.chat_model(model)
     answers = [chat.invoke(f"Context: {CONTEXT}\n\nQuestion: {question}").text for question in QUESTIONS]
-    run = chainkit.program(PROGRAM, chainkit.llm(MODEL))()
+    run = chainkit.program(PROGRAM, chainkit.llm(model))()
+    if sys.argv[1:]:
+        json.dump({"answers": answers, "program": run.text}, sys.stdout)
+        return
     embeddings = chainkit.embeddings("minilm")
     groups = chainkit.clusters(SENTENCES, embeddings)
     answer = chainkit.ask("Where are API keys stored?", [str(ROOT / "docs" / "models.md")])

@@ -12,6 +12,7 @@ from chainkit.sizing.machines import usable_cpus
 
 _CPUINFO = Path("/proc/cpuinfo")
 _MACHINES = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}
+_AT_HWCAP, _HWCAP = 16, {10: "asimdhp", 20: "asimddp"}  # the place in the auxiliary vector, and two of its bits
 _AVX2_PRESENT = 40  # PF_AVX2_INSTRUCTIONS_AVAILABLE; all processors with AVX2 have BMI2, F16C and FMA
 _DOT_PRESENT = 43  # PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE
 
@@ -26,6 +27,8 @@ def machine() -> str:
 def features() -> frozenset[str] | None:
     """The features that the processor has, like "avx2" and "asimddp"; None where the system does not tell."""
     if sys.platform == "linux":
+        if machine() == "aarch64":  # /proc/cpuinfo is the host's in an emulator
+            return of_hwcap(ctypes.CDLL(None).getauxval(_AT_HWCAP))
         try:
             return listed(_CPUINFO.read_text("utf-8", "replace"))
         except OSError:
@@ -37,6 +40,15 @@ def features() -> frozenset[str] | None:
         avx2, dot = bool(present(_AVX2_PRESENT)), bool(present(_DOT_PRESENT))
         return frozenset((["avx2", "bmi2", "f16c", "fma"] if avx2 else []) + (["asimddp", "asimdhp"] if dot else []))
     return None
+
+
+def of_hwcap(bits: int) -> frozenset[str]:
+    """The features of an Arm processor from what Linux tells each process, and all bits as one word.
+
+    >>> sorted(of_hwcap(0x00100402))
+    ['asimddp', 'asimdhp', 'hwcap-100402']
+    """
+    return frozenset({name for bit, name in _HWCAP.items() if bits >> bit & 1} | {f"hwcap-{bits:x}"})
 
 
 def listed(cpuinfo: str) -> frozenset[str] | None:

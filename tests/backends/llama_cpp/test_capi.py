@@ -93,11 +93,20 @@ CORTEX_A76 = (
 )
 
 
-@pytest.mark.parametrize(("cpuinfo", "lacking"), [(CORTEX_A72, ["asimddp", "asimdhp"]), (CORTEX_A76, [])])
-def test_a_raspberry_pi_4_runs_one_library_and_a_pi_5_both(cpuinfo, lacking, monkeypatch):
-    monkeypatch.setattr(processor, "features", lambda: processor.listed(cpuinfo))
+@pytest.mark.parametrize(("bits", "lacking"), [(0x000887, ["asimddp", "asimdhp"]), (0x119FFF, [])])
+def test_a_raspberry_pi_4_runs_one_library_and_a_pi_5_both(bits, lacking, monkeypatch):
+    monkeypatch.setattr(processor, "features", lambda: processor.of_hwcap(bits))
     assert processor.missing(HOMES["ik_llama_cpp"].layout.processor["aarch64"]) == lacking
     assert processor.missing(HOMES["xllamacpp"].layout.processor.get("aarch64", ())) == []
+
+
+def test_processors_of_one_kind_with_other_features_have_other_names(monkeypatch):
+    monkeypatch.setattr(processor, "machine", lambda: "aarch64")
+    names = []
+    for bits in (0x000887, 0x119FFF, 0x119FFE):
+        monkeypatch.setattr(processor, "features", lambda bits=bits: processor.of_hwcap(bits))
+        names.append(processor.name())
+    assert len(set(names)) == 3
 
 
 def test_a_core_without_a_feature_counts_for_all():
