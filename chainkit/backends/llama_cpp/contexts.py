@@ -75,6 +75,11 @@ def _computed_at_once(weights: Weights, settings: LlamaSettings) -> int:
     return most
 
 
+def flash(weights: Weights, settings: LlamaSettings) -> bool | None:
+    """Whether attention is computed in tiles; None leaves it to llama.cpp."""
+    return weights.engine.flash if settings.flash_attention is None else settings.flash_attention
+
+
 def remembers_whole(weights: Weights) -> bool:
     """Whether the model keeps a text as one state, which cannot be shared from a place in its midst."""
     library = weights.library
@@ -114,7 +119,7 @@ def new_context(weights: Weights, settings: LlamaSettings, context_length: int, 
         n_seq_max=sequences,
         n_threads=settings.n_threads,
         n_threads_batch=settings.n_threads_batch,
-        flash_attn_type=FLASH[weights.engine.flash if settings.flash_attention is None else settings.flash_attention],
+        flash_attn_type=FLASH[flash(weights, settings)],
         type_k=KV_TYPES[settings.kv_type],
         type_v=KV_TYPES[settings.kv_type],
         kv_unified=1,

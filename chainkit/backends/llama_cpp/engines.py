@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,10 +40,11 @@ IK = "ik_llama_cpp"
 ENGINES = (AUTO, *HOMES)
 """Engine names a user may give."""
 
-_RULES = 3  # to be raised when a decision would be another one for the same file
+_RULES = 4  # to be raised when a decision would be another one for the same file
 _SMALL = 32 << 20  # bytes of a file below which the choice is not worth its time
 _READ, _WRITTEN = 256, 64  # tokens of the call that both are judged by
 _GAIN = 0.92  # it must take so much of the other's time at most
+_TILES = 0.97  # flash attention must take so much of the time without it at most
 _NARROW = 31  # the widest pass of Q4_1 weights that was found right, where no file can be tried
 _SECONDS, _BYTES_PER_SECOND = 120, 8_000_000
 
@@ -56,7 +57,7 @@ class Engine:
         library: A package, or the path of a library.
         reason: Why this one, in words.
         widest: Tokens that it computes at once at most; None: as many as it likes.
-        flash: False where attention in tiles ends the process; None: the library decides by itself.
+        flash: Whether attention is computed in tiles, which ik_llama.cpp must be told; None: the library decides.
         speed: Tokens read and written per CPU second: of this library, then of the other.
         costs: CPU seconds of a pass by its number of tokens, all scored; empty if not measured.
     """
@@ -222,7 +223,7 @@ def _engine(found: dict[str, Any], choice: str) -> Engine:
         library=choice or found["rival"],
         reason=found["reason"] if found["pays"] else f"named by the user; {found['reason']}",
         widest=found["widest"] if found["widest"] < WIDEST else None,
-        flash=False,
+        flash=found["flash"],
         speed=speed,
         costs=_pairs(found["rival_costs"]),
     )
@@ -256,23 +257,34 @@ def _decide(path: Path, base: Library, rival: Library, *, repack: bool) -> dict[
         first = list(_run(job))
         job = replace(job, library=str(rival.path), candidate=True, noise=_last(first, "noise", 0.0))
         plain = list(_run(replace(job, flash=False)))
-    return verdict(_name(base), _name(rival), first, plain)
+        widest = _last(plain, "widest", 0)
+        tiled = list(_run(replace(job, flash=True, widest=widest))) if widest else []
+    return verdict(_name(base), _name(rival), first, plain, tiled)
 
 
-def verdict(base: str, rival: str, first: list[dict[str, Any]], second: list[dict[str, Any]]) -> dict[str, Any]:
+def verdict(
+    base: str,
+    rival: str,
+    first: list[dict[str, Any]],
+    plain: list[dict[str, Any]],
+    tiled: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
     """The decision from what the children have said.
 
     Args:
         base: The package of llama.cpp.
         rival: That of ik_llama.cpp.
         first: What llama.cpp's child said.
-        second: What ik_llama.cpp's child said.
+        plain: What ik_llama.cpp's child said without flash attention.
+        tiled: What it said with it; empty if that was not tried.
     """
+    flash = bool(_last(tiled, "widest", 0)) and _seconds(tiled, "_long") < _TILES * _seconds(plain, "_long")
+    second = tiled if flash else plain
     widest = _last(second, "widest", 0)
     ours, theirs = _seconds(second), _seconds(first)
     unmeasured = _last(first, "failed", "")
     pays = bool(widest) and not unmeasured and ours < _GAIN * theirs
-    reason = _reason(second, widest, ours / theirs if theirs else 1.0, pays=pays)
+    reason = _reason(second, widest, ours / theirs if theirs else 1.0, flash=flash, pays=pays)
     return {
         "rules": _RULES,
         "complete": not unmeasured,
@@ -280,18 +292,19 @@ def verdict(base: str, rival: str, first: list[dict[str, Any]], second: list[dic
         "reason": f"there is nothing to compare with, llama.cpp's trial failed: {unmeasured}" if unmeasured else reason,
         "pays": pays,
         "widest": widest,
+        "flash": flash,
         "base": base,
         "rival": rival,
         "base_speed": _speed(first),
         "rival_speed": _speed(second),
         "base_costs": _costs(first),
         "rival_costs": _costs(second),
-        "passes": [one for one in second if "width" in one],
+        "passes": [one for one in (*plain, *tiled) if "width" in one],
         "noise": _last(first, "noise", 0.0),
     }
 
 
-def _reason(said: list[dict[str, Any]], widest: int, share: float, *, pays: bool) -> str:
+def _reason(said: Sequence[dict[str, Any]], widest: int, share: float, *, flash: bool, pays: bool) -> str:
     wrong = [one["width"] for one in said if not one.get("right", True)]
     if not widest and wrong:
         return "ik_llama.cpp computes it wrongly"
@@ -299,24 +312,25 @@ def _reason(said: list[dict[str, Any]], widest: int, share: float, *, pays: bool
         return f"ik_llama.cpp does not run it: {_last(said, 'failed', 'it gave no numbers')}"
     limit = f", in passes of {widest} tokens, since wider ones are wrong" if widest < WIDEST else ""
     call = f"{share:.2f} of llama.cpp's time for {_READ} tokens read and {_WRITTEN} written"
-    return f"ik_llama.cpp takes {call}{limit}" + ("" if pays else ", which is no gain")
+    tiles = ", with flash attention" if flash else ""
+    return f"ik_llama.cpp takes {call}{limit}{tiles}" + ("" if pays else ", which is no gain")
 
 
-def _seconds(said: list[dict[str, Any]]) -> float:
-    """CPU for a call; without end if it never got so far."""
-    reading, writing = _last(said, "reading", 0.0), _last(said, "writing", 0.0)
+def _seconds(said: Sequence[dict[str, Any]], after: str = "") -> float:
+    """CPU for a call, also one after a long text ("_long"); without end if it never got so far."""
+    reading, writing = _last(said, f"reading{after}", 0.0), _last(said, f"writing{after}", 0.0)
     return _READ * reading + _WRITTEN * writing if reading and writing else float("inf")
 
 
-def _speed(said: list[dict[str, Any]]) -> list[float]:
+def _speed(said: Sequence[dict[str, Any]]) -> list[float]:
     return [round(1 / seconds, 2) for name in ("reading", "writing") if (seconds := _last(said, name, 0.0))]
 
 
-def _costs(said: list[dict[str, Any]]) -> dict[str, float]:
+def _costs(said: Sequence[dict[str, Any]]) -> dict[str, float]:
     return {str(width): round(seconds, 6) for width, seconds in _last(said, "costs", {}).items()}
 
 
-def _last(said: list[dict[str, Any]], name: str, otherwise: Any) -> Any:
+def _last(said: Sequence[dict[str, Any]], name: str, otherwise: Any) -> Any:
     return next((one[name] for one in reversed(said) if name in one), otherwise)
 
 

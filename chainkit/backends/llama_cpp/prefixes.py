@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chainkit.backends.llama_cpp.contexts import flash
 from chainkit.backends.llama_cpp.exact import rows
 from chainkit.base.paths import parts
 from chainkit.local.prefix_files import BLOCK, Data, PrefixFiles, block_names, prefix_files
@@ -74,7 +75,7 @@ class DiskPrefixes:
             (
                 (library.layout.package, library.layout.version, _seen(library.path), platform.machine()),
                 (settings.n_threads, settings.n_threads_batch, settings.n_batch, library.llama_n_ctx(context)),
-                (settings.kv_type, settings.flash_attention),
+                (settings.kv_type, flash(weights, settings)),
                 (settings.loading.repack, settings.loading.n_gpu_layers),
                 [adapter.scale for adapter in settings.adapters],
             )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chainkit.backends.llama_cpp.contexts import flash
 from chainkit.base.copying import put
 from chainkit.base.errors import ModelFileError, StateMismatch
 
@@ -48,7 +49,7 @@ def fingerprint(runtime: LlamaRuntime) -> dict[str, Any]:
         "adapters": [[_sample(adapter.path), adapter.scale] for adapter in settings.adapters],
         "library": f"{weights.library.layout.package} {weights.library.layout.version}",
         "kv_type": settings.kv_type,
-        "flash_attention": settings.flash_attention,
+        "flash_attention": flash(weights, settings),
     }
 
 

@@ -51,6 +51,33 @@ def test_the_faster_library_runs_a_file_on_which_it_is_right():
     assert found["rival_speed"] == [200.0, 66.67]
 
 
+def long_text(reading, *, right=True):
+    return {"width": 1536, "right": right, "again": True, "reading_long": reading, "writing_long": 0.02}
+
+
+@pytest.mark.parametrize(("reading", "flash"), [(0.004, True), (0.0059, False)])
+def test_flash_attention_is_used_where_it_is_right_and_faster_after_a_long_text(reading, flash):
+    plain = [*wide(), long_text(0.006), {**FAST, "widest": 512}]
+    tiled = [{"width": 512, "right": True, "whole": True}, long_text(reading), {**FAST, "widest": 512}]
+    found = verdict("xllamacpp", "ik_llama_cpp", SLOW, plain, tiled)
+    assert engines._engine(found, "").flash is flash
+    assert ("with flash attention" in found["reason"]) is flash
+
+
+@pytest.mark.parametrize(
+    "tiled",
+    [
+        [{"width": 512, "right": True, "whole": True}, {"failed": "it ended with status -6", "status": -6}],
+        [{"width": 512, "right": True, "whole": True}, long_text(0.001, right=False)],
+        [],
+    ],
+)
+def test_flash_attention_that_ends_the_process_or_is_wrong_is_not_used(tiled):
+    plain = [*wide(), long_text(0.006), {**FAST, "widest": 512}]
+    found = verdict("xllamacpp", "ik_llama_cpp", SLOW, plain, tiled)
+    assert (found["library"], engines._engine(found, "").flash) == ("ik_llama_cpp", False)
+
+
 def test_it_computes_no_wider_passes_than_were_right():
     found = decided(SLOW, [*wide(32), {"width": 31, "right": True}, {**FAST, "widest": 31}])
     assert (found["library"], found["widest"]) == ("ik_llama_cpp", 31)
