@@ -57,7 +57,7 @@ class Engine:
         library: A package, or the path of a library.
         reason: Why this one, in words.
         widest: Tokens that it computes at once at most; None: as many as it likes.
-        flash: Whether attention is computed in tiles, which ik_llama.cpp must be told; None: the library decides.
+        flash: Whether attention is computed in tiles, as ik_llama.cpp needs to know; None: the library decides.
         speed: Tokens read and written per CPU second: of this library, then of the other.
         costs: CPU seconds of a pass by its number of tokens, all scored; empty if not measured.
     """
