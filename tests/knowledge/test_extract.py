@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import math
+
 from chainkit.backends.fake import FakeEmbeddings
 from chainkit.knowledge.answer.confidence import (
+    FLUENT,
     MOST_LEAD,
     NEAREST,
     THRESHOLD,
@@ -152,3 +155,22 @@ def test_a_lead_over_all_other_passages_counts_up_to_a_point():
     given = {"meaning": 0.5, "coverage": 0.5, "match": 0.5, "names": 0.0, "kind": 0.0}
     leads = [Evidence(lead=lead, **given).confidence for lead in (0.0, 0.2, MOST_LEAD, 2.0)]
     assert leads[0] < leads[1] < leads[2] == leads[3]
+
+
+def test_in_a_language_that_the_model_knows_in_part_words_count_more_and_meaning_less():
+    given = {"lead": 0.1, "match": 0.5, "names": 0.0, "kind": 0.0}
+
+    def change(fluency, **more):
+        some = given | {"meaning": 0.4, "coverage": 0.4, "fluency": fluency}
+        before, after = Evidence(**some).confidence, Evidence(**some | more).confidence
+        return math.log(after / (1 - after)) - math.log(before / (1 - before))
+
+    assert change(0.6, coverage=0.8) > change(1.0, coverage=0.8) > 0
+    assert 0 < change(0.6, meaning=0.8) < change(1.0, meaning=0.8)
+
+
+def test_lower_cosines_are_no_reason_to_refuse_in_such_a_language():
+    question = "Welche Drohnen mag die Königin?"
+    hits = [Hit(Passage(text="Die Königin mag alle Drohnen."), score=1.0, words=1.0, meaning=0.2)]
+    sure = [extract(question, hits, EMBED, fluency=fluency).confidence for fluency in (0.6, FLUENT, 1.0)]
+    assert sure[0] > sure[1] == sure[2]

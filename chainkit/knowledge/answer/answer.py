@@ -243,8 +243,9 @@ class _Found:
     def _extract(self) -> Extract:
         texts = [self.question, *(hit.passage.text for hit in self.hits[:1])]
         fluency: Callable[[Sequence[str]], float] | None = getattr(self.index, "fluency", None)
-        knows = fluency is None or fluency(texts) >= _FLUENT
-        return extract(self.question, self.hits, self.index.embed if knows else None, rarity=self.rarity)
+        known = 1.0 if fluency is None else fluency(texts)
+        embed = self.index.embed if known >= _FLUENT else None
+        return extract(self.question, self.hits, embed, rarity=self.rarity, fluency=known)
 
     def short(self) -> Steps[None]:
         """Sentences of the documents, below a sentence of a model if there is one."""

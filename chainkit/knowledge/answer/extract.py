@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,7 @@ def extract(
     embed: Callable[[Sequence[str]], Vectors] | None,
     count: int = SENTENCES,
     rarity: Mapping[str, float] | None = None,
+    fluency: float = 1.0,
 ) -> Extract:
     """The `count` sentences that answer a question best, by meaning and by words.
 
@@ -87,6 +88,7 @@ def extract(
         embed: Texts to vectors of length 1, (N, D); None where the model does not know the language.
         rarity: The inverse document frequency of each word of the question, for the confidence; None counts in the
             sentences of the hits, as is done to choose among them.
+        fluency: How well the embedding model knows the language, 0 to 1, for the confidence.
     """
     candidates = _candidates(hits)
     if not candidates:
@@ -101,7 +103,7 @@ def extract(
     lengths = np.array([min(1.0, len(one.own) / FULL_LENGTH) for one in candidates])
     scores = (held.coverage + (0 if meaning is None else meaning)) * lengths + _STANDING * standing
     best = int(np.argmax(scores))
-    confidence = held.evidence(best, meaning, hits).confidence
+    confidence = replace(held.evidence(best, meaning, hits), fluency=fluency).confidence
     shown = _shown_whole(question, hits, held) if _HOW_TO.match(question) else None
     if shown is not None:
         return _extract([shown], hits, confidence)
