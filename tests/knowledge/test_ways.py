@@ -119,6 +119,14 @@ def test_a_sentence_says_only_what_one_source_says(question, said, right):
     assert holds(said, sources, question) is right
 
 
+def test_a_name_alone_is_not_taken_from_a_source_that_names_many():
+    people = [f"{first}{rest}" for first in "ABCDEF" for rest in ("dam", "lf", "nna", "ra")]
+    few, many = (f"The mill was sold by {', '.join(some)}, millers at Varmouth." for some in (people[:5], people))
+    assert holds("Anna", [few], "Who sold the mill?")
+    assert not holds("Anna", [many], "Who sold the mill?")
+    assert holds("The mill was sold by Anna.", [many], "Who sold the mill?")
+
+
 def test_three_outcomes_by_one_confidence_on_every_way(index):
     for model in (None, Local(reply="Kittiwake II."), FakeChat(reply="Kittiwake II [1].")):
         answer = ask(QUESTION, index, model=model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -25,6 +26,8 @@ SHORT_TOKENS = 40
 SHORT_STOP = ("\n",)
 SPAN_WORDS = 8
 """A longer sentence of a small model that does not end was cut at the most tokens."""
+PLAIN_WORDS = 20
+"""The most words of a source that a small model may take a name or a number from without a word of the question."""
 TEXT_STOP = ("\nQuestion:", "\nContext:", "\n\n\n")
 """Where the answer of a model that only continues text ends."""
 
@@ -94,8 +97,9 @@ def holds(sentence: str, sources: Sequence[str], question: str) -> bool:
 
     Its words, in any form, stand in one source in the same order, so that a small model can shorten it but not exchange
     who did what; of several sources it is one with most of the question's words. Numbers stand there as they are. A
-    question for a number or a name gets one, nothing is denied that the source does not deny, and what is longer than
-    `SPAN_WORDS` ends as sentences do.
+    question for a number or a name gets one, nothing is denied that the source does not deny, what is longer than
+    `SPAN_WORDS` ends as sentences do, and what has no word of the question comes from a source of at most
+    `PLAIN_WORDS`: a longer one names several things that it may be.
 
     >>> source = ["The boat is called Saltmarsh Annie and lies in the harbour."]
     >>> said = "It is Saltmarsh Annie.", "It is Annie II, 1987.", "The harbour lies in the boat.", "It isn't Annie."
@@ -105,12 +109,14 @@ def holds(sentence: str, sources: Sequence[str], question: str) -> bool:
     if is_refusal(sentence) or not stems(sentence) - stems(question) or kind_missing(question, sentence):
         return False
     said, asked = normal(sentence), stems(question)
-    denies = bool(_DENIAL.search(said))
-    if (_DENIAL.search(question) and not denies) or (len(_roots(said)) > SPAN_WORDS and not _END.search(said)):
+    own, denies = _roots(said), bool(_DENIAL.search(said))
+    if (_DENIAL.search(question) and not denies) or (len(own) > SPAN_WORDS and not _END.search(said)):
         return False
     shared = [len(stems(source) & asked) for source in sources]
+    most = PLAIN_WORDS if asked.isdisjoint(own) else math.inf
     return any(
-        _in_order(_roots(said), _roots(source))
+        len(_roots(source)) <= most
+        and _in_order(own, _roots(source))
         and set(_NUMBER.findall(said)) <= set(_NUMBER.findall(source))
         and bool(_DENIAL.search(source)) == denies
         for source, count in zip(map(normal, sources), shared, strict=True)
