@@ -141,7 +141,7 @@ def schemas(path: str) -> None:
 def lists(spec: str) -> None:
     from pydantic import create_model
 
-    chat = chainkit.chat_model(spec, temperature=0, max_tokens=200)
+    chat: Any = chainkit.chat_model(spec, temperature=0, max_tokens=200)
     bare = {"title": "Items", "type": "array", "items": {"type": "string"}}
     extracted = {prompt: len(words.split()) for prompt, words in EXTRACTED_LISTS.items()}
     sets = {"chosen on": LISTS, "unseen": UNSEEN_LISTS, "extracted": extracted}
@@ -150,7 +150,7 @@ def lists(spec: str) -> None:
         for name, prompts in sets.items()
     }
     for form_name, form in (("list", bare), ("object", create_model("Items", items=(list[str], ...)))):
-        held = chat.with_structured_output(form, include_raw=True)
+        held: Any = chat.with_structured_output(form, include_raw=True)
         for name, prompts in sets.items():
             items = empty = cut = spent = 0
             for prompt, wanted in prompts.items():
@@ -184,7 +184,7 @@ def types(spec: str, runs: int) -> None:
 
     def outcome(job: tuple[Any, float, int]) -> str:
         form, temperature, seed = job
-        held = chat.with_structured_output(form)
+        held: Any = chat.with_structured_output(form)
         try:
             made = held.invoke("Make one up.", seed=seed, temperature=temperature)
         except (OutputParserException, ConstraintError):
@@ -295,7 +295,7 @@ def _calibrated(name: str, model: Any, question: Any, examples: list[tuple[str, 
 def _priced(model: Any, spec: str, texts: list[str], questions: dict[str, Any]) -> None:
     """The CPU of questions about a text beside that of reading a text once, which a service does for one token."""
     local = hasattr(model._answering, "session")
-    reader = chainkit.llm(spec) if local else chainkit.chat_model(spec, max_tokens=1)
+    reader: Any = chainkit.llm(spec) if local else chainkit.chat_model(spec, max_tokens=1)
     ratios = []
     model.invoke({"state": "x", "questions": questions})
     for turn, (one, other) in enumerate([*itertools.pairwise(texts)]):
@@ -332,10 +332,10 @@ def served(spec: str, path: str, count: int) -> None:
 
 
 def repeats(spec: str) -> None:
-    chat = chainkit.llm(spec, max_tokens=40)
+    chat: Any = chainkit.llm(spec, max_tokens=40)
     prompts = [f"{start} {what}" for start in ("Once upon a time", "The capital of", "My favourite", "A good day to")
                for what in ("there was", "France", "colour is", "you,", "go out")]  # fmt: skip
-    for name, settings in (("temperature 0", {"temperature": 0}), ("seed", {"temperature": 0.8, "seed": 7})):
+    for name, settings in (("temperature 0", {"temperature": 0.0}), ("seed", {"temperature": 0.8, "seed": 7})):
         texts = [{chat.invoke(prompt, **settings)} for prompt in prompts]
         for _ in range(4):
             chat.batch(["Something else entirely", "And one more", "Then a third"], max_tokens=10)

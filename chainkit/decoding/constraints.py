@@ -24,6 +24,7 @@ SPACE = "[ ]?"
 """The same for calls of tools and structured answers, which programs read: a small model fills lists better so."""
 
 _OBJECT_HINT, _LIST_HINT = "Answer in JSON.", "Answer with a short JSON list."
+_HOLDER_HINT = "Answer in JSON with a short list."
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,10 @@ def answer_form(schema: Any) -> Constraint:
         return replace(any_json_object(), hint=_OBJECT_HINT)
     given = schema_of(schema)
     constraint = json_schema(schema, other_keys=False, whitespace=SPACE)
-    hint = _LIST_HINT if given.get("type") == "array" else _OBJECT_HINT
-    return replace(constraint, hint=hint, repeats='"uniqueItems": false' in json.dumps(given))
+    text = json.dumps(given)
+    inner = _HOLDER_HINT if '"type": "array"' in text else _OBJECT_HINT
+    hint = _LIST_HINT if given.get("type") == "array" else inner
+    return replace(constraint, hint=hint, repeats='"uniqueItems": false' in text)
 
 
 def response_form(form: Mapping[str, Any] | None) -> Constraint | None:

@@ -21,6 +21,8 @@ from chainkit.decoding.loop import Vocabulary
 
 _WHITE = b" \n\t\r"
 _TRIES = 2  # texts of a list that are replaced; the list ends where there are more
+_COUNTED = 12  # texts of a list that differ in a number alone
+_DIGITS = re.compile(rb"\d+")
 _FEW = 0.02  # share of the vocabulary: texts that may begin with fewer tokens are chosen from a few
 _NUMBERED = re.compile(rb"\s*\d+[.)\]:]+\s")  # the number of an item at the beginning of its text
 _SPIN, _TURNS, _LONGEST = 80, 8, 32  # bytes at the end of one text that are a unit over and over, and its length
@@ -34,6 +36,7 @@ class _Bracket:
         sign: It itself.
         place: The bytes before it.
         seen: The texts of a list so far.
+        forms: How many of them differ in a number alone.
         comma: The tokens before the one that holds the comma of the item that is on its way; -1 for a first item.
         first: The tokens before the one that begins the text of that item; -1 if none has.
     """
@@ -41,6 +44,7 @@ class _Bracket:
     sign: str
     place: int
     seen: set[bytes] = field(default_factory=set[bytes])
+    forms: Counter[bytes] = field(default_factory=Counter[bytes])
     comma: int = -1
     first: int = -1
 
@@ -48,8 +52,8 @@ class _Bracket:
 class Lists:
     """Watches the lists of one answer.
 
-    A text that stands in its list already, that goes round in circles or that begins with a number of the list is taken
-    back once, and another one comes in its place; where that does not help, the list ends before it.
+    A text that stands in its list already, that goes round in circles, that begins with its number or that only counts
+    on is taken back, and another one comes in its place; where there are more of them, the list ends before the next.
 
     Args:
         matcher: The grammar on its way; only asked.
@@ -217,10 +221,13 @@ class Lists:
         if top.first < 0:
             top.first = len(self._tokens)
         text = bytes(self._text).strip()
-        if text in top.seen and not self._is_asked_about(text):
+        counted = _DIGITS.sub(b"0", text)
+        loops = text in top.seen or (counted.strip(b"0") and top.forms[counted] >= _COUNTED)
+        if loops and not self._is_asked_about(text):
             self._blame(top)
         if self._fault is None:
             top.seen.add(text)
+            top.forms[counted] += counted != text
             top.first = top.comma = -1
 
     def _blame(self, top: _Bracket) -> None:

@@ -170,6 +170,18 @@ def test_the_number_of_an_item_does_not_begin_its_text(chat, text, is_number):
         assert not guide.permits(*vocabulary.tokenize(text[0]))
 
 
+def test_a_list_that_only_counts_ends(chat):
+    for question, may_go_on in (("", False), ("Which rooms: Room 1, Room 13?", True)):
+        guide, vocabulary = _guide(chat, TEXTS, question)
+        _written(guide, vocabulary, '["Hall", ' + ", ".join(f'"Room {number}"' for number in range(1, 13)))
+        assert not guide.stuck
+        _written(guide, vocabulary, ', "Room 13"')
+        assert guide.stuck is not may_go_on
+    guide, vocabulary = _guide(chat, TEXTS)
+    _written(guide, vocabulary, json.dumps([str(number) for number in range(40)])[:-1])
+    assert not guide.stuck
+
+
 def test_streams_hold_back_what_may_be_replaced_and_end_as_a_whole_answer_does(chat):
     asked = chat.with_structured_output(TEXTS)
     shown = list(asked.stream("List five vegetables."))
@@ -182,6 +194,8 @@ def test_streams_hold_back_what_may_be_replaced_and_end_as_a_whole_answer_does(c
 
 def test_the_question_asks_for_json_unless_it_speaks_of_json_itself():
     hint = answer_form(TEXTS).hint
+    assert "list" in answer_form({"type": "object", "properties": {"items": TEXTS}}).hint
+    assert "list" not in answer_form({"type": "object", "properties": {"name": {"type": "string"}}}).hint
     (asked,) = with_hint([HumanMessage("Name two rivers.")], hint)
     assert asked.content == f"Name two rivers.\n\n{hint}"
     own = [HumanMessage("Two rivers as json, please.")]
