@@ -127,6 +127,17 @@ def test_a_name_alone_is_not_taken_from_a_source_that_names_many():
     assert holds("The mill was sold by Anna.", [many], "Who sold the mill?")
 
 
+@pytest.mark.parametrize(("letters", "asked"), [(1, False), (2, True), (4, True)])
+def test_a_small_model_is_not_asked_in_a_language_that_its_tokens_do_not_know(index, letters, asked):
+    class Splitting(Local):
+        def get_num_tokens(self, text: str) -> int:
+            return len(text) // (letters if "Kittiwake" in text else 4)
+
+    answer = ask(QUESTION, index, model=Splitting(reply="It is called Kittiwake II."))
+    assert (answer.model is not None) == asked
+    assert answer.text == (f"It is called Kittiwake II. [1]\n\n{QUOTE}" if asked else QUOTE)
+
+
 def test_three_outcomes_by_one_confidence_on_every_way(index):
     for model in (None, Local(reply="Kittiwake II."), FakeChat(reply="Kittiwake II [1].")):
         answer = ask(QUESTION, index, model=model)

@@ -22,6 +22,7 @@ from chainkit.knowledge.answer.ways import (
     holds,
     sentence_of,
     short_prompt,
+    speaks,
     style_of,
 )
 from chainkit.knowledge.answer.work import Pieces, Steps, apieces, in_thread, pieces
@@ -266,8 +267,11 @@ class _Found:
         self._finish(text, picked, outcome, picked.citations, **details)
 
     def _said(self, picked: Extract) -> Steps[tuple[str, dict[str, Any]]]:
-        """A sentence of the model that holds against its sources, else none."""
+        """A sentence of the model that holds against its sources, else none; it is not asked in a language it lacks."""
         model, asking = self.asking.model, self.asking
+        knows = in_thread(lambda: speaks(model, " ".join(picked.sentences)))  # it may have to be loaded
+        if not (yield from knows.wanted()):
+            return "", {}
         value = short_prompt(self.question, picked.sentences, chat=chats(model))
         written, usage, _ = yield from _written(model, value, min(SHORT_TOKENS, asking.answer_tokens), SHORT_STOP)
         said = sentence_of(written)

@@ -11,7 +11,7 @@ from chainkit.knowledge.readers.scripts import normal, tokens
 
 THRESHOLD = 0.55
 """Confidence from which on a question counts as answered."""
-NEAREST = 0.13
+NEAREST = 0.1
 """Confidence from which on the nearest passage is shown, though perhaps it is not an answer."""
 
 MOST_LEAD, MOST_MATCH = 0.3, 1.5

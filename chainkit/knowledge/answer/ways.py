@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from chainkit.chains.counting import counter
 from chainkit.knowledge.answer.confidence import kind_missing
 from chainkit.knowledge.answer.prompt import is_refusal
 from chainkit.knowledge.index.fit import harmless
@@ -24,6 +25,8 @@ SMALL = 4_000_000_000
 
 SHORT_TOKENS = 40
 SHORT_STOP = ("\n",)
+FLUENT_SHARE = 0.5
+"""Of the bytes to a token that a small model has in English, from which on it is asked."""
 SPAN_WORDS = 8
 """A longer sentence of a small model that does not end was cut at the most tokens."""
 PLAIN_WORDS = 20
@@ -31,6 +34,7 @@ PLAIN_WORDS = 20
 TEXT_STOP = ("\nQuestion:", "\nContext:", "\n\n\n")
 """Where the answer of a model that only continues text ends."""
 
+_ENGLISH = "The boats of the harbour were built by people who lived in the houses near the old mill."
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 _DENIAL = re.compile(
     r"\b(?:not|no|never|none|nor|neither|without|nicht|nie|niemals|ohne|kein(?:e[mnrs]?)?)\b|n['’]t\b|"
@@ -71,6 +75,16 @@ def chats(model: Any) -> bool:
     from langchain_core.language_models import BaseChatModel
 
     return isinstance(model, BaseChatModel)
+
+
+def speaks(model: Any, text: str) -> bool:
+    """Whether a model knows the language of a text, by how its tokenizer splits it compared with English.
+
+    Vocabularies made for English leave less than half as many bytes to a token in Arabic or Chinese: such a model takes
+    long to read the text, and what it says there is wrong.
+    """
+    count = counter(model)
+    return len(text.encode()) / max(1, count(text)) >= FLUENT_SHARE * len(_ENGLISH) / max(1, count(_ENGLISH))
 
 
 def short_prompt(question: str, sentences: Sequence[str], *, chat: bool) -> PromptValue:
