@@ -244,7 +244,7 @@ def _reviews(count: int) -> list[tuple[str, bool]]:
     return made[:count]
 
 
-def decisions(spec: str, path: str, count: int) -> None:
+def decisions(spec: str, path: str, count: int) -> tuple[list[str], dict[str, Any]]:
     from chainkit.decisions import choice, yes_no
 
     rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
@@ -260,6 +260,7 @@ def decisions(spec: str, path: str, count: int) -> None:
     texts = [" ".join(row["text"] for row in chosen[start : start + 36]) for start in range(0, 288, 36)]
     ten = {f"q{number}": yes_no(f"Is it about {label}?") for number, label in enumerate((*labels, *"abcde"))}
     _priced(model, spec, texts, ten)
+    return texts, ten
 
 
 def _calibrated(name: str, model: Any, question: Any, examples: list[tuple[str, int]]) -> None:
@@ -319,6 +320,24 @@ def _priced(model: Any, spec: str, texts: list[str], questions: dict[str, Any]) 
     )
 
 
+class _Endpoint:
+    """`/v1/decisions` of a server."""
+
+    _answering = None
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def invoke(self, request: dict[str, Any]) -> None:
+        import httpx
+
+        asked = {
+            name: {"type": one.type, "instructions": one.instructions} for name, one in request["questions"].items()
+        }
+        body = {"model": "served", "state": request["state"], "questions": asked}
+        httpx.post(f"{self.address}/v1/decisions", json=body, timeout=600).raise_for_status()
+
+
 def served(spec: str, path: str, count: int) -> None:
     """As `decisions`, through a server in this process on loopback, which gives log-probabilities as services do."""
     from chainkit import server
@@ -328,7 +347,10 @@ def served(spec: str, path: str, count: int) -> None:
     settings = server.ServerSettings(port=0)
     with server.in_background(server.create_app(catalogue, settings), settings) as address:
         os.environ["OPENAI_API_KEY"] = "none"
-        decisions(f"openai:served?base_url={address}/v1", path, count)
+        service = f"openai:served?base_url={address}/v1"
+        texts, ten = decisions(service, path, count)
+        print("asked at /v1/decisions: ", end="")
+        _priced(_Endpoint(address), service, texts, ten)
 
 
 def repeats(spec: str) -> None:
@@ -342,6 +364,13 @@ def repeats(spec: str) -> None:
             for prompt, seen in zip(prompts, texts, strict=True):
                 seen.add(chat.invoke(prompt, **settings))
         print(f"{name}: {sum(len(seen) == 1 for seen in texts)} of {len(prompts)} prompts give one text each time")
+        for prompt, seen in zip(prompts, texts, strict=True):
+            if len(seen) > 1:
+                signs = itertools.takewhile(lambda row: len(set(row)) == 1, zip(*seen, strict=False))
+                same = "".join(row[0] for row in signs)
+                best, second = chat.session(prompt + same).next_tokens(2)
+                gap = best.logprob - second.logprob
+                print(f"  {prompt!r}: {len(seen)} texts, apart after {len(same)} characters, gap of scores {gap:.3f}")
 
 
 def batches(spec: str) -> None:
