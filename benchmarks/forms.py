@@ -366,11 +366,21 @@ def repeats(spec: str) -> None:
         print(f"{name}: {sum(len(seen) == 1 for seen in texts)} of {len(prompts)} prompts give one text each time")
         for prompt, seen in zip(prompts, texts, strict=True):
             if len(seen) > 1:
-                signs = itertools.takewhile(lambda row: len(set(row)) == 1, zip(*seen, strict=False))
-                same = "".join(row[0] for row in signs)
-                best, second = chat.session(prompt + same).next_tokens(2)
-                gap = best.logprob - second.logprob
-                print(f"  {prompt!r}: {len(seen)} texts, apart after {len(same)} characters, gap of scores {gap:.3f}")
+                # with a seed, noise decides as well, and the scores alone say nothing
+                where = "" if settings["temperature"] else f", {_parting(chat, prompt, *sorted(seen)[:2])}"
+                print(f"  {prompt!r}: {len(seen)} texts{where}")
+
+
+def _parting(chat: Any, prompt: str, one: str, other: str) -> str:
+    """Where two texts part, by token, and how far apart the scores of the two tokens are there."""
+    session = chat.session(prompt)
+    rows = [session.vocabulary.tokenize(text) for text in (one, other)]
+    common = [*itertools.takewhile(lambda pair: pair[0] == pair[1], zip(*rows, strict=False))]
+    if len(common) >= min(map(len, rows)):
+        return f"one ends after {len(common)} tokens"
+    first, second = session.append([pair[0] for pair in common]).score_tokens([[row[len(common)]] for row in rows])
+    session.close()
+    return f"apart after {len(common)} tokens, scores {abs(first - second):.3f} apart"
 
 
 def batches(spec: str) -> None:
