@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -47,6 +48,8 @@ _GAIN = 0.92  # it must take so much of the other's time at most
 _TILES = 0.97  # flash attention must take so much of the time without it at most
 _NARROW = 31  # the widest pass of Q4_1 weights that was found right, where no file can be tried
 _SECONDS, _BYTES_PER_SECOND = 120, 8_000_000
+_LATE = "it was not done in time"
+_AGAIN = 86_400  # seconds after which a trial that was not done in time is made again: the machine may be less busy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +211,8 @@ def _kept(place: Path, choice: str) -> Engine | None:
     if found is None:
         try:
             found = json.loads(place.read_text("utf-8"))
+            if found["late"] and time.time() - place.stat().st_mtime > _AGAIN:
+                return None
             engine = _engine(found, choice)
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -283,11 +288,13 @@ def verdict(
     widest = _last(second, "widest", 0)
     ours, theirs = _seconds(second), _seconds(first)
     unmeasured = _last(first, "failed", "")
+    late = any(one.get("failed") == _LATE for one in (*first, *plain, *tiled))
     pays = bool(widest) and not unmeasured and ours < _GAIN * theirs
     reason = _reason(second, widest, ours / theirs if theirs else 1.0, flash=flash, pays=pays)
     return {
         "rules": _RULES,
-        "complete": not unmeasured,
+        "complete": late or not unmeasured,
+        "late": late,
         "library": rival if pays else base,
         "reason": f"there is nothing to compare with, llama.cpp's trial failed: {unmeasured}" if unmeasured else reason,
         "pays": pays,
@@ -341,7 +348,7 @@ def _run(job: Job) -> Iterator[dict[str, Any]]:
         done = child("chainkit.backends.llama_cpp.comparison", as_argument(job), seconds=seconds)
         output, status, errors = done.stdout, done.returncode, done.stderr
     except subprocess.TimeoutExpired as error:
-        output, status, errors = error.stdout or b"", -1, b"it was not done in time"
+        output, status, errors = error.stdout or b"", -1, _LATE.encode()
     for line in output.decode("utf-8", "replace").splitlines():
         if line.startswith("{") and line.endswith("}"):
             yield json.loads(line)

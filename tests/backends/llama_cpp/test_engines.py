@@ -1,6 +1,8 @@
 """Of two libraries the faster one runs a file, as far as its numbers are right."""
 
 import json
+import os
+import time
 
 import numpy as np
 import pytest
@@ -109,6 +111,24 @@ def test_where_nothing_was_measured_to_compare_with_nothing_is_kept(bpe_model, t
     monkeypatch.setattr(engines, "_rival", lambda choice: engines.base_library())
     assert engines.tried(bpe_model, "auto", repack=True).library == "xllamacpp"
     assert engines.decisions() == []
+
+
+@pytest.mark.parametrize("late", ["first", "second"])
+def test_a_trial_that_was_not_done_in_time_counts_for_a_day(late, bpe_model, tmp_path, monkeypatch):
+    timeout = {"failed": engines._LATE, "status": -1}
+    found = decided([timeout], wide()) if late == "first" else decided(SLOW, [*wide()[:3], timeout])
+    monkeypatch.setenv("CHAINKIT_HOME", str(tmp_path))
+    monkeypatch.setattr(engines, "_decide", lambda *args, **settings: found)
+    base = engines.base_library()
+    monkeypatch.setattr(engines, "_rival", lambda choice: base)
+    monkeypatch.setattr(engines, "_decided", {})
+    assert engines.tried(bpe_model, "auto", repack=True).library == "xllamacpp"
+    place = engines._place(bpe_model, base, base, repack=True)
+    engines._decided.clear()
+    assert engines._kept(place, "").library == "xllamacpp"
+    engines._decided.clear()
+    os.utime(place, (0, time.time() - 90_000))
+    assert engines._kept(place, "") is None
 
 
 def test_each_library_has_its_own_cost_of_passes():
