@@ -204,14 +204,14 @@ def test_a_spec_names_the_library_of_one_model(bpe_model, monkeypatch):
 @pytest.mark.parametrize("asked", [{"kv_type": "f32"}, {"repeatable": True}, {"flash_attention": True}])
 def test_what_it_cannot_do_goes_to_the_other_library(bpe_model, asked, caplog):
     made = GGUFModel(model=str(bpe_model), engine="ik_llama_cpp", **asked)
-    assert made.runtime.weights.engine.library == "xllamacpp"
+    assert made.runtime.weights.engine.library == engines._name(engines.base_library())
     assert "xllamacpp in place of ik_llama_cpp, which has no" in caplog.text
 
 
 @needs_both
 def test_vectors_come_from_the_other_library(bpe_model):
     made = GGUFEmbeddings(model=str(bpe_model), engine="ik_llama_cpp")
-    assert made.embedder.library.layout.package == "xllamacpp"
+    assert made.embedder.library.layout.package == engines.base_library().layout.package
 
 
 @needs_both
@@ -245,7 +245,7 @@ def test_a_library_that_dies_on_a_file_ends_its_child_alone(bpe_model, tmp_path,
     monkeypatch.setenv("CHAINKIT_HOME", str(tmp_path))
     monkeypatch.setattr(engines, "child", died)
     assert engines.tried(bpe_model, "auto", repack=True) == Engine(
-        library="xllamacpp", reason="ik_llama.cpp does not run it: it ended with status -6"
+        library=engines._name(engines.base_library()), reason="ik_llama.cpp does not run it: it ended with status -6"
     )
 
 
