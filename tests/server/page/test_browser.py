@@ -101,7 +101,7 @@ class Tab:
 
     def go(self, view: str) -> None:
         self.page.click(f"nav a[data-view={view}]")
-        assert self.page.is_visible(f"#view-{view}")
+        self.page.wait_for_selector(f"#view-{view}", state="visible")  # the event of a changed address comes later
 
     def wait(self, selector: str) -> None:
         self.page.wait_for_selector(selector, timeout=ANSWER_MS)
