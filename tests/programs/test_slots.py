@@ -132,6 +132,14 @@ def test_rounds_at_the_same_time_begin_alike() -> None:
     assert (str(result), result["x"]) == ("p1v 2v v", "v")
 
 
+def test_a_hidden_part_of_a_round_at_the_same_time_stays_hidden() -> None:
+    model = Scripted("v")
+    text = "p{{#each [1, 2] parallel=True}}{{this}}{{gen 'x' hidden=True}} {{/each}}{{gen}}"
+    result = chainkit.program(text, model)()
+    assert sorted(model.prompts) == ["p1", "p1 2 ", "p2"]
+    assert str(result) == "p1 2 v"
+
+
 def test_hosted_rounds_at_the_same_time_really_are() -> None:
     together = threading.Barrier(3, timeout=60)
 
