@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -249,19 +250,22 @@ def _checked(matcher: Matcher | None) -> Checked | None:
 
 def _settled(taken: Iterator[_Taken | _Back | None], matcher: Checked) -> Iterator[_Taken | None]:
     """Steps that are shown when they cannot be taken back any more."""
-    kept: list[_Taken] = []
+    kept: deque[_Taken] = deque()
+    tokens = 0  # of the steps that are kept
     for step in taken:
         if step is None:
             yield None
         elif isinstance(step, _Taken):
             kept.append(step)
+            tokens += len(step.tokens)
             open_ = matcher.pending
-            while kept and not matcher.stuck and sum(len(one.tokens) for one in kept[1:]) >= open_:
-                yield kept.pop(0)
+            while kept and tokens - len(kept[0].tokens) >= open_ and not matcher.stuck:
+                tokens -= len(kept[0].tokens)
+                yield kept.popleft()
         else:
-            back = step.count
-            while back > 0:
-                back -= len(kept.pop().tokens)
+            end = tokens - step.count
+            while tokens > end:
+                tokens -= len(kept.pop().tokens)
     yield from kept
 
 
